@@ -1,0 +1,1 @@
+"""The command line: options in, report out, exceptions to exit codes."""

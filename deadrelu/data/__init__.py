@@ -1,0 +1,1 @@
+"""Where batches come from: files, folders, loaders, and noise."""

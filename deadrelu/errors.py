@@ -1,0 +1,64 @@
+"""The error tree: every error carries a hint, the next thing to do; and the exit codes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller. Converted to an integer in one place, `cli.app.main`."""
+
+    OK = 0
+    GATE_FAILED = 1
+    COULD_NOT_RUN = 2
+    NOTHING_MEASURED = 3
+    INTERRUPTED = 130
+
+
+class DeadreluError(Exception):
+    """An error with a one-line message that says what is wrong and where, and a hint that says what to do next."""
+
+    exit_code = ExitCode.COULD_NOT_RUN
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        """Keep `message` and `hint` on one line each: a person reads them in a CI log."""
+        self.message = " ".join(message.split())
+        self.hint = " ".join(hint.split())
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(DeadreluError):
+    """The options do not fit each other, or one of them cannot be read."""
+
+
+class FileError(DeadreluError):
+    """A file is missing, broken, or not what it should be."""
+
+
+class TrustError(DeadreluError):
+    """The file asks to run code that nobody has allowed."""
+
+
+class ArchitectureError(DeadreluError):
+    """The model's code cannot be found or built, or does not fit the weights."""
+
+
+class DataError(DeadreluError):
+    """The data cannot be read, or does not fit the model."""
+
+
+class ModelError(DeadreluError):
+    """The model raised while it ran."""
+
+
+class OutputError(DeadreluError):
+    """A result cannot be written."""
+
+
+class NothingMeasuredError(DeadreluError):
+    """There was no activation site, or no batch."""
+
+    exit_code = ExitCode.NOTHING_MEASURED

@@ -1,0 +1,1 @@
+"""From bytes on disk to a program, running nothing that nobody trusted."""

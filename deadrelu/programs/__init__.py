@@ -1,0 +1,1 @@
+"""The kinds of runnable model, behind one protocol."""

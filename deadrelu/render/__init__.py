@@ -1,0 +1,1 @@
+"""One file a format, each `render(report) -> str`; nothing here writes or prints."""

@@ -1,0 +1,284 @@
+"""The nouns of a scan, and their JSON: `Site`, `SiteStats`, `Skipped`, `Finding`, `Report`.
+
+Fractions are in 0..1. Per-unit tuples stand in unit order. Numbers that are not finite are `None` (JSON `null`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from deadrelu.errors import FileError
+
+SCHEMA_VERSION = 1
+
+Severity = Literal["error", "warning", "note"]
+Verdict = Literal["pass", "fail", "nothing measured"]
+DataKind = Literal["dataset", "synthetic"]
+Setting = str | int | float | bool | None | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where in the user's code a functional call stands; `column` and `end_column` count characters from 1."""
+
+    file: str
+    line: int
+    column: int | None = None
+    end_column: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One activation call of the forward pass.
+
+    `module` is the path of the activation module, or of the module whose forward made a functional call. `call`
+    counts from 1 among the `calls` of the same module (or same function in the same module) in one forward.
+    `shape` is the pre-activation's, with "N" for the samples and "*" for a size that varied.
+    """
+
+    id: str
+    op: str
+    module: str
+    call: int
+    calls: int
+    after: str | None
+    source: Source | None
+    swappable: bool
+    feature_axis: int
+    shape: tuple[int | str, ...]
+    units: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What was counted at one site; the raw material of `SiteStats`, one entry a unit. Two of them add.
+
+    `rows` is how many slices along the first dimension were seen: `samples`, unless the site flattens time into
+    the batch. `positions` is per unit. `maxima` is the largest finite pre-activation, or None if there was none.
+    """
+
+    samples: int
+    rows: int
+    positions: int
+    fires: tuple[int, ...]
+    row_fires: tuple[int, ...]
+    maxima: tuple[float | None, ...]
+    output_sums: tuple[float, ...]
+    nonfinite: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteStats:
+    """What was measured at one site. `sample_rate` is the share of samples (of rows, if `rate_per` says so) that fired."""
+
+    site: Site
+    samples: int
+    positions: int
+    rate_per: Literal["sample", "row"]
+    dead_units: tuple[int, ...]
+    rare_units: tuple[int, ...]
+    always_on_units: tuple[int, ...]
+    nonfinite_units: tuple[int, ...]
+    firing_rate: tuple[float, ...]
+    sample_rate: tuple[float, ...]
+    max_preactivation: tuple[float | None, ...]
+    mean_activation: tuple[float | None, ...]
+    dormancy: tuple[float | None, ...]
+    silence_bound: float
+
+    @property
+    def dead(self) -> int:
+        """How many units fired at no position."""
+        return len(self.dead_units)
+
+    @property
+    def dead_fraction(self) -> float:
+        """Dead units over units, in 0..1."""
+        return self.dead / self.site.units
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A site that could not be measured, and why."""
+
+    id: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a rule says of a site (or, with `site` None, of the whole scan)."""
+
+    rule: str
+    severity: Severity
+    site: str | None
+    units: tuple[int, ...] = ()
+    message: str
+    suggestion: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """Which deadrelu and which torch measured."""
+
+    name: str
+    version: str
+    torch: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """Which model was measured; `path` as given. `nonfinite_weights` maps tensor names to how many values are NaN or infinite."""
+
+    path: str | None
+    format: str
+    sha256: str | None
+    parameters: int
+    nonfinite_weights: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInfo:
+    """Which data the model ran on."""
+
+    source: str | None
+    kind: DataKind
+    samples: int
+    batches: int
+    seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The whole scan in one row."""
+
+    verdict: Verdict
+    sites: int
+    skipped: int
+    units: int
+    dead: int
+    rare: int
+    always_on: int
+    dead_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One scan: what was measured, on what, by what; and, once judged, what follows from it."""
+
+    tool: Tool
+    model: ModelInfo
+    data: DataInfo
+    settings: Mapping[str, Setting]
+    sites: tuple[SiteStats, ...]
+    skipped: tuple[Skipped, ...]
+    findings: tuple[Finding, ...] = ()
+    verdict: Verdict = "nothing measured"
+
+    @property
+    def summary(self) -> Summary:
+        """Sums over the sites; `dead_fraction` is dead units over all units, 0 where nothing was measured."""
+        units = sum(stats.site.units for stats in self.sites)
+        dead = sum(stats.dead for stats in self.sites)
+        return Summary(
+            verdict=self.verdict,
+            sites=len(self.sites),
+            skipped=len(self.skipped),
+            units=units,
+            dead=dead,
+            rare=sum(len(stats.rare_units) for stats in self.sites),
+            always_on=sum(len(stats.always_on_units) for stats in self.sites),
+            dead_fraction=dead / units if units else 0.0,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types, in the order of the contract (`deadrelu/report.schema.json`)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "tool": asdict(self.tool),
+            "model": asdict(self.model),
+            "data": asdict(self.data),
+            "settings": dict(self.settings),
+            "summary": asdict(self.summary),
+            "sites": [_stats_to_dict(stats) for stats in self.sites],
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON text with a final newline; the same report gives the same bytes."""
+        return json.dumps(_finite(self.to_dict()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Read back what `to_dict` made. Raises `FileError` where the contract is broken."""
+        version = data.get("schema_version") if isinstance(data, Mapping) else None
+        if version != SCHEMA_VERSION:
+            raise FileError(
+                f"not a deadrelu report of schema version {SCHEMA_VERSION} (schema_version is {version!r})",
+                hint="write one with `deadrelu scan MODEL -o json=report.json`",
+            )
+        try:
+            return cls(
+                tool=Tool(**data["tool"]),
+                model=ModelInfo(**data["model"]),
+                data=DataInfo(**data["data"]),
+                settings={key: tuple(v) if isinstance(v, list) else v for key, v in data["settings"].items()},
+                sites=tuple(_stats_from_dict(site) for site in data["sites"]),
+                skipped=tuple(Skipped(**skipped) for skipped in data["skipped"]),
+                findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
+                verdict=data["summary"]["verdict"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FileError(
+                f"a broken deadrelu report: {error}", hint="write it anew with `deadrelu scan MODEL -o json=report.json`"
+            ) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read back what `to_json` wrote. Raises `FileError` if it is no JSON or no report."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise FileError(
+                f"not a JSON report: {error}", hint="write one with `deadrelu scan MODEL -o json=report.json`"
+            ) from error
+        return cls.from_dict(data)
+
+
+def _stats_to_dict(stats: SiteStats) -> dict[str, Any]:
+    """A site and its figures in one object."""
+    out = asdict(stats.site)
+    if stats.site.source is not None:
+        out["source"] = {key: value for key, value in out["source"].items() if value is not None}
+    figures = {f.name: getattr(stats, f.name) for f in fields(stats) if f.name != "site"}
+    return out | {"dead": stats.dead, "dead_fraction": stats.dead_fraction} | figures
+
+
+def _stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
+    """The inverse of `_stats_to_dict`; the derived figures are derived again."""
+
+    def pick(kind: type, skip: str = "") -> dict[str, Any]:
+        names = (f.name for f in fields(kind) if f.name != skip)
+        return {name: tuple(data[name]) if isinstance(data[name], list) else data[name] for name in names}
+
+    site = pick(Site)
+    if site["source"] is not None:
+        site["source"] = Source(**site["source"])
+    return SiteStats(site=Site(**site), **pick(SiteStats, skip="site"))
+
+
+def _finite(value: Any) -> Any:
+    """The same tree with every number that is not finite as None: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,3 +1,27 @@
-"""Find the dead ReLU units of a trained PyTorch model."""
+"""Find the dead ReLU units of a trained PyTorch model.
+
+`deadrelu.scan(model, data)` returns a `Report`; importing this package does not import torch.
+"""
+
+from deadrelu.api import open_model, scan
+from deadrelu.errors import DeadreluError, ExitCode
+from deadrelu.judge.policy import Policy, exit_code, judge
+from deadrelu.report import Finding, Report, Site, SiteStats, Skipped
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "scan",
+    "open_model",
+    "judge",
+    "exit_code",
+    "Policy",
+    "Report",
+    "Site",
+    "SiteStats",
+    "Skipped",
+    "Finding",
+    "DeadreluError",
+    "ExitCode",
+    "__version__",
+]

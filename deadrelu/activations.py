@@ -29,9 +29,9 @@ Parameters = Sequence[float]
 class Activation:
     """One kind of activation call.
 
-    `module` is its class in `torch.nn` and `attributes` the fields that hold its parameters, in the order in which
-    `functions` (dotted torch names) and `operators` (aten names, without overload) take them after the input;
-    `names` are the keyword spellings and `defaults` their values. `region` maps the parameters to where a unit fires.
+    `module` is its class in `torch.nn` and `attributes` the fields that hold its parameters: also the keywords by which
+    `functions` (dotted torch names) and `operators` (aten names, without overload) take them after the input, in this
+    order, with these `defaults`. `region` maps the parameters to where a unit fires.
     """
 
     name: str
@@ -40,7 +40,6 @@ class Activation:
     operators: tuple[str, ...]
     module: str
     attributes: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
     defaults: tuple[float, ...] = ()
 
 
@@ -71,7 +70,6 @@ ACTIVATIONS: tuple[Activation, ...] = (
         operators=("hardtanh", "hardtanh_"),
         module="Hardtanh",
         attributes=("min_val", "max_val"),
-        names=("min_val", "max_val"),
         defaults=(-1.0, 1.0),
     ),
     Activation(
@@ -80,9 +78,8 @@ ACTIVATIONS: tuple[Activation, ...] = (
         functions=_spellings("threshold"),
         operators=("threshold", "threshold_"),
         module="Threshold",
-        attributes=("threshold",),
-        names=("threshold",),
-        defaults=(0.0,),
+        attributes=("threshold", "value"),
+        defaults=(0.0, 0.0),
     ),
     Activation(
         name="hardswish",
@@ -105,7 +102,6 @@ ACTIVATIONS: tuple[Activation, ...] = (
         operators=("hardshrink",),
         module="Hardshrink",
         attributes=("lambd",),
-        names=("lambd",),
         defaults=(0.5,),
     ),
     Activation(
@@ -115,7 +111,6 @@ ACTIVATIONS: tuple[Activation, ...] = (
         operators=("softshrink",),
         module="Softshrink",
         attributes=("lambd",),
-        names=("lambd",),
         defaults=(0.5,),
     ),
 )
@@ -126,15 +121,24 @@ CLAMPS = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_")
 BY_NAME = {kind.name: kind for kind in ACTIVATIONS}
 
 
-def clamp_kind(low: object, high: object) -> tuple[str, Region] | None:
-    """The activation that `clamp(min=low, max=high)` spells, or None: only a clamp at zero is one.
+def clamp_kind(low: object, high: object) -> tuple[str, Parameters] | None:
+    """The activation that `clamp(min=low, max=high)` spells, and its parameters; None unless it clamps at zero.
 
     A clamp at any other bound (`clamp(min=1e-6)` before a logarithm) guards a number; it is no activation.
     """
     if isinstance(low, bool) or not isinstance(low, (int, float)) or low != 0:
         return None
-    if high is None or high == math.inf:
-        return "relu", Region(0.0)
+    if high is None:
+        return "relu", ()
     if isinstance(high, bool) or not isinstance(high, (int, float)) or high <= 0:
         return None
-    return ("relu6" if high == 6 else "hardtanh"), Region(0.0, float(high))
+    return canonical("hardtanh", (0.0, float(high)))
+
+
+def canonical(name: str, parameters: Parameters) -> tuple[str, Parameters]:
+    """The same activation under its own name where a general one was used to spell it: hardtanh(0, 6) is relu6."""
+    if name == "hardtanh" and tuple(parameters) == (0.0, 6.0):
+        return "relu6", ()
+    if name == "hardtanh" and tuple(parameters) == (0.0, math.inf):
+        return "relu", ()
+    return name, parameters

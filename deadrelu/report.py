@@ -73,7 +73,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteStats:
-    """What was measured at one site. `sample_rate` is the share of samples (of rows, if `rate_per` says so) that fired."""
+    """What was measured at one site; `sample_rate` is the share of samples (rows, if `rate_per` says so) that fired."""
 
     site: Site
     samples: int
@@ -133,7 +133,7 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """Which model was measured; `path` as given. `nonfinite_weights` maps tensor names to how many values are NaN or infinite."""
+    """Which model was measured; `path` as given; `nonfinite_weights` counts the NaN and infinite values of tensors."""
 
     path: str | None
     format: str
@@ -236,7 +236,8 @@ class Report:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise FileError(
-                f"a broken deadrelu report: {error}", hint="write it anew with `deadrelu scan MODEL -o json=report.json`"
+                f"a broken deadrelu report: {error}",
+                hint="write it anew with `deadrelu scan MODEL -o json=report.json`",
             ) from error
 
     @classmethod

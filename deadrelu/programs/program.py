@@ -10,10 +10,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from deadrelu.activations import Region
+from deadrelu.activations import BY_NAME, Parameters, Region
 from deadrelu.report import Skipped, Source
 
 Output = Any
+
+ROOT = "(root)"
+"""The id of a model that is itself an activation module: its path is empty."""
 
 
 @dataclass(frozen=True)
@@ -26,42 +29,59 @@ class Batch:
 
 
 @dataclass(eq=False)
+class CallGroup:
+    """The calls that are counted together: those of one module, or of one function in one module's forward."""
+
+    calls: int = 0
+    """The most calls seen in one forward pass."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Which dimensions of a pre-activation tell its units apart, in order; all from the front, or all from the end.
+
+    More than one where a reshape has split them (the heads of an attention): together they count one unit for each
+    combination. `certain` is False where nothing but the number of dimensions spoke for them.
+    """
+
+    axes: tuple[int, ...]
+    certain: bool = True
+
+
+@dataclass(eq=False)
 class CallSite:
     """One activation call as the program meets it: a `report.Site` in the making, compared by identity.
 
-    `axis` is the feature axis of the pre-activation, negative when it is counted from the end. `calls` grows to the
-    most calls seen in one forward. `certain` is False where the axis was guessed from the number of dimensions.
+    `parameters` are the activation's own (the bounds of a hardtanh). `group` knows how many calls share its name.
+    `after` is the path of the layer that produced the pre-activation.
     """
 
     op: str
-    region: Region
+    parameters: Parameters
     module: str
     call: int
     functional: bool
-    axis: int
-    certain: bool
+    features: Features
     after: str | None
     source: Source | None
     group: CallGroup
 
     @property
+    def region(self) -> Region:
+        """Where a unit of this site fires."""
+        return BY_NAME[self.op].region(self.parameters)
+
+    @property
     def id(self) -> str:
-        """DESIGN's id: `layer1.relu`, `layer1.relu#2` where it is called more than once, `layer1:relu#1` if functional."""
+        """DESIGN's id: `layer1.relu`; `layer1.relu#2` if it is called more than once; `layer1:relu#1` if functional."""
         if self.functional:
             return f"{self.module}:{self.op}#{self.call}"
-        name = self.module or "(root)"
+        name = self.module or ROOT
         return f"{name}#{self.call}" if self.group.calls > 1 else name
 
 
-@dataclass(eq=False)
-class CallGroup:
-    """The calls that are counted together: those of one module, or of one function in one module's forward."""
-
-    calls: int = 0
-
-
 Observer = Callable[[CallSite, Tensor], None]
-"""Called with each site and its pre-activation as it executes. It must read the tensor at once: the call may be in place."""
+"""Called with each site and its pre-activation as it executes. It must read at once: the call may be in place."""
 
 Run = Callable[[Batch], Output]
 

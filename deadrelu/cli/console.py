@@ -1,0 +1,110 @@
+"""The edges: what goes to stdout, what to stderr, and in which width and colour."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deadrelu.errors import DeadreluError
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What stdout can show: its width in columns, and whether it takes colours and block characters."""
+
+    width: int
+    color: bool
+    unicode: bool
+
+
+def screen() -> Screen:
+    """Look at stdout. `NO_COLOR` wins over `FORCE_COLOR`; a pipe gets 100 columns unless COLUMNS says otherwise."""
+    tty = sys.stdout.isatty()
+    wanted = tty and os.environ.get("TERM") != "dumb"
+    color = (wanted or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
+    try:
+        "▁█✗".encode(sys.stdout.encoding or "ascii")
+        blocks = True
+    except (UnicodeEncodeError, LookupError):
+        blocks = False
+    return Screen(width=shutil.get_terminal_size((100, 24)).columns, color=color, unicode=blocks)
+
+
+def write(text: str) -> None:
+    """Put `text` on stdout as it is: never through rich, which would wrap it and read its brackets."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def say_error(error: DeadreluError) -> None:
+    """One line on stderr: what is wrong, and the next step."""
+    sys.stderr.write(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}\n")
+
+
+class _Notes(logging.Handler):
+    """Each log record as one line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "warning" if record.levelno >= logging.WARNING else "note"
+        sys.stderr.write(f"{level}: {record.getMessage()}\n")
+
+
+@contextmanager
+def user_code(*, quiet: bool) -> Iterator[None]:
+    """While it lasts, notes go to stderr (warnings only, if `quiet`), and so does all that the user's code prints.
+
+    The file descriptor is turned too: a C library's `printf` must not get into a report on stdout either.
+    """
+    log = logging.getLogger("deadrelu")
+    handler = _Notes(logging.WARNING if quiet else logging.INFO)
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    stdout = sys.stdout
+    stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+        sys.stdout = stdout
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
+
+
+@contextmanager
+def progress(total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """A bar on stderr with rate and time left; None where stderr is no terminal, or if `quiet`."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("scanning"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("samples"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scan", total=total, rate="")
+
+        def advance(samples: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=samples, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield advance

@@ -1,0 +1,62 @@
+"""Writes a file whole or not at all: into a temporary neighbour first, renamed over the target at the end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from deadrelu.errors import OutputError
+
+
+def check_writable(path: Path, *, force: bool) -> None:
+    """Raise `OutputError` if `path` cannot become a file: asked before the work, not after it."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", hint="name a file in it")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", hint="give another name, or --force to overwrite it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent} is no folder", hint=f"mkdir -p {path.parent}")
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool) -> Iterator[Path]:
+    """A temporary path beside `path`; when the block ends well it takes the place of `path` in one step.
+
+    An error, also Ctrl-C, removes the temporary file and leaves `path` as it was. Raises `OutputError` where the
+    system refuses.
+    """
+    check_writable(path, force=force)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}", hint="look at the disk and at the rights"
+        ) from error
+
+
+def write_text(path: Path, text: str, *, force: bool) -> None:
+    """Write `text` as UTF-8, with the line ends that it has."""
+    with replacing(path, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def _umask() -> int:
+    """The process's file mode mask; asking means setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

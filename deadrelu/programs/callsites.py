@@ -1,0 +1,144 @@
+"""Names each activation call: which activation it spells, which module made it, where in the source it stands."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deadrelu.activations import ACTIVATIONS, CLAMPS, Activation, Parameters, canonical, clamp_kind
+from deadrelu.report import Source
+
+Spelling = Activation | str
+"""What a torch function spells: an activation, or (as its own name) one of the clamps, which may be one."""
+
+_TORCH = os.path.dirname(torch.__file__) + os.sep
+_FUNCTIONAL = os.path.join(_TORCH, "nn", "functional.py")
+_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_CALL = nn.Module.__call__.__code__
+
+
+@cache
+def spellings() -> Mapping[Any, Spelling]:
+    """Every torch function, method and operator that can be an activation call, by the object itself."""
+    table: dict[Any, Spelling] = {}
+    for kind in ACTIVATIONS:
+        for dotted in kind.functions:
+            function: Any = torch
+            for part in dotted.split(".")[1:]:
+                function = getattr(function, part, None)
+            if function is not None:
+                table[function] = kind
+        for name in kind.operators:
+            _add_operator(table, name, kind)
+    for name in CLAMPS:
+        for owner in (torch, Tensor):
+            if hasattr(owner, name):
+                table[getattr(owner, name)] = name
+        _add_operator(table, name, name)
+    return table
+
+
+def _add_operator(table: dict[Any, Spelling], name: str, spelling: Spelling) -> None:
+    """Enter an aten operator, with its overloads, if this torch has it."""
+    packet = getattr(torch.ops.aten, name, None)
+    if packet is not None:
+        table[packet] = spelling
+        table |= {getattr(packet, overload): spelling for overload in packet.overloads()}
+
+
+@cache
+def module_kinds() -> Mapping[Any, Activation]:
+    """Each activation module of torch.nn, by its forward: a subclass that keeps it is still that activation."""
+    return {getattr(nn, kind.module).forward: kind for kind in ACTIVATIONS}
+
+
+def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
+    """The activation which this module applies, and its parameters; None if its forward is not torch's own."""
+    if isinstance(module, torch.jit.ScriptModule) or "forward" in module.__dict__:
+        return None
+    kind = module_kinds().get(type(module).forward)
+    if kind is None:
+        return None
+    return canonical(kind.name, tuple(float(getattr(module, name)) for name in kind.attributes))
+
+
+def read_call(
+    spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[str, Parameters, Tensor] | None:
+    """The activation that a call applies, its parameters and its pre-activation; None if it is no activation after all.
+
+    Integers have no gradient, so a clamp of indices is none either.
+    """
+    z = args[0] if args else kwargs.get("input", kwargs.get("self"))
+    if not isinstance(z, Tensor) or not (z.is_floating_point() or z.is_quantized):
+        return None
+    if isinstance(spelling, str):
+        low = _number(args[1] if len(args) > 1 else kwargs.get("min"))
+        high = None if "min" in spelling else _number(args[2] if len(args) > 2 else kwargs.get("max"))
+        found = clamp_kind(low, high)
+    else:
+        given = dict(zip(spelling.attributes, args[1:], strict=False)) | dict(kwargs)
+        defaults = zip(spelling.attributes, spelling.defaults, strict=True)
+        found = canonical(spelling.name, tuple(float(given.get(name, default)) for name, default in defaults))
+    return None if found is None else (*found, z)
+
+
+def _number(value: object) -> object:
+    """A bound as a number, also where it was given as a tensor of one element."""
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
+def _frames() -> Iterator[FrameType]:
+    """The stack from the innermost call outwards, without our own frames."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(_HERE):
+            yield frame
+        frame = frame.f_back
+
+
+def calling_module() -> nn.Module | None:
+    """The innermost module whose `__call__` is on the stack: the one whose forward makes the present call."""
+    for frame in _frames():
+        if frame.f_code is _CALL:
+            module = frame.f_locals["self"]
+            return module if isinstance(module, nn.Module) else None
+    return None
+
+
+def calling_source() -> Source | None:
+    """Where the present call stands in the user's code; None if torch itself makes it (inside a stock layer)."""
+    for frame in _frames():
+        name = frame.f_code.co_filename
+        if name == _FUNCTIONAL or (name.startswith(_TORCH) and os.sep + "nn" + os.sep not in name):
+            continue
+        if name.startswith((_TORCH, "<")):
+            return None
+        return Source(file=_shown(name), line=frame.f_lineno, **_columns(frame))
+    return None
+
+
+def _columns(frame: FrameType) -> dict[str, int]:
+    """First and last column of the call, counted in characters from 1, where Python keeps them (3.11 and later)."""
+    if sys.version_info < (3, 11):
+        return {}
+    line, end_line, start, end = list(frame.f_code.co_positions())[frame.f_lasti // 2]
+    if line is None or line != end_line or start is None or end is None:
+        return {}
+    text = linecache.getline(frame.f_code.co_filename, line).encode()  # Python counts the bytes of UTF-8
+    return {"column": len(text[:start].decode()) + 1, "end_column": len(text[:end].decode()) + 1}
+
+
+def _shown(name: str) -> str:
+    """A path as a person would type it: relative where it lies below the working directory."""
+    path = Path(name)
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()

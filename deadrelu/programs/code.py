@@ -1,0 +1,179 @@
+"""Import what the user points at: `path/to/file.py:Name` or `package.module:Name`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+
+from deadrelu.errors import DeadreluError
+
+_NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_SPEC = re.compile(rf"(?P<target>.+\.py|{_NAME})(?::(?P<name>{_NAME}))?")
+_INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
+_FORMS = "write it as path/to/file.py:Name or package.module:Name"
+
+
+def is_spec(text: str) -> bool:
+    """Whether `text` reads as `file.py`, `file.py:Name` or `package.module:Name`.
+
+    A module without a name (`package.module`) does not count: `model.pt` would look the same.
+    """
+    match = _SPEC.fullmatch(text)
+    return match is not None and (match["name"] is not None or match["target"].endswith(".py"))
+
+
+def import_spec(spec: str, *, error: type[DeadreluError]) -> tuple[ModuleType, object | None]:
+    """The module that `spec` names and the attribute in it, or None where `:Name` is left out.
+
+    The working folder and the file's folder come first on `sys.path` during the import, and stay at its end, since
+    functions may import their neighbours later. What the code prints goes to stderr.
+
+    Raises `error` if the file, the module or the attribute does not exist, or if the code raises or calls `sys.exit`.
+    """
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise error(f"{spec!r} names no Python file or module", hint=_FORMS)
+    target, name = match["target"], match["name"]
+    with redirect_stdout(sys.stderr):
+        module = _import_file(Path(target), error) if target.endswith(".py") else _import_module(target, error)
+    return module, None if name is None else _attribute(module, target, name, error)
+
+
+def blame(exception: BaseException) -> str:
+    """One line that says where the user's code raised: `data.py, line 12: ValueError: bad row`."""
+    said = " ".join(str(exception).split())
+    if isinstance(exception, SystemExit):
+        said = f"it called sys.exit({said})"
+    elif isinstance(exception, SyntaxError) and exception.filename:
+        return f"{exception.filename}, line {exception.lineno}: {type(exception).__name__}: {exception.msg}"
+    else:
+        said = f"{type(exception).__name__}: {said}" if said else type(exception).__name__
+    place = _place(exception)
+    return f"{place}: {said}" if place else said
+
+
+def _place(exception: BaseException) -> str | None:
+    """The innermost frame in the user's own code: not in this package, an installed one, or the standard library."""
+    not_theirs = (str(Path(__file__).parents[1]), os.path.dirname(os.__file__))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(exception.__traceback__)
+        if not frame.filename.startswith((*not_theirs, "<")) and not _INSTALLED.search(frame.filename)
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
+
+
+@contextmanager
+def _importable(*folders: Path) -> Iterator[None]:
+    """Put `folders` first on `sys.path`; afterwards leave the new ones at its end, where they shadow nothing."""
+    texts = list(dict.fromkeys(str(folder) for folder in folders))
+    before = list(sys.path)
+    sys.path[:0] = texts
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = [*before, *(text for text in texts if text not in before)]
+
+
+def _import_module(name: str, error: type[DeadreluError]) -> ModuleType:
+    """Import by dotted name, with the working folder in reach."""
+    try:
+        with _importable(Path.cwd()):
+            return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name is not None and f"{name}.".startswith(f"{missing.name}."):
+            raise error(f"there is no module {missing.name!r} (wanted by {name!r})", hint=_FORMS) from missing
+        raise error(f"{name} cannot be imported: {blame(missing)}", hint="install or fix what it imports") from missing
+    except (Exception, SystemExit) as raised:
+        raise error(f"{name} cannot be imported: {blame(raised)}", hint=f"try `python -c 'import {name}'`") from raised
+
+
+def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
+    """Import a file: as part of its package if it lies in one, since only then do its relative imports work."""
+    path = file.resolve()
+    if not path.is_file():
+        raise error(f"there is no file {file}", hint="give the path from the folder that you are in")
+    root = path.parent
+    while (root / "__init__.py").is_file() and root.name.isidentifier():
+        root = root.parent
+    inner = path.relative_to(root).with_suffix("")
+    name = ".".join(inner.parts[:-1] if inner.name == "__init__" else inner.parts)
+    known = sys.modules.get(name)
+    if known is not None and _is_from(known, path):
+        return known
+    try:
+        with _importable(path.parent, root, Path.cwd()):
+            if root != path.parent:
+                module = importlib.import_module(name)
+                if _is_from(module, path):
+                    return module
+            return _execute(path, name if root == path.parent else path.stem)
+    except (Exception, SystemExit) as raised:
+        raise error(f"{file} cannot be imported: {blame(raised)}", hint=f"try `python {file}`") from raised
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    """Whether `module` was read from the file `path`."""
+    origin = getattr(module, "__file__", None)
+    return origin is not None and Path(origin).resolve() == path
+
+
+def _execute(path: Path, name: str) -> ModuleType:
+    """Run the file as a module called `name`; under a longer name if another module has that one."""
+    if _taken(name, path):
+        name = f"{name}_{zlib.crc32(str(path).encode()):08x}"
+        if name in sys.modules:
+            return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Python cannot read {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _taken(name: str, path: Path) -> bool:
+    """Whether `name` already means another module: a user's `random.py` must not replace the real one."""
+    if name in sys.modules or name in sys.stdlib_module_names:
+        return True
+    elsewhere = [folder for folder in sys.path if Path(folder or ".").resolve() != path.parent]
+    found = importlib.machinery.PathFinder.find_spec(name, elsewhere)
+    return found is not None and found.origin is not None
+
+
+def _attribute(module: ModuleType, target: str, name: str, error: type[DeadreluError]) -> object:
+    """The (dotted) attribute of `module`."""
+    found: object = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [key for key, value in vars(module).items() if not key.startswith("_") and _is_own(value, module)]
+            raise error(
+                f"{target} has no {name!r}",
+                hint=f"it has {', '.join(public)}" if public else "it defines no public names",
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _is_own(value: object, module: ModuleType) -> bool:
+    """Whether `module` defines `value` rather than imports it; plain values count as its own."""
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return value.__module__ == module.__name__
+    return not inspect.ismodule(value)

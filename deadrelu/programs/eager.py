@@ -1,0 +1,135 @@
+"""The ordinary kind of program: a live `nn.Module`, run in eval mode and given back as it was."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deadrelu.programs.interception import Interception
+from deadrelu.programs.program import Batch, Observer, Run
+from deadrelu.report import Skipped
+
+
+class EagerProgram:
+    """A live module on a device (None: wherever it is), seen through its wrappers (DataParallel, torch.compile)."""
+
+    kind = "eager"
+
+    def __init__(self, module: nn.Module, device: torch.device | None = None) -> None:
+        """Wrap `module`; nothing runs yet."""
+        self.module = unwrapped(module)
+        self.device = device
+        self.parameter_names = tuple(
+            name
+            for name, parameter in inspect.signature(self.module.forward).parameters.items()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        )
+        self._interception: Interception | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first floating parameter or buffer; torch's default if there is none."""
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether the model holds an embedding."""
+        return any(isinstance(module, (nn.Embedding, nn.EmbeddingBag)) for module in self.module.modules())
+
+    def modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Path and module, in the order of registration."""
+        yield from self.module.named_modules()
+
+    def example_inputs(self) -> Batch | None:
+        """What Lightning (`example_input_array`) or transformers (`dummy_inputs`) models carry as an example."""
+        example = getattr(self.module, "example_input_array", None)
+        if example is None:
+            example = getattr(self.module, "dummy_inputs", None)
+        if isinstance(example, Tensor):
+            example = (example,)
+        args = tuple(example) if isinstance(example, (list, tuple)) else ()
+        kwargs = dict(example) if isinstance(example, Mapping) else {}
+        first = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim), None)
+        return None if first is None else Batch(samples=len(first), args=args, kwargs=kwargs)
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """After the runs: what could not be observed, and what was never called."""
+        return self._interception.skipped() if self._interception else ()
+
+    @contextmanager
+    def watched(self, observer: Observer) -> Iterator[Run]:
+        """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call.
+
+        `no_grad`, not `inference_mode`: a tensor that the model caches in passing must stay usable for its owner.
+        """
+        self._interception = interception = Interception(self.module, observer)
+        with ExitStack() as stack:
+            stack.enter_context(_settled(self.module, self.device))
+            stack.enter_context(interception.watching())
+            stack.enter_context(torch.no_grad())
+            device = self.device or next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+            def run(batch: Batch) -> Any:
+                args, kwargs = _moved((batch.args, batch.kwargs), device)
+                with interception.forward():
+                    return self.module(*args, **kwargs)
+
+            yield run
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The user's own module inside DataParallel and torch.compile, so that sites bear the user's names."""
+    while True:
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif isinstance(inner := module.__dict__.get("_modules", {}).get("_orig_mod"), nn.Module):
+            module = inner
+        else:
+            return module
+
+
+@contextmanager
+def _settled(module: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """Eval mode, uncompiled, fused encoder path off, on `device`, dice seeded; everything back as it was on leaving."""
+    modules = list(module.modules())
+    training = [m.training for m in modules]
+    compiled = [m.__dict__.get("_compiled_call_impl") for m in modules]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    tensors = [(t, t.data) for t in (*module.parameters(), *module.buffers())] if device else []
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        for m, flag, call in zip(modules, training, compiled, strict=True):
+            stack.callback(setattr, m, "training", flag)
+            if call is not None:
+                stack.callback(setattr, m, "_compiled_call_impl", call)
+                m._compiled_call_impl = None
+        for tensor, data in tensors:
+            stack.callback(setattr, tensor, "data", data)
+        stack.enter_context(torch.random.fork_rng([device] if device and device.type == "cuda" else []))
+        if "torch._dynamo" in sys.modules:  # importing it costs seconds, and only a compiled model has done so
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        torch.manual_seed(0)
+        torch.backends.mha.set_fastpath_enabled(False)  # the fused encoder layer calls no relu at all
+        module.eval()
+        if device:
+            module.to(device)
+        yield
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """The same arguments with every tensor on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _moved(inner, device) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        moved = [_moved(inner, device) for inner in value]
+        return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
+    return value

@@ -1,0 +1,242 @@
+"""The three ways to see an activation call: a module's pre-hook, a torch function, an aten operator; each counted once.
+
+Hooks are nearly free and see every module of torch.nn. The function mode sees what a user's forward calls by name. The
+operator mode sees everything else (scripted submodules, the steps of an RNN) and where each tensor came from, but
+costs the most: it runs on the first batch, on every batch whose number is a power of two, and always where the model
+is known to need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from deadrelu.activations import Parameters
+from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
+from deadrelu.programs.program import ROOT, CallGroup, CallSite, Observer
+from deadrelu.programs.provenance import Provenance
+from deadrelu.report import Skipped
+
+_FUSED = ("quantized", "onednn", "mkldnn_prepacked", "xnnpack", "prepacked")
+
+
+@dataclass
+class _Recurrence:
+    """An nn.RNN at work: its relu is called once a step, layer after layer, so that many calls make one site."""
+
+    steps: int
+    sites_before: int
+    calls: int = 0
+
+    def next(self) -> int:
+        """The site, counted from 1 within the forward pass, to which the next call belongs."""
+        self.calls += 1
+        return self.sites_before + -(-self.calls // self.steps)
+
+
+class Interception:
+    """Tells an observer of every activation call of `model` while `watching`; names each call site once."""
+
+    def __init__(self, model: nn.Module, observer: Observer) -> None:
+        """Look at the modules of `model`, and decide which ways of seeing it needs."""
+        modules = list(model.modules())
+        self._observer = observer
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._kinds = {id(m): (m, kind) for m in modules if (kind := kind_of_module(m)) is not None}
+        self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
+        self._functional = not all(_only_calls_modules(module) for module in modules)
+        self._operators = bool(self._recurrent) or any(isinstance(m, torch.jit.ScriptModule) for m in modules)
+        self._sites: dict[tuple[object, ...], CallSite] = {}
+        self._groups: dict[tuple[object, ...], CallGroup] = {}
+        self._counts: dict[tuple[object, ...], int] = {}
+        self._recurrences: dict[int, _Recurrence] = {}
+        self._unreadable: dict[str, Skipped] = {}
+        self._provenance: Provenance | None = None
+        self._inside = False
+        self._batch = 0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hooks on every activation module; gone on leaving, whatever happened."""
+        with ExitStack() as stack:
+            for module, _ in self._kinds.values():
+                stack.callback(module.register_forward_pre_hook(self._on_module, with_kwargs=True).remove)
+            for module in self._recurrent:
+                stack.callback(module.register_forward_pre_hook(self._on_recurrence).remove)
+            yield
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """One forward pass: the calls are counted from 1 again, and seen in the ways that this pass needs."""
+        self._counts.clear()
+        self._recurrences.clear()
+        self._batch += 1
+        audit = self._batch & (self._batch - 1) == 0
+        self._provenance = Provenance() if audit else None
+        with ExitStack() as stack:
+            if self._functional or audit:
+                stack.enter_context(_Functions(self._on_function))
+            if self._operators or audit:
+                stack.enter_context(_Operators(self._on_operator))
+            yield
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What could not be read, and the activation modules that no forward pass called."""
+        out = list(self._unreadable.values())
+        for key, (_, (op, _)) in self._kinds.items():
+            if ("module", key) not in self._groups:
+                out.append(Skipped(id=self._paths[key] or ROOT, op=op, reason="never called: no batch reached it"))
+        for module in self._recurrent:
+            path = self._paths[id(module)]
+            if ("call", path, "relu") not in self._groups:
+                reason = "never called, or run as one fused operation on this device"
+                out.append(Skipped(id=path or ROOT, op="relu", reason=reason))
+        return tuple(out)
+
+    def _on_module(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """A pre-hook: an in-place activation has not yet overwritten its input."""
+        z = args[0] if args else kwargs.get("input")
+        if isinstance(z, Tensor) and not self._inside:
+            op, parameters = self._kinds[id(module)][1]
+            self._observe(("module", id(module)), self._paths[id(module)], op, parameters, z)
+
+    def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        x = args[0] if args else None
+        steps = 1
+        if isinstance(x, nn.utils.rnn.PackedSequence):
+            steps = len(x.batch_sizes)
+        elif isinstance(x, Tensor) and isinstance(module, nn.RNN):
+            steps = x.shape[1 if module.batch_first and x.ndim == 3 else 0]
+        before = self._counts.get(("call", self._paths[id(module)], "relu"), 0)
+        self._recurrences[id(module)] = _Recurrence(max(steps, 1), before)
+
+    def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        spelling = None if self._inside else spellings().get(function)
+        call = None if spelling is None else read_call(spelling, args, kwargs)
+        if call is None:
+            return function(*args, **kwargs)
+        self._on_call(*call)
+        self._inside = True  # what the call is made of, down to the operator, is this call
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._inside = False
+
+    def _on_operator(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        spelling = None if self._inside else spellings().get(function)
+        # Torch's own functions clamp for numerical reasons (cdist does); a scripted clamp is the user's.
+        if spelling is not None and (not isinstance(spelling, str) or _in_script()):
+            call = read_call(spelling, args, kwargs)
+            if call is not None and self._on_call(*call):
+                self._operators = True  # neither hooks nor functions saw it: keep looking at operators
+        name = function.overloadpacket.__name__
+        if function.namespace in _FUSED and "relu" in name:
+            path = self._path_of(calling_module()) or ROOT
+            reason = f"fused into {function.namespace}::{name}: its pre-activation is never formed"
+            self._unreadable[path] = Skipped(id=path, op="relu", reason=reason)
+        with torch._C.DisableTorchFunction():  # an operator is a function too: it must not be seen twice
+            output = function(*args, **kwargs)
+        if self._provenance is not None:
+            self._provenance.follow(name, args, output, lambda: self._path_of(calling_module()) or None)
+        return output
+
+    def _on_call(self, op: str, parameters: Parameters, z: Tensor) -> bool:
+        """Observe a call that was made by a function or an operator; False if a module's hook has done so."""
+        module = calling_module()
+        if id(module) in self._kinds:
+            return False
+        path = self._path_of(module)
+        recurrence = self._recurrences.get(id(module))
+        self._observe(("call", path, op), path, op, parameters, z, recurrence.next() if recurrence else None)
+        return True
+
+    def _path_of(self, module: nn.Module | None) -> str:
+        """The module's path in the model; of one that was made on the fly, its class in angle brackets."""
+        if module is None:
+            return ""
+        path = self._paths.get(id(module))
+        return f"<{type(module).__name__}>" if path is None else path
+
+    def _observe(
+        self, group: tuple[object, ...], path: str, op: str, parameters: Parameters, z: Tensor, call: int | None = None
+    ) -> None:
+        """Count the call within this forward pass, name its site if it is new, and tell the observer."""
+        call = call or self._counts.get(group, 0) + 1
+        self._counts[group] = call
+        site = self._sites.get((*group, call))
+        self._inside = True  # what we compute is no part of the model
+        try:
+            with torch._C.DisableTorchFunction():
+                if site is None:
+                    site = self._sites[(*group, call)] = self._new_site(group, path, op, parameters, z, call)
+                if z.layout != torch.strided or z.is_nested:
+                    kind = "nested" if z.is_nested else str(z.layout).removeprefix("torch.")
+                    reason = f"its pre-activation is a {kind} tensor"
+                    self._unreadable[site.id] = Skipped(id=site.id, op=op, reason=reason)
+                else:
+                    self._observer(site, z.detach())
+        finally:
+            self._inside = False
+
+    def _new_site(
+        self, group: tuple[object, ...], path: str, op: str, parameters: Parameters, z: Tensor, call: int
+    ) -> CallSite:
+        calls = self._groups.setdefault(group, CallGroup())
+        calls.calls = max(calls.calls, call)
+        functional = group[0] == "call"
+        features, after = (self._provenance or Provenance()).features(z)
+        return CallSite(
+            op=op,
+            parameters=parameters,
+            module=path,
+            call=call,
+            functional=functional,
+            features=features,
+            after=after,
+            source=calling_source() if functional else None,
+            group=calls,
+        )
+
+
+def _in_script() -> bool:
+    return isinstance(calling_module(), torch.jit.ScriptModule)
+
+
+def _only_calls_modules(module: nn.Module) -> bool:
+    """Whether the module is torch's own and its forward calls no activation function itself."""
+    if isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+        return False
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in module.__dict__ and not hooked
+
+
+Handler = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any]
+
+
+class _Functions(TorchFunctionMode):
+    """Hands every torch function call to a handler, which makes the call."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._handler(func, args, kwargs or {})
+
+
+class _Operators(TorchDispatchMode):
+    """Hands every aten operator call to a handler, which makes the call."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._handler(func, args, kwargs or {})

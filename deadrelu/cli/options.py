@@ -31,6 +31,11 @@ class Device(str, Enum):
     MPS = "mps"
 
 
+def read_fraction(text: str | float) -> float:
+    """`5%` or `0.05`; Typer hands the default, which is a number already, through here too."""
+    return text if isinstance(text, float) else parse_fraction(text)
+
+
 def read_pair(text: str, flag: str, form: str) -> tuple[str, str]:
     """`key=value` as two strings. Raises `UsageError` that shows the right `form`."""
     key, equals, value = text.partition("=")
@@ -187,23 +192,23 @@ MaxDead = Annotated[
     float | None,
     typer.Option(
         metavar="5%",
-        parser=parse_fraction,
+        parser=read_fraction,
         help="Fail if a site has a larger share of dead units.",
         rich_help_panel=_GATE,
     ),
 ]
 MaxDeadTotal = Annotated[
     float | None,
-    typer.Option(metavar="5%", parser=parse_fraction, help="The same over all units together.", rich_help_panel=_GATE),
+    typer.Option(metavar="5%", parser=read_fraction, help="The same over all units together.", rich_help_panel=_GATE),
 ]
 RareBelow = Annotated[
     float,
     typer.Option(
-        metavar="1%", parser=parse_fraction, help="Rare: fires at a smaller share of positions.", rich_help_panel=_GATE
+        metavar="1%", parser=read_fraction, help="Rare: fires at a smaller share of positions.", rich_help_panel=_GATE
     ),
 ]
 Confidence = Annotated[
-    float, typer.Option(metavar="95%", parser=parse_fraction, help="Of the bound on silence.", rich_help_panel=_GATE)
+    float, typer.Option(metavar="95%", parser=read_fraction, help="Of the bound on silence.", rich_help_panel=_GATE)
 ]
 Select = Annotated[list[str], typer.Option(metavar="CODE", help="Only these rules. Repeatable.", rich_help_panel=_GATE)]
 Ignore = Annotated[list[str], typer.Option(metavar="CODE", help="Not these rules. Repeatable.", rich_help_panel=_GATE)]

@@ -1,0 +1,52 @@
+"""A stream of batches that knows where it comes from, and what is said about it once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from deadrelu.programs.program import Batch
+from deadrelu.report import DataInfo
+
+_log = logging.getLogger("deadrelu")
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches made one by one when asked for; each iteration starts anew.
+
+    `info` says where they come from. Its `samples` and `batches` are 0: who runs the batches counts them.
+    """
+
+    info: DataInfo
+    start: Callable[[], Iterator[Batch]]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches from the first. Raises `DataError` where one cannot be made."""
+        return self.start()
+
+
+class Notes:
+    """Notes to the user, each said once however many batches give rise to it."""
+
+    def __init__(self) -> None:
+        """Nothing said yet."""
+        self._said: set[str] = set()
+
+    def say(self, text: str) -> None:
+        """Log `text` unless it was said before."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.info(text)
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The first tensor in a tree of tuples, lists and mappings, or None."""
+    if isinstance(value, Tensor):
+        return value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return next((found for found in map(first_tensor, inner) if found is not None), None)

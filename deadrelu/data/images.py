@@ -1,0 +1,123 @@
+"""Batches from a folder of images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deadrelu.data.columns import rows_of
+from deadrelu.errors import DataError
+from deadrelu.programs.program import Batch, Program
+
+_log = logging.getLogger("deadrelu")
+_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How pixels (0..255) become the model's input: `(pixel * scale - mean) / std`, per channel.
+
+    `resize` is a side length for a square, or `(height, width)`; None keeps the size. `mean` and `std` have one entry
+    a channel, or a single one for all.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    scale: float = 1 / 255
+
+
+class Images:
+    """The images in a folder and below, in the order of their paths."""
+
+    def __init__(self, folder: Path, program: Program, options: ImageOptions) -> None:
+        """List the files. Raises `DataError` without Pillow, or where the model takes no images."""
+        self._pillow = _import_pillow()
+        self._folder = folder
+        self._options = options
+        self._mode = _mode(program)
+        self._dtype = program.dtype
+        self._paths = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+        )
+        if not self._paths:
+            _log.warning(f"{folder} holds no images ({', '.join(sorted(_ENDINGS))})")
+
+    def batches(self, *, batch_size: int, samples: int | None, seed: int | None) -> Iterator[Batch]:
+        """The images as `(N, C, H, W)`. Raises `DataError` for a broken image, and where sizes differ."""
+        rows = rows_of(len(self._paths), samples, seed)
+        first: tuple[Path, Tensor] | None = None
+        for start in range(0, len(rows), batch_size):
+            images = []
+            for row in rows[start : start + batch_size]:
+                path = self._paths[row]
+                image = self._read(path)
+                first = first or (path, image)
+                if image.shape != first[1].shape:
+                    raise DataError(
+                        f"the images differ in size: {first[0]} is {_size(first[1])}, {path} is {_size(image)}",
+                        hint="bring them to one size with --resize, such as --resize 224",
+                    )
+                images.append(image)
+            yield Batch(samples=len(images), args=(torch.stack(images).to(self._dtype),))
+
+    def _read(self, path: Path) -> Tensor:
+        """One image as `(C, H, W)`."""
+        size = self._options.resize
+        try:
+            with self._pillow.open(path) as image:
+                converted = image.convert(self._mode)
+                if size is not None:
+                    height, width = (size, size) if isinstance(size, int) else size
+                    converted = converted.resize((width, height), self._pillow.Resampling.BILINEAR)
+                pixels = torch.from_numpy(np.array(converted, dtype=np.float32))
+        except Exception as error:  # Pillow raises many kinds for a damaged file
+            raise DataError(f"{path} is no readable image: {error}", hint="replace it or take it away") from error
+        channels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+        scaled = channels * self._options.scale - self._per_channel("mean", 0.0, len(channels))
+        return scaled / self._per_channel("std", 1.0, len(channels))
+
+    def _per_channel(self, name: str, neutral: float, channels: int) -> Tensor:
+        """The option as `(C, 1, 1)`."""
+        values = getattr(self._options, name) or (neutral,)
+        if len(values) not in (1, channels) or (name == "std" and 0 in values):
+            raise DataError(
+                f"--{name} {','.join(map(str, values))} does not fit images of {channels} channels",
+                hint=f"give one number, or {channels}; a standard deviation is not 0",
+            )
+        return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+
+
+def _import_pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DataError("reading images needs Pillow", hint="pip install 'deadrelu[images]'") from error
+    return Image
+
+
+def _mode(program: Program) -> str:
+    """Pillow's name for the kind of image that the model's first convolution takes; RGB where there is none."""
+    for path, module in program.modules():
+        if isinstance(module, nn.Conv2d):
+            if module.in_channels not in _MODES:
+                raise DataError(
+                    f"the first convolution, {path}, takes {module.in_channels} channels, which images do not have",
+                    hint="give the data as an array (.npy, .npz) or as a loader (file.py:loader)",
+                )
+            return _MODES[module.in_channels]
+    return "RGB"
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-2]} × {image.shape[-1]}"

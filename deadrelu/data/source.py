@@ -1,0 +1,189 @@
+"""Open what the user gives as data: a file, a folder of images, code, or a live object."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from deadrelu.data.batches import Batches, Notes
+from deadrelu.data.cast import Caster, is_array
+from deadrelu.data.choose import required_names
+from deadrelu.data.columns import Columns, choose_columns, rows_of
+from deadrelu.data.files import read_arrays
+from deadrelu.data.images import ImageOptions, Images
+from deadrelu.data.loaders import LoaderBatches, are_columns, is_dataset, load_dataset
+from deadrelu.errors import DataError
+from deadrelu.programs.code import blame, import_spec, is_spec
+from deadrelu.programs.program import Batch, Program
+from deadrelu.report import DataInfo
+
+_KINDS = "a .npy, .npz, .pt or .safetensors file, a folder of images, or code as file.py:name"
+
+
+def open_data(
+    data: object,
+    program: Program,
+    *,
+    batch_size: int = 64,
+    samples: int | None = None,
+    seed: int | None = None,
+    data_key: str | None = None,
+    images: ImageOptions | None = None,
+) -> Batches:
+    """Batches that fit `program`, at most `samples` in all.
+
+    `data` is a path, a spec (`file.py:loader`, `package.module:loader`), or a live object: a tensor or array `(N, …)`,
+    a tuple, list or dict of them, a DataLoader, a Dataset, an iterable of batches, or a callable that returns one.
+    The first `samples` are used, in order; with a `seed`, a random subset where rows can be drawn. `data_key` chooses
+    among several arrays (`x` or `x,mask`).
+
+    Raises `DataError` where the data cannot be read or does not fit; also later, while the batches are made.
+    """
+    opening = _Opening(program, batch_size, samples, seed, data_key, images or ImageOptions())
+    return opening.open(data, None)
+
+
+class _Opening:
+    """One call of `open_data`: the options, and the ways to open each kind of data with them."""
+
+    def __init__(
+        self,
+        program: Program,
+        batch_size: int,
+        samples: int | None,
+        seed: int | None,
+        data_key: str | None,
+        images: ImageOptions,
+    ) -> None:
+        if batch_size < 1 or (samples is not None and samples < 1):
+            raise DataError(
+                f"the batch size ({batch_size}) and the number of samples ({samples}) must be at least 1",
+                hint="give --batch-size and --samples above 0",
+            )
+        self.program = program
+        self.batch_size = batch_size
+        self.samples = samples
+        self.seed = seed
+        self.data_key = data_key
+        self.images = images
+        self.notes = Notes()
+
+    def open(self, data: object, source: str | None) -> Batches:
+        """Open anything; `source` is what the user wrote, where they wrote something."""
+        if isinstance(data, str | Path):
+            return self._open_text(str(data), source or str(data))
+        return self._open_object(data, source)
+
+    def _open_text(self, text: str, source: str) -> Batches:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            folder = Images(path, self.program, self.images)
+            return self._batches(
+                source,
+                lambda: folder.batches(batch_size=self.batch_size, samples=self.samples, seed=self.seed),
+            )
+        if path.exists() and path.suffix != ".py":
+            held = read_arrays(path)
+            named = isinstance(held, Mapping)
+            return self._open_columns(held if isinstance(held, Mapping) else _number(held), source, named=named)
+        if not is_spec(text):
+            raise DataError(f"there is no data at {text}", hint=f"give {_KINDS}")
+        module, found = import_spec(text, error=DataError)
+        if found is None:
+            raise DataError(f"{text} does not say which object holds the data", hint=f"write {text}:NAME")
+        if isinstance(found, str | Path) and is_spec(str(found)):
+            raise DataError(f"{text} only names more code, {found} (in {module.__name__})", hint="name the data itself")
+        return self.open(found, source)
+
+    def _open_object(self, data: Any, source: str | None) -> Batches:
+        where = source or type(data).__name__
+        if isinstance(data, nn.Module):
+            raise DataError(f"{where} is a model, not data", hint=f"give {_KINDS}")
+        if is_array(data):
+            return self._open_columns({"0": _with_shape(data)}, where, named=False)
+        if isinstance(data, Mapping) and data and all(is_array(value) for value in data.values()):
+            return self._open_columns({str(k): _with_shape(v) for k, v in data.items()}, where, named=True)
+        if isinstance(data, list | tuple) and are_columns(data, max(1, len(required_names(self.program)))):
+            return self._open_columns(_number(tuple(map(_with_shape, data))), where, named=False)
+        if is_dataset(data) and not isinstance(data, type):
+            wrapped = load_dataset(data, batch_size=self.batch_size, samples=self.samples, seed=self.seed)
+            return self._open_loader(lambda: wrapped, where)
+        if hasattr(data, "__iter__") and not isinstance(data, type | Mapping | bytes):
+            return self._open_loader(_once(data, where) if _is_iterator(data) else lambda: data, where)
+        if callable(data):
+            return self._open_callable(data, where)
+        raise DataError(f"{where} gives a {type(data).__name__}, which holds no batches", hint=f"give {_KINDS}")
+
+    def _open_columns(self, parts: Mapping[str, Any], where: str, *, named: bool) -> Batches:
+        choice = choose_columns(parts, self.program, self.data_key, self.notes, named=named)
+        columns = Columns(parts, choice, where)
+        rows = rows_of(columns.length, self.samples, self.seed)
+        caster = Caster(self.program, self.notes)
+        return self._batches(where, lambda: columns.batches(rows, self.batch_size, caster))
+
+    def _open_loader(self, fresh: Callable[[], Any], where: str) -> Batches:
+        loader = LoaderBatches(
+            fresh,
+            self.program,
+            where,
+            self.notes,
+            samples=self.samples,
+            seed=self.seed,
+            data_key=self.data_key,
+        )
+        return self._batches(where, loader)
+
+    def _open_callable(self, make: Callable[[], Any], where: str) -> Batches:
+        """Open what the callable returns; where that is an iterator, call again for each pass."""
+
+        def call() -> Any:
+            try:
+                with redirect_stdout(sys.stderr):
+                    return make()
+            except (Exception, SystemExit) as error:
+                raise DataError(
+                    f"{where} failed when it was called: {blame(error)}", hint="it must take no arguments"
+                ) from error
+
+        made = call()
+        if _is_iterator(made):
+            waiting = [made]
+            return self._open_loader(lambda: waiting.pop() if waiting else call(), where)
+        if callable(made) and not hasattr(made, "__iter__") and not is_dataset(made):
+            raise DataError(f"{where} returns a {type(made).__name__}, not data", hint=f"give {_KINDS}")
+        return self.open(made, where)
+
+    def _batches(self, source: str, start: Callable[[], Iterator[Batch]]) -> Batches:
+        info = DataInfo(source=source, kind="dataset", samples=0, batches=0, seed=self.seed)
+        return Batches(info=info, start=start)
+
+
+def _is_iterator(data: object) -> bool:
+    """Whether `data` is an iterator, which can be passed through only once."""
+    return hasattr(data, "__next__") and hasattr(data, "__iter__")
+
+
+def _once(data: Any, where: str) -> Callable[[], Any]:
+    """Give the iterator for the first pass, and an error that says so for a second."""
+    waiting = [data]
+
+    def fresh() -> Any:
+        if not waiting:
+            raise DataError(f"{where} is used up: an iterator gives its batches once", hint="give a function instead")
+        return waiting.pop()
+
+    return fresh
+
+
+def _number(arrays: tuple[Any, ...]) -> Mapping[str, Any]:
+    return {str(index): array for index, array in enumerate(arrays)}
+
+
+def _with_shape(array: Any) -> Any:
+    """The array itself if it can be sliced by rows, else (a data frame) its values."""
+    return array.to_numpy() if hasattr(array, "to_numpy") else array

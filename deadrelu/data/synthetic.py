@@ -1,0 +1,168 @@
+"""Inputs made up where there is no data: seeded normal noise, in the shape that the model takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from deadrelu.data.batches import Batches, first_tensor
+from deadrelu.data.shapes import InputShape, candidates, smallest_vocabulary
+from deadrelu.errors import DataError
+from deadrelu.programs.program import Batch, Program
+from deadrelu.report import DataInfo
+
+_log = logging.getLogger("deadrelu")
+_TRIAL = 2
+_HINT = "say what the model takes with --input-shape, such as --input-shape 3,32,32, or give --data"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Everything that one call of the model gets, as shapes."""
+
+    args: tuple[InputShape, ...] = ()
+    kwargs: Mapping[str, InputShape] | None = None
+
+    def __str__(self) -> str:
+        named = [f"{name} {shape}" for name, shape in (self.kwargs or {}).items()]
+        return ", ".join([*map(str, self.args), *named])
+
+    def noise(self, samples: int, dtype: torch.dtype, generator: Generator) -> Batch:
+        """One batch: standard normal numbers, and indices drawn evenly."""
+        args = tuple(_noise(shape, samples, dtype, generator) for shape in self.args)
+        kwargs = {name: _noise(shape, samples, dtype, generator) for name, shape in (self.kwargs or {}).items()}
+        return Batch(samples=samples, args=args, kwargs=kwargs)
+
+
+def synthesise(
+    program: Program,
+    *,
+    input_shapes: Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]] | None = None,
+    samples: int = 256,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> Batches:
+    """Batches of noise that the model accepts, the same for the same seed.
+
+    The shapes are, in this order: `input_shapes` (without the batch axis; by position, or by the name of the
+    parameter), those of the example inputs that the model carries, or those inferred from its first layers by trying.
+
+    Raises `DataError` where the model runs on none of them.
+    """
+    if samples < 1 or batch_size < 1:
+        raise DataError(
+            f"the batch size ({batch_size}) and the number of samples ({samples}) must be at least 1",
+            hint="give --batch-size and --samples above 0",
+        )
+    example = None if input_shapes else program.example_inputs()
+    if example is not None:
+        info = _info("the model's example inputs, and synthetic normal noise in their shapes", seed)
+        return Batches(info=info, start=lambda: _like(example, samples, seed))
+    inputs = _given(program, input_shapes, seed) if input_shapes else _inferred(program, seed)
+    dtype = program.dtype
+
+    def start() -> Iterator[Batch]:
+        generator = Generator().manual_seed(seed)
+        for done in range(0, samples, batch_size):
+            yield inputs.noise(min(batch_size, samples - done), dtype, generator)
+
+    return Batches(info=_info(f"synthetic {inputs}", seed), start=start)
+
+
+def _info(source: str, seed: int) -> DataInfo:
+    return DataInfo(source=source, kind="synthetic", samples=0, batches=0, seed=seed)
+
+
+def _given(program: Program, shapes: Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]], seed: int) -> _Inputs:
+    """The user's shapes, as numbers where the model accepts them so, otherwise as indices into its first embedding."""
+    sizes = list(shapes.values()) if isinstance(shapes, Mapping) else list(shapes)
+    names = list(shapes) if isinstance(shapes, Mapping) else None
+    if any(size < 1 for shape in sizes for size in shape):
+        raise DataError(f"the input shape {sizes} has a size below 1", hint="give sizes without the batch axis")
+    vocabulary = smallest_vocabulary(program) if program.takes_indices else None
+    kinds = (None,) if vocabulary is None else (None, vocabulary)
+    refusals = []
+    for choice in product(kinds, repeat=len(sizes)):
+        made = tuple(InputShape(tuple(shape), kind) for shape, kind in zip(sizes, choice, strict=True))
+        inputs = _Inputs(made) if names is None else _Inputs(kwargs=dict(zip(names, made, strict=True)))
+        refusal, _ = _try(program, inputs, seed)
+        if refusal is None:
+            return inputs
+        refusals.append(refusal)
+    raise DataError(
+        f"the model does not run on the given input shape {', '.join(map(str, sizes))}: {refusals[0]}",
+        hint="give each --input-shape without the batch axis, one an input, or NAME=SHAPE",
+    )
+
+
+def _inferred(program: Program, seed: int) -> _Inputs:
+    """The first candidate on which the model runs; best if its output has one row a sample."""
+    runs: _Inputs | None = None
+    first: tuple[str, str] | None = None
+    for layer, shape in candidates(program):
+        refusal, per_sample = _try(program, _Inputs((shape,)), seed)
+        if refusal is not None:
+            first = first or (layer, refusal)
+        elif per_sample:
+            runs = _Inputs((shape,))
+            break
+        else:
+            runs = runs or _Inputs((shape,))
+    if runs is not None:
+        _log.info(f"no data was given, so the input is synthetic: {runs}")
+        return runs
+    if first is None:
+        raise DataError("no data was given, and no layer of the model tells which input it takes", hint=_HINT)
+    raise DataError(
+        f"no data was given, and no input shape that fits its first layer, {first[0]}, runs: {first[1]}", hint=_HINT
+    )
+
+
+def _try(program: Program, inputs: _Inputs, seed: int) -> tuple[str | None, bool]:
+    """Run two samples: why the model refuses them, or None; and whether its output has a row for each."""
+    batch = inputs.noise(_TRIAL, program.dtype, Generator().manual_seed(seed))
+    try:
+        with program.watched(lambda _site, _z: None) as run:
+            output = run(batch)
+    except Exception as error:  # whatever a wrong shape makes the model raise
+        said = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        return " ".join(said.split())[:200], False
+    tensor = first_tensor(output)
+    axis = max((shape.batch_axis for shape in inputs.args), default=0)
+    return None, tensor is not None and tensor.dim() > axis and _TRIAL in (tensor.shape[0], tensor.shape[axis])
+
+
+def _noise(shape: InputShape, samples: int, dtype: torch.dtype, generator: Generator) -> Tensor:
+    sizes = list(shape.sizes)
+    sizes.insert(shape.batch_axis, samples)
+    if shape.vocabulary is not None:
+        return torch.randint(0, shape.vocabulary, sizes, generator=generator)
+    return torch.randn(sizes, generator=generator).to(dtype)
+
+
+def _like(example: Batch, samples: int, seed: int) -> Iterator[Batch]:
+    """The example itself, then noise in its shapes; its batch size may be the only one that the model takes."""
+    generator = Generator().manual_seed(seed)
+
+    def noise(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: noise(inner) for key, inner in value.items()}
+        if isinstance(value, tuple | list):
+            return type(value)(map(noise, value))
+        if not isinstance(value, Tensor) or value.dtype == torch.bool or value.is_complex():
+            return value
+        if value.is_floating_point():
+            return torch.randn(value.shape, generator=generator).to(value.dtype)
+        drawn = torch.randint(0, max(1, value.numel()), value.shape, generator=generator)
+        return value.flatten()[drawn]  # only indices that the example uses are sure to be valid
+
+    yield example
+    more = -(-samples // max(1, example.samples)) - 1
+    for _ in range(more):
+        yield replace(example, args=noise(example.args), kwargs=noise(example.kwargs))

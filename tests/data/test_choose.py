@@ -1,0 +1,73 @@
+"""Which arrays go into the model."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from deadrelu.data.choose import Choice, choose_by_name, choose_by_position, required_names
+from deadrelu.errors import DataError
+
+
+def by_name(names, program, key=None):
+    return choose_by_name(names, program, key, lambda: "these")
+
+
+def test_names_of_parameters_become_keywords_and_the_rest_is_left_out(masked) -> None:
+    assert by_name(["mask", "x", "ids"], masked) == Choice(kwargs=("mask", "x"), dropped=("ids",))
+
+
+def test_labels_are_left_out_though_the_model_would_take_them(masked) -> None:
+    assert by_name(["x", "labels"], masked) == Choice(kwargs=("x",), dropped=("labels",))
+
+
+def test_an_input_that_is_called_y_goes_in_where_the_model_requires_it(program_of) -> None:
+    class Model(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    assert by_name(["x", "y"], program_of(Model())) == Choice(kwargs=("x", "y"))
+
+
+@pytest.mark.parametrize("label", ["y", "label", "labels", "target", "targets", "y_train", "Y_test"])
+def test_the_only_array_that_is_not_labels_goes_in(linear, label: str) -> None:
+    assert by_name([label, "pixels"], linear) == Choice(args=("pixels",), dropped=(label,))
+
+
+def test_a_single_array_goes_in_whatever_it_is_called(linear) -> None:
+    assert by_name(["y"], linear) == Choice(args=("y",))
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["x_train", "x_test", "y_train"], ["y", "target"]])
+def test_what_is_not_clear_is_asked(linear, names: list[str]) -> None:
+    with pytest.raises(DataError, match="the model takes input, and the data has these") as caught:
+        by_name(names, linear)
+    assert "--data-key NAME" in caught.value.hint
+
+
+def test_a_required_input_that_is_missing_is_asked_for(pair) -> None:
+    with pytest.raises(DataError, match="the model takes left, right"):
+        by_name(["left", "other"], pair)
+
+
+def test_the_key_chooses_in_the_order_given(linear, masked) -> None:
+    assert by_name(["a", "b", "c"], linear, "c, a") == Choice(args=("c", "a"), dropped=("b",))
+    assert by_name(["x", "mask", "c"], masked, "x,mask") == Choice(kwargs=("x", "mask"), dropped=("c",))
+    assert choose_by_position(3, linear, "1") == Choice(args=("1",), dropped=("0", "2"))
+
+
+@pytest.mark.parametrize("key", ["z", "a,z", ","])
+def test_a_key_that_names_nothing_is_an_error(linear, key: str) -> None:
+    with pytest.raises(DataError, match=r"--data-key .*: the data has no"):
+        by_name(["a", "b"], linear, key)
+
+
+def test_by_position_the_model_gets_as_many_as_it_requires(linear, masked, pair) -> None:
+    assert choose_by_position(2, linear, None) == Choice(args=("0",), dropped=("1",))
+    assert choose_by_position(2, masked, None) == Choice(args=("0",), dropped=("1",))
+    assert choose_by_position(3, pair, None) == Choice(args=("0", "1"), dropped=("2",))
+
+
+def test_required_names_leave_defaults_out(masked, pair) -> None:
+    assert required_names(masked) == ("x",)
+    assert required_names(pair) == ("left", "right")

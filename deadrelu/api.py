@@ -111,6 +111,9 @@ def scan(
     )
     measured = measure(program, batches, plan, progress)
     settings: dict[str, Setting] = {
+        "arch": arch,
+        "weights_key": weights_key,
+        "data_key": data_key,
         "batch_size": batch_size,
         "sites": tuple(sites),
         "skip_sites": tuple(skip_sites),

@@ -1,6 +1,6 @@
 """Networks as people write them, each with the feature axes of its activation calls written down by hand.
 
-`axes` lists, in the order of execution, the dimension (or dimensions, where heads are split off) that tells units apart.
+`axes` lists, in the order of execution, the dimension that tells units apart (dimensions, where there are heads).
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ class _Operators(TorchDispatchMode):
     """Hands every aten operator call to a handler, which makes the call."""
 
     def __init__(self, handler: Handler) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own annotations have a gap
         self._handler = handler
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

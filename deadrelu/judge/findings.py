@@ -1,0 +1,158 @@
+"""What each rule finds in a report; one function a rule, each yields findings in the order of the sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadrelu.judge.rules import RULES
+from deadrelu.judge.statistics import samples_needed
+from deadrelu.report import Finding, Report, Severity, SiteStats
+from deadrelu.wording import count, exact_percent, percent
+
+
+def dead_units(report: Report, max_dead: float | None, max_dead_total: float | None) -> Iterator[Finding]:
+    """DR001: an error above a limit, a note within it, a warning where there is no limit or the total is over."""
+    summary = report.summary
+    over_total = max_dead_total is not None and summary.dead_fraction > max_dead_total
+    if over_total and max_dead_total is not None:
+        message = _dead_of(summary.dead, summary.units, "units of all sites") + _allows(max_dead_total, summary.units)
+        yield _finding("DR001", None, message, severity="error")
+    for stats in report.sites:
+        if not stats.dead or _wholly_dead(stats):
+            continue
+        message = _dead_of(stats.dead, stats.site.units, "units")
+        if max_dead is not None:
+            severity: Severity = "error" if stats.dead_fraction > max_dead else "note"
+            message += _allows(max_dead, stats.site.units)
+        else:
+            severity = "warning" if max_dead_total is None or over_total else "note"
+            message += f": silent on {count(stats.samples, 'sample')}."
+        yield _finding("DR001", stats, message, stats.dead_units, severity)
+
+
+def dead_sites(report: Report) -> Iterator[Finding]:
+    """DR002: every unit of a site is dead. It stands in for DR001 at that site."""
+    for stats in filter(_wholly_dead, report.sites):
+        message = (
+            f"The whole site is dead: 0 of {count(stats.site.units, 'unit')} fired on {count(stats.samples, 'sample')},"
+            " and everything after it that has no other input is constant."
+        )
+        yield _finding("DR002", stats, message, stats.dead_units)
+
+
+def nonfinite(report: Report) -> Iterator[Finding]:
+    """DR003: NaN or infinity in the weights (no site), and in the pre-activations of a site."""
+    weights = report.model.nonfinite_weights
+    if weights:
+        names = ", ".join(list(weights)[:3]) + (f" and {len(weights) - 3:,} more" if len(weights) > 3 else "")
+        verb = "is" if sum(weights.values()) == 1 else "are"
+        message = f"{count(sum(weights.values()), 'weight')} {verb} NaN or infinite, in {names}."
+        yield _finding("DR003", None, message)
+    for stats in report.sites:
+        if units := stats.nonfinite_units:
+            message = (
+                f"{len(units):,} of {count(stats.site.units, 'unit')} met NaN or infinite pre-activations;"
+                " whether they are dead cannot be said."
+            )
+            yield _finding("DR003", stats, message, units)
+
+
+def rare_units(report: Report, rare_below: float) -> Iterator[Finding]:
+    """DR004: units that fired at fewer than `rare_below` of their positions."""
+    for stats in report.sites:
+        if units := stats.rare_units:
+            message = (
+                f"{len(units):,} of {count(stats.site.units, 'unit')} fired at fewer than {exact_percent(rare_below)}"
+                f" of {count(stats.positions, 'position')}."
+            )
+            yield _finding("DR004", stats, message, units)
+
+
+def always_on(report: Report) -> Iterator[Finding]:
+    """DR005: every unit of a site fired at every position."""
+    for stats in report.sites:
+        if len(stats.always_on_units) == stats.site.units:
+            units = f"all {stats.site.units:,} units" if stats.site.units > 1 else "its one unit"
+            message = (
+                f"The {stats.site.op} does nothing here: {units} fired at each of {count(stats.positions, 'position')}."
+            )
+            yield _finding("DR005", stats, message, stats.always_on_units)
+
+
+def too_few_samples(report: Report, rare_below: float, confidence: float) -> Iterator[Finding]:
+    """DR006: some unit is called dead on fewer samples than tell it from a rare one.
+
+    One finding for the whole scan, on the fewest samples: more data cures all sites at once. With `rare_below` 0
+    nothing is rare, and there is nothing to tell apart.
+    """
+    samples = min((stats.samples for stats in report.sites if stats.dead), default=None)
+    if samples is None or not rare_below:
+        return
+    needed = samples_needed(rare_below, confidence)
+    if samples < needed:
+        message = (
+            f"Silence on {count(samples, 'sample')} does not tell dead from rare: {needed:,} independent samples are"
+            f" needed to say, at {exact_percent(confidence)} confidence, that a silent unit fires on fewer than"
+            f" {exact_percent(rare_below)} of samples."
+        )
+        suggestion = f"Scan more samples: at least {needed:,}."
+        yield _finding("DR006", None, message, suggestion=suggestion)
+
+
+def skipped(report: Report, strict: bool) -> Iterator[Finding]:
+    """DR008: a site was skipped; an error if `strict`."""
+    for site in report.skipped:
+        yield Finding(
+            rule="DR008",
+            severity="error" if strict else "warning",
+            site=site.id,
+            message=f"This {site.op} was skipped: {' '.join(site.reason.split()).rstrip('.')}.",
+            suggestion=RULES["DR008"].fix,
+        )
+
+
+def synthetic(report: Report) -> Iterator[Finding]:
+    """DR009: the inputs were made up."""
+    if report.data.kind == "synthetic":
+        samples = count(report.data.samples, "sample")
+        message = f"The data was synthetic ({samples}): deadness on noise is a hint, not evidence."
+        yield _finding("DR009", None, message)
+
+
+def _finding(
+    code: str,
+    stats: SiteStats | None,
+    message: str,
+    units: tuple[int, ...] = (),
+    severity: Severity | None = None,
+    suggestion: str = "",
+) -> Finding:
+    """A finding of the rule `code`, with the rule's severity and fix unless they are given."""
+    rule = RULES[code]
+    return Finding(
+        rule=code,
+        severity=severity or rule.severity,
+        site=None if stats is None else stats.site.id,
+        units=units,
+        message=message,
+        suggestion=suggestion or rule.fix,
+    )
+
+
+def _wholly_dead(stats: SiteStats) -> bool:
+    """Whether every unit of the site is dead."""
+    return stats.dead == stats.site.units > 0
+
+
+def _dead_of(dead: int, units: int, noun: str) -> str:
+    """The head of a DR001 message."""
+    return f"{dead:,} of {units:,} {noun} {'is' if dead == 1 else 'are'} dead ({percent(dead / units)})"
+
+
+def _allows(limit: float, units: int) -> str:
+    """The tail of a DR001 message; the number of units, because two rounded percentages can look equal."""
+    allowed = int(limit * units)
+    # The product rounds; the gate compares quotients, and the message must agree with the gate.
+    allowed += (allowed + 1) / units <= limit
+    allowed -= allowed / units > limit
+    return f"; the limit of {exact_percent(limit)} allows {allowed:,}."

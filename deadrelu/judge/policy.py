@@ -1,0 +1,131 @@
+"""The policy, and the verdict that it gives: which findings count, and whether the gate fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal, InvalidOperation
+
+from deadrelu.errors import ExitCode, UsageError
+from deadrelu.judge import findings as find
+from deadrelu.judge.rules import RULES
+from deadrelu.judge.statistics import rare_units, silence_bound
+from deadrelu.report import Finding, Report, Severity, SiteStats, Verdict
+
+_RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What the user tolerates. Fractions are in 0..1; None is no limit.
+
+    `max_dead` holds for each site, `max_dead_total` for all units together. An empty `select` is every rule. Raises
+    `UsageError` for a fraction out of range and for an unknown code.
+    """
+
+    max_dead: float | None = None
+    max_dead_total: float | None = None
+    rare_below: float = 0.01
+    confidence: float = 0.95
+    strict: bool = False
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be judged by."""
+        for name in ("max_dead", "max_dead_total", "rare_below"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{_flag(name)} is {value}, outside 0..1", hint=f"for example {_flag(name)} 5%")
+        if not 0 < self.confidence < 1:
+            raise UsageError(
+                f"--confidence is {self.confidence}, not between 0 and 1", hint="for example --confidence 95%"
+            )
+        for name in ("select", "ignore"):
+            for code in getattr(self, name):
+                if code not in RULES:
+                    raise UsageError(f"{_flag(name)} names {code!r}, which is no rule", hint=f"the rules: {_codes()}")
+
+    def counts(self, code: str) -> bool:
+        """Whether the findings of this rule are reported."""
+        return (not self.select or code in self.select) and code not in self.ignore
+
+
+def parse_fraction(text: str) -> float:
+    """A fraction in 0..1, from a percentage (`5%`) or a decimal (`0.05`).
+
+    A bare `1` is refused: it could mean 1% or all. Raises `UsageError` with the reason.
+    """
+    number, is_percentage = text.strip(), text.strip().endswith("%")
+    try:
+        value = Decimal(number.removesuffix("%").strip())
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise UsageError(f"{text!r} is no fraction", hint="write a percentage such as 5%, or a decimal such as 0.05")
+    if number == "1":
+        raise UsageError("'1' may mean 1% or 100%", hint="write 1% or 100%")
+    if is_percentage:
+        value /= 100
+    elif 1 < value <= 100:
+        raise UsageError(f"{text!r} is more than 1, the whole", hint=f"for a percentage write {number}%")
+    if not 0 <= value <= 1:
+        raise UsageError(f"{text!r} is outside 0% to 100%", hint="write a percentage such as 5%")
+    return float(value)
+
+
+def judge(report: Report, policy: Policy) -> Report:
+    """The report with the policy's findings, its verdict, and its settings; judging twice changes nothing.
+
+    What is rare and how sure a silence is follow the policy too, so that a stored report can be judged anew. Findings
+    stand errors first, then by site; what concerns the whole scan comes before any site, and DR003 before all.
+    """
+    sites = tuple(_restate(stats, policy) for stats in report.sites)
+    report = replace(report, sites=sites, settings={**report.settings, **asdict(policy)})
+    found = [finding for finding in _find(report, policy) if policy.counts(finding.rule)]
+    order = {stats.site.id: place for place, stats in enumerate(sites)}
+
+    def place(finding: Finding) -> tuple[int, bool, int]:
+        at = -1 if finding.site is None else order.get(finding.site, len(order))
+        return _RANK[finding.severity], finding.rule != "DR003", at
+
+    verdict: Verdict = "fail" if any(finding.severity == "error" for finding in found) else "pass"
+    return replace(report, findings=tuple(sorted(found, key=place)), verdict=verdict if sites else "nothing measured")
+
+
+def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
+    """The exit code of a judged report. `exit_zero` hides a failed gate, and nothing else."""
+    if report.verdict == "nothing measured":
+        return ExitCode.NOTHING_MEASURED
+    return ExitCode.GATE_FAILED if report.verdict == "fail" and not exit_zero else ExitCode.OK
+
+
+def _find(report: Report, policy: Policy) -> Iterator[Finding]:
+    """Every finding, rule by rule."""
+    yield from find.dead_units(report, policy.max_dead, policy.max_dead_total)
+    yield from find.dead_sites(report)
+    yield from find.nonfinite(report)
+    yield from find.rare_units(report, policy.rare_below)
+    yield from find.always_on(report)
+    yield from find.too_few_samples(report, policy.rare_below, policy.confidence)
+    yield from find.skipped(report, policy.strict)
+    yield from find.synthetic(report)
+
+
+def _restate(stats: SiteStats, policy: Policy) -> SiteStats:
+    """The same measurement in the policy's terms."""
+    return replace(
+        stats,
+        rare_units=rare_units(stats.firing_rate, stats.nonfinite_units, policy.rare_below),
+        silence_bound=silence_bound(stats.samples, policy.confidence),
+    )
+
+
+def _flag(name: str) -> str:
+    """A field as the flag that sets it."""
+    return "--" + name.replace("_", "-")
+
+
+def _codes() -> str:
+    """All codes, for an error's hint."""
+    return ", ".join(RULES)

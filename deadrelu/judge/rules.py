@@ -1,0 +1,90 @@
+"""The table of rules: what each code says, why it matters, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deadrelu.report import Severity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule. `severity` is the default: limits and `--strict` move it. `fix` is what its findings suggest."""
+
+    code: str
+    name: str
+    summary: str
+    why: str
+    fix: str
+    severity: Severity
+
+
+_TABLE = (
+    Rule(
+        code="DR001",
+        name="dead-units",
+        summary="Some units of a site are dead.",
+        why="A dead unit passes no gradient, so training cannot wake it, and its weights are carried for nothing.",
+        fix="Lower the learning rate, or swap this activation for a LeakyReLU, and train again.",
+        severity="warning",
+    ),
+    Rule(
+        code="DR002",
+        name="dead-site",
+        summary="A whole site is dead: nothing after it sees the input.",
+        why="What follows from this site alone is the same for every input, fed by biases, even where it looks alive.",
+        fix="Look at the weights and biases before this site first, then train again with a lower learning rate.",
+        severity="error",
+    ),
+    Rule(
+        code="DR003",
+        name="non-finite",
+        summary="Weights or pre-activations are NaN or infinite.",
+        why="A NaN is neither silence nor firing, and it spreads: no other figure after it can be relied on.",
+        fix="Check the data for NaN, and go back to a checkpoint from before training diverged.",
+        severity="error",
+    ),
+    Rule(
+        code="DR004",
+        name="rare-units",
+        summary="Some units fire, but rarely.",
+        why="A rare unit may serve a rare feature, or be about to die; it is alive, and learns slowly.",
+        fix="Compare with an earlier checkpoint: a share of rare units that grows is on its way to dead.",
+        severity="note",
+    ),
+    Rule(
+        code="DR005",
+        name="always-on",
+        summary="Every unit of a site is always on: the activation does nothing here.",
+        why="Where each unit fires at every position the site is linear on this data, and adds no power to the model.",
+        fix="Check that the data is the model's own and scaled as in training; if so, this activation can go.",
+        severity="note",
+    ),
+    Rule(
+        code="DR006",
+        name="too-few-samples",
+        summary="There are too few samples to tell dead from rare.",
+        why="A unit that fires on one sample in a hundred is silent on ten samples nine times out of ten.",
+        fix="Scan more samples.",
+        severity="warning",
+    ),
+    Rule(
+        code="DR008",
+        name="skipped-site",
+        summary="A site was skipped: it is neither alive nor dead.",
+        why="What was not measured cannot pass.",
+        fix="Remove the reason that is named, or scan with inputs that reach this site.",
+        severity="warning",
+    ),
+    Rule(
+        code="DR009",
+        name="synthetic-data",
+        summary="The data was synthetic: deadness on noise is a hint, not evidence.",
+        why="A unit that is silent on noise may fire on real inputs, and the other way round.",
+        fix="Scan real samples with `--data`.",
+        severity="note",
+    ),
+)
+
+RULES = {rule.code: rule for rule in _TABLE}
+"""The rules by code, in the order of their codes."""

@@ -1,0 +1,113 @@
+"""From counts to statistics: what is dead, rare and always on, and how sure a silence is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from deadrelu.errors import UsageError
+from deadrelu.report import Counts, Site, SiteStats
+
+
+def silence_bound(samples: int, confidence: float) -> float:
+    """The firing probability that a silence on `samples` independent samples rules out: 1 − α^(1/n).
+
+    α is 1 − confidence. It is the exact (Clopper–Pearson) one-sided upper bound for 0 successes in n draws. No samples
+    bound nothing: 1.0.
+    """
+    return -math.expm1(math.log1p(-confidence) / samples) if samples else 1.0
+
+
+def samples_needed(rate: float, confidence: float) -> int:
+    """How many silent samples prove, at `confidence`, that a unit fires on fewer than `rate` of fresh samples.
+
+    Raises `UsageError` unless `rate` is above 0 and at most 1: no number of samples proves that a unit never fires.
+    """
+    if not 0 < rate <= 1:
+        raise UsageError(f"no number of samples proves a firing rate below {rate}", hint="ask for a rate above 0")
+    needed = math.ceil(math.log1p(-confidence) / math.log1p(-rate)) if rate < 1 else 1
+    # The quotient of two rounded logarithms may fall just beside the integer that it should hit.
+    while silence_bound(needed, confidence) > rate:
+        needed += 1
+    while needed > 1 and silence_bound(needed - 1, confidence) <= rate:
+        needed -= 1
+    return needed
+
+
+def rare_units(firing_rate: Sequence[float], nonfinite: Sequence[int], rare_below: float) -> tuple[int, ...]:
+    """Units that fired, but at fewer than `rare_below` (in 0..1) of their positions.
+
+    Units in `nonfinite` are left out: a NaN is no silence, so their rate is only a lower bound.
+    """
+    unknown = set(nonfinite)
+    return tuple(unit for unit, rate in enumerate(firing_rate) if 0 < rate < rare_below and unit not in unknown)
+
+
+def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float) -> SiteStats:
+    """What the counts of a site say of its units.
+
+    Dead units fired at no position and saw no NaN or infinity. Dormancy is mean |output| over its mean across the
+    site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None where that mean is 0 or not finite.
+    `rare_below` is in 0..1, `confidence` between 0 and 1. Where there was no position, no unit is called dead.
+    """
+    units, positions = range(len(counts.fires)), counts.positions
+    nonfinite = tuple(unit for unit in units if counts.nonfinite[unit])
+    rates = tuple(fires / positions if positions else 0.0 for fires in counts.fires)
+    means = tuple(_finite(total / positions) if positions else None for total in counts.output_sums)
+    return SiteStats(
+        site=site,
+        samples=counts.samples,
+        positions=positions,
+        rate_per="sample" if counts.rows == counts.samples else "row",
+        dead_units=tuple(u for u in units if positions and not counts.fires[u] and not counts.nonfinite[u]),
+        rare_units=rare_units(rates, nonfinite, rare_below),
+        always_on_units=tuple(u for u in units if positions and counts.fires[u] == positions),
+        nonfinite_units=nonfinite,
+        firing_rate=rates,
+        sample_rate=tuple(fires / counts.rows if counts.rows else 0.0 for fires in counts.row_fires),
+        max_preactivation=tuple(None if value is None else _finite(value) for value in counts.maxima),
+        mean_activation=means,
+        dormancy=_dormancy(means),
+        silence_bound=silence_bound(counts.samples, confidence),
+    )
+
+
+def add(a: Counts, b: Counts) -> Counts:
+    """The counts of both scans together; associative and commutative.
+
+    Raises `UsageError` where the two have different numbers of units: then they are not of the same site.
+    """
+    if len(a.fires) != len(b.fires):
+        raise UsageError(
+            f"counts of {len(a.fires)} units and of {len(b.fires)} units do not add",
+            hint="add counts of the same site of the same model",
+        )
+    return Counts(
+        samples=a.samples + b.samples,
+        rows=a.rows + b.rows,
+        positions=a.positions + b.positions,
+        fires=tuple(map(int.__add__, a.fires, b.fires)),
+        row_fires=tuple(map(int.__add__, a.row_fires, b.row_fires)),
+        maxima=tuple(_larger(*pair) for pair in zip(a.maxima, b.maxima, strict=True)),
+        output_sums=tuple(map(float.__add__, a.output_sums, b.output_sums)),
+        nonfinite=tuple(map(int.__add__, a.nonfinite, b.nonfinite)),
+    )
+
+
+def _dormancy(means: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Each unit's mean |output| over the mean of the site."""
+    if not means or None in means:
+        return (None,) * len(means)
+    sizes = [abs(mean) for mean in means if mean is not None]
+    across = math.fsum(sizes) / len(sizes)
+    return tuple(_finite(size / across) if across else None for size in sizes)
+
+
+def _larger(a: float | None, b: float | None) -> float | None:
+    """The larger of two maxima, of which either may be missing."""
+    return max((value for value in (a, b) if value is not None), default=None)
+
+
+def _finite(value: float) -> float | None:
+    """The value, or None if it is NaN or infinite."""
+    return value if math.isfinite(value) else None

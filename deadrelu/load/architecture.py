@@ -1,0 +1,143 @@
+"""Build a module from `--arch`: the user's own code, or a name known to timm, torchvision or transformers."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from torch import nn
+
+from deadrelu.errors import ArchitectureError
+from deadrelu.programs import code
+
+_HUBS = ("timm:", "torchvision:", "hf:")
+_INSTALL = {
+    "timm": "pip install 'deadrelu[timm]'",
+    "transformers": "pip install 'deadrelu[hf]'",
+    "torchvision": "pip install torchvision, from where torch was installed",
+}
+
+
+def is_spec(text: str) -> bool:
+    """Whether `text` reads as a model's code: `file.py[:Name]`, `package.module:Name`, `timm:…` and the other hubs."""
+    return text.startswith(_HUBS) or code.is_spec(text)
+
+
+def build(spec: str, arguments: Mapping[str, object]) -> nn.Module:
+    """The module that `spec` names, built with `arguments` as keywords, on the CPU and with its initial weights.
+
+    Raises `ArchitectureError` if it cannot be imported or built, or if it is no module.
+    """
+    name = spec.partition(":")[2]
+    if spec.startswith("timm:"):
+        return _call(spec, lambda: extra("timm").create_model(name, pretrained=False, **arguments))
+    if spec.startswith("torchvision:"):
+        return _call(spec, lambda: extra("torchvision.models").get_model(name, weights=None, **arguments))
+    if spec.startswith("hf:"):
+        return _call(spec, lambda: from_config(Path(name), arguments))
+    module, named = code.import_spec(spec, error=ArchitectureError)
+    target = _only_module_class(module, spec) if named is None else named
+    if isinstance(target, nn.Module):
+        if arguments:
+            raise ArchitectureError(f"{spec} is a module already", hint="name its class to build it with --arch-arg")
+        return target
+    if not callable(target):
+        raise ArchitectureError(
+            f"{spec} is a {type(target).__name__}",
+            hint="name an nn.Module class, a function that returns one, or a module",
+        )
+    return _call(spec, lambda: target(**arguments))
+
+
+def code_in(spec: str) -> dict[str, Any]:
+    """The classes and functions of the file or module that `spec` names, by qualified name: the user vouches."""
+    if spec.startswith(_HUBS):
+        return {}
+    module, named = code.import_spec(spec, error=ArchitectureError)
+    found = dict(_defined(vars(module), module))
+    if inspect.isclass(named):
+        found[named.__qualname__] = named
+    return found
+
+
+def named_class(spec: str) -> type[nn.Module] | None:
+    """The module class that `spec` names, or None if it names something else or leaves the name out."""
+    if spec.startswith(_HUBS):
+        return None
+    named = code.import_spec(spec, error=ArchitectureError)[1]
+    return named if inspect.isclass(named) and issubclass(named, nn.Module) else None
+
+
+def _defined(names: Mapping[str, object], module: ModuleType) -> list[tuple[str, Any]]:
+    """Classes, the classes inside them, and functions that `module` defines itself."""
+    found: list[tuple[str, Any]] = []
+    for value in names.values():
+        if isinstance(value, (type, FunctionType)) and value.__module__ == module.__name__:
+            found.append((value.__qualname__, value))
+            if isinstance(value, type):
+                found.extend(_defined({k: v for k, v in vars(value).items() if isinstance(v, type)}, module))
+    return found
+
+
+def _only_module_class(module: ModuleType, spec: str) -> object:
+    """The one nn.Module class that a file defines."""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__
+    ]
+    if len(names) == 1:
+        return getattr(module, names[0])
+    if not names:
+        raise ArchitectureError(f"{spec} defines no nn.Module class", hint=f"name a function in it: {spec}:NAME")
+    raise ArchitectureError(f"{spec} defines {', '.join(names)}", hint=f"choose one: {spec}:{names[-1]}")
+
+
+def extra(name: str) -> Any:
+    """Import an optional package. Raises `ArchitectureError` that says how to install it."""
+    package = name.split(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ArchitectureError(f"{package} cannot be imported: {error}", hint=_INSTALL[package]) from error
+
+
+def from_config(folder: Path, arguments: Mapping[str, object]) -> Any:
+    """The transformers model of `config.json` in `folder`, with initial weights; no code from the folder runs."""
+    transformers = extra("transformers")
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArchitectureError(
+            f"{folder}/config.json cannot be read: {error}", hint="is it a model's folder?"
+        ) from error
+    for key, value in arguments.items():
+        setattr(config, key, value)
+    names = [name for name in getattr(config, "architectures", None) or [] if hasattr(transformers, name)]
+    if names:
+        return getattr(transformers, names[0])._from_config(config)
+    return transformers.AutoModel.from_config(config, trust_remote_code=False)
+
+
+def _call(spec: str, make: Callable[[], object]) -> nn.Module:
+    """Run the user's or the hub's code; whatever it raises or prints is no matter of stdout."""
+    try:
+        with redirect_stdout(sys.stderr):
+            made = make()
+    except ArchitectureError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ArchitectureError(
+            f"{spec} cannot be built: {code.blame(error)}", hint="give what it needs with --arch-arg NAME=VALUE"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise ArchitectureError(
+            f"{spec} gave a {type(made).__name__}, not an nn.Module", hint="return the model from it"
+        )
+    return made

@@ -1,0 +1,88 @@
+"""Open a Hugging Face folder: the architecture from its config.json, by transformers' own code, and its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from deadrelu.errors import ArchitectureError, FileError
+from deadrelu.load.architecture import from_config
+from deadrelu.load.flat import read_safetensors
+from deadrelu.load.inert import read_tree
+from deadrelu.load.sniff import FileKind, refusal, sniff
+from deadrelu.load.trust import Origin, sha256_of
+from deadrelu.load.weights import states_in
+from deadrelu.programs.code import blame
+
+_NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def open_folder(folder: Path, arguments: Mapping[str, object]) -> nn.Module:
+    """The model in `folder`, with `arguments` set in its config; `trust_remote_code` is never given.
+
+    Raises `ArchitectureError` if transformers lacks the architecture or the weights do not fit it, `FileError` if a
+    weights file is missing or damaged.
+    """
+    initial = from_config(folder, arguments)
+    state: dict[str, Tensor] = {}
+    for file in _weight_files(folder):
+        state.update(_read(file))
+    try:
+        made = type(initial).from_pretrained(None, config=initial.config, state_dict=state, output_loading_info=True)
+    except Exception as error:
+        raise ArchitectureError(
+            f"the weights in {folder} do not fit its config.json: {blame(error)}", hint="download the folder again"
+        ) from error
+    model, loading = made
+    # Names alone: transformers describes a mismatch by a tuple of name and shapes.
+    missing = sorted(str(key) for key in loading.get("missing_keys", ()))
+    misshaped = sorted(str(key[0] if isinstance(key, tuple) else key) for key in loading.get("mismatched_keys", ()))
+    if missing or misshaped:
+        raise ArchitectureError(
+            f"the weights in {folder} do not fit its config.json: {len(missing)} missing, {len(misshaped)} of another "
+            f"shape, the first is {(missing + misshaped)[0]}",
+            hint="download the folder again",
+        )
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The weight files in `folder`: one, or the shards that an index lists."""
+    for name in _NAMES:
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _shards(index)
+    named = sorted(folder.glob("*.safetensors"))
+    if len(named) == 1:
+        return named
+    raise FileError(f"{folder} has no {' or '.join(_NAMES)}, nor an index of shards", hint="download the folder again")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index lists. They lie beside it: a path that leads elsewhere is refused."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{index} is no index of shards: {error}", hint="download it again") from error
+    if any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise FileError(f"{index} names files outside of its folder", hint="download it again")
+    return [index.parent / name for name in names]
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of one weights file, whichever format it has."""
+    kind = sniff(file)
+    if kind is FileKind.SAFETENSORS:
+        return read_safetensors(file)
+    if kind not in (FileKind.TORCH_ZIP, FileKind.LEGACY):
+        raise refusal(kind, file)
+    states = states_in(read_tree(Origin(file, sha256_of(file)), kind).root)
+    if "" not in states:
+        raise FileError(f"{file} holds no state dict", hint="download it again")
+    return states[""]

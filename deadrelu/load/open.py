@@ -1,0 +1,84 @@
+"""Open what the user calls MODEL: a file, a Hugging Face folder or a piece of code, as a live module on the CPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from torch import nn
+
+from deadrelu.errors import UsageError
+from deadrelu.load.architecture import build, is_spec
+from deadrelu.load.checkpoint import Request, open_checkpoint, weights_into
+from deadrelu.load.flat import read_safetensors
+from deadrelu.load.huggingface import open_folder
+from deadrelu.load.sniff import FileKind, refusal, sniff
+from deadrelu.load.trust import Origin, Trust, sha256_of
+from deadrelu.load.weights import nonfinite
+from deadrelu.report import ModelInfo
+
+_log = logging.getLogger("deadrelu")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A module on the CPU, its training flags as they were saved, and what the report says of it."""
+
+    module: nn.Module
+    info: ModelInfo
+
+
+def open_model(
+    model: str | Path,
+    *,
+    arch: str | None = None,
+    arch_args: Mapping[str, object] = MappingProxyType({}),
+    weights_key: str | None = None,
+    trust: Trust = Trust(),  # noqa: B008  it is frozen
+) -> Opened:
+    """Open `model`; nothing in a file runs that `trust` does not allow.
+
+    `model` is a file, a Hugging Face folder, or code as `arch` takes it, which is then opened with its initial weights.
+    `arch` names the code of weights, or of the classes of a whole module; `arch_args` are its keyword arguments;
+    `weights_key` is the dotted place of the weights in a checkpoint that holds several.
+
+    Raises `FileError`, `TrustError`, `ArchitectureError` or `UsageError`, each with what to do next.
+    """
+    text, path = str(model), Path(model)
+    if (is_spec(text) and not path.exists()) or (path.suffix == ".py" and path.is_file()):
+        if arch is not None or weights_key is not None:
+            raise UsageError(f"{text} is code already", hint="give the weights as MODEL and the code with --arch")
+        return describe(build(text, arch_args), text, "architecture", None)
+    kind = sniff(path)
+    if kind is FileKind.HUGGINGFACE:
+        if arch is not None or weights_key is not None:
+            raise UsageError(f"{text} is a Hugging Face folder with its own config.json", hint="leave out --arch")
+        return describe(open_folder(path, arch_args), text, "huggingface", None)
+    if not kind.readable:
+        raise refusal(kind, path)
+    origin = Origin(path, sha256_of(path))
+    request = Request(arch, arch_args, weights_key, trust)
+    if kind is FileKind.SAFETENSORS:
+        module = weights_into(origin, {"": read_safetensors(path)}, request)
+        return describe(module, text, "safetensors", origin.sha256)
+    module, form = open_checkpoint(origin, kind, request)
+    return describe(module, text, form if kind is FileKind.TORCH_ZIP else "torch-legacy", origin.sha256)
+
+
+def describe(module: nn.Module, path: str | None, form: str, sha256: str | None) -> Opened:
+    """A module with its description; `path` is None for a live one. Weights that are not finite are told of at once."""
+    bad = nonfinite(module)
+    if bad:
+        _log.warning(
+            "%s has NaN or infinite values in %d tensors, the first is %s",
+            path or "the model",
+            len(bad),
+            next(iter(bad)),
+        )
+    parameters = sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p))
+    return Opened(
+        module, ModelInfo(path=path, format=form, sha256=sha256, parameters=parameters, nonfinite_weights=bad)
+    )

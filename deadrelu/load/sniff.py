@@ -1,0 +1,179 @@
+"""What kind of file this is, told from its bytes alone, and what to do with the kinds that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from enum import Enum
+from pathlib import Path
+
+from deadrelu.errors import DeadreluError, FileError
+
+LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+_LONGEST_SAFETENSORS_HEADER = 100_000_000
+
+
+class FileKind(Enum):
+    """What a path holds. The first four can be read."""
+
+    TORCH_ZIP = "torch-zip"
+    LEGACY = "torch-legacy"
+    SAFETENSORS = "safetensors"
+    HUGGINGFACE = "huggingface"
+    TORCHSCRIPT = "torchscript"
+    MOBILE = "torchscript-mobile"
+    PT2 = "torch-export"
+    AOTINDUCTOR = "aotinductor"
+    PACKAGE = "torch-package"
+    SHARDED = "torch-sharded"
+    ONNX = "onnx"
+    LFS_POINTER = "git-lfs-pointer"
+    HTML = "html"
+    EMPTY = "empty"
+    GGUF = "gguf"
+    HDF5 = "hdf5"
+    KERAS = "keras"
+    EXECUTORCH = "executorch"
+    TFLITE = "tflite"
+    STABLE_BASELINES = "stable-baselines3"
+    FOREIGN_ZIP = "foreign-zip"
+    TAR = "tar"
+    PICKLE = "pickle"
+    TRUNCATED = "truncated"
+    FOLDER = "folder"
+    UNKNOWN = "unknown"
+
+    @property
+    def readable(self) -> bool:
+        """Whether this version can open such a file."""
+        return self in _READABLE
+
+
+_READABLE = (FileKind.TORCH_ZIP, FileKind.LEGACY, FileKind.SAFETENSORS, FileKind.HUGGINGFACE)
+_EAGER = "this version reads eager modules and weights"
+_RESAVE = (
+    "save the eager model with `torch.save(model, path)`, or its weights with `torch.save(model.state_dict(), path)`"
+)
+_WEIGHTS = "give the PyTorch weights that it was made from, with --arch"
+
+_REFUSALS: dict[FileKind, tuple[str, str]] = {
+    FileKind.TORCHSCRIPT: (f"is a TorchScript archive: {_EAGER}", _RESAVE),
+    FileKind.MOBILE: (f"is a TorchScript archive for mobile: {_EAGER}", _RESAVE),
+    FileKind.PT2: (f"is a torch.export program: {_EAGER}", _RESAVE),
+    FileKind.AOTINDUCTOR: ("is an AOTInductor package, a compiled library", _RESAVE),
+    FileKind.PACKAGE: ("is a torch.package archive, which carries its own Python code", _RESAVE),
+    FileKind.SHARDED: (
+        f"is a sharded checkpoint: {_EAGER} from one file",
+        "join it with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt` "
+        "(this unpickles it: trust it first)",
+    ),
+    FileKind.ONNX: ("is an ONNX model, not a PyTorch file", _WEIGHTS),
+    FileKind.LFS_POINTER: ("is a git-lfs pointer, not the file itself", "fetch the file with `git lfs pull`"),
+    FileKind.HTML: ("is a web page, not a model: a download went wrong", "download the file itself, not its page"),
+    FileKind.EMPTY: ("is empty", "copy or download it again"),
+    FileKind.GGUF: ("is a GGUF file: its weights are packed for llama.cpp", _WEIGHTS),
+    FileKind.HDF5: ("is an HDF5 file (Keras), not a PyTorch file", "convert the weights to PyTorch first"),
+    FileKind.KERAS: ("is a Keras model, not a PyTorch file", "convert the weights to PyTorch first"),
+    FileKind.EXECUTORCH: ("is an ExecuTorch program", _WEIGHTS),
+    FileKind.TFLITE: ("is a TFLite model, not a PyTorch file", _WEIGHTS),
+    FileKind.STABLE_BASELINES: (
+        "is a Stable-Baselines3 archive",
+        "unzip it, and give its policy.pth with --arch for the policy's network",
+    ),
+    FileKind.FOREIGN_ZIP: ("is a zip archive, but torch.save did not write it", "unzip it and give the model inside"),
+    FileKind.TAR: ("is a tar archive", "unpack it and give the model inside"),
+    FileKind.PICKLE: ("is a plain pickle, and a pickle is a program", _RESAVE),
+    FileKind.TRUNCATED: ("is cut short: its end is missing", "copy or download it again"),
+    FileKind.FOLDER: (
+        "is a folder, but no Hugging Face model (config.json beside *.safetensors or pytorch_model*)",
+        "give the model file in it",
+    ),
+    FileKind.UNKNOWN: ("is in no format that deadrelu knows", _RESAVE),
+}
+
+
+def refusal(kind: FileKind, path: Path) -> DeadreluError:
+    """The error for a kind of file that cannot be read, with the way forward."""
+    what, way = _REFUSALS[kind]
+    return FileError(f"{path} {what}", hint=way)
+
+
+def sniff(path: Path) -> FileKind:
+    """The kind of the file or folder at `path`; its name plays no part. Raises `FileError` if it cannot be opened."""
+    try:
+        if path.is_dir():
+            return _folder(path)
+        if not path.is_file():
+            if path.exists():
+                raise FileError(f"{path} is no regular file", hint="give the path of a model file")
+            raise FileError(f"there is no file {path}", hint="give the path from the folder that you are in")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}", hint="check its permissions") from error
+    if head.startswith(b"PK\3\4"):
+        return _zip(path)
+    return _magic(head, size)
+
+
+def _folder(path: Path) -> FileKind:
+    """A folder is told by the names in it."""
+    names = os.listdir(path)
+    if ".metadata" in names and any(name.endswith(".distcp") for name in names):
+        return FileKind.SHARDED
+    weights = any(name.endswith(".safetensors") or name.startswith("pytorch_model") for name in names)
+    return FileKind.HUGGINGFACE if "config.json" in names and weights else FileKind.FOLDER
+
+
+def _zip(path: Path) -> FileKind:
+    """A zip is told by its members, which torch keeps in one root folder."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        return FileKind.TRUNCATED
+    root = names[0].split("/")[0] if names else ""
+    inside = {name.removeprefix(f"{root}/") for name in names if name.startswith(f"{root}/")}
+    if ".data/extern_modules" in inside:
+        return FileKind.PACKAGE
+    if any(name.startswith("data/aotinductor/") for name in inside):
+        return FileKind.AOTINDUCTOR
+    if "archive_format" in inside or any(name.startswith("models/") and name.endswith(".json") for name in inside):
+        return FileKind.PT2
+    if "constants.pkl" in inside:
+        return FileKind.MOBILE if "bytecode.pkl" in inside else FileKind.TORCHSCRIPT
+    if "data.pkl" in inside:
+        return FileKind.TORCH_ZIP
+    if "policy.pth" in names:
+        return FileKind.STABLE_BASELINES
+    return FileKind.KERAS if "model.weights.h5" in names else FileKind.FOREIGN_ZIP
+
+
+def _magic(head: bytes, size: int) -> FileKind:
+    """A file that is no zip is told by its first bytes. A tar comes first: torch also looks for it first."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:32].lower()
+    tests = (
+        (FileKind.EMPTY, size == 0),
+        (FileKind.TAR, head[257:262] == b"ustar"),
+        (FileKind.LEGACY, head.startswith(LEGACY_MAGIC)),
+        (FileKind.LFS_POINTER, head.startswith(b"version https://git-lfs")),
+        (FileKind.HTML, text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))),
+        (FileKind.GGUF, head.startswith(b"GGUF")),
+        (FileKind.HDF5, head.startswith(b"\x89HDF\r\n\x1a\n")),
+        (FileKind.EXECUTORCH, head[4:6] == b"ET" and head[6:8].isdigit()),
+        (FileKind.TFLITE, head[4:8] == b"TFL3"),
+        (FileKind.TRUNCATED, head == LEGACY_MAGIC[: len(head)] or head == b"PK\3\4"[: len(head)]),
+    )
+    for kind, holds in tests:
+        if holds:
+            return kind
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and 2 <= length <= _LONGEST_SAFETENSORS_HEADER:
+        return FileKind.SAFETENSORS if length <= size - 8 else FileKind.TRUNCATED
+    if head[0] == 0x80 and head[1:2] <= b"\x05":
+        return FileKind.PICKLE
+    # ONNX has no magic: a protobuf whose first field is a small ir_version, followed by one of the model's fields.
+    if head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] in (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42):
+        return FileKind.ONNX
+    return FileKind.UNKNOWN

@@ -1,0 +1,67 @@
+"""Which code of a model file may run, and the refusal where none may."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deadrelu.errors import FileError, TrustError
+
+_SHOWN = 40
+_NEVER_ALLOWED = ("__main__.", "torch.", "builtins.", "os.", "posix.", "nt.", "sys.", "subprocess.")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the user allows: any file (`all`), files by SHA-256 in hexadecimal, or single classes by dotted name."""
+
+    all: bool = False
+    sha256: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+    def covers(self, sha256: str) -> bool:
+        """Whether the file with this hash may run whatever code it asks for."""
+        return self.all or sha256 in {given.strip().lower().removeprefix("sha256:") for given in self.sha256}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file that is being opened: where it lies, and what its bytes hash to."""
+
+    path: Path
+    sha256: str
+
+    def refuse(self, why: str, names: Iterable[str] = ()) -> TrustError:
+        """The refusal: `why` goes on from the file's path; `names` are the globals that --allow could name."""
+        ways = [f"--trust runs whatever the file asks for; --trust-sha256 {self.sha256} does so for these bytes alone"]
+        own = [name for name in names if name.startswith("__main__.")]
+        other = [name for name in names if name and not name.startswith(_NEVER_ALLOWED)]
+        if other:
+            ways.append(f"--allow {other[0]} trusts one class")
+        if own:
+            ways.append(f"--arch FILE.py:{own[0].removeprefix('__main__.')} names the file that defines the class")
+        return TrustError(f"{self.path} {why}", hint="; ".join(ways))
+
+    def refuse_names(self, names: Iterable[str], note: str = "") -> TrustError:
+        """The refusal of a file that asks for these globals, each of them named (beyond forty, how many more).
+
+        The hint takes the first as its example.
+        """
+        given = list(names)
+        listed = sorted(set(given))
+        more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+        return self.refuse(f"asks to run code: {', '.join(listed[:_SHOWN])}{more}{note}", given)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the file's bytes, in lower-case hexadecimal. Raises `FileError` if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}", hint="check its permissions") from error
+    return digest.hexdigest()

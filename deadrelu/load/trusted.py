@@ -1,0 +1,82 @@
+"""Code that the user vouches for: classes allowed by name, and files that may run what they ask for."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from deadrelu.errors import ArchitectureError, TrustError
+from deadrelu.load.rebuild import Code
+from deadrelu.load.trust import Origin
+from deadrelu.programs.code import blame, import_spec
+
+_NEVER_MAPPED = ("torch.", "builtins.", "collections.", "numpy.")
+
+
+def allowed_classes(names: Iterable[str], allow: Iterable[str]) -> dict[str, type[Any]]:
+    """Import those of the classes named by --allow that the file asks for. Raises `TrustError` if one is no class."""
+    found: dict[str, type[Any]] = {}
+    for name in sorted(set(names) & set(allow)):
+        module, _, attribute = name.rpartition(".")
+        named = import_spec(f"{module}:{attribute}", error=ArchitectureError)[1]
+        if not isinstance(named, type):
+            raise TrustError(f"--allow {name}: it is no class", hint="--allow takes classes; --trust runs everything")
+        found[name] = named
+    return found
+
+
+def mapped(names: Iterable[str], code: Mapping[str, Code]) -> dict[str, Code]:
+    """The pickle names that the user's own code answers to.
+
+    The module's name is not compared: a class that was pickled as `__main__.Net` or `train.Net` is now in `model.py`.
+    """
+    found: dict[str, Code] = {}
+    for name in names:
+        if name.startswith(_NEVER_MAPPED):
+            continue
+        fitting = [qualified for qualified in code if name.endswith(f".{qualified}")]
+        if fitting:
+            found[name] = code[max(fitting, key=len)]
+    return found
+
+
+def run_trusted(origin: Origin, code: Mapping[str, Code]) -> Any:
+    """Unpickle the file, running whatever it asks for; `code` are the user's own classes by qualified name.
+
+    Only for a file that `Trust.covers`. Raises `ArchitectureError` if the code that it needs cannot be found or raises.
+    """
+
+    class Unpickler(pickle.Unpickler):
+        """Finds the user's classes first."""
+
+        def find_class(self, module: str, name: str) -> Any:
+            full = f"{module}.{name}"
+            own = mapped([full], code)
+            return own[full] if own else super().find_class(module, name)
+
+    reader = ModuleType("deadrelu_trusted_pickle")
+    vars(reader).update(vars(pickle) | {"Unpickler": Unpickler})
+    folder = str(Path.cwd())
+    added = folder not in sys.path
+    if added:
+        sys.path.append(folder)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr), origin.path.open("rb") as file:
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=reader)
+    except (Exception, SystemExit) as error:
+        raise ArchitectureError(
+            f"{origin.path} cannot be unpickled: {blame(error)}",
+            hint="run it where the model's code can be imported, or name the code with --arch FILE.py:Name",
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(folder)

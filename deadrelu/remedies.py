@@ -1,0 +1,117 @@
+"""The nouns of the remedy: what to do about each sick site, and what a patch has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from deadrelu.report import Skipped
+
+Ailment = Literal[
+    "non-finite", "wholly dead", "mostly dead", "some dead", "rare", "synthetic data", "too few samples", "skipped"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One change of source code: on `line` of `file` (from `column`, counted from 1), `old` becomes `new`."""
+
+    file: str
+    line: int
+    column: int | None
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """One thing to do, and why the measurement speaks for it; as a command to type or an edit where there is one."""
+
+    title: str
+    why: str
+    command: str | None = None
+    edit: Edit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteAdvice:
+    """What ails one site (None: the whole scan), and the remedies, best first."""
+
+    site: str | None
+    ailment: Ailment
+    says: str
+    remedies: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """The advice on one report: what must be settled first, then site by site in the order in which they ran."""
+
+    model: str | None
+    data: str | None
+    items: tuple[SiteAdvice, ...]
+    caution: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The advice as JSON types."""
+        return {"schema_version": 1, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteChange:
+    """One swapped site: its module before and after, its dead units before and after, which now receive gradient."""
+
+    site: str
+    old: str
+    new: str
+    units: int
+    dead_before: tuple[int, ...]
+    dead_after: tuple[int, ...]
+    with_gradient: tuple[int, ...]
+    reinitialised: tuple[int, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A site that was wanted and not swapped: why, and the edit to make by hand where one is known."""
+
+    site: str
+    reason: str
+    edit: Edit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far the output moved, over all samples.
+
+    `relative_l2` is ‖after − before‖₂ / ‖before‖₂; `largest` the largest absolute difference; `same_argmax` the share
+    of rows (0..1) with the same largest entry, None where the output has no classes.
+    """
+
+    relative_l2: float
+    largest: float
+    same_argmax: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchResult:
+    """What a patch changed, and the proof: taken from the file as it was read back in a fresh process."""
+
+    model: str | None
+    output: str | None
+    format: str
+    samples: int
+    changes: tuple[SiteChange, ...]
+    refused: tuple[Refusal, ...]
+    dead_before: Mapping[str, int]
+    dead_after: Mapping[str, int]
+    drift: Drift | None
+    parameters_changed: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON types."""
+        return {"schema_version": 1, **asdict(self)}

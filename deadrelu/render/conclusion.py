@@ -1,0 +1,99 @@
+"""What a report comes to: one sentence with its confidence, whether that is good news, and the next command."""
+
+from __future__ import annotations
+
+import glob
+import math
+import shlex
+from typing import Literal
+
+from deadrelu.report import Finding, Report
+from deadrelu.wording import count, exact_percent, percent, ranges
+
+_ALL_UNITS = ("DR002", "DR005")
+Mood = Literal["good", "doubtful", "bad"]
+
+
+def mood(report: Report) -> Mood:
+    """Bad where the gate failed; good only where real data reached every site and nothing needs a second look."""
+    if report.verdict == "fail":
+        return "bad"
+    clear = report.verdict == "pass" and not report.skipped and report.data.kind != "synthetic"
+    quiet = all(finding.severity == "note" for finding in report.findings)
+    return "good" if clear and quiet else "doubtful"
+
+
+def headline(report: Report) -> str:
+    """The verdict in a word or two."""
+    return {"pass": "PASS", "fail": "FAIL", "nothing measured": "NOTHING MEASURED"}[report.verdict]
+
+
+def conclusion(report: Report) -> str:
+    """What was found and how sure it is, in one plain sentence."""
+    summary, parts = report.summary, []
+    samples = count(report.data.samples, "synthetic sample" if report.data.kind == "synthetic" else "sample")
+    unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
+    if not report.sites:
+        parts.append("No activation site ran, so nothing is known of this model")
+    elif summary.dead:
+        whole = f"{summary.dead:,} of {count(summary.units, 'unit')} ({percent(summary.dead_fraction)})"
+        parts.append(f"{whole} never fired on {samples}")
+        parts.extend(_certainty(report))
+    elif unknown:
+        parts.append(f"No unit was found dead on {samples}")
+    else:
+        all_units = f"All {summary.units:,} units" if summary.units > 1 else "The one unit"
+        parts.append(f"{all_units} fired at least once on {samples}")
+    if unknown:
+        parts.append(f"{count(unknown, 'unit')} met NaN or infinity and cannot be judged")
+    if report.data.kind == "synthetic" and report.sites:
+        parts.append("made-up inputs give a hint, not evidence")
+    if report.skipped:
+        parts.append(f"{count(summary.skipped, 'site was', 'sites were')} skipped and may hide more")
+    return "; ".join(parts) + "."
+
+
+def which_units(finding: Finding) -> str:
+    """The units that are meant, by number; nothing where it is all of them or none."""
+    if not finding.units or finding.rule in _ALL_UNITS:
+        return ""
+    return f"Unit{'' if len(finding.units) == 1 else 's'} {ranges(finding.units)}."
+
+
+def next_step(report: Report) -> tuple[str, str]:
+    """What to do next, as the start of a line, and the command for it on one line."""
+    scan = ["deadrelu", "scan", report.model.path or "MODEL"]
+    arch = report.settings.get("arch")
+    if isinstance(arch, str):
+        scan += ["--arch", arch]
+    if report.data.kind == "synthetic":
+        return "Measure on real samples", shlex.join([*scan, "--data", "DATA"])
+    scan += ["--data", report.data.source or "DATA"]
+    if not report.sites:
+        return "Scan again, with inputs that reach an activation", shlex.join(scan)
+    worst = max(report.sites, key=lambda stats: stats.dead_fraction)
+    if worst.dead:
+        # `--units` takes a glob, and an id may hold brackets, or a line break that cannot be typed.
+        site = "".join(sign if sign.isprintable() else "?" for sign in glob.escape(worst.site.id))
+        return "See each unit of the worst site", shlex.join([*scan, "--units", site])
+    if all(report.settings.get(name) is None for name in ("max_dead", "max_dead_total")):
+        return "Guard this in CI", shlex.join([*scan, "--max-dead", "5%"])
+    return "Keep the figures of every unit", shlex.join([*scan, "-o", "json=report.json"])
+
+
+def _certainty(report: Report) -> list[str]:
+    """What the weakest of the silences proves; of real samples it proves nothing if the data was synthetic."""
+    if report.data.kind == "synthetic":
+        return []
+    confidence = report.settings.get("confidence")
+    bound = max(stats.silence_bound for stats in report.sites if stats.dead)
+    if not isinstance(confidence, float) or bound >= 1:
+        return []
+    # Rounded down, so that the sentence never claims more than the bound does.
+    odds = math.floor(1 / bound)
+    share = f"1 in {odds:,} fresh samples" if odds > 1 else f"{math.ceil(bound * 100)}% of fresh samples"
+    each = "each" if report.summary.dead > 1 else "it"
+    return [
+        f"at {exact_percent(confidence)} confidence {each} would fire on fewer than {share},"
+        " if the samples are independent"
+    ]

@@ -1,0 +1,23 @@
+"""The formats by name; each finds its own renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from deadrelu.report import Report
+
+
+class Format(str, Enum):
+    """What a report can be written as. The value is the name on the command line."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+    @property
+    def render(self) -> Callable[[Report], str]:
+        """The function that renders a report so; imported when asked for, because scripts need no terminal library."""
+        from deadrelu.render import json, markdown, table
+
+        return {Format.TABLE: table.render, Format.JSON: json.render, Format.MARKDOWN: markdown.render}[self]

@@ -1,0 +1,116 @@
+"""The signs that reports are drawn with, and their ASCII stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+TENTHS = 10
+"""Bars in a histogram of firing rates: one for each tenth."""
+
+_TYPOGRAPHY = str.maketrans({"–": "-", "−": "-", "—": "-", "…": "...", "→": "->", "·": "-", "×": "x"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glyphs:
+    """One set of signs. `levels` and `cells` rise from low to high; `fill`, `half` and `track` make a bar."""
+
+    plain: bool
+    error: str
+    warning: str
+    note: str
+    healthy: str
+    skipped: str
+    fill: str
+    half: str
+    track: str
+    levels: str
+    cells: str
+    dead: str
+    rare: str
+    rule: str
+    ellipsis: str
+    dash: str
+    dot: str
+    arrow: str
+
+    def text(self, raw: str) -> str:
+        """The text as it may go to a terminal: one line, without control or direction codes, and ASCII if `plain`.
+
+        A model file chooses its names. Printed as they are, they could move the cursor or recolour the verdict.
+        """
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in raw)
+        if self.plain:
+            shown = shown.translate(_TYPOGRAPHY).encode("ascii", "backslashreplace").decode()
+        return shown
+
+    def sentence(self, raw: str) -> str:
+        """The same for prose: line breaks in it are mere spaces."""
+        return self.text(" ".join(raw.split()))
+
+    def bar(self, fraction: float, width: int) -> tuple[str, str]:
+        """The filled and the empty part of a bar. Above 0 it is never empty, below 1 never full."""
+        halves = round(fraction * width * 2)
+        halves = min(max(halves, 1), width * 2 - 1) if 0 < fraction < 1 else halves
+        filled = self.fill * (halves // 2) + self.half * (halves % 2)
+        return filled, self.track * (width - len(filled))
+
+    def histogram(self, rates: Iterable[float]) -> str:
+        """How many units fire at each tenth of the firing rate; empty tenths lie on the ground, others rise from it."""
+        tenths = [0] * TENTHS
+        for rate in rates:
+            tenths[min(int(rate * TENTHS), TENTHS - 1)] += 1
+        top, steps = max(tenths) or 1, len(self.levels) - 1
+        return "".join(self.levels[-(-number * steps // top)] for number in tenths)
+
+    def number(self, value: float | None) -> str:
+        """A figure of three digits, with a real minus; a dash where there is none."""
+        return self.dash if value is None else self.text(f"{value:.3g}".replace("-", "−"))
+
+
+BLOCKS = Glyphs(
+    plain=False,
+    error="✗",
+    warning="!",
+    note="·",
+    healthy="✓",
+    skipped="?",
+    fill="━",
+    half="╸",
+    track="─",
+    levels="▁▂▃▄▅▆▇█",
+    cells="▁▂▃▄▅▆▇█",
+    dead="✗",
+    rare="·",
+    rule="─",
+    ellipsis="…",
+    dash="—",
+    dot=" · ",
+    arrow="→",
+)
+
+ASCII = Glyphs(
+    plain=True,
+    error="X",
+    warning="!",
+    note="-",
+    healthy=" ",
+    skipped="?",
+    fill="#",
+    half="=",
+    track=".",
+    levels="_.:-=+*#",
+    cells="0123456789",
+    dead="X",
+    rare=".",
+    rule="-",
+    ellipsis="...",
+    dash="-",
+    dot=" | ",
+    arrow="->",
+)
+
+
+def choose(*, unicode: bool) -> Glyphs:
+    """The block signs, or ASCII for an output that cannot show them."""
+    return BLOCKS if unicode else ASCII

@@ -1,0 +1,109 @@
+"""The report for a pull request or a job summary, in GitHub's Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from deadrelu.render import conclusion as end
+from deadrelu.render.condition import Condition, conditions, sick
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.render.rows import headroom
+from deadrelu.report import Finding, Report, Severity, SiteStats
+from deadrelu.wording import count, percent
+
+_MARKS = {
+    Condition.DEAD: "❌",
+    Condition.ERROR: "❌",
+    Condition.WARNING: "⚠️",
+    Condition.NOTE: "",
+    Condition.HEALTHY: "",
+}
+_OF_SEVERITY: dict[Severity, str] = {"error": "❌", "warning": "⚠️", "note": "💬"}
+_MOOD: dict[end.Mood, str] = {"good": "✅", "doubtful": "⚠️", "bad": "❌"}
+
+_HEADER = ("| | site | after | units | dead | share | rare | always on | headroom |", "|-|-|-|-:|-:|-:|-:|-:|-:|")
+
+
+def render(report: Report) -> str:
+    """The report as Markdown with a final newline: verdict, sick sites, findings; healthy sites are folded away."""
+    purpose, command = end.next_step(report)
+    blocks = [
+        [f"### {_MOOD[end.mood(report)]} deadrelu: {end.headline(report).lower()}"],
+        [f"**{_prose(end.conclusion(report))}**"],
+        list(_head(report)),
+        *_tables(report),
+        list(_skipped(report)),
+        [_finding(finding) for finding in report.findings if finding.rule != "DR008"],
+        [f"{purpose}: {_code(command)}"],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _head(report: Report) -> Iterator[str]:
+    """What was measured, on what."""
+    model, data = report.model, report.data
+    named = _code(model.path) if model.path else "a model in memory"
+    yield f"- Model: {named} ({_prose(model.format)}, {count(model.parameters, 'parameter')})"
+    source = _code(data.source) if data.source else "in memory"
+    source = "**synthetic inputs, no real data**" if data.kind == "synthetic" else source
+    yield f"- Data: {source}, {count(data.samples, 'sample')} in {count(data.batches, 'batch', 'batches')}"
+
+
+def _tables(report: Report) -> Iterator[list[str]]:
+    """The sick sites, and the others behind a fold."""
+    rows = list(zip(report.sites, conditions(report), strict=True))
+    ill = [_row(stats, condition) for stats, condition in rows if sick(stats, condition)]
+    well = [_row(stats, condition) for stats, condition in rows if not sick(stats, condition)]
+    if ill:
+        yield [*_HEADER, *ill]
+    if well:
+        yield [f"<details><summary>{count(len(well), 'healthy site')}</summary>", "", *_HEADER, *well, "", "</details>"]
+
+
+def _row(stats: SiteStats, condition: Condition) -> str:
+    """One site."""
+    site = stats.site
+    name = f"**{_code(site.id)} ALL DEAD**" if condition is Condition.DEAD else _code(site.id)
+    cells: Sequence[str] = (
+        _MARKS[condition],
+        name,
+        _code(site.after) if site.after else "",
+        f"{site.units:,}",
+        f"{stats.dead:,}",
+        percent(stats.dead_fraction),
+        f"{len(stats.rare_units):,}",
+        f"{len(stats.always_on_units):,}",
+        BLOCKS.number(headroom(stats)),
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _skipped(report: Report) -> Iterator[str]:
+    """What was not measured, and why."""
+    if report.skipped:
+        yield "**Skipped: neither alive nor dead**"
+        yield ""
+    for site in report.skipped:
+        yield f"- {_code(site.id)} ({_prose(site.op)}): {_prose(site.reason)}"
+
+
+def _finding(finding: Finding) -> str:
+    """One finding with its units and its advice."""
+    at = f" {_code(finding.site)}" if finding.site is not None else ""
+    said = " ".join(filter(None, (finding.message, end.which_units(finding), finding.suggestion)))
+    return f"- {_OF_SEVERITY[finding.severity]} {finding.rule}{at}: {_prose(said)}"
+
+
+def _code(raw: str) -> str:
+    """A name as a code span, fenced by more backticks than it holds."""
+    text = BLOCKS.text(raw)
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def _prose(raw: str) -> str:
+    """A sentence that may hold names from the model: outside of code spans what Markdown reads is escaped."""
+    pieces = re.split("(`[^`]+`)", BLOCKS.sentence(raw))
+    return "".join(p if n % 2 else re.sub(r"([\\`*_\[\]<>|#@&~])", r"\\\1", p) for n, p in enumerate(pieces))

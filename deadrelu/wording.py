@@ -1,0 +1,46 @@
+"""How figures are put into words: percentages, counted nouns, runs of unit numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+
+def percent(fraction: float) -> str:
+    """A fraction in 0..1 as a percentage of two significant digits.
+
+    What is above 0 never reads "0%", and what is below 1 never reads "100%".
+    """
+    value = fraction * 100
+    if value <= 0 or value >= 100:
+        return "0%" if value <= 0 else "100%"
+    decimals = max(0, 1 - math.floor(math.log10(min(value, 100 - value))))
+    text = f"{value:.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + "%"
+
+
+def exact_percent(fraction: float) -> str:
+    """A limit in 0..1 as a percentage, with the digits that the user gave."""
+    return f"{fraction * 100:.10g}%"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 unit`, `1,797 samples`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def ranges(units: Sequence[int], limit: int = 8) -> str:
+    """Ascending unit numbers with runs drawn together, `0–3, 9`; past `limit` pieces the rest is only counted."""
+    runs = list(_runs(units))
+    text = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in runs[:limit])
+    left = sum(last - first + 1 for first, last in runs[limit:])
+    return f"{text} and {left:,} more" if left else text
+
+
+def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of consecutive numbers."""
+    start = 0
+    for index in range(1, len(units) + 1):
+        if index == len(units) or units[index] != units[index - 1] + 1:
+            yield units[start], units[index - 1]
+            start = index

@@ -1,0 +1,62 @@
+"""Checking a torch zip before torch reads it."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from deadrelu.errors import FileError
+from deadrelu.load.archive import check_archive
+
+Save = Callable[..., Path]
+
+
+def _rewrite(path: Path, compression: int, repeated: bool = False) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", compression) as archive:
+        warnings.simplefilter("ignore")
+        for name, content in members + members[:1] * repeated:
+            archive.writestr(name, content)
+
+
+def test_the_sizes_of_the_records_are_those_of_the_tensors(save: Save) -> None:
+    assert {400, 24} <= check_archive(save({"a": torch.ones(100), "b": torch.ones(3, dtype=torch.int64)}))
+
+
+def test_one_flipped_bit_in_a_tensor_is_found_and_its_member_named(save: Save) -> None:
+    path = save({"a": torch.full((100,), 7.0)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((2,), 7.0).numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["a"][0] != 7  # torch itself does not notice
+    with pytest.raises(FileError, match="checksum of model/data/0"):
+        check_archive(path)
+
+
+def test_repeated_names_are_refused(save: Save) -> None:
+    path = save({"a": torch.ones(3)})
+    _rewrite(path, zipfile.ZIP_STORED, repeated=True)
+    with pytest.raises(FileError, match="more than once"):
+        check_archive(path)
+
+
+def test_compressed_members_are_refused_since_a_small_file_can_claim_gigabytes(save: Save) -> None:
+    path = save({"a": torch.zeros(100_000)})
+    _rewrite(path, zipfile.ZIP_DEFLATED)
+    with pytest.raises(FileError, match="compressed"):
+        check_archive(path)
+
+
+def test_a_file_written_without_checksums_is_let_pass(save: Save) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = save({"a": torch.ones(100)})
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert 400 in check_archive(path)

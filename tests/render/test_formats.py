@@ -1,0 +1,47 @@
+"""Each format finds its renderer, and renders the canonical report as a person approved it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import deadrelu.render
+from deadrelu.render.formats import Format
+from deadrelu.report import Report
+
+# What is in the room and is no format: pieces of one, or a picture of one site.
+PIECES = {"columns", "conclusion", "condition", "formats", "glyphs", "page", "rows", "shorten", "units"}
+
+
+@pytest.mark.parametrize("format", Format)
+def test_no_format_is_without_a_renderer(format: Format, canonical: Report) -> None:
+    text = format.render(canonical)
+    assert text.endswith("\n")
+    assert format.render.__module__ == f"deadrelu.render.{format.value}"
+
+
+def test_no_renderer_is_without_a_format() -> None:
+    modules = {path.stem for path in Path(deadrelu.render.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {format.value for format in Format} == modules - PIECES
+
+
+def test_json_is_the_report_and_reads_back_as_it(canonical: Report, golden: Callable[[str, str], None]) -> None:
+    text = Format.JSON.render(canonical)
+    golden("report.json", text)
+    assert Report.from_json(text) == canonical
+    assert json.loads(text)["summary"]["dead"] == 5 + 8 + 1
+
+
+def test_rendering_imports_no_torch_and_no_numpy() -> None:
+    code = (
+        "import sys\nfrom deadrelu.render.formats import Format\nfrom deadrelu.render import units\n"
+        "[f.render for f in Format]\nprint([m for m in ('torch', 'numpy', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # rich is there, which shows that the question can be answered with yes.
+    assert done.stdout.strip() == "['rich']"

@@ -7,8 +7,7 @@ from deadrelu.api import open_model, scan
 from deadrelu.errors import DeadreluError, ExitCode
 from deadrelu.judge.policy import Policy, exit_code, judge
 from deadrelu.report import Finding, Report, Site, SiteStats, Skipped
-
-__version__ = "0.1.0"
+from deadrelu.version import __version__
 
 __all__ = [
     "scan",

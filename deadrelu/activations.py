@@ -31,7 +31,8 @@ class Activation:
 
     `module` is its class in `torch.nn` and `attributes` the fields that hold its parameters: also the keywords by which
     `functions` (dotted torch names) and `operators` (aten names, without overload) take them after the input, in this
-    order, with these `defaults`. `region` maps the parameters to where a unit fires.
+    order, with these `defaults`. `region` maps the parameters to where a unit fires. `swaps` are the `REPLACEMENTS`
+    that keep its shape where it is alive.
     """
 
     name: str
@@ -41,6 +42,11 @@ class Activation:
     module: str
     attributes: tuple[str, ...] = ()
     defaults: tuple[float, ...] = ()
+    swaps: tuple[str, ...] = ()
+
+
+REPLACEMENTS = ("leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "softplus", "mish", "hardswish")
+"""What `patch` can put in the place of a rectifier, by torch's functional names."""
 
 
 def _spellings(name: str) -> tuple[str, ...]:
@@ -55,6 +61,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         functions=(*_spellings("relu"), "torch.Tensor.relu", "torch.Tensor.relu_"),
         operators=("relu", "relu_"),
         module="ReLU",
+        swaps=REPLACEMENTS,
     ),
     Activation(
         name="relu6",
@@ -62,6 +69,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         functions=("torch.nn.functional.relu6",),
         operators=("relu6", "relu6_"),
         module="ReLU6",
+        swaps=("leaky_relu",),
     ),
     Activation(
         name="hardtanh",
@@ -71,6 +79,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         module="Hardtanh",
         attributes=("min_val", "max_val"),
         defaults=(-1.0, 1.0),
+        swaps=("leaky_relu",),
     ),
     Activation(
         name="threshold",
@@ -80,6 +89,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         module="Threshold",
         attributes=("threshold", "value"),
         defaults=(0.0, 0.0),
+        swaps=REPLACEMENTS,
     ),
     Activation(
         name="hardswish",
@@ -87,6 +97,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         functions=("torch.nn.functional.hardswish",),
         operators=("hardswish", "hardswish_"),
         module="Hardswish",
+        swaps=("gelu", "silu", "mish"),
     ),
     Activation(
         name="hardsigmoid",

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deadrelu.errors import UsageError
-from deadrelu.judge.policy import Policy, judge
-from deadrelu.report import Report, Setting, Tool
+from deadrelu.judge.policy import Policy
+from deadrelu.report import Report, Setting
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from deadrelu.data.images import ImageOptions
+    from deadrelu.data.request import Shapes
     from deadrelu.load.open import Opened
     from deadrelu.load.trust import Trust
-
-Shapes = Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]]
 
 
 def open_model(
@@ -78,11 +74,11 @@ def scan(
     """
     import torch
 
-    from deadrelu import __version__
-    from deadrelu.data.source import open_data
-    from deadrelu.data.synthetic import synthesise
+    from deadrelu.data.request import DataRequest
     from deadrelu.load.open import describe
-    from deadrelu.measure.scan import Plan, measure
+    from deadrelu.measure.reporting import report_on
+    from deadrelu.measure.scan import Plan
+    from deadrelu.programs.device import choose_device
     from deadrelu.programs.eager import EagerProgram
 
     policy = policy or Policy()
@@ -91,17 +87,17 @@ def scan(
     else:
         opened = open_model(model, arch=arch, arch_args=arch_args, weights_key=weights_key, trust=trust)
         device = device or "auto"
-    program = EagerProgram(opened.module, _device(device))
-    if data is None:
-        batches = synthesise(
-            program, input_shapes=input_shapes, samples=samples or 256, batch_size=batch_size, seed=seed or 0
-        )
-    else:
-        if input_shapes:
-            raise UsageError("--input-shape is for synthetic data, and --data was given", hint="leave one of them out")
-        batches = open_data(
-            data, program, batch_size=batch_size, samples=samples, seed=seed, data_key=data_key, images=images
-        )
+    program = EagerProgram(opened.module, choose_device(device))
+    request = DataRequest(
+        data=data,
+        batch_size=batch_size,
+        samples=samples,
+        seed=seed,
+        data_key=data_key,
+        input_shapes=input_shapes,
+        images=images,
+    )
+    batches = request.batches(program)
     plan = Plan(
         sites=tuple(sites),
         skip_sites=tuple(skip_sites),
@@ -109,7 +105,6 @@ def scan(
         rare_below=policy.rare_below,
         confidence=policy.confidence,
     )
-    measured = measure(program, batches, plan, progress)
     settings: dict[str, Setting] = {
         "arch": arch,
         "weights_key": weights_key,
@@ -119,27 +114,6 @@ def scan(
         "skip_sites": tuple(skip_sites),
         "feature_axes": tuple(f"{glob}={axis}" for glob, axis in (feature_axes or {}).items()),
     }
-    report = Report(
-        tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
-        model=opened.info,
-        data=replace(batches.info, samples=measured.samples, batches=measured.batches),
-        settings=settings,
-        sites=measured.sites,
-        skipped=measured.skipped,
+    return report_on(
+        program, opened.info, batches, batches.info, plan=plan, policy=policy, settings=settings, progress=progress
     )
-    return judge(report, policy)
-
-
-def _device(name: str | None) -> torch.device | None:
-    """The device of that name; "auto" is the fastest there is, None is wherever the model lies."""
-    import torch
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name is None:
-        return None
-    if name == "auto":
-        return torch.device(next(device for device, there in available.items() if there))
-    if not available.get(name.partition(":")[0], False):
-        there = ", ".join(device for device, there in available.items() if there)
-        raise UsageError(f"there is no device {name!r} on this machine", hint=f"--device auto, or one of: {there}")
-    return torch.device(name)

@@ -1,0 +1,41 @@
+"""From a program and its batches to a judged report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import torch
+
+from deadrelu.judge.policy import Policy, judge
+from deadrelu.measure.scan import Plan, Progress, measure
+from deadrelu.programs.program import Batch, Program
+from deadrelu.report import DataInfo, ModelInfo, Report, Setting, Tool
+from deadrelu.version import __version__
+
+
+def report_on(
+    program: Program,
+    model: ModelInfo,
+    batches: Iterable[Batch],
+    data: DataInfo,
+    *,
+    plan: Plan,
+    policy: Policy,
+    settings: Mapping[str, Setting],
+    progress: Progress | None = None,
+) -> Report:
+    """Run `program` over `batches` and judge what was measured; `data` gets its figures here.
+
+    Raises what `measure` raises.
+    """
+    measured = measure(program, batches, plan, progress)
+    report = Report(
+        tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
+        model=model,
+        data=replace(data, samples=measured.samples, batches=measured.batches),
+        settings=settings,
+        sites=measured.sites,
+        skipped=measured.skipped,
+    )
+    return judge(report, policy)

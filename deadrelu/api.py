@@ -1,4 +1,4 @@
-"""What `import deadrelu` offers: `open_model` and `scan`. Torch is imported when they are called, not before."""
+"""What `import deadrelu` offers: `scan`, `suggest`, `open_model`. Torch is imported when it is needed, not before."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deadrelu.data.request import Shapes
     from deadrelu.load.open import Opened
     from deadrelu.load.trust import Trust
+    from deadrelu.remedies import Advice
 
 
 def open_model(
@@ -117,3 +118,14 @@ def scan(
     return report_on(
         program, opened.info, batches, batches.info, plan=plan, policy=policy, settings=settings, progress=progress
     )
+
+
+def suggest(report: Report, *, slope: float = 0.01, root: str | Path = ".") -> Advice:
+    """What to do about each sick site of `report`, best first; no torch is needed.
+
+    `slope` is that of a leaky ReLU for negative inputs, between 0 and 1. The source files that the report names are
+    read relative to `root`, for the exact edits. Raises `UsageError` for a slope out of range.
+    """
+    from deadrelu.remedy.suggest import suggest
+
+    return suggest(report, slope=slope, root=Path(root))

@@ -19,6 +19,8 @@ def check_writable(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} exists already", hint="give another name, or --force to overwrite it")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent} is no folder", hint=f"mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} is not writable", hint="name a folder of your own, or change its rights")
 
 
 @contextmanager

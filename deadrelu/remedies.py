@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from deadrelu.report import Skipped
-
 Ailment = Literal[
     "non-finite", "wholly dead", "mostly dead", "some dead", "rare", "synthetic data", "too few samples", "skipped"
 ]
@@ -97,7 +95,11 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchResult:
-    """What a patch changed, and the proof: taken from the file as it was read back in a fresh process."""
+    """What a patch changed, and the proof: taken from the file as it was read back in a fresh process.
+
+    `edits` are those of the source code that bring about the same. `dead_before` and `dead_after` count dead units by
+    site id. A preview has no `drift`, and nothing after it.
+    """
 
     model: str | None
     output: str | None
@@ -105,12 +107,12 @@ class PatchResult:
     samples: int
     changes: tuple[SiteChange, ...]
     refused: tuple[Refusal, ...]
+    edits: tuple[Edit, ...]
     dead_before: Mapping[str, int]
     dead_after: Mapping[str, int]
     drift: Drift | None
     parameters_changed: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON types."""

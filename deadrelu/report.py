@@ -73,11 +73,15 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteStats:
-    """What was measured at one site; `sample_rate` is the share of samples (rows, if `rate_per` says so) that fired."""
+    """What was measured at one site; `sample_rate` is the share of samples (rows, if `rate_per` says so) that fired.
+
+    From rates and `rows` and `positions` the counts come back exactly, so that reports can be added.
+    """
 
     site: Site
     samples: int
     positions: int
+    rows: int
     rate_per: Literal["sample", "row"]
     dead_units: tuple[int, ...]
     rare_units: tuple[int, ...]

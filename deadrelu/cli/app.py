@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn, cast
 
 import typer
 
 from deadrelu import __version__
 from deadrelu.cli import console
+from deadrelu.cli.configured import Choice, EveryModelCommand
+from deadrelu.cli.help import Group
 from deadrelu.cli.scan import scan
-from deadrelu.errors import DeadreluError, ExitCode
+from deadrelu.cli.suggest import suggest
+from deadrelu.errors import DeadreluError, ExitCode, UsageError
 
 app = typer.Typer(
     name="deadrelu",
+    cls=Group,
     help="Find the dead ReLU units of a trained PyTorch model, and gate CI on them.",
     epilog="Exit codes: 0 passed, 1 the gate failed, 2 could not run, 3 nothing was measured.",
     add_completion=False,
@@ -22,7 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(no_args_is_help=True)(scan)
+app.command(cls=EveryModelCommand)(scan)
+app.command(cls=EveryModelCommand)(suggest)
+
+# Typer carries its own Click and names only this one of its usage errors; the base class is that of all of them.
+_Refused: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def _show_version(wanted: bool) -> None:
@@ -33,13 +42,22 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def deadrelu(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="This configuration, not the nearest deadrelu.toml."),
+    ] = None,
+    no_config: Annotated[bool, typer.Option("--no-config", help="Take nothing from a configuration file.")] = False,
 ) -> None:
-    """Keep --debug where `main` finds it, whatever goes wrong later."""
+    """Keep --debug where `main` finds it, and the choice of configuration where the commands do."""
     del version  # its callback has done the work
+    if config and no_config:
+        raise UsageError("--config and --no-config contradict each other", hint="leave one of them out")
+    context.obj = Choice(path=config, isolated=no_config)
     if debug:
         os.environ["DEADRELU_DEBUG"] = "1"
 
@@ -47,18 +65,19 @@ def deadrelu(
 def main() -> NoReturn:
     """Run the command line and exit with an `ExitCode`; an uncaught exception is a 2 with one line."""
     try:
-        app()
-        code = ExitCode.OK
+        code = ExitCode(app(standalone_mode=False) or 0)
+    except _Refused as error:  # standing alone, Typer would draw a box of several lines
+        refusal = cast(typer.BadParameter, error)
+        if message := refusal.format_message():  # none after `deadrelu` alone, which shows the help
+            command = refusal.ctx.command_path if refusal.ctx else "deadrelu"
+            console.say_error(UsageError(message.rstrip("."), hint=f"`{command} --help` lists what there is"))
+        code = ExitCode.COULD_NOT_RUN
     except DeadreluError as error:
         _trace()
         console.say_error(error)
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone (`| head`); a second error while Python flushes stdout at exit would tell nobody anything.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OK
     except Exception as error:  # the last resort: one line, never a traceback
         _trace()
         said = f"{type(error).__name__}: {error}"

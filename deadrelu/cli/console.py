@@ -36,14 +36,26 @@ def screen() -> Screen:
 
 
 def write(text: str) -> None:
-    """Put `text` on stdout as it is: never through rich, which would wrap it and read its brackets."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()
+    """Put `text` on stdout as it is: never through rich, which would wrap it and read its brackets.
+
+    A reader that has gone (`| head`) is no error: the exit code still tells what the gate found.
+    """
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer would raise again when Python flushes it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_error(error: DeadreluError) -> None:
     """One line on stderr: what is wrong, and the next step."""
     sys.stderr.write(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}\n")
+
+
+def note(text: str) -> None:
+    """One line on stderr that is no error."""
+    sys.stderr.write(f"note: {text}\n")
 
 
 class _Notes(logging.Handler):

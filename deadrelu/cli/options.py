@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -33,7 +34,18 @@ class Device(str, Enum):
 
 def read_fraction(text: str | float) -> float:
     """`5%` or `0.05`; Typer hands the default, which is a number already, through here too."""
-    return text if isinstance(text, float) else parse_fraction(text)
+    try:
+        return text if isinstance(text, float) else parse_fraction(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error  # Typer knows which flag it was
+
+
+def read_ratio(text: str | Fraction) -> Fraction:
+    """`1/255`, `0.5` or `2`, kept exact so that the help shows it as it is written."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise typer.BadParameter(f"{text!r} is no number (write 1/255, 0.5 or 1)") from error
 
 
 def read_pair(text: str, flag: str, form: str) -> tuple[str, str]:
@@ -150,7 +162,7 @@ DataKey = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Which arrays of the file go in: x, or x,mask.", rich_help_panel=_DATA),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Samples a batch.", rich_help_panel=_DATA)]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples a batch.", rich_help_panel=_DATA)]
 Samples = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Stop after this many samples.", rich_help_panel=_DATA)
 ]
@@ -160,19 +172,24 @@ Seed = Annotated[
 InputShape = Annotated[
     list[str],
     typer.Option(
-        metavar="3,32,32",
-        help="Synthetic input shape, without the batch. Repeatable; NAME=… too.",
+        metavar="SHAPE",
+        help="Synthetic input, without the batch: 3,32,32 or NAME=3,32,32. Repeatable.",
         rich_help_panel=_DATA,
     ),
 ]
 Resize = Annotated[
-    str | None, typer.Option(metavar="224", help="Images: the shorter side, or HxW.", rich_help_panel=_DATA)
+    str | None, typer.Option(metavar="SIZE", help="Images: the shorter side, or 224x320.", rich_help_panel=_DATA)
 ]
 Mean = Annotated[
     str | None, typer.Option(metavar="R,G,B", help="Images: subtract, after scaling.", rich_help_panel=_DATA)
 ]
 Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Images: divide by, after that.", rich_help_panel=_DATA)]
-Scale = Annotated[float, typer.Option(help="Images: multiply 0..255 by this first.", rich_help_panel=_DATA)]
+Scale = Annotated[
+    Fraction,
+    typer.Option(
+        metavar="RATIO", parser=read_ratio, help="Images: multiply 0..255 by this first.", rich_help_panel=_DATA
+    ),
+]
 Sites = Annotated[
     list[str], typer.Option("--site", metavar="GLOB", help="Only these sites. Repeatable.", rich_help_panel=_WHAT)
 ]
@@ -191,24 +208,27 @@ FeatureAxes = Annotated[
 MaxDead = Annotated[
     float | None,
     typer.Option(
-        metavar="5%",
+        metavar="SHARE",
         parser=read_fraction,
-        help="Fail if a site has a larger share of dead units.",
+        help="Fail if a larger share of a site's units is dead: 5% or 0.05.",
         rich_help_panel=_GATE,
     ),
 ]
 MaxDeadTotal = Annotated[
     float | None,
-    typer.Option(metavar="5%", parser=read_fraction, help="The same over all units together.", rich_help_panel=_GATE),
+    typer.Option(
+        metavar="SHARE", parser=read_fraction, help="The same over all units together.", rich_help_panel=_GATE
+    ),
 ]
 RareBelow = Annotated[
     float,
     typer.Option(
-        metavar="1%", parser=read_fraction, help="Rare: fires at a smaller share of positions.", rich_help_panel=_GATE
+        metavar="SHARE", parser=read_fraction, help="Rare: fires at fewer of its positions.", rich_help_panel=_GATE
     ),
 ]
 Confidence = Annotated[
-    float, typer.Option(metavar="95%", parser=read_fraction, help="Of the bound on silence.", rich_help_panel=_GATE)
+    float,
+    typer.Option(metavar="LEVEL", parser=read_fraction, help="Confidence of the silence bound.", rich_help_panel=_GATE),
 ]
 Select = Annotated[list[str], typer.Option(metavar="CODE", help="Only these rules. Repeatable.", rich_help_panel=_GATE)]
 Ignore = Annotated[list[str], typer.Option(metavar="CODE", help="Not these rules. Repeatable.", rich_help_panel=_GATE)]

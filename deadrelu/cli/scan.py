@@ -9,6 +9,7 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.scanning import Scan, scanning
 from deadrelu.errors import UsageError
 from deadrelu.files import check_writable, write_text
 from deadrelu.judge.policy import Policy, exit_code
@@ -16,28 +17,10 @@ from deadrelu.render.formats import Format
 from deadrelu.report import Report
 
 
+@scanning
 def scan(
     model: o.ModelArgument,
-    arch: o.Arch = None,
-    arch_arg: o.ArchArgs = [],  # noqa: B006 - Typer reads the default and never changes it
-    weights_key: o.WeightsKey = None,
-    trust: o.TrustFile = False,
-    trust_sha256: o.TrustSha256 = [],  # noqa: B006
-    allow: o.Allow = [],  # noqa: B006
-    device: o.DeviceChoice = o.Device.AUTO,
-    data: o.Data = None,
-    data_key: o.DataKey = None,
-    batch_size: o.BatchSize = 64,
-    samples: o.Samples = None,
-    seed: o.Seed = None,
-    input_shape: o.InputShape = [],  # noqa: B006
-    resize: o.Resize = None,
-    mean: o.Mean = None,
-    std: o.Std = None,
-    scale: o.Scale = 1 / 255,
-    site: o.Sites = [],  # noqa: B006
-    skip_site: o.SkipSites = [],  # noqa: B006
-    feature_axis: o.FeatureAxes = [],  # noqa: B006
+    scan: Scan,
     max_dead: o.MaxDead = None,
     max_dead_total: o.MaxDeadTotal = None,
     rare_below: o.RareBelow = 0.01,
@@ -56,7 +39,6 @@ def scan(
     ] = [],  # noqa: B006
     full: Annotated[bool, typer.Option("--full", help="List the healthy sites too.", rich_help_panel="Output")] = False,
     force: o.Force = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Run MODEL over the data and report the units that never fire."""
     outputs = o.output_paths(output, Format)
@@ -71,34 +53,7 @@ def scan(
         select=tuple(select),
         ignore=tuple(ignore),
     )
-    arch_args, shapes, axes = o.read_arch_args(arch_arg), o.read_shapes(input_shape), o.read_feature_axes(feature_axis)
-    size, means, stds = o.read_size(resize), o.read_floats(mean, "--mean"), o.read_floats(std, "--std")
-
-    import deadrelu  # torch comes with the next lines: the options above are checked before that second is spent
-    from deadrelu.data.images import ImageOptions
-    from deadrelu.load.trust import Trust
-
-    with console.user_code(quiet=quiet), console.progress(samples, quiet=quiet) as advance:
-        report = deadrelu.scan(
-            model,
-            data,
-            arch=arch,
-            arch_args=arch_args,
-            weights_key=weights_key,
-            trust=Trust(all=trust, sha256=tuple(trust_sha256), allow=tuple(allow)),
-            device=device.value,
-            data_key=data_key,
-            batch_size=batch_size,
-            samples=samples,
-            seed=seed,
-            input_shapes=shapes,
-            images=ImageOptions(resize=size, mean=means, std=stds, scale=scale),
-            sites=site,
-            skip_sites=skip_site,
-            feature_axes=axes,
-            policy=policy,
-            progress=advance,
-        )
+    report = scan(model, policy=policy)
     for name, path in outputs:
         write_text(path, Format(name).render(report), force=force)
     _show(report, format, units, full=full)

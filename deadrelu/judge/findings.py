@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
@@ -10,8 +10,13 @@ from deadrelu.report import Finding, Report, Severity, SiteStats
 from deadrelu.wording import count, exact_percent, percent
 
 
-def dead_units(report: Report, max_dead: float | None, max_dead_total: float | None) -> Iterator[Finding]:
-    """DR001: an error above a limit, a note within it, a warning where there is no limit or the total is over."""
+def dead_units(
+    report: Report, limit_of: Callable[[str], float | None], max_dead_total: float | None
+) -> Iterator[Finding]:
+    """DR001: an error above a limit, a note within it, a warning where there is no limit or the total is over.
+
+    `limit_of` maps a site's id to its limit.
+    """
     summary = report.summary
     over_total = max_dead_total is not None and summary.dead_fraction > max_dead_total
     if over_total and max_dead_total is not None:
@@ -21,9 +26,10 @@ def dead_units(report: Report, max_dead: float | None, max_dead_total: float | N
         if not stats.dead or _wholly_dead(stats):
             continue
         message = _dead_of(stats.dead, stats.site.units, "units")
-        if max_dead is not None:
-            severity: Severity = "error" if stats.dead_fraction > max_dead else "note"
-            message += _allows(max_dead, stats.site.units)
+        limit = limit_of(stats.site.id)
+        if limit is not None:
+            severity: Severity = "error" if stats.dead_fraction > limit else "note"
+            message += _allows(limit, stats.site.units)
         else:
             severity = "warning" if max_dead_total is None or over_total else "note"
             message += f": silent on {count(stats.samples, 'sample')}."

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from typing import Any
 
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge import findings as find
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import rare_units, silence_bound
-from deadrelu.report import Finding, Report, Severity, SiteStats, Verdict
+from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
 
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
@@ -19,8 +21,10 @@ _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 class Policy:
     """What the user tolerates. Fractions are in 0..1; None is no limit.
 
-    `max_dead` holds for each site, `max_dead_total` for all units together. An empty `select` is every rule. Raises
-    `UsageError` for a fraction out of range and for an unknown code.
+    `max_dead` holds for each site, unless one of the `limits` (glob over site ids, share) matches it: the last that
+    does. `max_dead_total` holds for all units together. An empty `select` is every rule. An `ignore` is a code, or
+    `CODE@GLOB: REASON` (glob and reason may be left out). Raises `UsageError` for a fraction out of range and for an
+    unknown code.
     """
 
     max_dead: float | None = None
@@ -30,6 +34,7 @@ class Policy:
     strict: bool = False
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    limits: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged by."""
@@ -41,14 +46,36 @@ class Policy:
             raise UsageError(
                 f"--confidence is {self.confidence}, not between 0 and 1", hint="for example --confidence 95%"
             )
-        for name in ("select", "ignore"):
-            for code in getattr(self, name):
-                if code not in RULES:
-                    raise UsageError(f"{_flag(name)} names {code!r}, which is no rule", hint=f"the rules: {_codes()}")
+        for glob, share in self.limits:
+            if not 0 <= share <= 1:
+                raise UsageError(f"--limits {glob}={share} is outside 0..1", hint=f"for example --limits '{glob}=5%'")
+        named = [("select", code) for code in self.select] + [("ignore", _parts(text)[0]) for text in self.ignore]
+        for name, code in named:
+            if code not in RULES:
+                raise UsageError(f"{_flag(name)} names {code!r}, which is no rule", hint=f"the rules: {_codes()}")
 
-    def counts(self, code: str) -> bool:
-        """Whether the findings of this rule are reported."""
-        return (not self.select or code in self.select) and code not in self.ignore
+    def counts(self, code: str, site: str | None = None) -> bool:
+        """Whether the findings of this rule at this site (None: at no one site) are reported."""
+        return (not self.select or code in self.select) and not any(
+            code == ignored and (glob is None or (site is not None and fnmatchcase(site, glob)))
+            for ignored, glob, _ in map(_parts, self.ignore)
+        )
+
+    def limit(self, site: str) -> float | None:
+        """The largest share of dead units that this site may have, in 0..1; None is no limit."""
+        return next((share for glob, share in reversed(self.limits) if fnmatchcase(site, glob)), self.max_dead)
+
+    def to_settings(self) -> dict[str, Setting]:
+        """The policy as a report's settings hold it."""
+        return {**asdict(self), "limits": tuple(f"{glob}={share!r}" for glob, share in self.limits)}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Setting]) -> Policy:
+        """The policy that a report was judged by. Raises `UsageError` where a setting is none of a policy."""
+        found: dict[str, Any] = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
+        if "limits" in found:
+            found["limits"] = tuple(parse_limit(text) for text in found["limits"])
+        return cls(**found)
 
 
 def parse_fraction(text: str) -> float:
@@ -74,6 +101,14 @@ def parse_fraction(text: str) -> float:
     return float(value)
 
 
+def parse_limit(text: str) -> tuple[str, float]:
+    """A glob over site ids and a fraction in 0..1, from `GLOB=SHARE`. Raises `UsageError`."""
+    glob, equals, share = text.rpartition("=")
+    if not equals or not glob:
+        raise UsageError(f"--limits {text!r} is not of the form SITE=SHARE", hint="for example --limits 'head.*=20%'")
+    return glob, parse_fraction(share)
+
+
 def judge(report: Report, policy: Policy) -> Report:
     """The report with the policy's findings, its verdict, and its settings; judging twice changes nothing.
 
@@ -81,16 +116,22 @@ def judge(report: Report, policy: Policy) -> Report:
     stand errors first, then by site; what concerns the whole scan comes before any site, and DR003 before all.
     """
     sites = tuple(_restate(stats, policy) for stats in report.sites)
-    report = replace(report, sites=sites, settings={**report.settings, **asdict(policy)})
-    found = [finding for finding in _find(report, policy) if policy.counts(finding.rule)]
-    order = {stats.site.id: place for place, stats in enumerate(sites)}
+    report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
+    found = [finding for finding in _find(report, policy) if policy.counts(finding.rule, finding.site)]
+    return conclude(report, found)
+
+
+def conclude(report: Report, found: Iterable[Finding]) -> Report:
+    """The report with these findings in their order, and with the verdict that they give."""
+    order = {stats.site.id: place for place, stats in enumerate(report.sites)}
 
     def place(finding: Finding) -> tuple[int, bool, int]:
         at = -1 if finding.site is None else order.get(finding.site, len(order))
         return _RANK[finding.severity], finding.rule != "DR003", at
 
-    verdict: Verdict = "fail" if any(finding.severity == "error" for finding in found) else "pass"
-    return replace(report, findings=tuple(sorted(found, key=place)), verdict=verdict if sites else "nothing measured")
+    findings = tuple(sorted(found, key=place))
+    verdict: Verdict = "fail" if any(finding.severity == "error" for finding in findings) else "pass"
+    return replace(report, findings=findings, verdict=verdict if report.sites else "nothing measured")
 
 
 def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
@@ -102,7 +143,7 @@ def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
 
 def _find(report: Report, policy: Policy) -> Iterator[Finding]:
     """Every finding, rule by rule."""
-    yield from find.dead_units(report, policy.max_dead, policy.max_dead_total)
+    yield from find.dead_units(report, policy.limit, policy.max_dead_total)
     yield from find.dead_sites(report)
     yield from find.nonfinite(report)
     yield from find.rare_units(report, policy.rare_below)
@@ -119,6 +160,13 @@ def _restate(stats: SiteStats, policy: Policy) -> SiteStats:
         rare_units=rare_units(stats.firing_rate, stats.nonfinite_units, policy.rare_below),
         silence_bound=silence_bound(stats.samples, policy.confidence),
     )
+
+
+def _parts(ignored: str) -> tuple[str, str | None, str]:
+    """Code, glob and reason of an `ignore`: `DR004@head.*: rare by design`. An id may hold a colon, but no blank."""
+    told, _, reason = ignored.partition(": ")
+    code, at, glob = told.partition("@")
+    return code.strip(), glob if at else None, reason
 
 
 def _flag(name: str) -> str:

@@ -58,6 +58,7 @@ def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float
         site=site,
         samples=counts.samples,
         positions=positions,
+        rows=counts.rows,
         rate_per="sample" if counts.rows == counts.samples else "row",
         dead_units=tuple(u for u in units if positions and not counts.fires[u] and not counts.nonfinite[u]),
         rare_units=rare_units(rates, nonfinite, rare_below),

@@ -11,10 +11,13 @@ from torch import nn
 from deadrelu.errors import ArchitectureError, FileError, TrustError, UsageError
 from deadrelu.load import weights
 from deadrelu.load.architecture import build, code_in, named_class
-from deadrelu.load.inert import Stub, StubClass, Tree, read_tree, walk
+from deadrelu.load.inert import Tree, read_tree, walk
 from deadrelu.load.known import (
+    COMPILED,
+    COMPILING,
     DATA_PARALLEL,
     GETATTR,
+    PARTIAL,
     REASONS,
     RECORDS,
     TORCH_FUNCTIONS,
@@ -23,6 +26,7 @@ from deadrelu.load.known import (
 )
 from deadrelu.load.rebuild import Code, rebuild, unknown
 from deadrelu.load.sniff import FileKind
+from deadrelu.load.stub import Stub, StubClass
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.load.trusted import allowed_classes, mapped, run_trusted
 
@@ -57,28 +61,33 @@ def open_checkpoint(origin: Origin, kind: FileKind, request: Request) -> tuple[n
     if key is None:
         return _from_weights(origin, root, request)
     module = modules[key]
-    if isinstance(module, nn.DataParallel):
-        module = module.module
+    while (inner := _wrapped_module(module)) is not None:
+        module = inner
     return _checked(origin, module, request.arch), _module_form(key)
 
 
 def _inert(origin: Origin, kind: FileKind, request: Request, code: Mapping[str, Code]) -> tuple[nn.Module, str]:
     """Open the file without running any of it."""
     tree = read_tree(origin, kind)
-    modules = {key: stub for key, stub in weights.found_in(tree.root, Stub).items() if _is_module(stub)}
+    modules = modules_in(tree)
     key = _module_key(origin, list(modules), tree.root, request)
     if key is None:
-        if not request.trust.covers(origin.sha256):
+        # A file without weights that calls code may make a module by it (fx does): only then may trust run it.
+        if not request.trust.covers(origin.sha256) or not weights.states_in(tree.root):
             _refuse_calls(origin, tree, {})
         return _from_weights(origin, tree.root, request)
     allowed = allowed_classes(tree.names, request.trust.allow) | mapped(tree.names, code)
     stub = modules[key]
-    if stub.path == DATA_PARALLEL:
-        stub = stub.state["_modules"].get("module")
     if strange := sorted(unknown(_paths_in(stub), allowed), key=lambda name: name != stub.path):
-        raise origin.refuse_names(strange, "".join(f" ({REASONS[name]})" for name in strange if name in REASONS))
+        raise origin.refuse_names(strange, _reasons(strange))
     _refuse_calls(origin, tree, allowed)
     return _checked(origin, rebuild(stub, origin, allowed), request.arch), _module_form(key)
+
+
+def modules_in(tree: Tree) -> dict[str, Stub]:
+    """The whole modules of the file by the key under which each stands ("" is the root), without their wrappers."""
+    found = {key: _unwrapped(stub) for key, stub in weights.found_in(tree.root, Stub).items()}
+    return {key: stub for key, stub in found.items() if _is_module(stub)}
 
 
 def weights_into(origin: Origin, states: Mapping[str, weights.State], request: Request) -> nn.Module:
@@ -124,6 +133,29 @@ def _module_key(origin: Origin, keys: list[str], root: object, request: Request)
     return keys[0]
 
 
+def _wrapped_module(module: nn.Module) -> nn.Module | None:
+    """The model inside a DataParallel or a compiled module; None if it is neither."""
+    if isinstance(module, nn.DataParallel):
+        return module.module
+    inner = module._modules.get("_orig_mod") if type(module).__name__ == "OptimizedModule" else None
+    return inner if isinstance(inner, nn.Module) else None
+
+
+def _unwrapped(stub: Stub) -> Stub:
+    """The model inside the stub of a DataParallel or of a compiled module."""
+    seen: set[int] = set()
+    while id(stub) not in seen:
+        seen.add(id(stub))
+        inner: object = None
+        if stub.path == DATA_PARALLEL and _is_module(stub):
+            inner = dict.get(stub.state["_modules"], "module")
+        elif stub.path == COMPILED and stub.args:
+            inner = stub.args[0]
+        if isinstance(inner, Stub):
+            stub = inner
+    return stub
+
+
 def _module_form(key: str) -> str:
     """A whole module, or one inside a checkpoint."""
     return "torch-checkpoint" if key else "torch-module"
@@ -145,11 +177,18 @@ def _refuse_calls(origin: Origin, tree: Tree, allowed: Mapping[str, Code]) -> No
     Weights beside a payload are an attack on tools that fall back to plain unpickling; the next tool may be one.
     """
     honest = {*RECORDS, *allowed, *((GETATTR,) if TORCH_FUNCTIONS in tree.names else ())}
+    honest |= {PARTIAL} if allowed else set()
+    honest |= COMPILING if COMPILED in tree.called else set()
     if strange := [name for name in tree.called if name not in honest]:
-        raise origin.refuse_names(strange)
+        raise origin.refuse_names(strange, _reasons(strange))
     left_out = [name for name in tree.names if name not in {*torch_classes(), *torch_functions(), *honest}]
     if left_out:
         _log.info("%s: left out, not run: %s", origin.path, ", ".join(left_out))
+
+
+def _reasons(names: list[str]) -> str:
+    """Why torch's own names among these are refused."""
+    return "".join(f" ({REASONS[name]})" for name in names if name in REASONS)
 
 
 def _checked(origin: Origin, module: nn.Module, arch: str | None) -> nn.Module:

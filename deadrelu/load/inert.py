@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,45 +17,12 @@ from deadrelu.errors import FileError
 from deadrelu.load.archive import check_archive
 from deadrelu.load.known import DICT_LIKE
 from deadrelu.load.sniff import FileKind
+from deadrelu.load.stub import Stub, StubClass, stub_class
 from deadrelu.load.trust import Origin
 
 _SPARE_ELEMENTS = 1 << 24
 _LEGACY_PREAMBLE = 3
 _AGAIN = "copy or download it again, or save the model again with torch.save"
-
-
-class StubClass(type):
-    """The class of a name that the file asks for. To call it (a pickle's REDUCE) makes a record and runs nothing."""
-
-    path: str
-    calls: int
-
-    def __call__(cls, *args: Any) -> Any:
-        """Record a call, apart from the plain making of an object, which goes through `__new__` alone."""
-        stub: Stub = cls.__new__(cls, *args)  # type: ignore[arg-type]
-        stub.called = True
-        cls.calls += 1
-        return stub
-
-
-class Stub(metaclass=StubClass):
-    """What the file says of one object: the name of its class, its arguments, its state."""
-
-    __slots__ = ("args", "called", "state")
-    path: ClassVar[str] = ""
-    args: tuple[Any, ...]
-    state: Any
-    called: bool
-
-    def __new__(cls, *args: Any) -> Stub:
-        """Record the arguments."""
-        stub = object.__new__(cls)
-        stub.args, stub.state, stub.called = args, None, False
-        return stub
-
-    def __setstate__(self, state: Any) -> None:
-        """Record the state."""
-        self.state = state
 
 
 class _PlainDict:
@@ -90,7 +57,7 @@ def read_tree(origin: Origin, kind: FileKind) -> Tree:
         (
             _PlainDict
             if name in DICT_LIKE
-            else StubClass("Stub", (Stub,), {"path": name, "calls": 0, "__slots__": ()}),
+            else stub_class(name),
             name,
         )
         for name in names

@@ -17,6 +17,13 @@ from torch.nn.modules.lazy import LazyModuleMixin
 DATA_PARALLEL = "torch.nn.parallel.data_parallel.DataParallel"
 """Holds its model in `module`; it is unwrapped, since the device ids in the file mean nothing here."""
 
+COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
+"""What torch.compile returns: called with the model itself and with how to compile it, of which nothing is kept."""
+
+COMPILING = frozenset({COMPILED, "torch._dynamo.eval_frame.OptimizeContext", "builtins.getattr"})
+"""What the pickle of a compiled module calls."""
+
+PARTIAL = "functools.partial"
 GETATTR = "builtins.getattr"
 TORCH_FUNCTIONS = "torch._C._VariableFunctionsClass"
 """A builtin such as `torch.relu` is pickled as getattr(`_VariableFunctionsClass`, "relu")."""
@@ -50,6 +57,7 @@ RECORDS = frozenset(
 
 
 REASONS = {
+    "torch.fx.graph_module.reduce_graph_module": "an fx GraphModule carries its forward as Python source",
     "torch.nn.parameter.UninitializedParameter": "a lazy module has no weights before its first batch",
     "torch.nn.utils.weight_norm.WeightNorm": "weight_norm is a hook, which is code: remove_weight_norm takes it out",
     "torch.nn.utils.spectral_norm.SpectralNorm": "spectral_norm is a hook, which is code: take it out",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deadrelu.errors import ArchitectureError, FileError
-from deadrelu.load.inert import Stub, StubClass
-from deadrelu.load.known import GETATTR, TORCH_FUNCTIONS, torch_classes, torch_functions
+from deadrelu.load.known import GETATTR, PARTIAL, TORCH_FUNCTIONS, torch_classes, torch_functions
+from deadrelu.load.stub import Stub, StubClass
 from deadrelu.load.trust import Origin
 from deadrelu.programs.code import blame
 
@@ -41,7 +43,7 @@ def rebuild(stub: Stub, origin: Origin, allowed: Mapping[str, Code]) -> nn.Modul
 def unknown(names: tuple[str, ...], allowed: Mapping[str, Code]) -> list[str]:
     """Those of the file's globals that are neither torch.nn's nor the user's."""
     builtin = (GETATTR, TORCH_FUNCTIONS) if TORCH_FUNCTIONS in names else ()
-    known = (*torch_classes(), *torch_functions(), *allowed, *builtin)
+    known = (*torch_classes(), *torch_functions(), *allowed, *builtin, *((PARTIAL,) if allowed else ()))
     return [name for name in names if name not in known]
 
 
@@ -66,6 +68,8 @@ class _Rebuilder:
             raise self.origin.refuse_names([stub.path])
         if not isinstance(code, type):
             raise self.origin.refuse(f"calls {stub.path} to make {where}", [stub.path])
+        if issubclass(code, Enum) and len(stub.args) == 1:
+            return self._remember(stub, self._member(code, stub.args[0], where))
         if stub.args or stub.called:
             raise self.origin.refuse(f"calls {stub.path} with arguments of its own to make {where}", [stub.path])
         return self._filled(stub, code, where, theirs)
@@ -175,14 +179,33 @@ class _Rebuilder:
             holder, attribute = value.args if len(value.args) == 2 else (None, None)
             name = f"{holder.path}.{attribute}" if isinstance(holder, StubClass) else GETATTR
         elif isinstance(value, Stub) and theirs:
-            return self.made(value, where)
+            return self._partial(value, where) if value.path == PARTIAL else self.made(value, where)
         else:
             raise self.origin.refuse(f"holds an object that is no plain value at {where}", [getattr(value, "path", "")])
         if name in torch_functions():
             return torch_functions()[name]
-        if theirs and name in self.allowed:
-            return self.allowed[name]
+        if theirs and (name in self.allowed or name in torch_classes()):
+            return self.allowed.get(name) or torch_classes()[name]
         raise self.origin.refuse(f"holds code at {where}: {name}", [name])
+
+    def _partial(self, stub: Stub, where: str) -> Any:
+        """A `functools.partial` of what a user's class may hold anyway, with plain arguments; it is made, not called."""
+        if type(stub.state) is not tuple or len(stub.state) != 4 or stub.state[3]:
+            raise self.origin.refuse(f"holds a partial function with attributes of its own at {where}", [stub.path])
+        function, args, keywords, _ = stub.state
+        if not isinstance(function, StubClass) or type(args) is not tuple or type(keywords) is not dict:
+            raise self.origin.refuse(f"holds a partial of no known function at {where}", [stub.path])
+        made = partial(self._code(function, where, True), *self.value(args, where, True))
+        made.keywords.update(self.value(keywords, where, True))
+        return self._remember(stub, made)
+
+    def _member(self, code: type[Enum], value: Any, where: str) -> Enum:
+        """A member of a user's enumeration, found by its value."""
+        try:
+            return code(self.value(value, where, False))
+        except Exception as error:
+            message = f"{where} in {self.origin.path} does not fit the class {code.__name__}: {blame(error)}"
+            raise ArchitectureError(message, hint="was the file saved with another version of that class?") from error
 
     def _tensor(self, tensor: Tensor, where: str) -> Tensor:
         """The same values in a new tensor object, through the class and not through what the object may carry."""

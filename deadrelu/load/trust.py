@@ -10,6 +10,7 @@ from pathlib import Path
 from deadrelu.errors import FileError, TrustError
 
 _SHOWN = 40
+_OFFERED = 16
 _NEVER_ALLOWED = ("__main__.", "torch.", "builtins.", "os.", "posix.", "nt.", "sys.", "subprocess.")
 
 
@@ -39,7 +40,9 @@ class Origin:
         own = [name for name in names if name.startswith("__main__.")]
         other = [name for name in names if name and not name.startswith(_NEVER_ALLOWED)]
         if other:
-            ways.append(f"--allow {other[0]} trusts one class")
+            flags = " ".join(f"--allow {name}" for name in other[:_OFFERED])
+            more = f" (and so on: {len(other)} in all)" if len(other) > _OFFERED else ""
+            ways.append(f"{flags}{more} trusts {'one class' if len(other) == 1 else 'these classes alone'}")
         if own:
             ways.append(f"--arch FILE.py:{own[0].removeprefix('__main__.')} names the file that defines the class")
         return TrustError(f"{self.path} {why}", hint="; ".join(ways))

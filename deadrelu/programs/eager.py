@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deadrelu.programs.interception import Interception
+from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run
 from deadrelu.report import Skipped
 
@@ -77,7 +78,7 @@ class EagerProgram:
             device = self.device or next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
             def run(batch: Batch) -> Any:
-                args, kwargs = _moved((batch.args, batch.kwargs), device)
+                args, kwargs = moved((batch.args, batch.kwargs), device)
                 with interception.forward():
                     return self.module(*args, **kwargs)
 
@@ -121,15 +122,3 @@ def _settled(module: nn.Module, device: torch.device | None) -> Iterator[None]:
         if device:
             module.to(device)
         yield
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """The same arguments with every tensor on `device`."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {key: _moved(inner, device) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        moved = [_moved(inner, device) for inner in value]
-        return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
-    return value

@@ -8,20 +8,20 @@ is known to need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
-from deadrelu.programs.program import ROOT, CallGroup, CallSite, Observer
+from deadrelu.programs.modes import Functions, Operators
+from deadrelu.programs.program import ROOT, Observer
 from deadrelu.programs.provenance import Provenance
+from deadrelu.programs.register import Group, Register, Surroundings
 from deadrelu.report import Skipped
 
 _FUSED = ("quantized", "onednn", "mkldnn_prepacked", "xnnpack", "prepacked")
@@ -47,17 +47,13 @@ class Interception:
     def __init__(self, model: nn.Module, observer: Observer) -> None:
         """Look at the modules of `model`, and decide which ways of seeing it needs."""
         modules = list(model.modules())
-        self._observer = observer
+        self._register = Register(observer)
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._kinds = {id(m): (m, kind) for m in modules if (kind := kind_of_module(m)) is not None}
         self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
         self._functional = not all(_only_calls_modules(module) for module in modules)
         self._operators = bool(self._recurrent) or any(isinstance(m, torch.jit.ScriptModule) for m in modules)
-        self._sites: dict[tuple[object, ...], CallSite] = {}
-        self._groups: dict[tuple[object, ...], CallGroup] = {}
-        self._counts: dict[tuple[object, ...], int] = {}
         self._recurrences: dict[int, _Recurrence] = {}
-        self._unreadable: dict[str, Skipped] = {}
         self._provenance: Provenance | None = None
         self._inside = False
         self._batch = 0
@@ -75,27 +71,27 @@ class Interception:
     @contextmanager
     def forward(self) -> Iterator[None]:
         """One forward pass: the calls are counted from 1 again, and seen in the ways that this pass needs."""
-        self._counts.clear()
+        self._register.start_pass()
         self._recurrences.clear()
         self._batch += 1
         audit = self._batch & (self._batch - 1) == 0
         self._provenance = Provenance() if audit else None
         with ExitStack() as stack:
             if self._functional or audit:
-                stack.enter_context(_Functions(self._on_function))
+                stack.enter_context(Functions(self._on_function))
             if self._operators or audit:
-                stack.enter_context(_Operators(self._on_operator))
+                stack.enter_context(Operators(self._on_operator))
             yield
 
     def skipped(self) -> tuple[Skipped, ...]:
         """What could not be read, and the activation modules that no forward pass called."""
-        out = list(self._unreadable.values())
+        out = list(self._register.unreadable.values())
         for key, (_, (op, _)) in self._kinds.items():
-            if ("module", key) not in self._groups:
+            if not self._register.has_met(("module", key)):
                 out.append(Skipped(id=self._paths[key] or ROOT, op=op, reason="never called: no batch reached it"))
         for module in self._recurrent:
             path = self._paths[id(module)]
-            if ("call", path, "relu") not in self._groups:
+            if not self._register.has_met(("call", path, "relu")):
                 reason = "never called, or run as one fused operation on this device"
                 out.append(Skipped(id=path or ROOT, op="relu", reason=reason))
         return tuple(out)
@@ -114,7 +110,7 @@ class Interception:
             steps = len(x.batch_sizes)
         elif isinstance(x, Tensor) and isinstance(module, nn.RNN):
             steps = x.shape[1 if module.batch_first and x.ndim == 3 else 0]
-        before = self._counts.get(("call", self._paths[id(module)], "relu"), 0)
+        before = self._register.calls(("call", self._paths[id(module)], "relu"))
         self._recurrences[id(module)] = _Recurrence(max(steps, 1), before)
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -140,7 +136,7 @@ class Interception:
         if function.namespace in _FUSED and "relu" in name:
             path = self._path_of(calling_module()) or ROOT
             reason = f"fused into {function.namespace}::{name}: its pre-activation is never formed"
-            self._unreadable[path] = Skipped(id=path, op="relu", reason=reason)
+            self._register.skip(path, "relu", reason)
         with torch._C.DisableTorchFunction():  # an operator is a function too: it must not be seen twice
             output = function(*args, **kwargs)
         if self._provenance is not None:
@@ -165,44 +161,22 @@ class Interception:
         return f"<{type(module).__name__}>" if path is None else path
 
     def _observe(
-        self, group: tuple[object, ...], path: str, op: str, parameters: Parameters, z: Tensor, call: int | None = None
+        self, group: Group, path: str, op: str, parameters: Parameters, z: Tensor, call: int | None = None
     ) -> None:
-        """Count the call within this forward pass, name its site if it is new, and tell the observer."""
-        call = call or self._counts.get(group, 0) + 1
-        self._counts[group] = call
-        site = self._sites.get((*group, call))
+        """Enter the call into the register, where the observer is told of it."""
         self._inside = True  # what we compute is no part of the model
         try:
             with torch._C.DisableTorchFunction():
-                if site is None:
-                    site = self._sites[(*group, call)] = self._new_site(group, path, op, parameters, z, call)
-                if z.layout != torch.strided or z.is_nested:
-                    kind = "nested" if z.is_nested else str(z.layout).removeprefix("torch.")
-                    reason = f"its pre-activation is a {kind} tensor"
-                    self._unreadable[site.id] = Skipped(id=site.id, op=op, reason=reason)
-                else:
-                    self._observer(site, z.detach())
+                functional = group[0] == "call"
+                self._register.observe(
+                    group, path, op, parameters, z, lambda: self._surroundings(z, functional=functional), call
+                )
         finally:
             self._inside = False
 
-    def _new_site(
-        self, group: tuple[object, ...], path: str, op: str, parameters: Parameters, z: Tensor, call: int
-    ) -> CallSite:
-        calls = self._groups.setdefault(group, CallGroup())
-        calls.calls = max(calls.calls, call)
-        functional = group[0] == "call"
+    def _surroundings(self, z: Tensor, *, functional: bool) -> Surroundings:
         features, after = (self._provenance or Provenance()).features(z)
-        return CallSite(
-            op=op,
-            parameters=parameters,
-            module=path,
-            call=call,
-            functional=functional,
-            features=features,
-            after=after,
-            source=calling_source() if functional else None,
-            group=calls,
-        )
+        return Surroundings(features, after, calling_source() if functional else None)
 
 
 def _in_script() -> bool:
@@ -215,28 +189,3 @@ def _only_calls_modules(module: nn.Module) -> bool:
         return False
     hooked = module._forward_hooks or module._forward_pre_hooks
     return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in module.__dict__ and not hooked
-
-
-Handler = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any]
-
-
-class _Functions(TorchFunctionMode):
-    """Hands every torch function call to a handler, which makes the call."""
-
-    def __init__(self, handler: Handler) -> None:
-        super().__init__()
-        self._handler = handler
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._handler(func, args, kwargs or {})
-
-
-class _Operators(TorchDispatchMode):
-    """Hands every aten operator call to a handler, which makes the call."""
-
-    def __init__(self, handler: Handler) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's own annotations have a gap
-        self._handler = handler
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._handler(func, args, kwargs or {})

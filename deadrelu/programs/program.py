@@ -86,6 +86,26 @@ Observer = Callable[[CallSite, Tensor], None]
 Run = Callable[[Batch], Output]
 
 
+@dataclass(frozen=True)
+class Swap:
+    """One wanted change of a graph: the activation call `site_id` becomes `to`, one of `activations.REPLACEMENTS`.
+
+    `slope` is that of a leaky ReLU for negative inputs; the others have none.
+    """
+
+    site_id: str
+    to: str
+    slope: float
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """What became of the wanted changes: the ids that were swapped, and why each of the others was not."""
+
+    done: tuple[str, ...]
+    refused: Mapping[str, str]
+
+
 class Program(Protocol):
     """A model that can be run, and watched while it runs."""
 

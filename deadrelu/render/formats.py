@@ -14,10 +14,24 @@ class Format(str, Enum):
     TABLE = "table"
     JSON = "json"
     MARKDOWN = "markdown"
+    SARIF = "sarif"
+    JUNIT = "junit"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    HTML = "html"
 
     @property
     def render(self) -> Callable[[Report], str]:
         """The function that renders a report so; imported when asked for, because scripts need no terminal library."""
-        from deadrelu.render import json, markdown, table
+        from deadrelu.render import github, gitlab, html, json, junit, markdown, sarif, table
 
-        return {Format.TABLE: table.render, Format.JSON: json.render, Format.MARKDOWN: markdown.render}[self]
+        return {
+            Format.TABLE: table.render,
+            Format.JSON: json.render,
+            Format.MARKDOWN: markdown.render,
+            Format.SARIF: sarif.render,
+            Format.JUNIT: junit.render,
+            Format.GITHUB: github.render,
+            Format.GITLAB: gitlab.render,
+            Format.HTML: html.render,
+        }[self]

@@ -11,6 +11,19 @@ TENTHS = 10
 _TYPOGRAPHY = str.maketrans({"–": "-", "−": "-", "—": "-", "…": "...", "→": "->", "·": "-", "×": "x"})
 
 
+def tenth(rate: float) -> int:
+    """Which tenth of 0..1 a firing rate falls in, from 0 to 9; 1.0 belongs to the last."""
+    return min(int(rate * TENTHS), TENTHS - 1)
+
+
+def tenths(rates: Iterable[float]) -> list[int]:
+    """How many of the firing rates fall in each tenth."""
+    numbers = [0] * TENTHS
+    for rate in rates:
+        numbers[tenth(rate)] += 1
+    return numbers
+
+
 @dataclass(frozen=True, kw_only=True)
 class Glyphs:
     """One set of signs. `levels` and `cells` rise from low to high; `fill`, `half` and `track` make a bar."""
@@ -57,11 +70,9 @@ class Glyphs:
 
     def histogram(self, rates: Iterable[float]) -> str:
         """How many units fire at each tenth of the firing rate; empty tenths lie on the ground, others rise from it."""
-        tenths = [0] * TENTHS
-        for rate in rates:
-            tenths[min(int(rate * TENTHS), TENTHS - 1)] += 1
-        top, steps = max(tenths) or 1, len(self.levels) - 1
-        return "".join(self.levels[-(-number * steps // top)] for number in tenths)
+        numbers = tenths(rates)
+        top, steps = max(numbers) or 1, len(self.levels) - 1
+        return "".join(self.levels[-(-number * steps // top)] for number in numbers)
 
     def number(self, value: float | None) -> str:
         """A figure of three digits, with a real minus; a dash where there is none."""

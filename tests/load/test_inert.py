@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from deadrelu.errors import DeadreluError
-from deadrelu.load.inert import Stub, read_tree, walk
+from deadrelu.load.inert import read_tree, walk
 from deadrelu.load.open import open_model
 from deadrelu.load.sniff import FileKind
+from deadrelu.load.stub import Stub
 from deadrelu.load.trust import Origin
 
 Save = Callable[..., Path]

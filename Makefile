@@ -1,0 +1,33 @@
+# From a bare clone: `make demo` shows the tool at work, `make test` runs the whole test suite.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
+
+test: $(VENV)/.developed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py') | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt .
+	touch $@
+
+# Editable, so that the tests see what is edited; it takes the place of the plain install.
+$(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

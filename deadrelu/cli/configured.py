@@ -1,0 +1,260 @@
+"""Where an option's value comes from: default < configuration file < environment < flag, for every command."""
+
+from __future__ import annotations
+
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from deadrelu.cli import console
+from deadrelu.cli.help import Command as HelpfulCommand
+from deadrelu.config import Config, NamedModel, environment, find, read, variable
+from deadrelu.errors import DeadreluError, ExitCode, UsageError
+from deadrelu.keys import Key, Known, Value, from_text
+
+TRUST = ("trust", "trust-sha256", "allow")
+"""Keys that let a model file run code: in a configuration file they hold for the models that this file names only."""
+
+_WORST = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.NOTHING_MEASURED, ExitCode.COULD_NOT_RUN)
+
+
+@dataclass
+class Choice:
+    """Which configuration the user chose: a file, none, or the nearest; kept on Typer's context."""
+
+    path: Path | None = None
+    isolated: bool = False
+
+
+@dataclass
+class Origins:
+    """Where the values of one command came from: what to name in an error, by parameter name."""
+
+    of: dict[str, str] = field(default_factory=dict)
+
+
+class Command(HelpfulCommand):
+    """A command whose options may also come from `[tool.deadrelu]` and `DEADRELU_*`."""
+
+    every_model = False
+    """Whether the command, without MODEL, goes through all the models that the file names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put file and environment below the flags, unless only help is wanted."""
+        if {"-h", "--help"} & set(args):
+            return super().parse_args(ctx, args)
+        config, known = _config(ctx)
+        given = list(args)
+        try:
+            rest = self._parsed(ctx, args, config, known, None)
+        except typer.BadParameter as error:
+            if getattr(error.param, "name", None) != "model":
+                raise
+            if not config.models:
+                raise _no_model(ctx, config) from error
+            ctx.obj = [(model, _fresh(ctx)) for model in config.models]
+            for model, sub in ctx.obj:
+                self._parsed(sub, list(given), config, known, model)
+            return []
+        wanted = ctx.params.get("model")
+        named = [model for model in config.models if model.name == wanted]
+        if named and not os.path.exists(named[0].name):
+            place = given.index(named[0].name)
+            again = _fresh(ctx)
+            rest = self._parsed(again, given[:place] + given[place + 1 :], config, known, named[0])
+            ctx.params, ctx.obj = again.params, again.obj
+        return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; over several models one after another, ending with the worst exit code."""
+        if not isinstance(ctx.obj, list):
+            return self._run(ctx)
+        if not self.every_model:
+            names = ", ".join(model.name for model, _ in ctx.obj)
+            raise UsageError(f"`{ctx.command_path}` takes one model, and there are {names}", hint="name one of them")
+        _refuse_mixing(ctx)
+        worst = ExitCode.OK
+        for number, (model, sub) in enumerate(ctx.obj):
+            if number:
+                console.write("")
+            worst = max(worst, self._code(sub, model), key=_WORST.index)
+        raise typer.Exit(int(worst))
+
+    def _code(self, ctx: Any, model: NamedModel) -> ExitCode:
+        """Run for one of several models: an error of one does not keep the others from their turn."""
+        try:
+            self._run(ctx)
+        except typer.Exit as done:
+            return ExitCode(done.exit_code)
+        except DeadreluError as error:
+            console.say_error(DeadreluError(f"{model.name}: {error.message}", hint=error.hint))
+            return error.exit_code
+        return ExitCode.OK
+
+    def _run(self, ctx: Any) -> Any:
+        """Run for one model; an error about an option says where its value came from."""
+        origins = ctx.obj.of if isinstance(ctx.obj, Origins) else {}
+        if "model" in origins:
+            _note(ctx, f"the model is {ctx.params['model']}, from {origins['model']}")
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            for parameter in self.params:
+                flag = max(parameter.opts, key=len)
+                if parameter.name in origins and flag in error.message:
+                    raise UsageError(f"{error.message} (from {origins[parameter.name]})", hint=error.hint) from error
+            raise
+
+    def _parsed(self, ctx: Any, args: list[str], config: Config, known: Known, model: NamedModel | None) -> list[str]:
+        """Parse `args` above the defaults of this configuration; a value that cannot be read is traced to its place."""
+        layers: list[tuple[str, Mapping[str, Value]]] = [(config.label, config.values)]
+        if model is not None:
+            layers.append((f"the model {model.name!r} of {config.label}", model.values))
+        names = {key: parameter.name for key, parameter in _keyed(self).items()}
+        own = _keys(self)
+        defaults: dict[str, Value] = {}
+        origins: dict[str, str] = {}
+        for label, values in layers:
+            for key, value in values.items():
+                if key in own and own[key].takes(value):
+                    defaults[names[key]], origins[names[key]] = value, f"{key!r} in {label}"
+        for key, text in environment(os.environ, known).items():
+            if key in own:
+                defaults[names[key]] = from_text(variable(key), text, own[key])
+                origins[names[key]] = f"the environment variable {variable(key)}"
+        ctx.default_map = defaults
+        try:
+            rest = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            name = getattr(error.param, "name", None)
+            if name in origins and _from_map(ctx, name):
+                raise UsageError(f"{origins[name]} is wrong: {error.message.rstrip('.')}") from error
+            raise
+        ctx.obj = Origins({name: origin for name, origin in origins.items() if _from_map(ctx, name)})
+        _drop_borrowed_trust(ctx, names, config, model)
+        return rest
+
+
+class EveryModelCommand(Command):
+    """A command that goes through all the models of the file."""
+
+    every_model = True
+
+
+def _config(ctx: Any) -> tuple[Config, Known]:
+    """The configuration that the user chose, or the nearest; and the keys that the commands know."""
+    choice = ctx.parent.obj if isinstance(ctx.parent.obj, Choice) else Choice()
+    known = (
+        known_keys(ctx.parent.command) if ctx.parent else {key: (takes,) for key, takes in _keys(ctx.command).items()}
+    )
+    path = None if choice.isolated else choice.path or find(Path.cwd())
+    return (Config() if path is None else read(path, known)), known
+
+
+def known_keys(group: Any) -> dict[str, tuple[Key, ...]]:
+    """Every key with the ways in which the commands take it, read from the commands themselves."""
+    known: dict[str, tuple[Key, ...]] = {}
+    for command in group.commands.values():
+        for key, takes in _keys(command).items():
+            known[key] = tuple(dict.fromkeys((*known.get(key, ()), takes)))
+    return known
+
+
+def _keyed(command: Any) -> dict[str, Any]:
+    """The parameters of a command by key: the long flags without dashes, and MODEL."""
+    out = {}
+    for parameter in command.params:
+        flags = [flag[2:] for flag in parameter.opts if flag.startswith("--")]
+        if flags and parameter.name != "help":
+            out[flags[0]] = parameter
+        elif parameter.name == "model":
+            out["model"] = parameter
+    return out
+
+
+def _keys(command: Any) -> dict[str, Key]:
+    """The keys of a command, each with what it takes, from the annotations of its function."""
+    hints = typing.get_type_hints(command.callback)
+    return {key: _key(hints[parameter.name]) for key, parameter in _keyed(command).items()}
+
+
+def _key(hint: Any) -> Key:
+    """What a parameter of this annotation takes."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is list:
+        return Key("texts")
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return Key("choice", tuple(str(member.value) for member in hint))
+    return Key({bool: "switch", int: "integer", float: "number", Fraction: "number"}.get(hint, "text"))
+
+
+def _from_map(ctx: Any, name: str | None) -> bool:
+    """Whether no flag was given, so that the value is the one from file or environment."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
+
+
+def _fresh(ctx: Any) -> Any:
+    """A context as this one was before it was parsed."""
+    return type(ctx)(ctx.command, info_name=ctx.info_name, parent=ctx.parent)
+
+
+def _drop_borrowed_trust(ctx: Any, names: Mapping[str, str], config: Config, model: NamedModel | None) -> None:
+    """Leave out the file's trust where MODEL is another file than the one that it names.
+
+    Who writes `trust = true` means the model beside it, not the next one that somebody downloads.
+    """
+    if not isinstance(ctx.obj, Origins) or "model" not in ctx.params or "model" in ctx.obj.of:
+        return
+    own = (model.values if model else config.values).get("model")
+    if isinstance(own, str) and os.path.abspath(own) == os.path.abspath(ctx.params["model"] or ""):
+        return
+    for key in TRUST:
+        name = names.get(key)
+        if name in ctx.obj.of and key in config.values:
+            ctx.params[name] = False if key == "trust" else []
+            del ctx.obj.of[name]
+            _note(ctx, f"{key!r} in {config.label} is left out: it holds for the models that the file names")
+
+
+def _no_model(ctx: Any, config: Config) -> UsageError:
+    """The error for a MODEL that nobody named."""
+    searched = f"{config.label} names none either" if config.path else "there is no [tool.deadrelu] that names one"
+    return UsageError(
+        f"MODEL is missing, and {searched}",
+        hint=f'write `{ctx.command_path} FILE`, or model = "FILE" under [tool.deadrelu] in pyproject.toml',
+    )
+
+
+def _refuse_mixing(ctx: Any) -> None:
+    """Several reports cannot be one document on stdout, nor one file."""
+    for model, sub in ctx.obj:
+        shown = sub.params.get("format")
+        if shown is not None and shown.value not in ("table", "markdown", "github"):
+            raise UsageError(
+                f"--format {shown.value} is one document, and there are {len(ctx.obj)} models",
+                hint=f"write one file each: -o '{shown.value}={{name}}.{shown.value}', or name one model",
+            )
+        for text in sub.params.get("output") or ():
+            if "{name}" not in text:
+                raise UsageError(
+                    f"-o {text} is one file, and there are {len(ctx.obj)} models",
+                    hint="put {name} into the path, or name one model",
+                )
+        if "output" in sub.params:
+            sub.params["output"] = [text.replace("{name}", model.name) for text in sub.params["output"]]
+
+
+def _note(ctx: Any, text: str) -> None:
+    """A note on stderr, unless the user wants none."""
+    if not ctx.params.get("quiet"):
+        console.note(text)

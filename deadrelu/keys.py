@@ -1,0 +1,115 @@
+"""What one configuration key takes, and how a written value becomes the one that the command line would give."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deadrelu.errors import UsageError
+
+Value = str | bool | list[str]
+"""A value as the command line would give it; numbers are text."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one key takes: a `kind` ("switch", "text", "integer", "number", "texts" or "choice"), and its `choices`."""
+
+    kind: str
+    choices: tuple[str, ...] = ()
+
+    def takes(self, value: Value) -> bool:
+        """Whether a value that some command accepts is one for this key of this command."""
+        if self.kind == "choice":
+            return value in self.choices
+        return isinstance(value, {"switch": bool, "texts": list}.get(self.kind, str))
+
+
+Known = Mapping[str, tuple[Key, ...]]
+"""The keys by name, each as the commands take it: usually in one way, but `output` is a list to `scan` only."""
+
+
+WANTED = {
+    "switch": "true or false",
+    "text": "a string",
+    "choice": "a string",
+    "integer": "a whole number",
+    "number": "a number or a string",
+    "texts": "a list of strings",
+}
+EXAMPLE = {
+    "switch": "write {} = true",
+    "text": 'write {} = "…"',
+    "choice": 'write {} = "…"',
+    "integer": "write {} = 64",
+    "number": 'write {} = "5%" or 0.05',
+    "texts": 'write {} = ["…"]',
+}
+
+
+_SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+
+def typed(kind: str, value: Any) -> Value | None:
+    """The value as the command line would give it, or None where it is of another type. True is no number."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "switch":
+        return value if isinstance(value, bool) else None
+    if kind == "texts":
+        return list(value) if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
+    if kind == "integer":
+        return str(value) if number and isinstance(value, int) else None
+    if kind == "number" and number:
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def flattened(key: str, raw: Any, where: str) -> Any:
+    """`limits` as `GLOB=SHARE` and `ignore` as `CODE@GLOB: REASON`, as their flags take them."""
+    if key == "limits" and isinstance(raw, dict):
+        wrong = [glob for glob, share in raw.items() if typed("number", share) is None]
+        if wrong:
+            raise UsageError(f"{wrong[0]!r} of {where} is {said(raw[wrong[0]])}", hint='write "GLOB" = "5%" or 0.05')
+        return [f"{glob}={share}" for glob, share in raw.items()]
+    if key == "ignore" and isinstance(raw, list):
+        return [_ignored(entry, where) if isinstance(entry, dict) else entry for entry in raw]
+    return raw
+
+
+def _ignored(entry: Mapping[str, Any], where: str) -> str:
+    """One entry of `ignore` that is a table."""
+    hint = 'write {rule = "DR004", site = "head.*", reason = "…"}; site and reason may be left out'
+    unknown = [name for name in entry if name not in ("rule", "site", "reason")]
+    if unknown:
+        raise UsageError(f"unknown key {unknown[0]!r} in an entry of {where}", hint=hint)
+    if "rule" not in entry or not all(isinstance(text, str) for text in entry.values()):
+        raise UsageError(f"an entry of {where} has no 'rule', or a value that is no string", hint=hint)
+    site, reason = entry.get("site"), " ".join(entry.get("reason", "").split())
+    return f"{entry['rule']}{f'@{site}' if site else ''}{f': {reason}' if reason else ''}"
+
+
+def from_text(variable: str, text: str, takes: Key) -> Value:
+    """The value of an environment variable; a list is split as a shell would. Raises `UsageError` naming it."""
+    if takes.kind == "switch":
+        if text.lower() not in _SWITCH:
+            raise UsageError(f"{variable} is {text!r}", hint=f"write {variable}=1 or {variable}=0")
+        return _SWITCH[text.lower()]
+    if takes.kind == "texts":
+        try:
+            return shlex.split(text)
+        except ValueError as error:
+            raise UsageError(f"{variable} is {text!r}: {error}", hint="separate the values by spaces, quoted") from None
+    return text
+
+
+def choices(takes: Iterable[Key]) -> list[str]:
+    """What any command takes for this key."""
+    return list(dict.fromkeys(choice for key in takes for choice in key.choices))
+
+
+def said(raw: Any) -> str:
+    """A wrong value, for an error message."""
+    return "a table" if isinstance(raw, dict) else json.dumps(raw, ensure_ascii=False, default=str)

@@ -1,0 +1,93 @@
+"""Counts the calls of one forward pass, and keeps the name that each call site got when it was first met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deadrelu.activations import Parameters
+from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
+from deadrelu.report import Skipped, Source
+
+Group = tuple[object, ...]
+"""The calls that are counted together: ("module", which) or ("call", path, function)."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is asked about a call site once, when it is new."""
+
+    features: Features
+    after: str | None
+    source: Source | None
+
+
+class Register:
+    """Every call site met so far, in all forward passes."""
+
+    def __init__(self, observer: Observer) -> None:
+        """Nothing met yet; `observer` will be told of every call."""
+        self._observer = observer
+        self._sites: dict[Group, CallSite] = {}
+        self._groups: dict[Group, CallGroup] = {}
+        self._counts: dict[Group, int] = {}
+        self.unreadable: dict[str, Skipped] = {}
+
+    def start_pass(self) -> None:
+        """Count the calls from 1 again."""
+        self._counts.clear()
+
+    def calls(self, group: Group) -> int:
+        """How often the group was called in this forward pass."""
+        return self._counts.get(group, 0)
+
+    def has_met(self, group: Group) -> bool:
+        """Whether the group was ever called."""
+        return group in self._groups
+
+    def observe(
+        self,
+        group: Group,
+        path: str,
+        op: str,
+        parameters: Parameters,
+        z: Tensor,
+        surroundings: Callable[[], Surroundings],
+        call: int | None = None,
+    ) -> CallSite:
+        """Count the call (as number `call`, if that is given), name its site if it is new, and tell the observer."""
+        call = call or self._counts.get(group, 0) + 1
+        self._counts[group] = call
+        site = self._sites.get((*group, call))
+        if site is None:
+            site = self._sites[(*group, call)] = self._new_site(group, path, op, parameters, call, surroundings())
+        if z.layout != torch.strided or z.is_nested:
+            kind = "nested" if z.is_nested else str(z.layout).removeprefix("torch.")
+            self.skip(site.id, op, f"its pre-activation is a {kind} tensor")
+        else:
+            self._observer(site, z.detach())
+        return site
+
+    def skip(self, id: str, op: str, reason: str) -> None:
+        """Note a site that cannot be read, once."""
+        self.unreadable.setdefault(id, Skipped(id=id, op=op, reason=reason))
+
+    def _new_site(
+        self, group: Group, path: str, op: str, parameters: Parameters, call: int, around: Surroundings
+    ) -> CallSite:
+        calls = self._groups.setdefault(group, CallGroup())
+        calls.calls = max(calls.calls, call)
+        return CallSite(
+            op=op,
+            parameters=parameters,
+            module=path,
+            call=call,
+            functional=group[0] == "call",
+            features=around.features,
+            after=around.after,
+            source=around.source,
+            group=calls,
+        )

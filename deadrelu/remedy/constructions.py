@@ -1,0 +1,59 @@
+"""Finds where the user's class makes an activation module, so that the swap can be written into the source too."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+from torch import nn
+
+from deadrelu.remedies import Edit
+
+
+def construction_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | None:
+    """The edit of `self.NAME = nn.ReLU(…)` in the class of the parent; None where that is not one plain assignment.
+
+    Torch's own containers have no such line, and neither has a class whose source is not there.
+    """
+    parent_path, _, name = path.rpartition(".")
+    parent = type(model.get_submodule(parent_path))
+    if not path or parent.__module__.startswith("torch."):
+        return None
+    try:
+        file = Path(inspect.getsourcefile(parent) or "")
+        length, first = (len(part) if isinstance(part, list) else part for part in inspect.getsourcelines(parent))
+        text = file.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+    except (OSError, TypeError, SyntaxError, UnicodeDecodeError):
+        return None
+    calls = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and first <= node.lineno < first + length
+        and _is_self(node.targets, name)
+    ]
+    old = ast.get_source_segment(text, calls[0]) if len(calls) == 1 else None
+    if old is None or "\n" in old:
+        return None
+    prefix = old[: old.index("(")].rpartition(".")[0]
+    return Edit(
+        file=(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file).as_posix(),
+        line=calls[0].lineno,
+        column=text.split("\n")[calls[0].lineno - 1].index(old) + 1,
+        old=old,
+        new=f"{prefix}.{new!r}" if prefix else repr(new),
+    )
+
+
+def _is_self(targets: list[ast.expr], name: str) -> bool:
+    """Whether an assignment is to `self.NAME`."""
+    return any(
+        isinstance(target, ast.Attribute)
+        and target.attr == name
+        and isinstance(target.value, ast.Name)
+        and target.value.id == "self"
+        for target in targets
+    )

@@ -1,0 +1,190 @@
+"""The exact change of source code that swaps one functional activation call; the file is read and never written."""
+
+from __future__ import annotations
+
+import ast
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deadrelu.activations import BY_NAME, CLAMPS, canonical, clamp_kind
+from deadrelu.remedies import Edit
+from deadrelu.remedy.names import FUNCTIONAL, Imports
+from deadrelu.report import Source
+
+_POSITIONAL = {
+    "relu": ("inplace",),
+    "relu6": ("inplace",),
+    "hardswish": ("inplace",),
+    "hardtanh": ("min", "max", "inplace"),
+    "threshold": ("threshold", "value", "inplace"),
+    "clamp": ("min", "max"),
+    "clip": ("min", "max"),
+    "clamp_min": ("min",),
+}
+"""How each activation that can be swapped takes its arguments after the input, under the names used here."""
+
+_SAME = {"min_val": "min", "max_val": "max", "self": "input"}
+_IN_PLACE = ("leaky_relu", "elu", "selu", "celu", "silu", "mish", "hardswish")
+_OUT_OF_PLACE = ("gelu", "softplus")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """An activation call taken apart: `name` without the trailing underscore, `inplace` and `cap` as source text."""
+
+    name: str
+    prefix: str | None
+    pre_activation: str
+    inplace: str | None
+    cap: str | None
+    op: str
+
+
+def edit_for(source: Source, op: str, *, slope: float, new: str = "leaky_relu", root: Path = Path()) -> Edit | None:
+    """The edit that makes the activation call at `source` a call of `torch.nn.functional.<new>`.
+
+    `op` is the site's activation, `slope` the slope of a leaky ReLU for negative inputs, `root` the folder to which a
+    relative `source.file` belongs. In place stays in place. A cap stays a cap: ReLU6 becomes leaky below and 6 above.
+    Where the file has no name for torch.nn.functional, `torch` is written, and has to be imported.
+
+    None where there is no such edit: the file or the line is gone or another call stands there now, the call runs over
+    several lines, its bounds cannot be read, or `new` has no form that is in place or capped as the call is.
+    """
+    text = _read(root / source.file)
+    tree = None if text is None else _parsed(text)
+    if text is None or tree is None:
+        return None
+    imports = Imports.of(tree)
+    line = text.split("\n")[source.line - 1 : source.line]
+    found: list[tuple[ast.Call, _Call]] = []
+    for node in _calls_over(tree, source.line):
+        call = _taken_apart(node, text, imports)
+        if call is not None and call.op == op:
+            found.append((node, call))
+    if source.column is not None:
+        found = [pair for pair in found if _columns(pair[0], line[0]) == (source.column, source.end_column)]
+    if len(found) != 1:
+        return None
+    node, call = found[0]
+    if node.end_lineno != node.lineno or node.lineno != source.line:
+        return None
+    written = _rewritten(call, imports, slope=slope, new=new) if new in BY_NAME[op].swaps else None
+    old = ast.get_source_segment(text, node)
+    if written is None or old is None:
+        return None
+    return Edit(file=source.file, line=source.line, column=_columns(node, line[0])[0], old=old, new=written)
+
+
+def _read(path: Path) -> str | None:
+    """The text of a Python file, in the encoding that it declares."""
+    try:
+        if not path.is_file():
+            return None
+        with tokenize.open(path) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+
+
+def _parsed(text: str) -> ast.Module | None:
+    """Its syntax tree; None if it is no Python."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _calls_over(tree: ast.Module, line: int) -> Iterator[ast.Call]:
+    """Every call of which some part stands on the line: one that runs on makes the line ambiguous."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.lineno <= line <= (node.end_lineno or node.lineno):
+            yield node
+
+
+def _columns(node: ast.Call, line: str) -> tuple[int, int]:
+    """First column and the one past the last, in characters from 1; syntax trees count the bytes of UTF-8."""
+    raw = line.encode()
+    return len(raw[: node.col_offset].decode()) + 1, len(raw[: node.end_col_offset].decode()) + 1
+
+
+def _taken_apart(node: ast.Call, text: str, imports: Imports) -> _Call | None:
+    """The call as an activation call that can be swapped; None if it is none."""
+    dotted = imports.dotted(node.func)
+    name = imports.torch_function(dotted)
+    prefix, inputs = None, list(node.args)
+    if name is not None:
+        prefix = imports.prefix(node.func) if dotted == f"{FUNCTIONAL}.{name}" else None
+    elif dotted is None and isinstance(node.func, ast.Attribute) and _is_method(node):
+        name, inputs = node.func.attr, [node.func.value, *node.args]
+    if name is None or name.rstrip("_") not in _POSITIONAL or any(isinstance(arg, ast.Starred) for arg in inputs):
+        return None
+    base = name.rstrip("_")
+    if any(keyword.arg is None for keyword in node.keywords) or len(inputs) > 1 + len(_POSITIONAL[base]):
+        return None
+    given = dict(zip(("input", *_POSITIONAL[base]), inputs, strict=False))
+    given |= {_SAME.get(keyword.arg or "", keyword.arg or ""): keyword.value for keyword in node.keywords}
+    op = _op(base, given)
+    segments = {key: ast.get_source_segment(text, value) for key, value in given.items()}
+    pre_activation = segments.get("input")
+    if op is None or pre_activation is None or not set(given) <= {"input", *_POSITIONAL[base]}:
+        return None
+    inplace = "True" if name.endswith("_") else segments.get("inplace")
+    inplace = None if inplace == "False" else inplace
+    cap = "6" if base == "relu6" else None if _is_none(given.get("max")) else segments.get("max")
+    return _Call(base, prefix, pre_activation, inplace, cap, op)
+
+
+def _is_method(node: ast.Call) -> bool:
+    """Whether a call through a dot may be a tensor's method; `self.relu(x)` is not: the method takes no argument."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return name in CLAMPS or (name in ("relu", "relu_") and not node.args and not node.keywords)
+
+
+def _op(base: str, given: dict[str, ast.expr]) -> str | None:
+    """The name of the activation that a call with these arguments spells; None if its bounds are no plain numbers."""
+    if base == "threshold":
+        return "threshold" if _number(given.get("threshold")) == _number(given.get("value")) == 0 else None
+    if base in ("relu", "relu6", "hardswish"):
+        return base
+    low, high = _number(given.get("min")), given.get("max")
+    if base == "hardtanh":
+        cap = 1.0 if high is None else _number(high)
+        return canonical("hardtanh", (low, cap))[0] if low == 0 and cap is not None and cap > 0 else None
+    if not _is_none(high) and _number(high) is None:
+        return None
+    kind = clamp_kind(low, _number(high))
+    return None if kind is None else kind[0]
+
+
+def _number(node: ast.expr | None) -> float | None:
+    """The number that is written there, None if it is none."""
+    try:
+        value = None if node is None else ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        return None
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _is_none(node: ast.expr | None) -> bool:
+    """Whether the argument is left out, or None is written."""
+    return node is None or (isinstance(node, ast.Constant) and node.value is None)
+
+
+def _rewritten(call: _Call, imports: Imports, *, slope: float, new: str) -> str | None:
+    """The new call as source text; None where `new` cannot do what the old call does beside its curve."""
+    cap = "1.0" if call.name == "hardtanh" and call.cap is None else call.cap
+    if new not in (*_IN_PLACE, *_OUT_OF_PLACE) or (cap is not None and new != "leaky_relu"):
+        return None
+    if call.inplace is not None and (new in _OUT_OF_PLACE or (cap is not None and call.inplace != "True")):
+        return None
+    arguments = [call.pre_activation]
+    if new == "leaky_relu":
+        arguments.append(repr(slope))
+    if call.inplace is not None:
+        arguments.append(f"inplace={call.inplace}")
+    written = f"{call.prefix or imports.functional}.{new}({', '.join(arguments)})"
+    if cap is not None:
+        written += f".clamp{'_' if call.inplace else ''}(max={cap})"
+    return written

@@ -1,0 +1,77 @@
+"""How a source file names torch: what a dotted name in it means, and how to write torch.nn.functional there."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+FUNCTIONAL = "torch.nn.functional"
+
+_HOMES = ("torch", FUNCTIONAL, "torch.Tensor", "torch.ops.aten")
+
+
+@dataclass(frozen=True)
+class Imports:
+    """What the names that a file imports mean, as dotted paths.
+
+    `everywhere` are those of the whole file; `module_level` only those that every function of it can see.
+    """
+
+    everywhere: Mapping[str, str]
+    module_level: Mapping[str, str]
+
+    @classmethod
+    def of(cls, tree: ast.Module) -> Imports:
+        """Read the import statements of a file."""
+        return cls(dict(_imported(ast.walk(tree))), dict(_imported(_outside_functions(tree))))
+
+    def dotted(self, node: ast.expr) -> str | None:
+        """The full path of a name such as `F.relu`; None for anything that does not begin with an imported name."""
+        if isinstance(node, ast.Name):
+            return self.everywhere.get(node.id)
+        if isinstance(node, ast.Attribute):
+            owner = self.dotted(node.value)
+            return None if owner is None else f"{owner}.{node.attr}"
+        return None
+
+    @staticmethod
+    def torch_function(dotted: str | None) -> str | None:
+        """The last name of a torch function's path: `relu_` for `torch.relu_`; None if it is no function of torch's."""
+        home, _, name = (dotted or "").removesuffix(".default").rpartition(".")
+        return name if home in _HOMES else None
+
+    @staticmethod
+    def prefix(node: ast.expr) -> str | None:
+        """What stands before the last dot: `F` of `F.relu`; None for a bare name."""
+        return ast.unparse(node.value) if isinstance(node, ast.Attribute) else None
+
+    @property
+    def functional(self) -> str:
+        """The shortest way in which this file can write torch.nn.functional; in full where it imports none."""
+        ways = [
+            name + FUNCTIONAL.removeprefix(path)
+            for name, path in self.module_level.items()
+            if path in ("torch", "torch.nn", FUNCTIONAL)
+        ]
+        return min(ways, key=len, default=FUNCTIONAL)
+
+
+def _imported(nodes: Iterator[ast.AST]) -> Iterator[tuple[str, str]]:
+    """Each imported name, and what it means."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                yield (alias.asname, alias.name) if alias.asname else (top, top)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that stands in no function or class."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node
+            yield from _outside_functions(node)

@@ -1,0 +1,88 @@
+"""The module that takes an activation's place: like it where it was alive, with a gradient where it was not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from deadrelu.activations import BY_NAME, Parameters
+
+_MODULES: dict[str, Callable[[float, bool], nn.Module]] = {
+    "leaky_relu": lambda slope, inplace: nn.LeakyReLU(slope, inplace=inplace),
+    "prelu": lambda slope, _: nn.PReLU(init=slope),
+    "elu": lambda _, inplace: nn.ELU(inplace=inplace),
+    "selu": lambda _, inplace: nn.SELU(inplace=inplace),
+    "celu": lambda _, inplace: nn.CELU(inplace=inplace),
+    "gelu": lambda *_: nn.GELU(),
+    "silu": lambda _, inplace: nn.SiLU(inplace=inplace),
+    "softplus": lambda *_: nn.Softplus(),
+    "mish": lambda _, inplace: nn.Mish(inplace=inplace),
+    "hardswish": lambda _, inplace: nn.Hardswish(inplace=inplace),
+}
+
+
+class RefusedError(Exception):
+    """A site that is not swapped; the message is the reason, for the user."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What is to be replaced: its kind, its parameters, whether it works in place, its flag, its tensors' type."""
+
+    op: str
+    parameters: Parameters
+    inplace: bool = False
+    training: bool = False
+    dtype: torch.dtype = torch.float32
+    device: torch.device | None = None
+
+
+def replacement(old: Activity, to: str, slope: float) -> nn.Module:
+    """The replacement of a whole site: every unit leaks.
+
+    A cap is kept: below it leaks, above it stays at its limit. Raises `RefusedError` where `to` would lose what the
+    activation is.
+    """
+    lower, cap = _bounds(old, to)
+    if lower != 0:
+        raise RefusedError(f"{old.op} does not bend at zero, so that {to} would change it where it is alive")
+    new = _MODULES[to](slope, old.inplace)
+    if cap is not None:
+        new = nn.Sequential(new, nn.Hardtanh(-math.inf, cap, inplace=old.inplace))
+    return new.to(dtype=old.dtype, device=old.device).train(old.training)
+
+
+def for_dead_units(old: Activity, slope: float, units: int, dead: Sequence[int], axis: int) -> nn.Module:
+    """A PReLU that leaks in the dead units and is the same ReLU, to the last bit, in the live ones.
+
+    PReLU's weight runs along dimension 1. Raises `RefusedError` for another feature `axis`, or for another kind.
+    """
+    if old.op != "relu":
+        raise RefusedError(f"only a ReLU can be left as it is in its live units, and this is {old.op}")
+    if axis != 1:
+        raise RefusedError(f"nn.PReLU takes its units from dimension 1, and here they are on dimension {axis}")
+    new = nn.PReLU(units)
+    # Minus zero: a ReLU gives +0 for a negative input, and (−0)·(−z) is +0 where 0·(−z) would be −0.
+    weight = torch.full((units,), -0.0)
+    weight[list(dead)] = slope
+    with torch.no_grad():
+        new.weight.copy_(weight)
+    return new.to(dtype=old.dtype, device=old.device).train(old.training)
+
+
+def _bounds(old: Activity, to: str) -> tuple[float, float | None]:
+    """Where the activation bends up from its flat part, and its cap. Raises `RefusedError` if `to` does not suit."""
+    if old.op in ("relu6", "hardtanh") and to != "leaky_relu":
+        raise RefusedError(f"{to} would lose the upper limit of {old.op}; leaky_relu keeps it")
+    if to not in BY_NAME[old.op].swaps:
+        others = ", ".join(BY_NAME[old.op].swaps)
+        raise RefusedError(f"{to} is no substitute for {old.op}" + (f"; these are: {others}" if others else ""))
+    if old.op == "threshold":
+        return (0, None) if tuple(old.parameters) == (0.0, 0.0) else (math.nan, None)
+    if old.op == "hardtanh":
+        return old.parameters[0], old.parameters[1]
+    return 0, 6.0 if old.op == "relu6" else None

@@ -1,0 +1,134 @@
+"""The fresh process that opens a patched file as a stranger would, and says what it sees.
+
+Run as `python -m deadrelu.remedy.witness`: a JSON question comes on stdin, the JSON answer goes to the file that it
+names. Nothing of the process that wrote the patched file is left here but that file.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from deadrelu.data.images import ImageOptions
+from deadrelu.data.request import DataRequest
+from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError
+from deadrelu.judge.policy import Policy
+from deadrelu.load.open import open_model
+from deadrelu.load.trust import Trust, sha256_of
+from deadrelu.measure.reporting import report_on
+from deadrelu.measure.scan import Plan
+from deadrelu.programs.device import choose_device
+from deadrelu.programs.eager import EagerProgram
+from deadrelu.remedies import Drift
+from deadrelu.remedy.verify import Evidence, compare
+from deadrelu.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """How the user asked for a model to be opened."""
+
+    model: str
+    arch: str | None = None
+    arch_args: Mapping[str, object] | None = None
+    weights_key: str | None = None
+    trust: Trust = field(default_factory=Trust)
+    device: str = "auto"
+
+    def program(self) -> tuple[EagerProgram, Any]:
+        """The model as a program, and what the report says of it."""
+        opened = open_model(
+            self.model,
+            arch=self.arch,
+            arch_args=self.arch_args or {},
+            weights_key=self.weights_key,
+            trust=self.trust,
+        )
+        return EagerProgram(opened.module, choose_device(self.device)), opened.info
+
+
+def ask(
+    original: ModelRequest, patched: Path, data: DataRequest, swapped: Mapping[str, int]
+) -> tuple[Report | None, Evidence]:
+    """Let a fresh process scan the `patched` file and compare it with the original; both are opened by the same rules.
+
+    `swapped` maps the path of each swapped module to its feature axis. The report is None where no site is left that
+    has a flat region. Raises `ModelError` if the process cannot say.
+    """
+    trust = original.trust
+    if trust.sha256:
+        trust = replace(trust, sha256=(*trust.sha256, sha256_of(patched)))
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        question = {
+            "original": asdict(original),
+            "patched": asdict(replace(original, model=str(patched), weights_key=None, trust=trust)),
+            "data": asdict(data),
+            "swapped": dict(swapped),
+            "answer": str(answer),
+        }
+        # The user's code may print: what it says must not get into our stdout.
+        done = subprocess.run(
+            [sys.executable, "-m", "deadrelu.remedy.witness"],
+            input=json.dumps(question),
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if not answer.exists():
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ModelError(f"the patched file could not be checked: {last}", hint="nothing was written")
+        said = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in said:
+        raise ModelError(f"the patched file fails its proof: {said['error']}", hint="nothing was written")
+    return Report.from_dict(said["report"]) if said["report"] else None, _evidence(said["evidence"])
+
+
+def _evidence(fields: Mapping[str, Any]) -> Evidence:
+    """Evidence from its JSON."""
+    out: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    for key in ("alive", "reached"):
+        out[key] = {path: tuple(units) for path, units in fields[key].items()}
+    return Evidence(**{**out, "drift": Drift(**fields["drift"])})
+
+
+def testify(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Open both models, run both over the data, and say what was seen."""
+    wanted = question["data"]
+    data = DataRequest(**{**wanted, "images": ImageOptions(**wanted["images"]) if wanted["images"] else None})
+    before, _ = _request(question["original"]).program()
+    after, info = _request(question["patched"]).program()
+    batches = data.batches(before)
+    policy, plan = Policy(), Plan()
+    try:
+        report = report_on(after, info, batches, batches.info, plan=plan, policy=policy, settings={}).to_dict()
+    except NothingMeasuredError:  # every site was swapped, and the new ones have no flat region
+        report = None
+    evidence = compare(before, after, batches, question["swapped"])
+    return {"report": report, "evidence": asdict(evidence)}
+
+
+def _request(fields: Mapping[str, Any]) -> ModelRequest:
+    trust: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields["trust"].items()}
+    return ModelRequest(**{**fields, "trust": Trust(**trust)})
+
+
+def main() -> None:
+    """Read the question, write the answer."""
+    question = json.load(sys.stdin)
+    try:
+        said = testify(question)
+    except DeadreluError as error:
+        said = {"error": error.message}
+    Path(question["answer"]).write_text(json.dumps(said), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

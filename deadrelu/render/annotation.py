@@ -1,0 +1,89 @@
+"""What the formats of CI systems share: where a finding stands, what it says, and how it is known again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from deadrelu.render.conclusion import which_units
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.report import Finding, Report, Source
+
+_DRIVE = re.compile("[A-Za-z]:/")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file with forward slashes and without a leading `./`, a line, and columns (1-based, the end exclusive)."""
+
+    path: str
+    line: int = 1
+    column: int | None = None
+    end_column: int | None = None
+
+    @property
+    def absolute(self) -> bool:
+        """Whether the path begins at a root."""
+        return self.path.startswith("/") or _DRIVE.match(self.path) is not None
+
+    @property
+    def uri(self) -> str:
+        """The path as a URI, percent-encoded: relative as it is, absolute with the scheme `file`."""
+        encoded = quote(self.path.encode("utf-8", "backslashreplace"))
+        if not self.absolute:
+            return encoded  # `timm:resnet18` has its colon encoded, or it would read as a scheme
+        if _DRIVE.match(self.path):
+            return f"file:///{self.path[:2]}{encoded[4:]}"
+        return f"file:{encoded}" if encoded.startswith("//") else f"file://{encoded}"
+
+
+def sources(report: Report) -> Mapping[str, Source]:
+    """Where in the user's code each site stands, by id, as far as it is known."""
+    return {stats.site.id: stats.site.source for stats in report.sites if stats.site.source is not None}
+
+
+def place(finding: Finding, report: Report, known: Mapping[str, Source]) -> Place | None:
+    """The functional call in the user's code (from `known`, which is `sources(report)`); else the model file, line 1.
+
+    CI systems drop what has no line. None for a model in memory, unless a line of code is known.
+    """
+    source = known.get(finding.site) if finding.site is not None else None
+    if source is not None:
+        return Place(_slashed(source.file), source.line, source.column, source.end_column)
+    return model_place(report)
+
+
+def model_place(report: Report) -> Place | None:
+    """The model file; None for a model in memory."""
+    return None if report.model.path is None else Place(_slashed(report.model.path))
+
+
+def said(finding: Finding) -> str:
+    """Site, message and unit numbers on one line, without the advice and without control codes."""
+    at = "" if finding.site is None else f"{BLOCKS.text(finding.site)}: "
+    return at + BLOCKS.sentence(f"{finding.message} {which_units(finding)}")
+
+
+def fingerprints(report: Report) -> tuple[str, ...]:
+    """What knows each finding again in the next run, in the order of the findings; no two are equal.
+
+    Made of the model's path, the rule and the site, never of figures: a finding that grew is still the same one.
+    """
+    seen: Counter[tuple[str, str | None]] = Counter()
+    out = []
+    for finding in report.findings:
+        seen[finding.rule, finding.site] += 1
+        parts = [report.model.path, finding.rule, finding.site, seen[finding.rule, finding.site]]
+        out.append(hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+    return tuple(out)
+
+
+def _slashed(path: str) -> str:
+    """The path with forward slashes, without a leading `./`."""
+    return posixpath.normpath(path.replace("\\", "/"))

@@ -1,0 +1,36 @@
+"""The report for GitLab's merge requests: Code Quality, an array with an object for each finding."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from deadrelu.render import annotation
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.report import Report, Severity
+
+_SEVERITY: dict[Severity, str] = {"error": "critical", "warning": "major", "note": "info"}
+
+
+def render(report: Report) -> str:
+    """The report as a JSON array with a final newline; empty where there is no finding.
+
+    GitLab takes relative paths only: an absolute path stands without its root, and a model in memory as `model`.
+    """
+    known = annotation.sources(report)
+    issues = []
+    for finding, fingerprint in zip(report.findings, annotation.fingerprints(report), strict=True):
+        place = annotation.place(finding, report, known) or annotation.Place("model")
+        issues.append(
+            {
+                "description": f"{annotation.said(finding)} {BLOCKS.sentence(finding.suggestion)}",
+                "check_name": finding.rule,
+                "fingerprint": fingerprint,
+                "severity": _SEVERITY[finding.severity],
+                "location": {
+                    "path": re.sub("^([A-Za-z]:)?/+", "", BLOCKS.text(place.path)) or "model",
+                    "lines": {"begin": place.line},
+                },
+            }
+        )
+    return json.dumps(issues, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,68 @@
+"""The report as one HTML page that needs nothing else: no request, no script to be read, light and dark, printable."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+
+from deadrelu.render.condition import conditions
+from deadrelu.render.conclusion import headline
+from deadrelu.render.rows import Row
+from deadrelu.render.webpage import closing, overview
+from deadrelu.render.webpage.details import detailed, details
+from deadrelu.render.webpage.markup import Html, el
+from deadrelu.render.webpage.sites import table
+from deadrelu.report import Report
+
+
+def render(report: Report) -> str:
+    """The page with a final newline.
+
+    The page's own policy allows no request and no script but ours, which is told by its hash: a name from a model that
+    got through the escaping would still run nothing.
+    """
+    style, script = _asset("style.css"), _asset("sort.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
+    rows = [Row(stats, condition) for stats, condition in zip(report.sites, conditions(report), strict=True)]
+    chosen = detailed(rows)
+    head = (
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", f"{headline(report)}: {report.model.path or 'model in memory'} (deadrelu)"),
+        el("link", rel="icon", href="data:,"),
+        el("style", Html(style)),
+    )
+    body = (
+        overview.verdict(report),
+        overview.measured(report),
+        overview.whole_scan(report),
+        table(report, rows, chosen),
+        closing.skipped(report),
+        details(report, rows, chosen),
+        el("section", el("h2", "Reference"), overview.settings(report), closing.explained()),
+    )
+    page = el(
+        "html", el("head", *head), el("body", el("main", *body), closing.footer(report), _script(script)), lang="en"
+    )
+    return f"<!doctype html>\n{_broken(page)}\n"
+
+
+def _asset(name: str) -> str:
+    """A file that ships beside the page's pieces."""
+    return files("deadrelu.render.webpage").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script(text: str) -> Html:
+    """The script, at the end, where the page is there for it."""
+    return el("script", Html(text))
+
+
+def _broken(page: str) -> str:
+    """The page with line breaks before its larger elements: a diff of two pages then shows what changed."""
+    for tag in ("<section", "<tr", "<details", "<dl", "<footer", "<header", "<style", "<script", "<li", "<body"):
+        page = page.replace(tag, f"\n{tag}")
+    return page

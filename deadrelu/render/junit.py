@@ -1,0 +1,125 @@
+"""The report for a CI's test view: JUnit XML, a test suite for the model and a test case for each site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from deadrelu.render import annotation
+from deadrelu.render.conclusion import conclusion
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.report import Finding, Report, Skipped
+
+_NO_TIME = "1970-01-01T00:00:00"
+"""The Ant schema demands a time, and the same report must give the same bytes."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One test case: the errors found at its site, or the reason why it was skipped, or neither."""
+
+    name: str
+    errors: tuple[Finding, ...] = ()
+    skipped: Skipped | None = None
+
+
+def render(report: Report) -> str:
+    """The report as XML with a final newline, valid for Jenkins' and for Ant's schema.
+
+    A site fails by its error findings. Warnings and notes, for which JUnit has no place, stand in the suite's output.
+    """
+    cases, broken = list(_cases(report)), report.verdict == "nothing measured"
+    root = ET.Element("testsuites")
+    suite = ET.SubElement(
+        root,
+        "testsuite",
+        name=_model(report),
+        package="deadrelu",
+        id="0",
+        timestamp=_NO_TIME,
+        hostname="localhost",
+        tests=str(len(cases) + broken),
+        failures=str(sum(bool(case.errors) for case in cases)),
+        errors=str(int(broken)),
+        skipped=str(sum(case.skipped is not None and not case.errors for case in cases)),
+        time="0",
+    )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(report):
+        ET.SubElement(properties, "property", name=name, value=value)
+    if broken:
+        _error(suite, report)
+    for case in cases:
+        _case(suite, case, report)
+    ET.SubElement(suite, "system-out").text = _output(report)
+    ET.SubElement(suite, "system-err")
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _cases(report: Report) -> Iterator[_Case]:
+    """What concerns the whole scan, then the sites in the order in which they ran, then the skipped ones.
+
+    Only errors make a case of their own; a site that is neither measured nor skipped can have one as well.
+    """
+    errors: dict[str | None, list[Finding]] = {}
+    for finding in report.findings:
+        if finding.severity == "error":
+            errors.setdefault(finding.site, []).append(finding)
+    yield from (_Case(f"whole scan: {finding.rule}", (finding,)) for finding in errors.pop(None, ()))
+    for stats in report.sites:
+        yield _Case(stats.site.id, tuple(errors.pop(stats.site.id, ())))
+    for skipped in report.skipped:
+        yield _Case(skipped.id, tuple(errors.pop(skipped.id, ())), skipped)
+    for site, found in errors.items():
+        yield _Case(site or "", tuple(found))
+
+
+def _case(suite: ET.Element, case: _Case, report: Report) -> None:
+    """Add one case; its name must not be empty, and an id may be."""
+    name = BLOCKS.text(case.name) or "(root)"
+    element = ET.SubElement(suite, "testcase", classname=_model(report), name=name, time="0")
+    if case.errors:
+        codes = ", ".join(dict.fromkeys(finding.rule for finding in case.errors))
+        message = " ".join(BLOCKS.sentence(finding.message) for finding in case.errors)
+        ET.SubElement(element, "failure", type=codes, message=message).text = "\n\n".join(map(_lines, case.errors))
+    elif case.skipped is not None:
+        ET.SubElement(element, "skipped", message=BLOCKS.sentence(case.skipped.reason))
+
+
+def _error(suite: ET.Element, report: Report) -> None:
+    """The case of a scan that measured nothing."""
+    case = ET.SubElement(suite, "testcase", classname=_model(report), name="whole scan: measured", time="0")
+    ET.SubElement(case, "error", type="nothing measured", message=conclusion(report))
+
+
+def _properties(report: Report) -> Iterator[tuple[str, str]]:
+    """What was measured, on what, by what."""
+    model, data, summary = report.model, report.data, report.summary
+    yield "deadrelu", BLOCKS.text(report.tool.version)
+    yield "torch", BLOCKS.text(report.tool.torch)
+    yield "model.sha256", BLOCKS.text(model.sha256 or "")
+    yield "data.source", BLOCKS.text(data.source or "in memory")
+    yield "data.kind", data.kind
+    yield "data.samples", str(data.samples)
+    yield "verdict", summary.verdict
+    yield "units", str(summary.units)
+    yield "dead", str(summary.dead)
+    yield "dead_fraction", f"{summary.dead_fraction:.6g}"
+
+
+def _output(report: Report) -> str:
+    """The conclusion, and the findings that fail nothing."""
+    quiet = [f"{f.severity}: {_lines(f)}" for f in report.findings if f.severity != "error"]
+    return "\n\n".join([conclusion(report), *quiet])
+
+
+def _lines(finding: Finding) -> str:
+    """A finding with its units, and its advice on a line of its own."""
+    return f"{finding.rule} {annotation.said(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
+
+
+def _model(report: Report) -> str:
+    """The model's name in the test view."""
+    return BLOCKS.text(report.model.path or "model in memory")

@@ -1,0 +1,141 @@
+"""The report for code scanning: SARIF 2.1.0 (OASIS, errata 01), a result for each finding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from deadrelu.judge.rules import RULES, Rule
+from deadrelu.render import annotation
+from deadrelu.render.annotation import Place
+from deadrelu.render.conclusion import conclusion
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.render.rows import headroom
+from deadrelu.report import Finding, Report, Severity, SiteStats
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+_PROBLEM: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "recommendation"}
+
+
+def render(report: Report) -> str:
+    """The report as SARIF with a final newline, without times or machine names: the same report, the same bytes."""
+    log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report)]}
+    text = json.dumps(log, indent=2, ensure_ascii=False, allow_nan=False)
+    # A file's name may hold bytes that are no UTF-8; JSON spells those as escapes.
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
+
+
+def _run(report: Report) -> dict[str, Any]:
+    """The one run."""
+    codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)]))
+    model = annotation.model_place(report)
+    # The identity up to the last slash is the category by which GitHub keeps several models of one commit apart.
+    identity = f"deadrelu/{model.path}/" if model else "deadrelu/"
+    return {
+        "tool": {
+            "driver": {
+                "name": "deadrelu",
+                "semanticVersion": report.tool.version,
+                "rules": [_descriptor(RULES[code]) if code in RULES else {"id": code} for code in codes],
+            }
+        },
+        "automationDetails": {"id": identity},
+        "invocations": [_invocation(report)],
+        "artifacts": [] if model is None else [_artifact(model, report)],
+        "columnKind": "unicodeCodePoints",
+        "results": list(_results(report, codes)),
+        "properties": {
+            "verdict": report.verdict,
+            "conclusion": conclusion(report),
+            "summary": report.to_dict()["summary"],
+            "data": report.to_dict()["data"],
+            "torch": report.tool.torch,
+        },
+    }
+
+
+def _descriptor(rule: Rule) -> dict[str, Any]:
+    """One rule with its help."""
+    return {
+        "id": rule.code,
+        "name": rule.name.title().replace("-", ""),
+        "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": rule.why},
+        "help": {
+            "text": f"{rule.summary} {rule.why} {rule.fix}",
+            "markdown": f"**{rule.summary}**\n\n{rule.why}\n\n**What to do:** {rule.fix}",
+        },
+        "defaultConfiguration": {"level": rule.severity},
+        "properties": {"tags": ["pytorch", "dead-relu"], "problem.severity": _PROBLEM[rule.severity]},
+    }
+
+
+def _invocation(report: Report) -> dict[str, Any]:
+    """Whether the scan could do its work; a failed gate is a success of the scan."""
+    if report.verdict != "nothing measured":
+        return {"executionSuccessful": True}
+    notice = {"level": "error", "message": {"text": conclusion(report)}}
+    return {"executionSuccessful": False, "toolExecutionNotifications": [notice]}
+
+
+def _artifact(model: Place, report: Report) -> dict[str, Any]:
+    """The model file."""
+    hashes = {} if report.model.sha256 is None else {"hashes": {"sha-256": report.model.sha256}}
+    return {"location": {"uri": model.uri}, "roles": ["analysisTarget"], **hashes}
+
+
+def _results(report: Report, codes: list[str]) -> Iterator[dict[str, Any]]:
+    """A result for each finding, in their order."""
+    sites = {stats.site.id: stats for stats in report.sites}
+    known = annotation.sources(report)
+    for finding, fingerprint in zip(report.findings, annotation.fingerprints(report), strict=True):
+        stats = sites.get(finding.site) if finding.site is not None else None
+        yield {
+            "ruleId": finding.rule,
+            "ruleIndex": codes.index(finding.rule),
+            "level": finding.severity,
+            "message": {"text": _literal(f"{annotation.said(finding)} {BLOCKS.sentence(finding.suggestion)}")},
+            "locations": list(_locations(finding, annotation.place(finding, report, known))),
+            "partialFingerprints": {"deadrelu/v1": fingerprint},
+            "properties": {
+                "units": list(finding.units),
+                "suggestion": finding.suggestion,
+                **({} if stats is None else _figures(stats)),
+            },
+        }
+
+
+def _locations(finding: Finding, place: Place | None) -> Iterable[dict[str, Any]]:
+    """Where in the files, and which site of the model; nothing where neither is known."""
+    location: dict[str, Any] = {}
+    if place is not None:
+        region = {"startLine": place.line, "startColumn": place.column, "endColumn": place.end_column}
+        artifact: dict[str, Any] = {"uri": place.uri}
+        physical = {"artifactLocation": artifact, "region": {k: v for k, v in region.items() if v is not None}}
+        location["physicalLocation"] = physical
+    if finding.site is not None:
+        name = BLOCKS.text(finding.site)
+        location["logicalLocations"] = [{"name": name, "fullyQualifiedName": finding.site, "kind": "function"}]
+    return [location] if location else []
+
+
+def _figures(stats: SiteStats) -> dict[str, Any]:
+    """What was measured at the site."""
+    return {
+        "op": stats.site.op,
+        "after": stats.site.after,
+        "siteUnits": stats.site.units,
+        "dead": stats.dead,
+        "deadFraction": stats.dead_fraction,
+        "samples": stats.samples,
+        "positions": stats.positions,
+        "headroom": headroom(stats),
+        "silenceBound": stats.silence_bound,
+    }
+
+
+def _literal(text: str) -> str:
+    """A message in which nothing reads as a placeholder (SARIF 2.1.0, 3.11.5) or as a link (3.11.6)."""
+    return text.replace("{", "{{").replace("}", "}}").replace("](", "\\](")

@@ -1,0 +1,1 @@
+"""The pieces of the HTML page, each from a report to markup."""

@@ -1,0 +1,86 @@
+"""Pictures of firing rates as inline SVG: the histogram of a site, the small one in the table, the bars of shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deadrelu.render.glyphs import TENTHS, tenths
+from deadrelu.render.rows import rates
+from deadrelu.render.webpage.markup import Html, el, join
+from deadrelu.report import Report, SiteStats
+from deadrelu.wording import count, percent
+
+_WIDTH, _HEIGHT, _STEP = 330, 116, 27
+"""The histogram's drawing area, and how far its bars stand apart."""
+
+
+def sparkline(stats: SiteStats) -> Html:
+    """Ten bars for the table: how many units fire at each tenth of the rate, the dead left out."""
+    numbers = tenths(rates(stats))
+    top = max(numbers) or 1
+    bars = "".join(
+        f'<rect class="k{n}" x="{n * 7}" y="{18 - height:g}" width="6" height="{height:g}"/>'
+        for n, number in enumerate(numbers)
+        if (height := max(1.5, round(18 * number / top, 1)) if number else 0.5)
+    )
+    return el("svg", Html(bars), class_="spark", viewBox="0 0 69 18", role="img", aria_label=_told(numbers))
+
+
+def histogram(stats: SiteStats) -> Html:
+    """The same at full size: the dead in a bar of their own on the left, the number of units on each bar."""
+    numbers = tenths(rates(stats))
+    top = max(*numbers, stats.dead, 1)
+    parts = [_bar(0, stats.dead, top, "dead", f"{count(stats.dead, 'unit')} dead")]
+    for n, number in enumerate(numbers):
+        low = 100 // TENTHS * n
+        told = f"{count(number, 'unit')} with a firing rate from {low}% to {low + 100 // TENTHS}%"
+        parts.append(_bar(33 + n * _STEP, number, top, f"k{n}", told))
+    base = _HEIGHT - 18
+    parts.append(Html(f'<path class="axis" d="M0 {base + 0.5}H24M33 {base + 0.5}H{_WIDTH - 30}"/>'))
+    labels = ((12, "dead"), (36, "0%"), (33 + 5 * _STEP - 1, "50%"), (33 + 10 * _STEP - 8, "100%"))
+    parts += [Html(f'<text x="{x}" y="{_HEIGHT - 4}">{text}</text>') for x, text in labels]
+    view = f"0 0 {_WIDTH - 18} {_HEIGHT}"
+    told = f"{count(stats.dead, 'unit')} dead; {_told(numbers)}"
+    return el("svg", *parts, class_="histogram", viewBox=view, role="img", aria_label=told)
+
+
+def share(fraction: float) -> Html:
+    """A share in 0..1 as a bar and a percentage."""
+    width = f"width:{max(fraction * 100, 2) if fraction else 0:.4g}%"
+    return join(
+        el("span", el("span", style=width), class_="bar", aria_hidden="true"), el("span", percent(fraction), class_="n")
+    )
+
+
+def composition(report: Report) -> Html | None:
+    """All units of the report in one bar: dead, rare, the others, and those that cannot be judged."""
+    summary = report.summary
+    if not summary.units:
+        return None
+    unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
+    alive = summary.units - summary.dead - summary.rare - unknown
+    kinds = (("dead", summary.dead), ("nan", unknown), ("rare", summary.rare), ("alive", alive))
+    words = {"dead": "dead", "nan": "NaN or infinite", "rare": "rare", "alive": "alive"}
+    bars = [el("span", class_=f"c-{kind}", style=f"flex-grow:{number}") for kind, number in kinds if number]
+    keys = [
+        el("li", el("span", class_=f"key c-{kind}"), f"{number:,} {words[kind]} ({percent(number / summary.units)})")
+        for kind, number in kinds
+        if number
+    ]
+    return join(el("div", *bars, class_="strip", aria_hidden="true"), el("ul", *keys, class_="keys"))
+
+
+def _bar(x: int, number: int, top: int, kind: str, told: str) -> Html:
+    """One bar of the histogram with its number on it; above 0 it never vanishes."""
+    room = _HEIGHT - 34
+    height = max(2.0, round(room * number / top, 1)) if number else 0
+    y = _HEIGHT - 18 - height
+    rect = f'<rect class="{kind}" x="{x}" y="{y:g}" width="24" height="{height:g}"/>' if number else ""
+    label = f'<text x="{x + 12}" y="{y - 4:g}">{number:,}</text>' if number else ""
+    return Html(f"<g><title>{told}</title>{rect}{label}</g>")
+
+
+def _told(numbers: Sequence[int]) -> str:
+    """A histogram in words."""
+    parts = (f"{number:,} at {n * 10}–{n * 10 + 10}%" for n, number in enumerate(numbers) if number)
+    return "firing rates: " + (", ".join(parts) or "none")

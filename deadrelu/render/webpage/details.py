@@ -1,0 +1,107 @@
+"""The part of the page for each site: map, histogram, figures, dead units by number, findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deadrelu.render.condition import sick
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.render.rows import Row, headroom
+from deadrelu.render.webpage.charts import histogram
+from deadrelu.render.webpage.markup import Html, el, facts
+from deadrelu.render.webpage.overview import findings
+from deadrelu.render.webpage.sites import mark
+from deadrelu.render.webpage.unitmap import legend, most_cells, unit_map
+from deadrelu.report import Finding, Report, SiteStats
+from deadrelu.wording import count, percent, ranges
+
+MOST_SITES = 300
+"""Above this many sites the healthy ones have no part of their own."""
+
+MOST_OPEN = 12
+"""Sick sites that are unfolded from the start."""
+
+MOST_RUNS = 400
+"""Above this many runs of unit numbers the rest are only counted."""
+
+
+def detailed(rows: Sequence[Row]) -> set[int]:
+    """The places of the sites that get a part of their own: all, or the first `MOST_SITES`, the sick before the others."""
+    order = sorted(range(len(rows)), key=lambda n: not sick(rows[n].stats, rows[n].condition))
+    return set(order[:MOST_SITES])
+
+
+def details(report: Report, rows: Sequence[Row], chosen: set[int]) -> Html | None:
+    """The chosen sites in the order in which they ran; sick ones are open, healthy ones folded."""
+    if not rows:
+        return None
+    found: dict[str | None, list[Finding]] = {}
+    for finding in report.findings:
+        found.setdefault(finding.site, []).append(finding)
+    ill = [n for n, row in enumerate(rows) if sick(row.stats, row.condition)]
+    opened, most = set(ill[:MOST_OPEN]), most_cells(report)
+    parts = [
+        _site(n, row, found.get(row.stats.site.id, []), most, unfolded=n in opened)
+        for n, row in enumerate(rows)
+        if n in chosen
+    ]
+    left = len(rows) - len(chosen)
+    note = f"{count(left, 'more site')} stand in the table only; the JSON report has the figures of every unit."
+    return el(
+        "section", el("h2", "Units"), legend(), *parts, el("p", note, class_="quiet") if left else None, id="units"
+    )
+
+
+def _site(place: int, row: Row, found: Sequence[Finding], most: int, *, unfolded: bool) -> Html:
+    """One site. The fragment is inside of the fold, because a browser then unfolds it by itself."""
+    stats, site = row.stats, row.stats.site
+    told = f"{stats.dead:,} of {count(site.units, 'unit')} dead"
+    told += f" ({percent(stats.dead_fraction)})" if stats.dead else ""
+    return el(
+        "details",
+        el("summary", mark(row.condition), el("code", site.id), el("span", told, class_="quiet")),
+        el(
+            "div",
+            findings(found) if found else None,
+            el(
+                "div",
+                el("figure", el("figcaption", "Units by firing rate"), unit_map(stats, most), class_="wide-figure"),
+                el("figure", el("figcaption", "Units in each tenth of the firing rate"), histogram(stats)),
+                class_="figures",
+            ),
+            _facts(stats),
+            class_="inside",
+            id=f"site-{place}",
+        ),
+        class_="site",
+        open=unfolded,
+        data_place=place,
+    )
+
+
+def _facts(stats: SiteStats) -> Html:
+    """The figures of a site; a list of units that is empty is left out."""
+    site = stats.site
+    source = site.source and f"{site.source.file}:{site.source.line}"
+    shape = " × ".join(str(size) for size in site.shape)
+    near = headroom(stats)
+    nearest = next((unit for unit in stats.dead_units if stats.max_preactivation[unit] == near), None)
+    return facts(
+        ("Dead units", ranges(stats.dead_units, limit=MOST_RUNS)),
+        ("Headroom", f"{BLOCKS.number(near)}, of unit {nearest}" if near is not None else None),
+        ("Rare units", ranges(stats.rare_units, limit=MOST_RUNS)),
+        ("NaN or infinite", ranges(stats.nonfinite_units, limit=MOST_RUNS)),
+        ("Always on", f"{len(stats.always_on_units):,} of {site.units:,}" if stats.always_on_units else None),
+        ("Activation", site.op + (f" after {site.after}" if site.after else "")),
+        ("Source", source),
+        ("Shape", f"{shape}, units on axis {site.feature_axis}"),
+        ("Measured", f"{count(stats.samples, 'sample')}, {count(stats.positions, 'position')} of each unit"),
+        ("Silence bound", _bound(stats)),
+    )
+
+
+def _bound(stats: SiteStats) -> str | None:
+    """What a silence at this site proves."""
+    if not stats.dead or stats.silence_bound >= 1:
+        return None
+    return f"a dead unit fires on fewer than {percent(stats.silence_bound)} of fresh samples, if they are independent"

@@ -1,0 +1,49 @@
+"""HTML that cannot be broken by a name: every plain string is escaped, only `Html` goes in as it is."""
+
+from __future__ import annotations
+
+from html import escape
+
+from deadrelu.render.glyphs import BLOCKS
+
+_VOID = {"br", "col", "link", "meta"}
+
+
+class Html(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+def el(name: str, /, *children: str | None, **attributes: str | int | bool | None) -> Html:
+    """An element. `class_` and `for_` lose their underscore, other underscores become dashes.
+
+    An attribute that is None or False is left out, True stands alone. Children that are None are left out.
+    """
+    out = [f"<{name}"]
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        label = key.rstrip("_").replace("_", "-")
+        out.append(f" {label}" if value is True else f' {label}="{_escaped(str(value))}"')
+    out.append(">")
+    if name not in _VOID:
+        out += [child if isinstance(child, Html) else _escaped(child) for child in children if child is not None]
+        out.append(f"</{name}>")
+    return Html("".join(out))
+
+
+def join(*parts: str | None) -> Html:
+    """Parts side by side, escaped where they are plain."""
+    return Html("".join(p if isinstance(p, Html) else _escaped(p) for p in parts if p is not None))
+
+
+def facts(*pairs: tuple[str, str | None]) -> Html:
+    """A list of names and values; those without a value are left out."""
+    rows = (join(el("dt", name), el("dd", value)) for name, value in pairs if value)
+    return el("dl", *rows)
+
+
+def _escaped(raw: str) -> str:
+    """The text with its control and direction codes made visible, and nothing left that HTML would read."""
+    return escape(BLOCKS.text(raw))

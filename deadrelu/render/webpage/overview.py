@@ -1,0 +1,117 @@
+"""The head of the page: the verdict, the conclusion, what was measured on what, and what concerns the whole scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deadrelu.render import conclusion as end
+from deadrelu.render.webpage.charts import composition
+from deadrelu.render.webpage.markup import Html, el, facts, join
+from deadrelu.report import Finding, Report, Setting
+from deadrelu.wording import count, exact_percent
+
+_SIGNS: dict[end.Mood, str] = {"good": "✓", "doubtful": "!", "bad": "✗"}
+_SHARES = ("max_dead", "max_dead_total", "rare_below", "confidence")
+
+
+def verdict(report: Report) -> Html:
+    """The verdict first, in a word and in a sentence; that data was made up stands beside it."""
+    mood = end.mood(report)
+    path = report.model.path or "a model in memory"
+    made_up = None
+    if report.data.kind == "synthetic":
+        made_up = el("p", el("strong", "Synthetic inputs."), " No real data was used.", class_="banner")
+    return el(
+        "header",
+        el("p", el("span", "deadrelu"), el("span", path, class_="name"), class_="eyebrow"),
+        el("h1", el("span", _SIGNS[mood], class_="sign", aria_hidden="true"), end.headline(report)),
+        el("p", end.conclusion(report), class_="conclusion"),
+        made_up,
+        composition(report),
+        class_=f"verdict {mood}",
+    )
+
+
+def measured(report: Report) -> Html:
+    """Model, data and limits, and the command that comes next."""
+    model, data, summary = report.model, report.data, report.summary
+    source = data.source or ("noise" if data.kind == "synthetic" else "in memory")
+    made_of = f"{count(data.samples, 'sample')} in {count(data.batches, 'batch', 'batches')}"
+    seed = "" if data.seed is None else f", seed {data.seed}"
+    kind = "synthetic: " if data.kind == "synthetic" else ""
+    skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
+    purpose, command = end.next_step(report)
+    return el(
+        "section",
+        el("h2", "What was measured", class_="hidden"),
+        facts(
+            ("Model", model.path or "in memory"),
+            ("Format", f"{model.format}, {count(model.parameters, 'parameter')}"),
+            ("Data", f"{kind}{source}"),
+            ("Samples", made_of + seed),
+            ("Measured", f"{count(summary.sites, 'site')}, {count(summary.units, 'unit')}{skipped}"),
+            ("Limit", _limit(report)),
+        ),
+        el("p", f"{purpose}: ", el("code", command), class_="next"),
+        class_="measured",
+    )
+
+
+def settings(report: Report) -> Html | None:
+    """Every setting that has a value, behind a fold."""
+    set_ones = {name: value for name, value in report.settings.items() if value not in (None, (), False)}
+    if not set_ones:
+        return None
+    listed = facts(*((name.replace("_", "-"), _setting(name, value)) for name, value in set_ones.items()))
+    return el("details", el("summary", "Settings"), el("div", listed, class_="inside"), class_="plain")
+
+
+def whole_scan(report: Report) -> Html | None:
+    """The findings that belong to no site that has a place on the page."""
+    own = {stats.site.id for stats in report.sites} | {skipped.id for skipped in report.skipped}
+    found = [finding for finding in report.findings if finding.site not in own]
+    if not found:
+        return None
+    return el("section", el("h2", "The whole scan", id="whole-scan"), findings(found, with_site=True))
+
+
+def findings(found: Iterable[Finding], *, with_site: bool = False) -> Html:
+    """Findings with their units and advice; each code leads to its rule."""
+    items = []
+    for finding in found:
+        at = el("code", finding.site) if with_site and finding.site is not None else None
+        items.append(
+            el(
+                "li",
+                el("a", finding.rule, class_=f"badge {finding.severity}", href=f"#{finding.rule}"),
+                el(
+                    "div",
+                    el("p", el("span", f"{finding.severity}: ", class_="hidden"), at, at and " ", _message(finding)),
+                    el("p", " ".join(finding.suggestion.split()), class_="quiet"),
+                ),
+            )
+        )
+    return el("ul", *items, class_="findings")
+
+
+def _message(finding: Finding) -> Html:
+    """The message and the units that it means."""
+    units = end.which_units(finding)
+    return join(" ".join(finding.message.split()), f" {units}" if units else None)
+
+
+def _limit(report: Report) -> str:
+    """The gate in words."""
+    each, total = report.settings.get("max_dead"), report.settings.get("max_dead_total")
+    parts = [f"{exact_percent(each)} of a site’s units may be dead"] if isinstance(each, float) else []
+    parts += [f"{exact_percent(total)} of all units may be dead"] if isinstance(total, float) else []
+    return ", ".join(parts) or "none was given"
+
+
+def _setting(name: str, value: Setting) -> str:
+    """A setting's value as a person would type it."""
+    if name in _SHARES and isinstance(value, float):
+        return exact_percent(value)
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "yes" if value is True else str(value)

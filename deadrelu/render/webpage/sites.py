@@ -1,0 +1,118 @@
+"""The table of sites: one row a site, with what the script needs to sort it; readable without the script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deadrelu.render.condition import Condition, sick
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.render.rows import Row, headroom
+from deadrelu.render.webpage.charts import share, sparkline
+from deadrelu.render.webpage.markup import Html, el
+from deadrelu.report import Report
+from deadrelu.wording import count, percent
+
+_SIGNS = {
+    Condition.DEAD: ("✗", "wholly dead"),
+    Condition.ERROR: ("✗", "error"),
+    Condition.WARNING: ("!", "warning"),
+    Condition.NOTE: ("·", "note"),
+    Condition.HEALTHY: ("✓", "healthy"),
+}
+_WIDE = "wide"
+"""The class of the columns that a narrow screen leaves out; the details of the site have them too."""
+
+
+def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | None:
+    """The sites in the order in which they ran; the numbers in `detailed` have a part of the page to lead to."""
+    if not rows:
+        return None
+    heads = (
+        ("", "condition", ""),
+        ("site", "", ""),
+        ("after", "", _WIDE),
+        ("units", "", "num"),
+        ("dead", "", "num"),
+        ("share", "", "share"),
+        ("rare", "", f"num {_WIDE}"),
+        ("always on", "", f"num {_WIDE}"),
+        ("firing rates", "", ""),
+        ("headroom", "", f"num {_WIDE}"),
+    )
+    header = [el("th", text, scope="col", class_=kind or None, aria_label=told or None) for text, told, kind in heads]
+    caption = (
+        "Sites in the order in which they ran. Firing rates: units in each tenth, 0% left to 100% right, the dead left"
+        " out. Headroom: the largest pre-activation that a dead unit saw."
+    )
+    body = [_row(place, row, place in detailed) for place, row in enumerate(rows)]
+    return el(
+        "section",
+        el("h2", "Sites"),
+        el("div", class_="tools", hidden=True),
+        el(
+            "table",
+            el("caption", caption),
+            el("thead", el("tr", *header)),
+            el("tbody", *body),
+            el("tfoot", _totals(report)),
+            id="sites",
+        ),
+    )
+
+
+def mark(condition: Condition) -> Html:
+    """The sign of a condition, and its name for who cannot see it."""
+    sign, name = _SIGNS[condition]
+    kind = name.replace(" ", "-")
+    return el(
+        "span",
+        el("span", sign, aria_hidden="true"),
+        el("span", name, class_="hidden"),
+        class_=f"mark {kind}",
+        title=name,
+    )
+
+
+def _row(place: int, row: Row, detailed: bool) -> Html:
+    """One site. `data-v` holds what a column is sorted by."""
+    stats, site = row.stats, row.stats.site
+    name = el("code", site.id)
+    near = headroom(stats)
+    return el(
+        "tr",
+        el("td", mark(row.condition), data_v=int(row.condition)),
+        el("th", el("a", name, href=f"#site-{place}") if detailed else name, scope="row", data_v=site.id),
+        el("td", el("code", site.after or ""), class_=_WIDE, data_v=site.after or ""),
+        el("td", f"{site.units:,}", class_="num", data_v=site.units),
+        el("td", f"{stats.dead:,}", class_="num dead" if stats.dead else "num", data_v=stats.dead),
+        el("td", share(stats.dead_fraction), class_="share", data_v=f"{stats.dead_fraction:.9g}"),
+        el("td", f"{len(stats.rare_units):,}", class_=f"num {_WIDE}", data_v=len(stats.rare_units)),
+        el("td", f"{len(stats.always_on_units):,}", class_=f"num {_WIDE}", data_v=len(stats.always_on_units)),
+        el(
+            "td",
+            el("strong", "ALL DEAD") if row.condition is Condition.DEAD else sparkline(stats),
+            data_v=f"{sum(stats.firing_rate) / max(site.units, 1):.9g}",
+        ),
+        el("td", BLOCKS.number(near), class_=f"num {_WIDE}", data_v="" if near is None else f"{near:.9g}"),
+        class_="all-dead" if row.condition is Condition.DEAD else None,
+        data_place=place,
+        data_sick=sick(stats, row.condition),
+    )
+
+
+def _totals(report: Report) -> Html:
+    """The sums over all sites."""
+    summary = report.summary
+    return el(
+        "tr",
+        el("td"),
+        el("th", count(summary.sites, "site"), scope="row"),
+        el("td", class_=_WIDE),
+        el("td", f"{summary.units:,}", class_="num"),
+        el("td", f"{summary.dead:,}", class_="num"),
+        el("td", el("span", percent(summary.dead_fraction), class_="n"), class_="share"),
+        el("td", f"{summary.rare:,}", class_=f"num {_WIDE}"),
+        el("td", f"{summary.always_on:,}", class_=f"num {_WIDE}"),
+        el("td"),
+        el("td", class_=_WIDE),
+    )

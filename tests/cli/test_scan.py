@@ -1,0 +1,135 @@
+"""`deadrelu scan` on the sample models: the exit codes, the formats, and what narrows the report."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.cli.conftest import CONV, DIGITS, DYING, HEALTHY, NET, WEIGHTS, Done, deadrelu
+
+
+@pytest.fixture(scope="module")
+def dying() -> Done:
+    """The scan of the README."""
+    return deadrelu("scan", DYING, "--data", DIGITS)
+
+
+def test_without_a_limit_a_scan_informs_and_passes(dying: Done) -> None:
+    assert dying.code == 0
+    assert "178 of 320 units (56%) never fired on 1,797 samples" in " ".join(dying.out.split())
+
+
+def test_a_limit_that_is_kept_is_0() -> None:
+    assert deadrelu("scan", HEALTHY, "--data", DIGITS, "--max-dead", "0%").code == 0
+
+
+def test_a_limit_that_is_broken_is_1_and_exit_zero_hides_it() -> None:
+    words = ["scan", DYING, "--data", DIGITS, "--max-dead", "5%", "--format", "json"]
+    failed, hidden = deadrelu(*words), deadrelu(*words, "--exit-zero")
+    assert (failed.code, hidden.code) == (1, 0)
+    assert failed.out == hidden.out
+    assert json.loads(failed.out)["summary"]["verdict"] == "fail"
+
+
+def test_exit_zero_hides_neither_2_nor_3(tmp_path: Path) -> None:
+    assert deadrelu("scan", "gone.pt", "--exit-zero").code == 2
+    (tmp_path / "net.py").write_text("from torch import nn\nnet = nn.Linear(4, 4)\n")
+    assert deadrelu("scan", "net.py:net", "--exit-zero", cwd=tmp_path).code == 3
+
+
+def test_a_limit_on_the_total_adds_the_sites_up() -> None:
+    words = ["scan", CONV, "--data", DIGITS, "--quiet", "--max-dead-total"]
+    assert (deadrelu(*words, "33%").code, deadrelu(*words, "32%").code) == (0, 1)  # 36 of 112 is 32.1%
+
+
+def test_strict_makes_a_skipped_site_fail(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.first, self.used, self.unused = nn.Linear(64, 5), nn.ReLU(), nn.ReLU()\n"
+        "    def forward(self, x):\n        return self.used(self.first(x))\n"
+    )
+    words = ["scan", "net.py", "--data", DIGITS, "--format", "json"]
+    lax, strict = deadrelu(*words, cwd=tmp_path), deadrelu(*words, "--strict", cwd=tmp_path)
+    assert (lax.code, strict.code) == (0, 1)
+    assert [skipped["id"] for skipped in json.loads(strict.out)["skipped"]] == ["unused"]
+
+
+def test_site_and_skip_site_narrow_what_is_judged() -> None:
+    words = ["scan", DYING, "--data", DIGITS, "--max-dead", "50%", "--format", "json"]
+    only = deadrelu(*words, "--site", "[35]")
+    without = deadrelu(*words, "--skip-site", "1")
+    assert deadrelu(*words).code == 1
+    for done in (only, without):
+        assert done.code == 0
+        assert [site["id"] for site in json.loads(done.out)["sites"]] == ["3", "5"]
+
+
+def test_units_draws_each_unit_of_one_site_and_of_no_other(dying: Done) -> None:
+    done = deadrelu("scan", DYING, "--data", DIGITS, "--units", "5")
+    assert done.code == 0
+    assert done.out != dying.out
+    assert "64" in done.out
+    assert "30" in done.out
+
+
+def test_one_scan_writes_many_reports(tmp_path: Path, dying: Done) -> None:
+    words = ["scan", DYING, "--data", DIGITS, "-o", "json=a.json", "-o", "markdown=a.md"]
+    done = deadrelu(*words, cwd=tmp_path)
+    assert (done.code, done.out) == (0, dying.out)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.md"]
+    stdout = deadrelu("scan", DYING, "--data", DIGITS, "--format", "json")
+    assert (tmp_path / "a.json").read_text() == stdout.out
+    assert "| " in (tmp_path / "a.md").read_text()
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_every_line_but_the_command_to_copy_fits_the_width_that_columns_gives(columns: int) -> None:
+    done = deadrelu("scan", "sample_models/conv.pt", "--data", "sample_models/digits.npz", COLUMNS=str(columns))
+    *lines, command = done.out.splitlines()
+    assert command.startswith("  deadrelu scan ")
+    assert max(map(cell_len, lines)) <= columns
+    assert max(map(cell_len, lines)) > columns * 0.6
+
+
+def test_a_pipe_gets_no_colour_unless_it_is_forced_and_no_color_wins(dying: Done) -> None:
+    words = ["scan", DYING, "--data", DIGITS]
+    forced = deadrelu(*words, FORCE_COLOR="1")
+    assert "\x1b" not in dying.out
+    assert "\x1b[" in forced.out
+    assert re.sub(r"\x1b\[[0-9;]*m", "", forced.out) == dying.out
+    assert deadrelu(*words, FORCE_COLOR="1", NO_COLOR="1").out == dying.out
+
+
+def test_an_ascii_terminal_gets_ascii() -> None:
+    done = deadrelu("scan", "sample_models/dying.pt", "--data", "sample_models/digits.npz", PYTHONIOENCODING="ascii")
+    assert done.code == 0, done
+    assert done.out.isascii()
+
+
+@pytest.mark.parametrize("model", [DYING, HEALTHY, CONV])
+def test_a_whole_module_needs_nothing_else(model: str) -> None:
+    done = deadrelu("scan", model)
+    assert done.code == 0, done
+    assert "synthetic" in done.out.lower()
+    assert "DR009" in done.out
+    assert "--data" in done.out.splitlines()[-1]
+
+
+def test_weights_need_their_code_alone_and_the_next_command_works_as_it_stands() -> None:
+    done = deadrelu("scan", WEIGHTS, "--arch", NET, "--data", DIGITS)
+    assert done.code == 0, done
+    command = shlex.split(done.out.splitlines()[-1])
+    assert command[:2] == ["deadrelu", "scan"]
+    following = deadrelu(*command[1:])
+    assert following.code == 0, following
+
+
+def test_code_alone_is_a_model_at_its_initial_weights() -> None:
+    done = deadrelu("scan", NET, "--data", DIGITS, "--format", "json")
+    assert done.code == 0, done
+    assert len(json.loads(done.out)["sites"]) == 6

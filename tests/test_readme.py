@@ -1,0 +1,135 @@
+"""Every block of the README runs, and every output in it is what the command prints. `--regenerate` writes them anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+WIDTHS = {"deadrelu scan --help": "100"}
+ELLIPSIS = "…"
+EXIT = re.compile(r"#.*\bexits (\d+)")
+SET_UP = ("make ", "pip ", "git ")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language and its lines."""
+
+    language: str
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for line in self.text.splitlines() if line.strip()]
+
+
+BLOCKS = [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(), re.M | re.S)]
+COMMANDS = [line for block in BLOCKS if block.language == "sh" for line in block.lines]
+SHOWN = [block for block in BLOCKS if block.language == "console"]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with what the commands of the README name."""
+    shutil.copytree(ROOT / "sample_models", tmp_path / "sample_models")
+    return tmp_path
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a `deadrelu` line of the README by this very Python."""
+    words = shlex.split(command, comments=True)
+    assert words[0] == "deadrelu", command
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "LINES")}
+    environment |= {"COLUMNS": WIDTHS.get(command, "80"), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    program = f"import sys; sys.argv = {words!r}; from deadrelu.cli.app import main; main()"
+    arguments = [sys.executable, "-c", program]
+    return subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def rule(target: str) -> str:
+    """The lines of a target in the Makefile."""
+    found = re.search(rf"^{re.escape(target)}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
+    assert found, target
+    return found[1]
+
+
+def test_there_is_something_to_check() -> None:
+    assert {block.language for block in BLOCKS} == {"console", "sh", "python"}
+    assert len([line for line in COMMANDS if line.startswith("deadrelu ")]) >= 5
+    assert len(SHOWN) == 2
+
+
+def test_the_first_screen_is_the_sentence_the_table_and_the_two_commands() -> None:
+    first, second = BLOCKS[:2]
+    assert first.lines[0] == "$ deadrelu scan sample_models/dying.pt --data sample_models/digits.npz"
+    assert [line.partition("#")[0].strip() for line in second.lines] == ["make demo", "make test"]
+    assert README.read_text().index("make test") < 3500
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith(SET_UP)])
+def test_a_command_runs_and_exits_as_the_readme_says(command: str, clone: Path) -> None:
+    done = run(command, clone)
+    expected = EXIT.search(command)
+    assert done.returncode == int(expected[1] if expected else 0), done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("block", SHOWN, ids=lambda block: block.lines[0])
+def test_an_output_is_what_the_command_prints(block: Block, clone: Path, request: pytest.FixtureRequest) -> None:
+    prompt, _, shown = block.text.partition("\n")
+    done = run(prompt.removeprefix("$ "), clone)
+    assert done.returncode == 0, done.stderr
+    printed = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()) + "\n"
+    if request.config.getoption("--regenerate"):
+        shortened = _shorten(printed)
+        README.write_text(
+            README.read_text().replace(f"```console\n{block.text}```", f"```console\n{prompt}\n{shortened}```")
+        )
+        return
+    for part in shown.split(f"{ELLIPSIS}\n"):
+        assert part in printed
+
+
+def _shorten(printed: str) -> str:
+    """The table and the conclusion of a scan, without the findings between them; a help text whole."""
+    head, findings, rest = printed.partition("\nFindings\n")
+    return f"{head}{ELLIPSIS}\n{rest[rest.index(' PASS ') :]}" if findings else printed
+
+
+def test_the_python_block_runs(clone: Path) -> None:
+    (block,) = (block for block in BLOCKS if block.language == "python")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", block.text]
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 ")
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith(SET_UP)])
+def test_the_set_up_is_what_the_makefile_does(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0] == "make":
+        recipe = rule(words[1])
+        command = "deadrelu scan sample_models/dying.pt --data sample_models/digits.npz"
+        assert {"demo": command, "test": "-m pytest"}[words[1]] in recipe
+    else:
+        assert " ".join(words) in rule("$(VENV)/.installed")
+
+
+def test_every_flag_in_the_prose_exists(clone: Path) -> None:
+    flags = set(re.findall(r"`(--[a-z-]+)", README.read_text()))
+    known = run("deadrelu scan --help", clone).stdout
+    assert flags
+    assert sorted(flag for flag in flags if f"{flag} " not in known) == []

@@ -1,4 +1,4 @@
-"""What `import deadrelu` offers: `scan`, `suggest`, `open_model`. Torch is imported when it is needed, not before."""
+"""What `import deadrelu` offers: `scan`, `suggest`, `patch`, `open_model`. Torch is imported when it is needed, not before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from deadrelu.data.request import Shapes
     from deadrelu.load.open import Opened
     from deadrelu.load.trust import Trust
-    from deadrelu.remedies import Advice
+    from deadrelu.remedies import Advice, PatchResult
+
+KEPT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".model", ".tar")
+"""File name endings that say nothing which a patched whole module would belie (`.safetensors` would)."""
 
 
 def open_model(
@@ -118,6 +121,84 @@ def scan(
     return report_on(
         program, opened.info, batches, batches.info, plan=plan, policy=policy, settings=settings, progress=progress
     )
+
+
+def patch(
+    model: nn.Module | str | Path,
+    data: object = None,
+    *,
+    output: str | Path | None = None,
+    slope: float = 0.01,
+    to: str = "leaky_relu",
+    sites: Sequence[str] = ("dead",),
+    only_dead_units: bool = False,
+    reinit: bool = False,
+    preview: bool = False,
+    force: bool = False,
+    arch: str | None = None,
+    arch_args: Mapping[str, object] | None = None,
+    weights_key: str | None = None,
+    trust: Trust | None = None,
+    device: str | None = None,
+    data_key: str | None = None,
+    batch_size: int = 64,
+    samples: int | None = None,
+    seed: int | None = None,
+    input_shapes: Shapes | None = None,
+    images: ImageOptions | None = None,
+    feature_axes: Mapping[str, int] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> PatchResult:
+    """Swap the activations that have dead units for ones that leak, and prove what that changed.
+
+    A saved model is written to `output` (by default beside it, as `NAME.patched.pt`), read back in a fresh process and
+    compared with the original on `data`; a file that fails the proof is not left behind. A live module is patched in
+    place, and given back as it was where the proof fails. `slope` is that of the leak; `to` is one of
+    `deadrelu.activations.REPLACEMENTS`; `sites` holds "dead", "all" or globs over site ids. `only_dead_units`
+    leaks in the dead units alone, `reinit` restarts them without moving the output (Sokar et al. 2023). `preview`
+    writes and changes nothing. The rest is as for `scan`.
+
+    Raises a `DeadreluError` with a hint; `ModelError` where the proof fails.
+    """
+    import torch
+
+    from deadrelu.data.request import DataRequest
+    from deadrelu.load.trust import Trust
+    from deadrelu.measure.scan import Plan
+    from deadrelu.programs.device import choose_device
+    from deadrelu.remedy.patch import patch_file, patch_module
+    from deadrelu.remedy.swap import Prescription
+    from deadrelu.remedy.witness import ModelRequest
+
+    wanted = Prescription(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
+    plan = Plan(feature_axes=feature_axes)
+    request = DataRequest(
+        data=data,
+        batch_size=batch_size,
+        samples=samples,
+        seed=seed,
+        data_key=data_key,
+        input_shapes=input_shapes,
+        images=images,
+    )
+    if isinstance(model, torch.nn.Module):
+        return patch_module(model, request, wanted, plan, choose_device(device), preview=preview)
+    opening = ModelRequest(
+        model=str(model),
+        arch=arch,
+        arch_args=arch_args,
+        weights_key=weights_key,
+        trust=trust or Trust(),
+        device=device or "auto",
+    )
+    path = Path(output) if output is not None else default_output(model)
+    return patch_file(opening, path, request, wanted, plan, force=force, preview=preview, progress=progress)
+
+
+def default_output(model: str | Path) -> Path:
+    """Where a patched model goes when nobody says: `model.pt` becomes `model.patched.pt` in the same folder."""
+    path = Path(str(model).partition(":")[0])
+    return path.with_name(f"{path.stem}.patched{path.suffix if path.suffix in KEPT_SUFFIXES else '.pt'}")
 
 
 def suggest(report: Report, *, slope: float = 0.01, root: str | Path = ".") -> Advice:

@@ -21,13 +21,22 @@ class DeadreluError(Exception):
     exit_code = ExitCode.COULD_NOT_RUN
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        """Keep `message` and `hint` on one line each: a person reads them in a CI log."""
-        self.message = " ".join(message.split())
-        self.hint = " ".join(hint.split())
+        r"""Keep `message` and `hint` on one line each: a person reads them in a CI log.
+
+        Both may quote names from a hostile file, so what would steer a terminal is written out (`\x1b`).
+        """
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
         super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks and without a character that is not printable."""
+    plain = " ".join(text.split())
+    return plain if plain.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
 
 
 class UsageError(DeadreluError):

@@ -62,7 +62,7 @@ def cnn() -> nn.Sequential:
 
 RECIPES = (
     Recipe("healthy.pt", lambda: mlp(normalised=True), learning_rate=1e-3, epochs=15),
-    Recipe("dying.pt", lambda: mlp(normalised=False), learning_rate=0.03, epochs=15),
+    Recipe("dying.pt", lambda: mlp(normalised=False), learning_rate=0.1, epochs=15),
     Recipe("conv.pt", cnn, learning_rate=6e-3, epochs=8),
     Recipe("cnn_weights.pt", Net, learning_rate=6e-3, epochs=8, whole=False),
 )

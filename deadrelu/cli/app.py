@@ -11,10 +11,17 @@ import typer
 
 from deadrelu import __version__
 from deadrelu.cli import console
-from deadrelu.cli.configured import Choice, EveryModelCommand
+from deadrelu.cli.configured import Choice, Command, EveryModelCommand
+from deadrelu.cli.diff import diff
+from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.help import Group
+from deadrelu.cli.merge import merge
+from deadrelu.cli.patch import patch
+from deadrelu.cli.report import report
+from deadrelu.cli.rules import rules
 from deadrelu.cli.scan import scan
 from deadrelu.cli.suggest import suggest
+from deadrelu.cli.trend import trend
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 
 app = typer.Typer(
@@ -29,6 +36,12 @@ app = typer.Typer(
 )
 app.command(cls=EveryModelCommand)(scan)
 app.command(cls=EveryModelCommand)(suggest)
+app.command(cls=Command)(patch)
+app.command(cls=Command)(diff)
+app.command(cls=Command)(trend)
+app.command(cls=HelpfulCommand)(merge)
+app.command(cls=HelpfulCommand)(report)
+app.command(cls=HelpfulCommand)(rules)
 
 # Typer carries its own Click and names only this one of its usage errors; the base class is that of all of them.
 _Refused: type[Exception] = typer.BadParameter.__mro__[1]

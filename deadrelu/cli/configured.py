@@ -36,9 +36,13 @@ class Choice:
 
 @dataclass
 class Origins:
-    """Where the values of one command came from: what to name in an error, by parameter name."""
+    """Where the values of one command came from: what to name in an error, by parameter name.
+
+    `model` is the model's name, if it is one of several in the configuration.
+    """
 
     of: dict[str, str] = field(default_factory=dict)
+    model: str | None = None
 
 
 class Command(HelpfulCommand):
@@ -138,7 +142,9 @@ class Command(HelpfulCommand):
             if name in origins and _from_map(ctx, name):
                 raise UsageError(f"{origins[name]} is wrong: {error.message.rstrip('.')}") from error
             raise
-        ctx.obj = Origins({name: origin for name, origin in origins.items() if _from_map(ctx, name)})
+        ctx.obj = Origins(
+            {name: origin for name, origin in origins.items() if _from_map(ctx, name)}, model.name if model else None
+        )
         _drop_borrowed_trust(ctx, names, config, model)
         return rest
 
@@ -160,9 +166,9 @@ def _config(ctx: Any) -> tuple[Config, Known]:
 
 
 def known_keys(group: Any) -> dict[str, tuple[Key, ...]]:
-    """Every key with the ways in which the commands take it, read from the commands themselves."""
+    """Every key with the ways in which the commands that scan take it, read from the commands themselves."""
     known: dict[str, tuple[Key, ...]] = {}
-    for command in group.commands.values():
+    for command in (command for command in group.commands.values() if isinstance(command, Command)):
         for key, takes in _keys(command).items():
             known[key] = tuple(dict.fromkeys((*known.get(key, ()), takes)))
     return known
@@ -213,10 +219,10 @@ def _drop_borrowed_trust(ctx: Any, names: Mapping[str, str], config: Config, mod
 
     Who writes `trust = true` means the model beside it, not the next one that somebody downloads.
     """
-    if not isinstance(ctx.obj, Origins) or "model" not in ctx.params or "model" in ctx.obj.of:
+    if "model" in ctx.obj.of:
         return
-    own = (model.values if model else config.values).get("model")
-    if isinstance(own, str) and os.path.abspath(own) == os.path.abspath(ctx.params["model"] or ""):
+    own, given = (model.values if model else config.values).get("model"), ctx.params.get("model")
+    if isinstance(own, str) and isinstance(given, str) and os.path.abspath(own) == os.path.abspath(given):
         return
     for key in TRUST:
         name = names.get(key)
@@ -237,7 +243,7 @@ def _no_model(ctx: Any, config: Config) -> UsageError:
 
 def _refuse_mixing(ctx: Any) -> None:
     """Several reports cannot be one document on stdout, nor one file."""
-    for model, sub in ctx.obj:
+    for _, sub in ctx.obj:
         shown = sub.params.get("format")
         if shown is not None and shown.value not in ("table", "markdown", "github"):
             raise UsageError(
@@ -250,8 +256,6 @@ def _refuse_mixing(ctx: Any) -> None:
                     f"-o {text} is one file, and there are {len(ctx.obj)} models",
                     hint="put {name} into the path, or name one model",
                 )
-        if "output" in sub.params:
-            sub.params["output"] = [text.replace("{name}", model.name) for text in sub.params["output"]]
 
 
 def _note(ctx: Any, text: str) -> None:

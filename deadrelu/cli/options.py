@@ -13,6 +13,7 @@ import typer
 
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import parse_fraction
+from deadrelu.render.formats import Format
 
 _MODEL = "Model"
 _DATA = "Data"
@@ -30,6 +31,13 @@ class Device(str, Enum):
     CPU = "cpu"
     CUDA = "cuda"
     MPS = "mps"
+
+
+class Plain(str, Enum):
+    """What a command shows that makes no report: a table for a person, or JSON for a script."""
+
+    TABLE = "table"
+    JSON = "json"
 
 
 def read_fraction(text: str | float) -> float:
@@ -220,6 +228,39 @@ MaxDeadTotal = Annotated[
         metavar="SHARE", parser=read_fraction, help="The same over all units together.", rich_help_panel=_GATE
     ),
 ]
+Limits = Annotated[
+    list[str],
+    typer.Option(
+        metavar="SITE=SHARE",
+        help="Another --max-dead for the sites that match a glob; the last that matches counts. Repeatable.",
+        rich_help_panel=_GATE,
+    ),
+]
+BaselineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="Fail if a site has more dead units than in this file.",
+        rich_help_panel=_GATE,
+    ),
+]
+UpdateBaseline = Annotated[
+    bool,
+    typer.Option(
+        "--update-baseline",
+        help="Write what is dead now into it; never more than before without --force.",
+        rich_help_panel=_GATE,
+    ),
+]
+Tolerance = Annotated[
+    str,
+    typer.Option(
+        metavar="N or SHARE",
+        help="How many more dead units a site may have than the baseline: 2, or 1% of them.",
+        rich_help_panel=_GATE,
+    ),
+]
 RareBelow = Annotated[
     float,
     typer.Option(
@@ -231,11 +272,18 @@ Confidence = Annotated[
     typer.Option(metavar="LEVEL", parser=read_fraction, help="Confidence of the silence bound.", rich_help_panel=_GATE),
 ]
 Select = Annotated[list[str], typer.Option(metavar="CODE", help="Only these rules. Repeatable.", rich_help_panel=_GATE)]
-Ignore = Annotated[list[str], typer.Option(metavar="CODE", help="Not these rules. Repeatable.", rich_help_panel=_GATE)]
+Ignore = Annotated[
+    list[str],
+    typer.Option(
+        metavar="CODE", help="Not these rules; CODE@SITE for a glob of sites. Repeatable.", rich_help_panel=_GATE
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="A skipped site fails the gate too.", rich_help_panel=_GATE)]
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="Exit 0 where the gate fails (and nowhere else).", rich_help_panel=_GATE)
 ]
+PlainFormat = Annotated[Plain, typer.Option("--format", help="What goes to stdout.", rich_help_panel=_OUTPUT)]
+ReportFormat = Annotated[Format, typer.Option("--format", help="What goes to stdout.", rich_help_panel=_OUTPUT)]
 Outputs = Annotated[
     list[str],
     typer.Option(
@@ -245,6 +293,11 @@ Outputs = Annotated[
         help="Write the report to a file too. Repeatable.",
         rich_help_panel=_OUTPUT,
     ),
+]
+Full = Annotated[bool, typer.Option("--full", help="List the healthy sites too.", rich_help_panel=_OUTPUT)]
+Units = Annotated[
+    list[str],
+    typer.Option(metavar="SITE", help="Draw each unit of these sites instead of the table.", rich_help_panel=_OUTPUT),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=_OUTPUT)]
 Quiet = Annotated[

@@ -1,30 +1,63 @@
-"""The scan that several commands begin with: the options that say what to measure, in one place, and the run."""
+"""What several commands begin with: the options that say which model and which data, in one place."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
 
-
-class Scan(Protocol):
-    """Runs the model as the options of the command say, and judges what was measured by `policy`."""
-
-    def __call__(self, model: str, *, policy: Policy) -> Report:
-        """Raises what `deadrelu.scan` raises."""
+if TYPE_CHECKING:
+    from deadrelu.remedies import PatchResult
 
 
-def run(
-    model: str,
+@dataclass(frozen=True)
+class Asked:
+    """The options that were given: `common` go to every function of the API, `chosen` to a scan alone."""
+
+    data: str | None
+    common: Mapping[str, Any]
+    chosen: Mapping[str, Any]
+    images: Mapping[str, Any]
+    trust: Mapping[str, Any]
+    quiet: bool
+
+    def scan(self, model: str, *, policy: Policy) -> Report:
+        """Run the model over the data, and judge what was measured. Raises what `deadrelu.scan` raises."""
+        import deadrelu
+
+        with console.user_code(quiet=self.quiet), console.progress(self._total, quiet=self.quiet) as advance:
+            return deadrelu.scan(model, self.data, **self._common(), **self.chosen, policy=policy, progress=advance)
+
+    def patch(self, model: str, output: Path, **order: Any) -> PatchResult:
+        """Swap, write and prove, as `order` says. Raises what `deadrelu.patch` raises."""
+        import deadrelu
+
+        with console.user_code(quiet=self.quiet), console.progress(self._total, quiet=self.quiet) as advance:
+            return deadrelu.patch(model, self.data, **self._common(), output=output, progress=advance, **order)
+
+    @property
+    def _total(self) -> int | None:
+        samples: int | None = self.common["samples"]
+        return samples
+
+    def _common(self) -> dict[str, Any]:
+        """The options that need torch: it comes here, after all the others have been read."""
+        from deadrelu.data.images import ImageOptions
+        from deadrelu.load.trust import Trust
+
+        return {**self.common, "images": ImageOptions(**self.images), "trust": Trust(**self.trust)}
+
+
+def ask(
     *,
-    policy: Policy,
     arch: o.Arch = None,
     arch_arg: o.ArchArgs = [],  # noqa: B006 - Typer reads the default and never changes it
     weights_key: o.WeightsKey = None,
@@ -46,59 +79,57 @@ def run(
     skip_site: o.SkipSites = [],  # noqa: B006
     feature_axis: o.FeatureAxes = [],  # noqa: B006
     quiet: o.Quiet = False,
-) -> Report:
-    """Read the options, scan `model` over the data, and judge. Raises what `deadrelu.scan` raises."""
-    arch_args, shapes, axes = o.read_arch_args(arch_arg), o.read_shapes(input_shape), o.read_feature_axes(feature_axis)
-    size, means, stds = o.read_size(resize), o.read_floats(mean, "--mean"), o.read_floats(std, "--std")
-
-    import deadrelu  # torch comes with the next lines: the options above are checked before that second is spent
-    from deadrelu.data.images import ImageOptions
-    from deadrelu.load.trust import Trust
-
-    with console.user_code(quiet=quiet), console.progress(samples, quiet=quiet) as advance:
-        return deadrelu.scan(
-            model,
-            data,
-            arch=arch,
-            arch_args=arch_args,
-            weights_key=weights_key,
-            trust=Trust(all=trust, sha256=tuple(trust_sha256), allow=tuple(allow)),
-            device=device.value,
-            data_key=data_key,
-            batch_size=batch_size,
-            samples=samples,
-            seed=seed,
-            input_shapes=shapes,
-            images=ImageOptions(resize=size, mean=means, std=stds, scale=float(scale)),
-            sites=site,
-            skip_sites=skip_site,
-            feature_axes=axes,
-            policy=policy,
-            progress=advance,
-        )
+) -> Asked:
+    """Read the options. Raises `UsageError` for a value that cannot be read."""
+    return Asked(
+        data=data,
+        common={
+            "arch": arch,
+            "arch_args": o.read_arch_args(arch_arg),
+            "weights_key": weights_key,
+            "device": device.value,
+            "data_key": data_key,
+            "batch_size": batch_size,
+            "samples": samples,
+            "seed": seed,
+            "input_shapes": o.read_shapes(input_shape),
+            "feature_axes": o.read_feature_axes(feature_axis),
+        },
+        chosen={"sites": site, "skip_sites": skip_site},
+        images={
+            "resize": o.read_size(resize),
+            "mean": o.read_floats(mean, "--mean"),
+            "std": o.read_floats(std, "--std"),
+            "scale": float(scale),
+        },
+        trust={"all": trust, "sha256": tuple(trust_sha256), "allow": tuple(allow)},
+        quiet=quiet,
+    )
 
 
-_OF_EACH = ("model", "policy")
-"""What every command gives to `run` itself."""
+def asking(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `ask`, `without` some; its parameter `asked` becomes what they say.
 
-
-def scanning(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `run`; its parameter `scan` becomes the `Scan` that they make.
-
-    Typer reads a command's options from its signature, so the two signatures are joined: MODEL first, then what is
-    measured, then the command's own options, and --quiet at the end.
+    Typer reads a command's options from its signature, so the two signatures are joined: what stands before `asked`
+    first, then what is measured, then the command's own options, and --quiet at the end.
     """
-    shared = {n: p for n, p in inspect.signature(run, eval_str=True).parameters.items() if n not in _OF_EACH}
-    own = {n: p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "scan"}
 
-    def joined(**values: Any) -> None:
-        chosen = {name: values[name] for name in shared}
-        command(scan=partial(run, **chosen), **{name: values[name] for name in own})
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = {n: p for n, p in inspect.signature(ask, eval_str=True).parameters.items() if n not in without}
+        own = {n: p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "asked"}
 
-    first, last = {"model": own["model"]}, {"quiet": shared["quiet"]}
-    order = {**first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in order.values()]
-    joined.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it there
-    joined.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    joined.__name__, joined.__doc__ = command.__name__, command.__doc__
-    return joined
+        def joined(**values: Any) -> None:
+            asked = ask(**{name: values[name] for name in shared})
+            command(asked=asked, **{name: values[name] for name in own})
+
+        names = list(inspect.signature(command).parameters)
+        first = {name: own[name] for name in names[: names.index("asked")]}
+        last = {"quiet": shared["quiet"]}
+        order = {**first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in order.values()]
+        joined.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it there
+        joined.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        joined.__name__, joined.__doc__ = command.__name__, command.__doc__
+        return joined
+
+    return decorate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,24 +10,24 @@ import typer
 import deadrelu
 from deadrelu.cli import console
 from deadrelu.cli import options as o
-from deadrelu.cli.scanning import Scan, scanning
-from deadrelu.errors import ExitCode, FileError, UsageError
+from deadrelu.cli.reading import saved_report
+from deadrelu.cli.scanning import Asked, asking
+from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge.policy import Policy
 from deadrelu.remedy.suggest import check_slope
 from deadrelu.render.advice import AdviceFormat, as_json, markdown, render
-from deadrelu.report import Report
 
 _OF_A_REPORT = ("model", "slope", "format", "quiet")
 """The parameters that mean something where nothing is scanned."""
 
 
-@scanning
+@asking()
 def suggest(
     context: typer.Context,
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A saved model as `scan` takes it, or a JSON report of one.")
     ],
-    scan: Scan,
+    asked: Asked,
     rare_below: o.RareBelow = 0.01,
     confidence: o.Confidence = 0.95,
     slope: Annotated[
@@ -40,15 +39,15 @@ def suggest(
 ) -> None:
     """Say what to do about each sick site of MODEL: why, the command, the edit of the source."""
     check_slope(slope)
-    text = _report_text(Path(model))
-    if text is None:
-        report = scan(model, policy=Policy(rare_below=rare_below, confidence=confidence))
+    saved = saved_report(model)
+    if saved is None:
+        report = asked.scan(model, policy=Policy(rare_below=rare_below, confidence=confidence))
     else:
         if flags := list(_scan_flags(context)):
             raise UsageError(
                 f"{model} is a report, so that {flags[0]} has no effect", hint=f"leave out {' '.join(flags)}"
             )
-        report = Report.from_json(text)
+        report = saved
     advice = deadrelu.suggest(report, slope=slope)
     if format is AdviceFormat.TABLE:
         screen = console.screen()
@@ -57,26 +56,6 @@ def suggest(
         console.write(as_json(advice) if format is AdviceFormat.JSON else markdown(advice))
     if not report.sites:
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
-
-
-def _report_text(path: Path) -> str | None:
-    """The text of the file if it is a JSON report, told by its bytes; None for anything else.
-
-    A safetensors file may begin with the same brace, by the length of its header; but NUL bytes follow.
-    """
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            head = file.read(64)
-            if b"\0" in head or not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
-                return None
-            content = head + file.read()
-        return content.decode("utf-8-sig") if b'"schema_version"' in content else None
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}", hint="check its permissions") from error
-    except UnicodeDecodeError:
-        return None
 
 
 def _scan_flags(context: typer.Context) -> Iterator[str]:

@@ -24,7 +24,7 @@ _SKIPPED = "DR008"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known of one site: its number of units (None if it was skipped), and by rule the units it is known for."""
+    """What is known of one site: how many units it has (None if it was skipped), and by rule those that are known."""
 
     units: int | None
     rules: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def _held(finding: Finding, stats: SiteStats, entry: Entry, tolerance: int | flo
     allowed = tolerated(tolerance, stats.site.units)
     if more > allowed:
         tolerance_said = f", which tolerates {allowed:,} more" if allowed else ""
-        message = f"{head}, {more:,} more than in the baseline{tolerance_said}; newly dead: {ranges(fresh)}."
+        message = f"{head}, {more:,} more than in the baseline{tolerance_said}; these are newly dead."
         yield _as(finding, "error", message, fresh)
         if old:
             yield _as(finding, "note", f"{count(len(old), 'unit')} dead in the baseline too.", old)

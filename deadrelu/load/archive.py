@@ -6,24 +6,37 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 from deadrelu.errors import FileError
+
+_MOST_UNPACKED = 1 << 28
+"""By how many bytes compressed members may grow in all: they are code, and no code is longer."""
 
 _AGAIN = "copy or download it again, or save the model again with torch.save"
 
 
-def check_archive(path: Path) -> frozenset[int]:
+def check_archive(path: Path, packed: tuple[str, ...] = ()) -> frozenset[int]:
     """Check the zip and return the sizes, in bytes, of its tensor records.
 
-    Torch stores its members uncompressed and never repeats a name, so a file that does either is no work of
-    `torch.save`. A bit flipped in a tensor goes unseen by `torch.load`; the checksums find it.
+    Torch stores its members uncompressed, but for those under the folders `packed`, and never repeats a name, so a file
+    that does otherwise is no work of torch's. A bit flipped in a tensor goes unseen by `torch.load`; the checksums find it.
 
     Raises `FileError`, which names the member, for repeated names, compression, sizes beyond the file's own and damage.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file:
+            return check_stream(file, str(path), path.stat().st_size, packed)
+    except OSError as error:
+        raise FileError(f"{path} is damaged: {error}", hint=_AGAIN) from error
+
+
+def check_stream(file: IO[bytes], path: str, size: int, packed: tuple[str, ...] = ()) -> frozenset[int]:
+    """Check a torch zip of `size` bytes in an open file, as `check_archive` does; `path` names it in errors."""
+    try:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            _check_directory(path, members)
+            _check_directory(path, members, size, packed)
             damaged = None if _without_checksums(members) else archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise FileError(f"{path} is damaged: {error}", hint=_AGAIN) from error
@@ -32,18 +45,20 @@ def check_archive(path: Path) -> frozenset[int]:
     return frozenset(member.file_size for member in members if "/data/" in member.filename)
 
 
-def _check_directory(path: Path, members: list[zipfile.ZipInfo]) -> None:
+def _check_directory(path: str, members: list[zipfile.ZipInfo], size: int, folders: tuple[str, ...]) -> None:
     """What the directory alone can tell; nothing is unpacked."""
     repeated = [name for name, times in Counter(member.filename for member in members).items() if times > 1]
     if repeated:
         raise FileError(f"{path} holds {repeated[0]} more than once, as no file of torch.save does", hint=_AGAIN)
-    packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+    squeezed = [member for member in members if member.compress_type != zipfile.ZIP_STORED]
+    packed = [m.filename for m in squeezed if not (folders and m.filename.partition("/")[2].startswith(folders))]
     if packed:
         raise FileError(
             f"{path} holds {packed[0]} compressed, as no file of torch.save does",
             hint="if it was zipped again by hand, zip it with `zip -0`, or save the model again with torch.save",
         )
-    claimed, size = sum(member.file_size for member in members), path.stat().st_size
+    claimed = sum(member.file_size for member in members)
+    claimed -= min(_MOST_UNPACKED, sum(member.file_size - member.compress_size for member in squeezed))
     if claimed > size:
         raise FileError(f"{path} claims {claimed} bytes of content in a file of {size} bytes", hint=_AGAIN)
 

@@ -15,7 +15,6 @@ from deadrelu.load.inert import Tree, read_tree, walk
 from deadrelu.load.known import (
     COMPILED,
     COMPILING,
-    DATA_PARALLEL,
     GETATTR,
     PARTIAL,
     REASONS,
@@ -27,6 +26,7 @@ from deadrelu.load.known import (
 from deadrelu.load.rebuild import Code, rebuild, unknown
 from deadrelu.load.sniff import FileKind
 from deadrelu.load.stub import Stub, StubClass
+from deadrelu.load.tree import unwrapped
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.load.trusted import allowed_classes, mapped, run_trusted
 
@@ -86,21 +86,26 @@ def _inert(origin: Origin, kind: FileKind, request: Request, code: Mapping[str, 
 
 def modules_in(tree: Tree) -> dict[str, Stub]:
     """The whole modules of the file by the key under which each stands ("" is the root), without their wrappers."""
-    found = {key: _unwrapped(stub) for key, stub in weights.found_in(tree.root, Stub).items()}
+    found = {key: unwrapped(stub) for key, stub in weights.found_in(tree.root, Stub).items()}
     return {key: stub for key, stub in found.items() if _is_module(stub)}
 
 
 def weights_into(origin: Origin, states: Mapping[str, weights.State], request: Request) -> nn.Module:
     """Build the architecture that the user named and load the chosen state dict into it."""
     if request.arch is None:
-        raise ArchitectureError(
-            f"{origin.path} holds weights only: a state dict has no code in it",
-            hint=f"name the code that they belong to: deadrelu scan {origin.path} --arch path/to/model.py:ClassName",
-        )
+        raise needs_code(origin)
     module = build(request.arch, request.arch_args)
     state = weights.choose(states, request.weights_key, origin.path, module)
     weights.load_into(module, weights.fit_prefix(state, module), origin.path)
     return module
+
+
+def needs_code(origin: Origin) -> ArchitectureError:
+    """The refusal of weights without --arch."""
+    return ArchitectureError(
+        f"{origin.path} holds weights only: a state dict has no code in it",
+        hint=f"name the code that they belong to: deadrelu scan {origin.path} --arch path/to/model.py:ClassName",
+    )
 
 
 def _from_weights(origin: Origin, root: object, request: Request) -> tuple[nn.Module, str]:
@@ -136,24 +141,10 @@ def _module_key(origin: Origin, keys: list[str], root: object, request: Request)
 def _wrapped_module(module: nn.Module) -> nn.Module | None:
     """The model inside a DataParallel or a compiled module; None if it is neither."""
     if isinstance(module, nn.DataParallel):
-        return module.module
-    inner = module._modules.get("_orig_mod") if type(module).__name__ == "OptimizedModule" else None
+        inner = module._modules.get("module")
+    else:
+        inner = module._modules.get("_orig_mod") if type(module).__name__ == "OptimizedModule" else None
     return inner if isinstance(inner, nn.Module) else None
-
-
-def _unwrapped(stub: Stub) -> Stub:
-    """The model inside the stub of a DataParallel or of a compiled module."""
-    seen: set[int] = set()
-    while id(stub) not in seen:
-        seen.add(id(stub))
-        inner: object = None
-        if stub.path == DATA_PARALLEL and _is_module(stub):
-            inner = dict.get(stub.state["_modules"], "module")
-        elif stub.path == COMPILED and stub.args:
-            inner = stub.args[0]
-        if isinstance(inner, Stub):
-            stub = inner
-    return stub
 
 
 def _module_form(key: str) -> str:

@@ -55,9 +55,7 @@ def read_tree(origin: Origin, kind: FileKind) -> Tree:
     names = _globals(origin, zipped)
     stubs = [
         (
-            _PlainDict
-            if name in DICT_LIKE
-            else stub_class(name),
+            _PlainDict if name in DICT_LIKE else stub_class(name),
             name,
         )
         for name in names
@@ -101,8 +99,12 @@ def _globals(origin: Origin, zipped: bool) -> tuple[str, ...]:
         listed = set(_listed(origin, zipped))
     except Exception as error:
         raise FileError(f"{origin.path} is damaged: its pickle cannot be read", hint=_AGAIN) from error
-    plain = torch._weights_only_unpickler._get_allowed_globals()
-    return tuple(sorted(listed - set(plain)))
+    return tuple(sorted(listed - plain_globals()))
+
+
+def plain_globals() -> frozenset[str]:
+    """The names that torch calls safe: what a pickle of plain values and tensors is made with."""
+    return frozenset(torch._weights_only_unpickler._get_allowed_globals())
 
 
 def _listed(origin: Origin, zipped: bool) -> Iterator[str]:

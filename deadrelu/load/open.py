@@ -59,8 +59,13 @@ def open_model(
         return describe(open_folder(path, arch_args), text, "huggingface", None)
     if not kind.readable:
         raise refusal(kind, path)
-    origin = Origin(path, sha256_of(path))
     request = Request(arch, arch_args, weights_key, trust)
+    if kind is FileKind.SHARDED:
+        from deadrelu.load.sharded import open_sharded  # torch.distributed takes its time to import
+
+        module, sha256 = open_sharded(path, request)
+        return describe(module, text, "torch-sharded", sha256)
+    origin = Origin(path, sha256_of(path))
     if kind is FileKind.SAFETENSORS:
         module = weights_into(origin, {"": read_safetensors(path)}, request)
         return describe(module, text, "safetensors", origin.sha256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import mmap
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,17 @@ LONGEST = 1 << 26
 
 _LEGACY_PREAMBLE = 3
 _AGAIN = "copy or download it again, or save it again"
+# fmt: off
 _DTYPES = {
-    **{"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16"},
-    **{"LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8"},
-    **{"ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "bytes", "QInt8Storage": "qint8"},
-    **{"QUInt8Storage": "quint8", "QInt32Storage": "qint32", "ComplexFloatStorage": "complex64"},
-    **{"ComplexDoubleStorage": "complex128"},
+    "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "ComplexFloat": "complex64",
+    "ComplexDouble": "complex128", "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8",
+    "Bool": "bool", "QInt8": "qint8", "QUInt8": "quint8", "QInt32": "qint32",
 }
+# fmt: on
+"""The storage classes of torch (`FloatStorage`) and what they hold."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Described:
     """A tensor as a pickle describes it: its values are not read."""
 
@@ -59,7 +60,7 @@ class Held(Stub):
 
     def __new__(cls, *args: Any, **keywords: Any) -> Held:
         """Record the arguments."""
-        stub = super().__new__(cls, *args, **keywords)
+        stub = super().__new__(cls, *args, *keywords.values())
         assert isinstance(stub, Held)
         stub.items, stub.entries = [], {}
         return stub
@@ -82,9 +83,19 @@ class _Dict(dict[Any, Any]):
         """Leave the attributes out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Storage:
     dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Pure:
+    """A function that a pickle may call. To the bare function, a pickle's BUILD could give other defaults."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
 
 
 def _tensor(storage: Any, _offset: Any, size: Any, _stride: Any, *rest: Any) -> Described:
@@ -104,6 +115,11 @@ def _first(value: Any = None, *_: Any) -> Any:
     return value
 
 
+def _from_type(function: Any, _type: Any, args: Any, *_: Any) -> Any:
+    """A subclass of Tensor, as the tensor that it is made from."""
+    return function(*args) if isinstance(function, (_Pure, StubClass)) else None
+
+
 def _dict(pairs: Any = (), *_: Any) -> _Dict:
     return _Dict(pairs if isinstance(pairs, (list, tuple, dict)) else ())
 
@@ -116,22 +132,19 @@ def _sizes(value: Any) -> tuple[int, ...]:
 
 
 # What they stand for is pure, and so are these: they take any arguments and only put them in order.
-_READ = {
-    "collections.OrderedDict": _dict,
-    "torch.Size": _sizes,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_qtensor": _tensor,
-    "torch._utils._rebuild_meta_tensor_no_storage": _meta_tensor,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch.jit._pickle.build_intlist": _first,
-    "torch.jit._pickle.build_doublelist": _first,
-    "torch.jit._pickle.build_boollist": _first,
-    "torch.jit._pickle.build_tensorlist": _first,
-    "torch.jit._pickle.restore_type_tag": _first,
+_PURE: dict[Callable[..., Any], tuple[str, ...]] = {
+    _dict: ("collections.OrderedDict",),
+    _sizes: ("torch.Size",),
+    _tensor: tuple(f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "tensor_v3", "qtensor")),
+    _meta_tensor: ("torch._utils._rebuild_meta_tensor_no_storage",),
+    _from_type: ("torch._tensor._rebuild_from_type_v2",),
+    _first: (
+        *("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"),
+        *(f"torch.jit._pickle.build_{kind}list" for kind in ("int", "double", "bool", "tensor")),
+        "torch.jit._pickle.restore_type_tag",
+    ),
 }
+_READ = {path: _Pure(function) for function, paths in _PURE.items() for path in paths}
 
 
 class _Reader(pickle._Unpickler):
@@ -166,7 +179,8 @@ class _Reader(pickle._Unpickler):
         """A storage by its type; anything else that stands outside of the pickle by its first word."""
         if isinstance(pid, tuple) and len(pid) > 1 and isinstance(pid[1], StubClass):
             if pid[0] == "storage":
-                return _Storage(_DTYPES.get(pid[1].path.rpartition(".")[2], pid[1].path))
+                name = pid[1].path.rpartition(".")[2]
+                return _Storage(_DTYPES.get(name.removesuffix("Storage"), name))
             return pid[1]  # a class of the old format, with its source code beside it
         return None
 
@@ -207,11 +221,8 @@ def members(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _short(key: Any) -> str:
-    return str(key) if isinstance(key, (bool, int, float)) and not isinstance(key, int | float) else _safe(key)
-
-
-def _safe(key: Any) -> str:
+    """A key as a name; Python does not write out integers of more than a few thousand digits."""
     try:
-        return repr(key)[:60] if isinstance(key, (str, bytes, int, float, bool, type(None))) else type(key).__name__
-    except ValueError:  # Python does not write out integers of more than a few thousand digits
+        return str(key)[:60] if isinstance(key, (int, float, bytes, type(None))) else type(key).__name__
+    except ValueError:
         return "int"

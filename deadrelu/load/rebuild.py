@@ -189,7 +189,7 @@ class _Rebuilder:
         raise self.origin.refuse(f"holds code at {where}: {name}", [name])
 
     def _partial(self, stub: Stub, where: str) -> Any:
-        """A `functools.partial` of what a user's class may hold anyway, with plain arguments; it is made, not called."""
+        """A `functools.partial` of what a user's class may hold anyway, with plain arguments; it is not called."""
         if type(stub.state) is not tuple or len(stub.state) != 4 or stub.state[3]:
             raise self.origin.refuse(f"holds a partial function with attributes of its own at {where}", [stub.path])
         function, args, keywords, _ = stub.state

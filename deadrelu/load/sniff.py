@@ -38,6 +38,10 @@ class FileKind(Enum):
     STABLE_BASELINES = "stable-baselines3"
     FOREIGN_ZIP = "foreign-zip"
     TAR = "tar"
+    COMPRESSED = "compressed"
+    NUMPY = "numpy"
+    JSON = "json"
+    TENSORFLOW = "tensorflow"
     PICKLE = "pickle"
     TRUNCATED = "truncated"
     FOLDER = "folder"
@@ -49,43 +53,88 @@ class FileKind(Enum):
         return self in _READABLE
 
 
-_READABLE = (FileKind.TORCH_ZIP, FileKind.LEGACY, FileKind.SAFETENSORS, FileKind.HUGGINGFACE)
-_EAGER = "this version reads eager modules and weights"
+_READABLE = (
+    FileKind.TORCH_ZIP,
+    FileKind.LEGACY,
+    FileKind.SAFETENSORS,
+    FileKind.HUGGINGFACE,
+    FileKind.SHARDED,
+    FileKind.TORCHSCRIPT,
+    FileKind.PT2,
+)
 _RESAVE = (
     "save the eager model with `torch.save(model, path)`, or its weights with `torch.save(model.state_dict(), path)`"
 )
-_WEIGHTS = "give the PyTorch weights that it was made from, with --arch"
+_ENDINGS = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".tar", ".pkl")
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 
 _REFUSALS: dict[FileKind, tuple[str, str]] = {
-    FileKind.TORCHSCRIPT: (f"is a TorchScript archive: {_EAGER}", _RESAVE),
-    FileKind.MOBILE: (f"is a TorchScript archive for mobile: {_EAGER}", _RESAVE),
-    FileKind.PT2: (f"is a torch.export program: {_EAGER}", _RESAVE),
-    FileKind.AOTINDUCTOR: ("is an AOTInductor package, a compiled library", _RESAVE),
-    FileKind.PACKAGE: ("is a torch.package archive, which carries its own Python code", _RESAVE),
-    FileKind.SHARDED: (
-        f"is a sharded checkpoint: {_EAGER} from one file",
-        "join it with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt` "
-        "(this unpickles it: trust it first)",
+    FileKind.MOBILE: (
+        "is TorchScript bytecode for the mobile interpreter",
+        "give the eager model, or the TorchScript archive (model.save), that it was made from",
     ),
-    FileKind.ONNX: ("is an ONNX model, not a PyTorch file", _WEIGHTS),
-    FileKind.LFS_POINTER: ("is a git-lfs pointer, not the file itself", "fetch the file with `git lfs pull`"),
-    FileKind.HTML: ("is a web page, not a model: a download went wrong", "download the file itself, not its page"),
+    FileKind.AOTINDUCTOR: (
+        "is an AOTInductor package: a compiled library, in which no activation call can be seen",
+        "give the torch.export program that it was compiled from, or the eager model",
+    ),
+    FileKind.PACKAGE: (
+        "is a torch.package archive, which carries its own Python code",
+        "load it where you trust it (torch.package.PackageImporter), and save the model with torch.save(model, 'm.pt')",
+    ),
+    FileKind.ONNX: (
+        "is an ONNX model, not a PyTorch file",
+        "give the PyTorch model that it was exported from, or convert it (onnx2torch) and save that with torch.save",
+    ),
+    FileKind.LFS_POINTER: (
+        "is a git-lfs pointer, a few lines of text in the place of the file",
+        "fetch the file with `git lfs pull`",
+    ),
+    FileKind.HTML: (
+        "is a web page, not a model: a download went wrong",
+        "download the file itself (on Hugging Face and GitHub: the link behind 'download' or 'raw')",
+    ),
     FileKind.EMPTY: ("is empty", "copy or download it again"),
-    FileKind.GGUF: ("is a GGUF file: its weights are packed for llama.cpp", _WEIGHTS),
-    FileKind.HDF5: ("is an HDF5 file (Keras), not a PyTorch file", "convert the weights to PyTorch first"),
-    FileKind.KERAS: ("is a Keras model, not a PyTorch file", "convert the weights to PyTorch first"),
-    FileKind.EXECUTORCH: ("is an ExecuTorch program", _WEIGHTS),
-    FileKind.TFLITE: ("is a TFLite model, not a PyTorch file", _WEIGHTS),
+    FileKind.GGUF: (
+        "is a GGUF file: its weights are packed for llama.cpp, and it has no activation calls",
+        "give the Hugging Face folder that it was converted from",
+    ),
+    FileKind.HDF5: (
+        "is an HDF5 file, as Keras writes weights, not a PyTorch file",
+        "copy its arrays into the PyTorch model (h5py reads them), and torch.save that model",
+    ),
+    FileKind.KERAS: (
+        "is a Keras model, not a PyTorch file",
+        "copy its weights into the PyTorch model (model.get_weights() lists them), and torch.save that model",
+    ),
+    FileKind.EXECUTORCH: (
+        "is an ExecuTorch program: compiled for a device, its calls are not PyTorch's any more",
+        "give the torch.export program (.pt2) that it was lowered from",
+    ),
+    FileKind.TFLITE: (
+        "is a TFLite model, not a PyTorch file",
+        "give the PyTorch model that it was converted from",
+    ),
+    FileKind.TENSORFLOW: (
+        "is a TensorFlow SavedModel, not a PyTorch model",
+        "give the PyTorch model, if there is one: deadrelu measures PyTorch only",
+    ),
     FileKind.STABLE_BASELINES: (
-        "is a Stable-Baselines3 archive",
-        "unzip it, and give its policy.pth with --arch for the policy's network",
+        "is a Stable-Baselines3 archive; the weights of its policy are the member policy.pth",
+        "unzip {path} policy.pth, then deadrelu scan policy.pth --arch FILE.py:NAME with the policy's network",
     ),
     FileKind.FOREIGN_ZIP: ("is a zip archive, but torch.save did not write it", "unzip it and give the model inside"),
-    FileKind.TAR: ("is a tar archive", "unpack it and give the model inside"),
+    FileKind.TAR: ("is a tar archive", "tar -xf {path}, and give the model inside"),
+    FileKind.COMPRESSED: ("is compressed as a whole", "unpack it (gunzip, unxz, 7z x, …) and give what is inside"),
+    FileKind.NUMPY: ("holds NumPy arrays: data, not a model", "deadrelu scan MODEL --data {path}"),
+    FileKind.JSON: (
+        "is JSON text, a configuration or an index beside a model",
+        "give the folder that it lies in, or the weights beside it",
+    ),
     FileKind.PICKLE: ("is a plain pickle, and a pickle is a program", _RESAVE),
     FileKind.TRUNCATED: ("is cut short: its end is missing", "copy or download it again"),
     FileKind.FOLDER: (
-        "is a folder, but no Hugging Face model (config.json beside *.safetensors or pytorch_model*)",
+        "is a folder, but neither a Hugging Face model (config.json beside *.safetensors or pytorch_model*) nor a "
+        "sharded checkpoint (.metadata beside *.distcp)",
         "give the model file in it",
     ),
     FileKind.UNKNOWN: ("is in no format that deadrelu knows", _RESAVE),
@@ -95,7 +144,26 @@ _REFUSALS: dict[FileKind, tuple[str, str]] = {
 def refusal(kind: FileKind, path: Path) -> DeadreluError:
     """The error for a kind of file that cannot be read, with the way forward."""
     what, way = _REFUSALS[kind]
+    way = way.replace("{path}", str(path))
+    inside = _models_in(path) if kind in (FileKind.FOREIGN_ZIP, FileKind.FOLDER) else []
+    if inside:
+        what = f"{what}; it holds {', '.join(inside[:4])}{' and more' if len(inside) > 4 else ''}"
+        way = f"deadrelu scan {path / inside[0]}" if path.is_dir() else f"unzip {path} {inside[0]}, and give that"
     return FileError(f"{path} {what}", hint=way)
+
+
+def _models_in(path: Path) -> list[str]:
+    """The names in a folder or a zip that look like models, the nearest first."""
+    try:
+        if path.is_dir():
+            names = os.listdir(path)
+        else:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        return []
+    found = [name for name in names if name.lower().endswith(_ENDINGS) and name.isprintable() and len(name) <= 200]
+    return sorted(found, key=lambda name: (name.count("/"), name))
 
 
 def sniff(path: Path) -> FileKind:
@@ -122,6 +190,8 @@ def _folder(path: Path) -> FileKind:
     names = os.listdir(path)
     if ".metadata" in names and any(name.endswith(".distcp") for name in names):
         return FileKind.SHARDED
+    if "saved_model.pb" in names:
+        return FileKind.TENSORFLOW
     weights = any(name.endswith(".safetensors") or name.startswith("pytorch_model") for name in names)
     return FileKind.HUGGINGFACE if "config.json" in names and weights else FileKind.FOLDER
 
@@ -147,6 +217,8 @@ def _zip(path: Path) -> FileKind:
         return FileKind.TORCH_ZIP
     if "policy.pth" in names:
         return FileKind.STABLE_BASELINES
+    if names and all(name.endswith(".npy") for name in names):
+        return FileKind.NUMPY
     return FileKind.KERAS if "model.weights.h5" in names else FileKind.FOREIGN_ZIP
 
 
@@ -159,6 +231,9 @@ def _magic(head: bytes, size: int) -> FileKind:
         (FileKind.LEGACY, head.startswith(LEGACY_MAGIC)),
         (FileKind.LFS_POINTER, head.startswith(b"version https://git-lfs")),
         (FileKind.HTML, text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))),
+        (FileKind.COMPRESSED, head.startswith(_PACKED)),
+        (FileKind.NUMPY, head.startswith(b"\x93NUMPY")),
+        (FileKind.JSON, text.startswith(b"{") and head[8:9] != b"{"),
         (FileKind.GGUF, head.startswith(b"GGUF")),
         (FileKind.HDF5, head.startswith(b"\x89HDF\r\n\x1a\n")),
         (FileKind.EXECUTORCH, head[4:6] == b"ET" and head[6:8].isdigit()),

@@ -56,10 +56,15 @@ def _inside(value: object) -> Iterable[tuple[str, object]]:
     """The named parts of a container in which weights may stand."""
     if isinstance(value, dict):
         for key, inner in dict.items(value):
-            if type(key) is str and not any(word in key.lower() for word in _NOT_WEIGHTS):
+            if type(key) is str and not is_apart((key,)):
                 yield key, inner
     elif isinstance(value, (list, tuple)):
         yield from ((str(place), inner) for place, inner in enumerate(value))
+
+
+def is_apart(path: Iterable[str]) -> bool:
+    """Whether what stands under these keys belongs to an optimizer or its kin, not to a model."""
+    return any(word in key.lower() for key in path for word in _NOT_WEIGHTS)
 
 
 def _as_state(value: object) -> State | None:

@@ -123,7 +123,7 @@ def calling_source() -> Source | None:
             continue
         if name.startswith((_TORCH, "<")):
             return None
-        return Source(file=_shown(name), line=frame.f_lineno, **_columns(frame))
+        return Source(file=shown(name), line=frame.f_lineno, **_columns(frame))
     return None
 
 
@@ -138,7 +138,7 @@ def _columns(frame: FrameType) -> dict[str, int]:
     return {"column": len(text[:start].decode()) + 1, "end_column": len(text[:end].decode()) + 1}
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A path as a person would type it: relative where it lies below the working directory."""
     path = Path(name)
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()

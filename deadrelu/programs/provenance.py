@@ -6,7 +6,7 @@ Everything else carries them along: element by element, through a reshape, a per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import Features
 
 _FIRST = ("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose", "batch_norm", "group_norm", "instance_norm")
@@ -30,6 +31,12 @@ class Tag:
 
     axes: tuple[int, ...]
     after: str | None
+
+
+def makes_features(name: str) -> bool:
+    """Whether operator `name` (without namespace and overload) makes the features of what it gives out."""
+    bare = _bare(name)
+    return any(key in bare for key in _FIRST) or bare.strip("_").startswith(_LAST)
 
 
 class Provenance:
@@ -63,13 +70,13 @@ class Provenance:
 
     def _tag_of(self, name: str, args: Sequence[Any], out: Tensor, layer: Callable[[], str | None]) -> Tag | None:
         """The tag of one output; None if nothing is known of it."""
-        bare = name.removeprefix("native_").removeprefix("_native_").removeprefix("cudnn_").removeprefix("miopen_")
+        bare = _bare(name)
         inputs = [(x, tag) for x in _tensors(args) if (tag := self._tags.get(x)) is not None]
         if out.ndim == 0:
             return None
         if any(key in bare for key in _FIRST) and out.ndim > 1:
             return Tag((1,), layer())
-        if any(bare.strip("_").startswith(key) for key in _LAST):
+        if bare.strip("_").startswith(_LAST):
             if "norm" in bare and len(args) > 1 and isinstance(args[1], (list, tuple)) and len(args[1]) > 1 and inputs:
                 return inputs[0][1]  # a norm over (C, H, W) says nothing of which of them is the feature
             return Tag((out.ndim - 1,), layer())
@@ -78,6 +85,22 @@ class Provenance:
             if axes:
                 return Tag(axes, tag.after)
         return None
+
+
+def following(provenance: Provenance, layer: Callable[[], str | None]) -> Operators:
+    """A mode under which every operator is followed; `layer` gives the path of the layer at work."""
+
+    def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        output = function(*args, **kwargs)
+        provenance.follow(function.overloadpacket.__name__, args, output, layer)
+        return output
+
+    return Operators(handle)
+
+
+def _bare(name: str) -> str:
+    """The operator's name without that of the library which does the work."""
+    return name.removeprefix("native_").removeprefix("_native_").removeprefix("cudnn_").removeprefix("miopen_")
 
 
 def _tensors(values: Any) -> Iterable[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from deadrelu.activations import BY_NAME, Parameters
@@ -10,26 +10,26 @@ from deadrelu.programs.program import Swap
 
 Argument = float | str
 
-_OPERATORS: dict[str, tuple[bool, Callable[[float], tuple[Argument, ...]]]] = {
-    "leaky_relu": (True, lambda slope: (slope,)),
-    "elu": (True, lambda _: (1.0, 1.0, 1.0)),
-    "selu": (True, lambda _: ()),
-    "celu": (True, lambda _: (1.0,)),
-    "gelu": (False, lambda _: ("none",)),
-    "silu": (True, lambda _: ()),
-    "softplus": (False, lambda _: (1.0, 20.0)),
-    "mish": (True, lambda _: ()),
-    "hardswish": (True, lambda _: ()),
+_OPERATORS: dict[str, tuple[bool, Callable[[float], Mapping[str, Argument]]]] = {
+    "leaky_relu": (True, lambda slope: {"negative_slope": slope}),
+    "elu": (True, lambda _: {"alpha": 1.0, "scale": 1.0, "input_scale": 1.0}),
+    "selu": (True, lambda _: {}),
+    "celu": (True, lambda _: {"alpha": 1.0}),
+    "gelu": (False, lambda _: {"approximate": "none"}),
+    "silu": (True, lambda _: {}),
+    "softplus": (False, lambda _: {"beta": 1.0, "threshold": 20.0}),
+    "mish": (True, lambda _: {}),
+    "hardswish": (True, lambda _: {}),
 }
-"""By replacement: whether its module in torch.nn can work in place, and every argument after the input."""
+"""By replacement: whether its module in torch.nn can work in place, and every argument after the input, in order."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One aten operator, without overload, and its arguments after the input."""
+    """One aten operator, without overload, and all its arguments after the input, in the order of its schema."""
 
     operator: str
-    arguments: tuple[Argument, ...]
+    arguments: Mapping[str, Argument]
 
 
 class RefusedError(Exception):
@@ -55,7 +55,7 @@ def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) 
     can_work_in_place, arguments = _OPERATORS[swap.to]
     suffix = "_" if in_place and can_work_in_place else ""
     first = Call(swap.to + suffix, arguments(swap.slope))
-    return (first,) if cap is None else (first, Call(f"clamp_max{suffix}", (cap,)))
+    return (first,) if cap is None else (first, Call(f"clamp_max{suffix}", {"max": cap}))
 
 
 def _cap(op: str, parameters: Parameters) -> float | None:

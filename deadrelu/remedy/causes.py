@@ -119,11 +119,16 @@ def _figures(deep: Depth) -> str:
     return where + (f", while the live ones peak {deep.peak:.2g} above." if deep.peak and deep.peak > 0 else ".")
 
 
+def _number(value: float) -> str:
+    """Three digits, with a real minus."""
+    return f"{value:.3g}".replace("-", "−")
+
+
 def wholly_dead_cause(stats: SiteStats) -> Remedy:
     """Where to look when no unit of a site fires: at its pre-activations, and at what gives them."""
     before = f"`{stats.site.after}`" if stats.site.after else "the layer before"
     seen = [z for z in stats.max_preactivation if z is not None]
-    why = f"Its largest pre-activation of all was {max(seen):.3g}. " if seen else ""
+    why = f"Its largest pre-activation of all was {_number(max(seen))}. " if seen else ""
     return Remedy(
         title=f"Find the cause first: look at the weights, the bias and the inputs of {before}",
         why=f"{why}See whether the inputs are scaled as in training, whether the bias was thrown far below 0, and"

@@ -145,7 +145,7 @@ class Means:
         return f"model.set_submodule({json.dumps(path)}, {module})" if module and path else None
 
     def _in_source(self, why: str) -> Iterator[Remedy]:
-        """A functional call: its edit, or where to make it; and the way by torch.export."""
+        """A functional call: its edit, or where to make it by hand."""
         site = self.stats.site
         edit, source = self._edit(), site.source
         if source is None:
@@ -165,17 +165,12 @@ class Means:
             return
         place = f"{source.file}:{source.line}"
         others = sum(other.site.source == source for other in self.report.sites) - 1
+        why += " The weights fit the edited code as they are."
         if others:
             why += f" The same line makes {count(others, 'other site')}, which the edit changes too."
         if edit is None:
             why += f" The call at {place} cannot be rewritten here; there, write torch.nn.functional.{self.new}."
         yield Remedy(title=self.title if edit else f"{self.title}, at {place}", why=why, edit=edit)
-        if self._file:
-            yield Remedy(
-                title="Or leave the source as it is, and swap in an exported program",
-                why="A functional call cannot be swapped in a saved module; torch.export makes it a node that can be.",
-                command=self._patch("--to", "pt2"),
-            )
 
     def _edit(self) -> Edit | None:
         """The edit of the source line."""

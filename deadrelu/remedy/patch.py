@@ -53,6 +53,7 @@ def patch_file(
     output: Path,
     data: DataRequest,
     wanted: Prescription,
+    scope: Plan,
     *,
     force: bool = False,
     preview: bool = False,
@@ -71,7 +72,7 @@ def patch_file(
             "a Hugging Face folder keeps its activation in config.json, not in a module",
             hint="change activation_function or hidden_act there, or give --arch and the weights file",
         )
-    treatment = _treat(program, info, data, wanted, progress)
+    treatment = _treat(program, info, data, wanted, scope, progress)
     result = _decided(treatment, info, wanted)
     if preview or not treatment.swaps:
         return result
@@ -83,7 +84,13 @@ def patch_file(
 
 
 def patch_module(
-    module: nn.Module, data: DataRequest, wanted: Prescription, device: torch.device | None
+    module: nn.Module,
+    data: DataRequest,
+    wanted: Prescription,
+    scope: Plan,
+    device: torch.device | None = None,
+    *,
+    preview: bool = False,
 ) -> PatchResult:
     """Swap in a live module, in place, with the same proof taken in this process; it comes back as it was if that fails.
 
@@ -92,11 +99,12 @@ def patch_module(
     original = copy.deepcopy(module)
     program = EagerProgram(module, device)
     info = ModelInfo(path=None, format="live module", sha256=None, parameters=0)
-    treatment = _treat(program, info, data, wanted, None)
+    treatment = _treat(program, info, data, wanted, scope, None)
     result = _decided(treatment, info, wanted)
     if treatment.module is not program.module:
         raise UsageError("the model is one activation and nothing else", hint="put the new activation in its place")
-    if not treatment.swaps:
+    if preview or not treatment.swaps:
+        _give_back(module, treatment, original)
         return result
     batches = data.batches(program)
     try:
@@ -107,18 +115,28 @@ def patch_module(
         evidence = compare(EagerProgram(original, device), program, batches, treatment.axes)
         return _proved(result, treatment, after, evidence)
     except BaseException:
-        treatment.undo()
-        module.load_state_dict(original.state_dict())
+        _give_back(module, treatment, original)
         raise
 
 
+def _give_back(module: nn.Module, treatment: Treatment, original: nn.Module) -> None:
+    """Undo the swaps and the restarts: the same parameter objects, with the values that they had."""
+    treatment.undo()
+    module.load_state_dict(original.state_dict())
+
+
 def _treat(
-    program: EagerProgram, info: ModelInfo, data: DataRequest, wanted: Prescription, progress: Progress | None
+    program: EagerProgram,
+    info: ModelInfo,
+    data: DataRequest,
+    wanted: Prescription,
+    scope: Plan,
+    progress: Progress | None,
 ) -> Treatment:
     """Scan, choose, restart and swap in memory."""
     batches = data.batches(program)
     report = report_on(
-        program, info, batches, batches.info, plan=Plan(), policy=Policy(), settings={}, progress=progress
+        program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
     )
     swaps, refused = plan(program.module, report, wanted)
     restarts: Mapping[str, Restart] = {}
@@ -150,7 +168,9 @@ def _decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> Pat
     for swap in treatment.swaps:
         restart = treatment.restarts.get(swap.path, Restart())
         note = f"not re-initialised: {restart.obstacle}" if restart.obstacle else ""
-        if restart.units and not wanted.only_dead_units:
+        if restart.units and wanted.only_dead_units:
+            note = "their outgoing weights are zero, so that gradient comes with the first optimiser step"
+        elif restart.units:
             note = "the live units leak too, so the output moves; --only-dead-units keeps it where it was"
         for stats in swap.sites:
             changes.append(
@@ -192,7 +212,8 @@ def _proved(result: PatchResult, treatment: Treatment, after: Report | None, evi
     gone = [site for site in result.dead_before if site not in dead_after]
     notes = [f"no gradient was taken: {evidence.no_gradient}"] if evidence.no_gradient else []
     notes += [f"{site} does not run any more on this data" for site in gone]
-    notes += [f"{name} is a new parameter" for name in evidence.parameters_added]
+    if evidence.parameters_added:
+        notes.append(f"new parameters: {', '.join(evidence.parameters_added)}")
     return replace(
         result,
         changes=changes,

@@ -161,7 +161,7 @@ class _DriftTally:
 
     def result(self) -> Drift:
         """The drift over all batches."""
-        relative = math.sqrt(self.moved / self.size) if self.size else (math.inf if self.moved else 0.0)
+        relative = math.sqrt(self.moved / self.size) if self.size else (None if self.moved else 0.0)
         shown = self.classes and self.rows > 0
         return Drift(relative_l2=relative, largest=self.largest, same_argmax=self.same / self.rows if shown else None)
 

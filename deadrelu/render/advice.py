@@ -106,9 +106,14 @@ def _remedy(number: int, remedy: Remedy, glyphs: Glyphs, width: int) -> Iterator
     if remedy.command is not None:
         yield Text.assemble(indent, (glyphs.text(remedy.command), "cyan"))
     if remedy.edit is not None:
-        yield Text.assemble(indent, (glyphs.text(_place(remedy.edit)), "bold"))
-        yield Text.assemble(indent, (glyphs.text(f"- {remedy.edit.old}"), "red"))
-        yield Text.assemble(indent, (glyphs.text(f"+ {remedy.edit.new}"), "green"))
+        yield from edit_lines(remedy.edit, glyphs, indent)
+
+
+def edit_lines(edit: Edit, glyphs: Glyphs, indent: str) -> Iterator[Text]:
+    """An edit as a small diff under its place; never wrapped, so that it can be copied."""
+    yield Text.assemble(indent, (glyphs.text(_place(edit)), "bold"))
+    yield Text.assemble(indent, (glyphs.text(f"- {edit.old}"), "red"))
+    yield Text.assemble(indent, (glyphs.text(f"+ {edit.new}"), "green"))
 
 
 def _listed(number: int, remedy: Remedy) -> str:

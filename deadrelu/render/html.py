@@ -6,8 +6,8 @@ import base64
 import hashlib
 from importlib.resources import files
 
-from deadrelu.render.condition import conditions
 from deadrelu.render.conclusion import headline
+from deadrelu.render.condition import conditions
 from deadrelu.render.rows import Row
 from deadrelu.render.webpage import closing, overview
 from deadrelu.render.webpage.details import detailed, details
@@ -45,20 +45,14 @@ def render(report: Report) -> str:
         details(report, rows, chosen),
         el("section", el("h2", "Reference"), overview.settings(report), closing.explained()),
     )
-    page = el(
-        "html", el("head", *head), el("body", el("main", *body), closing.footer(report), _script(script)), lang="en"
-    )
+    whole = el("body", el("main", *body), closing.footer(report), el("script", Html(script)))
+    page = el("html", el("head", *head), whole, lang="en")
     return f"<!doctype html>\n{_broken(page)}\n"
 
 
 def _asset(name: str) -> str:
     """A file that ships beside the page's pieces."""
     return files("deadrelu.render.webpage").joinpath(name).read_text(encoding="utf-8")
-
-
-def _script(text: str) -> Html:
-    """The script, at the end, where the page is there for it."""
-    return el("script", Html(text))
 
 
 def _broken(page: str) -> str:

@@ -77,8 +77,8 @@ def _cases(report: Report) -> Iterator[_Case]:
 
 
 def _case(suite: ET.Element, case: _Case, report: Report) -> None:
-    """Add one case; its name must not be empty, and an id may be."""
-    name = BLOCKS.text(case.name) or "(root)"
+    """Add one case with what became of it."""
+    name = _token(case.name, "unnamed site")
     element = ET.SubElement(suite, "testcase", classname=_model(report), name=name, time="0")
     if case.errors:
         codes = ", ".join(dict.fromkeys(finding.rule for finding in case.errors))
@@ -122,4 +122,9 @@ def _lines(finding: Finding) -> str:
 
 def _model(report: Report) -> str:
     """The model's name in the test view."""
-    return BLOCKS.text(report.model.path or "model in memory")
+    return _token(report.model.path or "", "model in memory")
+
+
+def _token(raw: str, empty: str) -> str:
+    """A name as the schemas want it: they count blanks as nothing, and nothing is no name."""
+    return BLOCKS.text(raw).strip() or empty

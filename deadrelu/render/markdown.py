@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from deadrelu.render import conclusion as end
 from deadrelu.render.condition import Condition, conditions, sick
@@ -22,11 +23,19 @@ _MARKS = {
 _OF_SEVERITY: dict[Severity, str] = {"error": "❌", "warning": "⚠️", "note": "💬"}
 _MOOD: dict[end.Mood, str] = {"good": "✅", "doubtful": "⚠️", "bad": "❌"}
 
+MOST_CHARACTERS = 65_536
+"""GitHub takes no longer comment; a job summary may have 1 MiB. The parts below have their shares of it."""
+
+_ROOM = {"sick sites": 20_000, "healthy sites": 10_000, "skipped": 8_000, "findings": 20_000}
+
 _HEADER = ("| | site | after | units | dead | share | rare | always on | headroom |", "|-|-|-|-:|-:|-:|-:|-:|-:|")
 
 
 def render(report: Report) -> str:
-    """The report as Markdown with a final newline: verdict, sick sites, findings; healthy sites are folded away."""
+    """The report as Markdown with a final newline: verdict, sick sites, findings; healthy sites are folded away.
+
+    It stays under `MOST_CHARACTERS`: what goes beyond is counted, the list's last lines first.
+    """
     purpose, command = end.next_step(report)
     blocks = [
         [f"### {_MOOD[end.mood(report)]} deadrelu: {end.headline(report).lower()}"],
@@ -34,7 +43,7 @@ def render(report: Report) -> str:
         list(_head(report)),
         *_tables(report),
         list(_skipped(report)),
-        [_finding(finding) for finding in report.findings if finding.rule != "DR008"],
+        list(_findings(report)),
         [f"{purpose}: {_code(command)}"],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -56,9 +65,13 @@ def _tables(report: Report) -> Iterator[list[str]]:
     ill = [_row(stats, condition) for stats, condition in rows if sick(stats, condition)]
     well = [_row(stats, condition) for stats, condition in rows if not sick(stats, condition)]
     if ill:
-        yield [*_HEADER, *ill]
+        shown, rest = _within(ill, "sick sites", "more site")
+        yield [*_HEADER, *shown]
+        yield rest
     if well:
-        yield [f"<details><summary>{count(len(well), 'healthy site')}</summary>", "", *_HEADER, *well, "", "</details>"]
+        shown, rest = _within(well, "healthy sites", "more healthy site")
+        fold = f"<details><summary>{count(len(well), 'healthy site')}</summary>"
+        yield [fold, "", *_HEADER, *shown, "", *rest, *([""] if rest else []), "</details>"]
 
 
 def _row(stats: SiteStats, condition: Condition) -> str:
@@ -84,8 +97,16 @@ def _skipped(report: Report) -> Iterator[str]:
     if report.skipped:
         yield "**Skipped: neither alive nor dead**"
         yield ""
-    for site in report.skipped:
-        yield f"- {_code(site.id)} ({_prose(site.op)}): {_prose(site.reason)}"
+    lines = [f"- {_code(site.id)} ({_prose(site.op)}): {_prose(site.reason)}" for site in report.skipped]
+    shown, rest = _within(lines, "skipped", "more skipped site")
+    yield from (*shown, *(f"- {line}" for line in rest))
+
+
+def _findings(report: Report) -> Iterator[str]:
+    """The findings, errors first; those on skipped sites have their own list."""
+    lines = [_finding(finding) for finding in report.findings if finding.rule != "DR008"]
+    shown, rest = _within(lines, "findings", "more finding")
+    yield from (*shown, *(f"- {line}" for line in rest))
 
 
 def _finding(finding: Finding) -> str:
@@ -93,6 +114,14 @@ def _finding(finding: Finding) -> str:
     at = f" {_code(finding.site)}" if finding.site is not None else ""
     said = " ".join(filter(None, (finding.message, end.which_units(finding), finding.suggestion)))
     return f"- {_OF_SEVERITY[finding.severity]} {finding.rule}{at}: {_prose(said)}"
+
+
+def _within(lines: Sequence[str], part: str, noun: str) -> tuple[Sequence[str], list[str]]:
+    """The first lines, as many as the part has room for; and what is said of the others, if there are any."""
+    sizes = accumulate(len(line) + 1 for line in lines)
+    fit = sum(size <= _ROOM[part] for size in sizes)
+    left = len(lines) - fit
+    return lines[:fit], [f"… and {count(left, noun)}, left out here."] if left else []
 
 
 def _code(raw: str) -> str:

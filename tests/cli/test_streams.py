@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,14 +92,18 @@ def test_a_reader_that_has_gone_changes_neither_the_exit_code_nor_the_peace() ->
 def test_ctrl_c_is_130_and_leaves_no_file(tmp_path: Path, code: Callable[[str], str]) -> None:
     path = code("def data():\n    while True:\n        print('running', flush=True)\n        yield torch.rand(4, 64)")
     command = [sys.executable, "-m", "deadrelu", "scan", DYING, "--data", f"{path}:data", "-o", "json=out.json"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    assert any("running" in line for line in process.stderr)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job ignores the signal, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr is not None
+            assert any("running" in line for line in process.stderr)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err

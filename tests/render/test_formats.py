@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import deadrelu.render
 from deadrelu.render.formats import Format
-from deadrelu.report import Report
-
-# What is in the room and is no format: pieces of one, or a picture of one site.
-PIECES = {"columns", "conclusion", "condition", "formats", "glyphs", "page", "rows", "shorten", "units"}
+from deadrelu.report import Report, SiteStats
 
 
 @pytest.mark.parametrize("format", Format)
@@ -25,9 +24,20 @@ def test_no_format_is_without_a_renderer(format: Format, canonical: Report) -> N
     assert format.render.__module__ == f"deadrelu.render.{format.value}"
 
 
-def test_no_renderer_is_without_a_format() -> None:
-    modules = {path.stem for path in Path(deadrelu.render.__file__).parent.glob("*.py")} - {"__init__"}
-    assert {format.value for format in Format} == modules - PIECES
+def test_no_renderer_of_a_report_is_without_a_format() -> None:
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(deadrelu.render.__path__, "deadrelu.render.")
+    ]
+    takes = {
+        module.__name__: next(iter(get_type_hints(module.render).values()))
+        for module in modules
+        if hasattr(module, "render")
+    }
+    assert {f"deadrelu.render.{format.value}" for format in Format} == {
+        name for name, noun in takes.items() if noun is Report
+    }
+    assert SiteStats in takes.values()  # a picture of one site is no format
 
 
 def test_json_is_the_report_and_reads_back_as_it(canonical: Report, golden: Callable[[str, str], None]) -> None:

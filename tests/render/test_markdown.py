@@ -45,3 +45,27 @@ def test_sick_sites_are_in_the_open_and_healthy_ones_behind_a_fold(canonical: Re
         shown = stats.site.id.replace("\n", "\\n").replace("|", "\\|")
         assert (f"`{shown}`" in before) == bool(stats.dead or stats.nonfinite_units)
         assert f"`{shown}`" in before + folded
+
+
+def test_a_report_of_very_many_sites_fits_a_github_comment_and_says_what_is_left_out() -> None:
+    long = "block" * 20
+    ill = [make_stats(make_site(f"{long}.{n}", 2), [0.0, 0.001]) for n in range(1000)]
+    well = [make_stats(make_site(f"{long}.w{n}", 1), [0.5]) for n in range(1000)]
+    skipped = tuple(Skipped(id=f"{long}.x{n}", op="relu", reason="never called") for n in range(1000))
+    text = markdown.render(make_report([*ill, *well], skipped=skipped))
+    assert len(text) < markdown.MOST_CHARACTERS
+    for noun, name, listed in (
+        ("more site", r"^\| .*`block\w+\.\d+`", 1000),
+        ("more healthy site", r"^\| .*`block\w+\.w\d+`", 1000),
+        ("more skipped site", r"^- `block\w+\.x\d+`", 1000),
+        ("more finding", "^- (?:⚠️|💬) ", 2001 - 1),
+    ):
+        left = re.search(rf"… and ([\d,]+) {noun}s, left out here", text)
+        assert left is not None, noun
+        shown = len(re.findall(name, text, re.MULTILINE))
+        assert shown > 10
+        assert shown + int(left[1].replace(",", "")) == listed, noun
+
+
+def test_a_small_report_leaves_nothing_out(canonical: Report) -> None:
+    assert "left out here" not in markdown.render(canonical)

@@ -10,8 +10,9 @@ from deadrelu.render.webpage.markup import Html, el, join
 from deadrelu.report import Report, SiteStats
 from deadrelu.wording import count, percent
 
-_WIDTH, _HEIGHT, _STEP = 330, 116, 27
-"""The histogram's drawing area, and how far its bars stand apart."""
+_LEFT, _STEP, _BAR, _HEIGHT = 44, 27, 24, 116
+"""The histogram: where its tenths begin, how far its bars stand apart, how wide they are, how high it is."""
+_WIDTH = _LEFT + TENTHS * _STEP
 
 
 def sparkline(stats: SiteStats) -> Html:
@@ -34,12 +35,12 @@ def histogram(stats: SiteStats) -> Html:
     for n, number in enumerate(numbers):
         low = 100 // TENTHS * n
         told = f"{count(number, 'unit')} with a firing rate from {low}% to {low + 100 // TENTHS}%"
-        parts.append(_bar(33 + n * _STEP, number, top, f"k{n}", told))
+        parts.append(_bar(_LEFT + n * _STEP, number, top, f"k{n}", told))
     base = _HEIGHT - 18
-    parts.append(Html(f'<path class="axis" d="M0 {base + 0.5}H24M33 {base + 0.5}H{_WIDTH - 30}"/>'))
-    labels = ((12, "dead"), (36, "0%"), (33 + 5 * _STEP - 1, "50%"), (33 + 10 * _STEP - 8, "100%"))
+    parts.append(Html(f'<path class="axis" d="M0 {base + 0.5}H{_BAR}M{_LEFT} {base + 0.5}H{_WIDTH - 3}"/>'))
+    labels = ((_BAR // 2, "dead"), (_LEFT + 4, "0%"), ((_LEFT + _WIDTH) // 2, "50%"), (_WIDTH - 4, "100%"))
     parts += [Html(f'<text x="{x}" y="{_HEIGHT - 4}">{text}</text>') for x, text in labels]
-    view = f"0 0 {_WIDTH - 18} {_HEIGHT}"
+    view = f"0 0 {_WIDTH + 10} {_HEIGHT}"
     told = f"{count(stats.dead, 'unit')} dead; {_told(numbers)}"
     return el("svg", *parts, class_="histogram", viewBox=view, role="img", aria_label=told)
 
@@ -75,9 +76,15 @@ def _bar(x: int, number: int, top: int, kind: str, told: str) -> Html:
     room = _HEIGHT - 34
     height = max(2.0, round(room * number / top, 1)) if number else 0
     y = _HEIGHT - 18 - height
-    rect = f'<rect class="{kind}" x="{x}" y="{y:g}" width="24" height="{height:g}"/>' if number else ""
-    label = f'<text x="{x + 12}" y="{y - 4:g}">{number:,}</text>' if number else ""
+    rect = f'<rect class="{kind}" x="{x}" y="{y:g}" width="{_BAR}" height="{height:g}"/>' if number else ""
+    label = f'<text x="{x + _BAR // 2}" y="{y - 4:g}">{_short(number)}</text>' if number else ""
     return Html(f"<g><title>{told}</title>{rect}{label}</g>")
+
+
+def _short(number: int) -> str:
+    """A number that fits on a bar; the hover title has all of its digits."""
+    thousands = number / 1000
+    return f"{number}" if number < 1000 else f"{thousands:.2g}k" if thousands < 9.95 else f"{thousands:.0f}k"
 
 
 def _told(numbers: Sequence[int]) -> str:

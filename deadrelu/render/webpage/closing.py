@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deadrelu.judge.rules import RULES
-from deadrelu.render.webpage.markup import Html, el, facts, join
+from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
 from deadrelu.render.webpage.overview import findings
 from deadrelu.report import Report
 
@@ -27,9 +27,9 @@ def skipped(report: Report) -> Html | None:
     rows = [
         el(
             "tr",
-            el("th", el("code", site.id), scope="row"),
-            el("td", el("code", site.op)),
-            el("td", _line(site.reason)),
+            el("th", code(site.id), scope="row"),
+            el("td", code(site.op)),
+            el("td", prose(site.reason)),
         )
         for site in report.skipped
     ]
@@ -48,7 +48,7 @@ def explained() -> Html:
             "div",
             el("h3", el("span", rule.code, class_=f"badge {rule.severity}"), f" {rule.name}"),
             el("p", el("strong", rule.summary), f" {rule.why}"),
-            el("p", rule.fix.replace("`", ""), class_="quiet"),
+            el("p", prose(rule.fix), class_="quiet"),
             id=rule.code,
             class_="rule",
         )
@@ -69,8 +69,3 @@ def footer(report: Report) -> Html:
         el("p", made),
         el("p", "SHA-256 of the model: ", el("code", digest)) if digest else None,
     )
-
-
-def _line(text: str) -> str:
-    """Prose on one line."""
-    return " ".join(text.split())

@@ -8,7 +8,7 @@ from deadrelu.render.condition import sick
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.render.rows import Row, headroom
 from deadrelu.render.webpage.charts import histogram
-from deadrelu.render.webpage.markup import Html, el, facts
+from deadrelu.render.webpage.markup import Html, code, el, facts
 from deadrelu.render.webpage.overview import findings
 from deadrelu.render.webpage.sites import mark
 from deadrelu.render.webpage.unitmap import legend, most_cells, unit_map
@@ -21,12 +21,15 @@ MOST_SITES = 300
 MOST_OPEN = 12
 """Sick sites that are unfolded from the start."""
 
-MOST_RUNS = 400
+MOST_BESIDE = 512
+"""Units whose map leaves room for the histogram beside it; a larger map has the whole width."""
+
+MOST_RUNS = 150
 """Above this many runs of unit numbers the rest are only counted."""
 
 
 def detailed(rows: Sequence[Row]) -> set[int]:
-    """The places of the sites that get a part of their own: all, or the first `MOST_SITES`, the sick before the others."""
+    """The places of the sites that get a part of their own: all of them, or `MOST_SITES`, the sick first."""
     order = sorted(range(len(rows)), key=lambda n: not sick(rows[n].stats, rows[n].condition))
     return set(order[:MOST_SITES])
 
@@ -57,15 +60,16 @@ def _site(place: int, row: Row, found: Sequence[Finding], most: int, *, unfolded
     stats, site = row.stats, row.stats.site
     told = f"{stats.dead:,} of {count(site.units, 'unit')} dead"
     told += f" ({percent(stats.dead_fraction)})" if stats.dead else ""
+    wide = "full-figure" if site.units > MOST_BESIDE else "wide-figure"
     return el(
         "details",
-        el("summary", mark(row.condition), el("code", site.id), el("span", told, class_="quiet")),
+        el("summary", mark(row.condition), code(site.id), el("span", told, class_="quiet")),
         el(
             "div",
             findings(found) if found else None,
             el(
                 "div",
-                el("figure", el("figcaption", "Units by firing rate"), unit_map(stats, most), class_="wide-figure"),
+                el("figure", el("figcaption", "Units by firing rate"), unit_map(stats, most), class_=wide),
                 el("figure", el("figcaption", "Units in each tenth of the firing rate"), histogram(stats)),
                 class_="figures",
             ),
@@ -82,7 +86,7 @@ def _site(place: int, row: Row, found: Sequence[Finding], most: int, *, unfolded
 def _facts(stats: SiteStats) -> Html:
     """The figures of a site; a list of units that is empty is left out."""
     site = stats.site
-    source = site.source and f"{site.source.file}:{site.source.line}"
+    source = f"{site.source.file}:{site.source.line}" if site.source else None
     shape = " × ".join(str(size) for size in site.shape)
     near = headroom(stats)
     nearest = next((unit for unit in stats.dead_units if stats.max_preactivation[unit] == near), None)

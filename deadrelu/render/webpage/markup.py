@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from deadrelu.render.glyphs import BLOCKS
 
-_VOID = {"br", "col", "link", "meta"}
+_VOID = {"link", "meta"}
 
 
 class Html(str):
@@ -31,6 +32,19 @@ def el(name: str, /, *children: str | None, **attributes: str | int | bool | Non
         out += [child if isinstance(child, Html) else _escaped(child) for child in children if child is not None]
         out.append(f"</{name}>")
     return Html("".join(out))
+
+
+def code(raw: str) -> Html:
+    """A name from the model, which a narrow column may break after its dots and other joints."""
+    return Html(f"<code>{re.sub('(?<=[.:/_])(?=[^.:/_])', '<wbr>', _escaped(raw))}</code>")
+
+
+def prose(raw: str) -> Html:
+    """A sentence on one line; what stands between backticks is set as code."""
+    pieces = " ".join(raw.split()).split("`")
+    if len(pieces) % 2 == 0:
+        pieces[-2:] = ["`".join(pieces[-2:])]
+    return join(*(el("code", piece) if n % 2 else piece for n, piece in enumerate(pieces)))
 
 
 def join(*parts: str | None) -> Html:

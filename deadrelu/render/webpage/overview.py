@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from deadrelu.render import conclusion as end
 from deadrelu.render.webpage.charts import composition
-from deadrelu.render.webpage.markup import Html, el, facts, join
+from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
 from deadrelu.report import Finding, Report, Setting
 from deadrelu.wording import count, exact_percent
 
@@ -35,19 +35,17 @@ def verdict(report: Report) -> Html:
 def measured(report: Report) -> Html:
     """Model, data and limits, and the command that comes next."""
     model, data, summary = report.model, report.data, report.summary
-    source = data.source or ("noise" if data.kind == "synthetic" else "in memory")
+    source = data.source or ("synthetic" if data.kind == "synthetic" else "in memory")
     made_of = f"{count(data.samples, 'sample')} in {count(data.batches, 'batch', 'batches')}"
     seed = "" if data.seed is None else f", seed {data.seed}"
-    kind = "synthetic: " if data.kind == "synthetic" else ""
     skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
     purpose, command = end.next_step(report)
     return el(
         "section",
         el("h2", "What was measured", class_="hidden"),
         facts(
-            ("Model", model.path or "in memory"),
-            ("Format", f"{model.format}, {count(model.parameters, 'parameter')}"),
-            ("Data", f"{kind}{source}"),
+            ("Model", f"{model.format}, {count(model.parameters, 'parameter')}"),
+            ("Data", source),
             ("Samples", made_of + seed),
             ("Measured", f"{count(summary.sites, 'site')}, {count(summary.units, 'unit')}{skipped}"),
             ("Limit", _limit(report)),
@@ -79,7 +77,7 @@ def findings(found: Iterable[Finding], *, with_site: bool = False) -> Html:
     """Findings with their units and advice; each code leads to its rule."""
     items = []
     for finding in found:
-        at = el("code", finding.site) if with_site and finding.site is not None else None
+        at = code(finding.site) if with_site and finding.site is not None else None
         items.append(
             el(
                 "li",
@@ -87,7 +85,7 @@ def findings(found: Iterable[Finding], *, with_site: bool = False) -> Html:
                 el(
                     "div",
                     el("p", el("span", f"{finding.severity}: ", class_="hidden"), at, at and " ", _message(finding)),
-                    el("p", " ".join(finding.suggestion.split()), class_="quiet"),
+                    el("p", prose(finding.suggestion), class_="quiet"),
                 ),
             )
         )
@@ -97,7 +95,7 @@ def findings(found: Iterable[Finding], *, with_site: bool = False) -> Html:
 def _message(finding: Finding) -> Html:
     """The message and the units that it means."""
     units = end.which_units(finding)
-    return join(" ".join(finding.message.split()), f" {units}" if units else None)
+    return join(prose(finding.message), f" {units}" if units else None)
 
 
 def _limit(report: Report) -> str:
@@ -113,5 +111,5 @@ def _setting(name: str, value: Setting) -> str:
     if name in _SHARES and isinstance(value, float):
         return exact_percent(value)
     if isinstance(value, tuple):
-        return ", ".join(value)
+        return ", ".join(map(str, value))
     return "yes" if value is True else str(value)

@@ -8,7 +8,7 @@ from deadrelu.render.condition import Condition, sick
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.render.rows import Row, headroom
 from deadrelu.render.webpage.charts import share, sparkline
-from deadrelu.render.webpage.markup import Html, el
+from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.report import Report
 from deadrelu.wording import count, percent
 
@@ -76,13 +76,13 @@ def mark(condition: Condition) -> Html:
 def _row(place: int, row: Row, detailed: bool) -> Html:
     """One site. `data-v` holds what a column is sorted by."""
     stats, site = row.stats, row.stats.site
-    name = el("code", site.id)
+    name = code(site.id)
     near = headroom(stats)
     return el(
         "tr",
         el("td", mark(row.condition), data_v=int(row.condition)),
         el("th", el("a", name, href=f"#site-{place}") if detailed else name, scope="row", data_v=site.id),
-        el("td", el("code", site.after or ""), class_=_WIDE, data_v=site.after or ""),
+        el("td", code(site.after or ""), class_=_WIDE, data_v=site.after or ""),
         el("td", f"{site.units:,}", class_="num", data_v=site.units),
         el("td", f"{stats.dead:,}", class_="num dead" if stats.dead else "num", data_v=stats.dead),
         el("td", share(stats.dead_fraction), class_="share", data_v=f"{stats.dead_fraction:.9g}"),

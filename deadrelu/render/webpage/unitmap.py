@@ -25,14 +25,14 @@ def most_cells(report: Report) -> int:
 
 
 def unit_map(stats: SiteStats, most: int) -> Html:
-    """The map, in rows with the number of their first unit; a cell stands for several units where there are over `most`.
+    """The map in at most `most` cells, its rows with the number of their first unit.
 
     The whole is one picture to a screen reader: its label says what a reader of the cells would learn.
     """
     units = stats.site.units
     each = -(-units // most)
     cells = list(_single(stats) if each == 1 else _grouped(stats, each))
-    columns = next(n for n in (8, 16, 32, 64) if len(cells) <= n * n // 2 or n == 64)
+    columns = next((n for n in (8, 16, 32) if len(cells) <= n * n // 2), 64)
     rows = []
     for start in range(0, len(cells), columns):
         rows.append(f"<b>{start * each}</b>")
@@ -42,7 +42,7 @@ def unit_map(stats: SiteStats, most: int) -> Html:
     picture = el("div", Html("".join(rows)), class_="map", style=f"--n:{columns}", role="img", aria_label=told)
     if each == 1:
         return picture
-    note = f"Each cell stands for {each:,} units and has their mean rate; a corner is marked where some are dead."
+    note = f"Each cell stands for {each:,} units and has their mean rate. A marked corner grows with the share of dead."
     return join(picture, el("p", note, class_="quiet"))
 
 
@@ -77,6 +77,7 @@ def _grouped(stats: SiteStats, each: int) -> Iterator[str]:
         units = range(start, min(start + each, stats.site.units))
         mean = sum(stats.firing_rate[unit] for unit in units) / len(units)
         silent, lost = sum(unit in dead for unit in units), sum(unit in unknown for unit in units)
-        kind = "x" if silent == len(units) else f"k{tenth(mean)}" + (" p" if silent else "")
+        quarter = 4 * silent // len(units)
+        kind = "x" if quarter == 4 else f"k{tenth(mean)}" + (f" p p{quarter}" if silent else "")
         told = f"{silent} of {len(units)} dead, mean {percent(mean)}" + (f", {lost} NaN or infinite" if lost else "")
         yield f'<i class="{"q" if lost else kind}" title="units {units[0]}–{units[-1]}: {told}"></i>'

@@ -1,0 +1,49 @@
+"""`deadrelu diff`: what changed from one model, or report, to another."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from deadrelu.cli import console
+from deadrelu.cli import options as o
+from deadrelu.cli.reading import saved_report
+from deadrelu.cli.scanning import Asked, asking
+from deadrelu.errors import ExitCode
+from deadrelu.judge.compare import compare
+from deadrelu.judge.policy import Policy
+from deadrelu.render import diff as rendering
+
+
+class FailOn(str, Enum):
+    """What makes the exit code 1."""
+
+    WORSE = "worse"
+
+
+@asking()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A JSON report, or a model as `scan` takes it.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The same, later.")],
+    asked: Asked,
+    fail_on: Annotated[
+        FailOn | None, typer.Option(help="Exit 1 if a site has more dead units than before.", rich_help_panel="Gate")
+    ] = None,
+    format: o.PlainFormat = o.Plain.TABLE,
+    full: o.Full = False,
+) -> None:
+    """Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back."""
+    before, after = (saved_report(each) or asked.scan(each, policy=Policy()) for each in (old, new))
+    comparison = compare(before, after)
+    if format is o.Plain.JSON:
+        console.write(rendering.as_json(comparison))
+    else:
+        screen = console.screen()
+        console.write(
+            rendering.render(comparison, width=screen.width, color=screen.color, unicode=screen.unicode, full=full)
+        )
+    if not before.sites or not after.sites:
+        raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
+    raise typer.Exit(int(ExitCode.GATE_FAILED if fail_on and comparison.worse else ExitCode.OK))

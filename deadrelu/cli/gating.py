@@ -1,0 +1,107 @@
+"""The baseline file at the edge: read it, hold a report against it, renew it when asked to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deadrelu.cli import console
+from deadrelu.errors import FileError, UsageError
+from deadrelu.files import check_writable, write_text
+from deadrelu.judge.baseline import Entries, gate, parse_tolerance, renewed, standing
+from deadrelu.judge.ledger import Ledger
+from deadrelu.judge.policy import Policy
+from deadrelu.report import Report
+from deadrelu.wording import count
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineGate:
+    """What the command line says of the baseline; `name` stands for the model in it (None: its path from there)."""
+
+    path: Path | None
+    ledger: Ledger = field(default_factory=Ledger)
+    update: bool = False
+    tolerance: int | float = 0
+    loosen: bool = False
+    name: str | None = None
+    quiet: bool = False
+
+    def hold(self, report: Report, policy: Policy) -> Report:
+        """The report held against the baseline, which is renewed first if that was asked for.
+
+        Raises `UsageError` where the baseline does not know this model or would get looser. A report without a site
+        comes back as it is, and renews nothing.
+        """
+        if self.path is None or not report.sites:
+            return report
+        name = self.name or _place(report.model.path, self.path)
+        known = self.ledger.models.get(name)
+        if self.update:
+            now = renewed(report, policy, known, force=self.loosen)
+            write_text(self.path, self.ledger.with_model(name, now).to_json(), force=True)
+            self._note(f"{self.path} now knows {count(len(now), 'site')} of {name}")
+            known = now
+        elif known is None:
+            others = ", ".join(sorted(self.ledger.models)) or "no model at all"
+            raise UsageError(
+                f"the baseline {self.path} does not know the model {name!r}; it knows {others}",
+                hint="add it with --update-baseline",
+            )
+        else:
+            self._report_standing(report, known)
+        settings = {**report.settings, "baseline": str(self.path), "tolerance": self.tolerance}
+        return gate(replace(report, settings=settings), policy, known, self.tolerance)
+
+    def _report_standing(self, report: Report, known: Entries) -> None:
+        """Say what is stale, and what could be tightened; the file itself stays as it is."""
+        stands = standing(report, known)
+        if stands.gone:
+            shown = ", ".join(stands.gone[:5]) + (f" and {len(stands.gone) - 5:,} more" if len(stands.gone) > 5 else "")
+            self._note(
+                f"the baseline is stale: {self.path} knows {shown}, gone from the model; --update-baseline renews it"
+            )
+        if stands.better and not stands.worse:
+            sites = count(len(stands.better), "site has", "sites have")
+            self._note(f"{sites} fewer dead units than the baseline allows; --update-baseline tightens it")
+
+    def _note(self, text: str) -> None:
+        if not self.quiet:
+            console.note(text)
+
+
+def baseline_gate(
+    path: Path | None, *, update: bool, tolerance: str, loosen: bool, name: str | None, quiet: bool
+) -> BaselineGate:
+    """Read the options and the file of the baseline: before the scan, which takes longer.
+
+    Raises `FileError` where the file is missing or broken, `UsageError` where one of the options lacks another.
+    """
+    if path is None and update:
+        raise UsageError("--update-baseline has no --baseline to write", hint="add --baseline FILE")
+    allowed = parse_tolerance(tolerance)
+    if update and path:
+        check_writable(path, force=True)
+    ledger = Ledger() if path is None or (update and not path.exists()) else _read(path)
+    return BaselineGate(
+        path=path, ledger=ledger, update=update, tolerance=allowed, loosen=loosen, name=name, quiet=quiet
+    )
+
+
+def _read(path: Path) -> Ledger:
+    """The file's content. Raises `FileError`."""
+    try:
+        return Ledger.from_json(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise FileError(
+            f"the baseline {path} cannot be read: {error.strerror or error}",
+            hint="make it with --update-baseline, and commit it",
+        ) from error
+
+
+def _place(model: str | None, baseline: Path) -> str:
+    """The model's path seen from the baseline's folder, with slashes: the same wherever the command is run."""
+    if model is None or not os.path.exists(model):
+        return model or "a model in memory"
+    return Path(os.path.relpath(model, baseline.parent)).as_posix()

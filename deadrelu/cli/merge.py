@@ -1,0 +1,48 @@
+"""`deadrelu merge`: the reports of several scans of one model as the report of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deadrelu.cli import console
+from deadrelu.cli import options as o
+from deadrelu.cli.reading import read_report
+from deadrelu.cli.showing import check_outputs, show, write_outputs
+from deadrelu.judge.merge import common_policy
+from deadrelu.judge.merge import merge as merged
+from deadrelu.judge.policy import exit_code, parse_limit
+from deadrelu.render.formats import Format
+
+
+def merge(
+    saved: Annotated[list[Path], typer.Argument(metavar="REPORT.json…", help="JSON reports of one model.")],
+    max_dead: o.MaxDead = None,
+    max_dead_total: o.MaxDeadTotal = None,
+    limits: o.Limits = [],  # noqa: B006 - Typer reads the default and never changes it
+    exit_zero: o.ExitZero = False,
+    format: o.ReportFormat = Format.TABLE,
+    output: o.Outputs = [],  # noqa: B006
+    units: o.Units = [],  # noqa: B006
+    full: o.Full = False,
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Add what several scans of one model counted, over different parts of the data, and judge the sum.
+
+    The limits are those of the reports, unless others are given.
+    """
+    outputs = check_outputs(output, force=force)
+    reports = [read_report(path) for path in saved]
+    instead: dict[str, Any] = {"max_dead": max_dead, "max_dead_total": max_dead_total}
+    instead["limits"] = tuple(map(parse_limit, limits)) or None
+    given = {name: value for name, value in instead.items() if value is not None}
+    report = merged(reports, common_policy(reports, **given))
+    sources = [each.data.source for each in reports]
+    if not quiet and len(set(sources)) < len(sources):
+        console.note("some reports name the same data: samples that are in two of them count twice")
+    write_outputs(report, outputs, force=force)
+    show(report, format, units, full=full)
+    raise typer.Exit(int(exit_code(report, exit_zero=exit_zero)))

@@ -1,0 +1,28 @@
+"""`deadrelu report`: a saved report in another format, without the model and without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deadrelu.cli import options as o
+from deadrelu.cli.reading import read_report
+from deadrelu.cli.showing import check_outputs, show, write_outputs
+from deadrelu.render.formats import Format
+
+
+def report(
+    saved: Annotated[Path, typer.Argument(metavar="REPORT.json", help="A JSON report that `scan` or `merge` wrote.")],
+    format: o.ReportFormat = Format.TABLE,
+    output: o.Outputs = [],  # noqa: B006 - Typer reads the default and never changes it
+    units: o.Units = [],  # noqa: B006
+    full: o.Full = False,
+    force: o.Force = False,
+) -> None:
+    """Render a saved report again; its verdict stays what it was, and the exit code is 0."""
+    outputs = check_outputs(output, force=force)
+    again = read_report(saved)
+    write_outputs(again, outputs, force=force)
+    show(again, format, units, full=full)

@@ -1,0 +1,58 @@
+"""Where a report goes: the files that were asked for, and stdout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from deadrelu.cli import console
+from deadrelu.cli.options import output_paths
+from deadrelu.errors import UsageError
+from deadrelu.files import check_writable, write_text
+from deadrelu.render.formats import Format
+from deadrelu.report import Report
+
+Outputs = list[tuple[Format, Path]]
+
+
+def check_outputs(texts: Sequence[str], *, force: bool, name: str = "report") -> Outputs:
+    """Read `FORMAT=PATH` pairs and look whether the files can be written: before the work, not after it.
+
+    `{name}` in a path stands for `name`, with an underscore for each sign that is not safe in a file's name.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    texts = [text.replace("{name}", safe) for text in texts]
+    outputs = [(Format(name), path) for name, path in output_paths(texts, Format)]
+    for _, path in outputs:
+        check_writable(path, force=force)
+    return outputs
+
+
+def write_outputs(report: Report, outputs: Outputs, *, force: bool) -> None:
+    """Write the report to each file in its format."""
+    for format, path in outputs:
+        write_text(path, format.render(report), force=force)
+
+
+def show(report: Report, format: Format, units: Sequence[str] = (), *, full: bool = False) -> None:
+    """Put the report on stdout: the table in this screen's width and colours, a machine's format as it is.
+
+    With `units`, globs over site ids, each unit of those sites is drawn instead; `UsageError` if there is none.
+    """
+    from deadrelu.render import table
+    from deadrelu.render import units as map_of
+
+    screen = console.screen()
+    if units:
+        chosen = [s for s in report.sites if any(fnmatchcase(s.site.id, glob) for glob in units)]
+        if not chosen:
+            known = ", ".join(s.site.id for s in report.sites[:12])
+            raise UsageError(f"--units {' '.join(units)} matches no measured site", hint=f"the sites are {known}")
+        drawn = (map_of.render(s, width=screen.width, color=screen.color, unicode=screen.unicode) for s in chosen)
+        console.write("\n".join(drawn))
+    elif format is Format.TABLE:
+        console.write(table.render(report, width=screen.width, color=screen.color, unicode=screen.unicode, full=full))
+    else:
+        console.write(format.render(report))

@@ -1,0 +1,35 @@
+"""`deadrelu trend`: how the dead share of each site went over the checkpoints of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deadrelu.cli import console
+from deadrelu.cli import options as o
+from deadrelu.cli.reading import saved_report
+from deadrelu.cli.scanning import Asked, asking
+from deadrelu.errors import ExitCode
+from deadrelu.judge.policy import Policy
+from deadrelu.judge.trend import trend as line_up
+from deadrelu.render import trend as rendering
+
+
+@asking()
+def trend(
+    checkpoints: Annotated[
+        list[str], typer.Argument(metavar="CHECKPOINT…", help="Models as `scan` takes them, or JSON reports, in order.")
+    ],
+    asked: Asked,
+    format: o.PlainFormat = o.Plain.TABLE,
+) -> None:
+    """Scan each CHECKPOINT on the same data and show the dead share by site as it went."""
+    trend = line_up([(each, saved_report(each) or asked.scan(each, policy=Policy())) for each in checkpoints])
+    if format is o.Plain.JSON:
+        console.write(rendering.as_json(trend))
+    else:
+        screen = console.screen()
+        console.write(rendering.render(trend, width=screen.width, color=screen.color, unicode=screen.unicode))
+    if not trend.lines:
+        raise typer.Exit(int(ExitCode.NOTHING_MEASURED))

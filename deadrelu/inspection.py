@@ -1,0 +1,143 @@
+"""The nouns of `deadrelu inspect`: what lies in a model file, told without running any of it; and their JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Value = str | int | float | bool | None | tuple["Value", ...]
+Way = Literal["as it is", "with --arch", "with --weights-key", "with --trust", "with an extra", "not at all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """A tensor of the file: its key, shape and dtype (`float32`); its values are not read."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def elements(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A part of the file: a module, a dictionary, a group of keys that begin alike.
+
+    `kind` is the class as the file names it, or "" for a mere group. `settings` are its plain values. `same_as` is the
+    path of the part that this one is, where the file holds it twice; `left_out` counts parts that are not followed.
+    """
+
+    name: str
+    kind: str = ""
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    tensors: tuple[TensorEntry, ...] = ()
+    children: tuple[Node, ...] = ()
+    same_as: str | None = None
+    left_out: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownSite:
+    """An activation call that can be told without running: its id as far as that goes, its kind, where it is written.
+
+    An activation module counts as one call; how often it is called, and whether at all, only a run shows.
+    """
+
+    id: str
+    op: str
+    module: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Something in the file that is code, or names code: `what` is "class", "function", "source", "pickle", "library".
+
+    `runs` is whether opening the file as any other tool does would run it. Torch's plain records do not.
+    """
+
+    name: str
+    what: str
+    runs: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How `deadrelu scan` would take the file: which way, why, and what to do."""
+
+    way: Way
+    why: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a file is and holds. `bytes` is its size on disk, `sha256` what `--trust-sha256` takes."""
+
+    path: str
+    kind: str
+    what: str
+    bytes: int
+    sha256: str | None
+    opening: Opening
+    asks: tuple[Asked, ...] = ()
+    members: Mapping[str, int] = field(default_factory=dict)
+    tree: Node | None = None
+    sites: tuple[KnownSite, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> tuple[TensorEntry, ...]:
+        """Every tensor of the tree, in its order."""
+        return tuple(_tensors(self.tree)) if self.tree is not None else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inspection as JSON types."""
+        tensors = self.tensors
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "path": self.path,
+            "kind": self.kind,
+            "what": self.what,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "opening": asdict(self.opening),
+            "asks": [asdict(asked) for asked in self.asks],
+            "members": dict(self.members),
+            "elements": sum(tensor.elements for tensor in tensors),
+            "tensors": [asdict(tensor) for tensor in tensors],
+            "sites": [asdict(site) for site in self.sites],
+            "tree": None if self.tree is None else _node_to_dict(self.tree),
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """The inspection as JSON text with a final newline."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _tensors(node: Node) -> Iterator[TensorEntry]:
+    yield from node.tensors
+    for child in node.children:
+        yield from _tensors(child)
+
+
+def _node_to_dict(node: Node) -> dict[str, Any]:
+    """A node without its tensors, which stand in a list of their own under their whole keys."""
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "settings": dict(node.settings),
+        "same_as": node.same_as,
+        "left_out": node.left_out,
+        "children": [_node_to_dict(child) for child in node.children],
+    }

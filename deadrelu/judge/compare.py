@@ -1,0 +1,106 @@
+"""Two reports held against each other: which sites got worse, which better, and unit by unit what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from deadrelu.report import Report, SiteStats
+
+COMPARISON_VERSION = 1
+
+Change = Literal["worse", "better", "changed", "same", "new", "gone"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteChange:
+    """One site in both reports; `old` or `new` is None where it was not measured there.
+
+    "worse" has more dead units than before, "better" fewer, "changed" as many, but others. `newly_dead` were not dead
+    before, `revived` are not dead any more; both are empty where the site was measured once only.
+    """
+
+    id: str
+    change: Change
+    old: SiteStats | None
+    new: SiteStats | None
+    newly_dead: tuple[int, ...] = ()
+    revived: tuple[int, ...] = ()
+    skipped: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two reports and what changed from `old` to `new`, site by site: in the order of `new`, and then what is gone."""
+
+    old: Report
+    new: Report
+    sites: tuple[SiteChange, ...]
+
+    @property
+    def worse(self) -> tuple[SiteChange, ...]:
+        """The sites with more dead units than before; new ones count, if any of their units is dead."""
+        return tuple(
+            s for s in self.sites if s.change == "worse" or (s.change == "new" and s.new is not None and s.new.dead)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as JSON types; units by number, fractions in 0..1."""
+        return {
+            "deadrelu_diff": COMPARISON_VERSION,
+            "worse": bool(self.worse),
+            "old": _told(self.old),
+            "new": _told(self.new),
+            "sites": [
+                {
+                    "id": site.id,
+                    "change": site.change,
+                    "skipped": site.skipped,
+                    "units": [stats and stats.site.units for stats in (site.old, site.new)],
+                    "dead": [stats and stats.dead for stats in (site.old, site.new)],
+                    "newly_dead": list(site.newly_dead),
+                    "revived": list(site.revived),
+                }
+                for site in self.sites
+            ],
+        }
+
+
+def compare(old: Report, new: Report) -> Comparison:
+    """Hold `new` against `old`, by the ids of the sites."""
+    return Comparison(old=old, new=new, sites=tuple(_changes(old, new)))
+
+
+def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
+    """Every site of either."""
+    before = {stats.site.id: stats for stats in old.sites}
+    after = {stats.site.id: stats for stats in new.sites}
+    skipped = {site.id for report in (old, new) for site in report.skipped}
+    for name, stats in after.items():
+        if name in before:
+            yield _change(before[name], stats)
+        else:
+            yield SiteChange(id=name, change="new", old=None, new=stats, skipped=name in skipped)
+    for name, stats in before.items():
+        if name not in after:
+            yield SiteChange(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
+
+
+def _change(old: SiteStats, new: SiteStats) -> SiteChange:
+    """One site that was measured in both."""
+    newly, revived = set(new.dead_units) - set(old.dead_units), set(old.dead_units) - set(new.dead_units)
+    change: Change = "worse" if new.dead > old.dead else "better" if new.dead < old.dead else "same"
+    return SiteChange(
+        id=new.site.id,
+        change="changed" if change == "same" and newly else change,
+        old=old,
+        new=new,
+        newly_dead=tuple(sorted(newly)),
+        revived=tuple(sorted(revived)),
+    )
+
+
+def _told(report: Report) -> dict[str, Any]:
+    """What is said of a whole report."""
+    return {"model": asdict(report.model), "data": asdict(report.data), "summary": asdict(report.summary)}

@@ -1,0 +1,64 @@
+"""The members of a zip archive, read one by one within bounds; what of them is code."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from deadrelu.errors import FileError
+from deadrelu.inspection import Asked
+from deadrelu.load.pickled import LONGEST, Pickled, read_pickle
+
+_AGAIN = "copy or download it again, or save it again"
+_CODE = {".py": "source", ".pkl": "pickle", ".so": "library", ".dll": "library", ".cpp": "source", ".cubin": "library"}
+
+
+class Archive:
+    """A zip whose members are read one by one, none beyond `LONGEST` bytes; close it with `with`."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the directory only. Raises `FileError` if there is none."""
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise FileError(f"{path} is damaged: {error}", hint=_AGAIN) from error
+        names = self._zip.namelist()
+        root = names[0].split("/")[0] if names else ""
+        self.root = f"{root}/" if all(name.startswith(f"{root}/") for name in names) else ""
+        self.members = {info.filename.removeprefix(self.root): info.file_size for info in self._zip.infolist()}
+
+    def __enter__(self) -> Archive:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a member. Raises `FileError` if it is damaged, too long, or holds more than it says."""
+        try:
+            with self._zip.open(self.root + name) as file:
+                content = file.read(LONGEST + 1)
+        except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise FileError(f"{self.path} is damaged in {name}: {error}", hint=_AGAIN) from error
+        except NotImplementedError as error:
+            raise FileError(f"{self.path}: {name} is compressed in an unknown way", hint=_AGAIN) from error
+        if len(content) > LONGEST:
+            raise FileError(f"{self.path}: {name} is of more than {LONGEST} bytes", hint="it is too long to be drawn")
+        return content
+
+    def pickle(self, name: str) -> Pickled:
+        """A member that is a pickle, as a tree of stubs."""
+        return read_pickle(self.read(name), f"{self.path}, {name},")
+
+
+def asked_code(members: Mapping[str, int]) -> Iterator[Asked]:
+    """The members that are code of some kind."""
+    for name in members:
+        what = _CODE.get(Path(name).suffix)
+        if what is not None:
+            yield Asked(name=name, what=what, runs=True)

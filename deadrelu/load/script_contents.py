@@ -1,0 +1,86 @@
+"""What a TorchScript archive holds: its modules, its code, the activation calls in it; none of it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from deadrelu.activations import ACTIVATIONS
+from deadrelu.inspection import Asked, KnownSite, Node
+from deadrelu.load.members import Archive
+from deadrelu.load.pickled import Described, members
+from deadrelu.load.tree import draw, group, is_module
+
+_FUNCTIONS = {name.rpartition(".")[2]: kind.name for kind in ACTIVATIONS for name in kind.functions}
+_FUNCTIONAL = rf"torch\.nn\.functional(?:\.___torch_mangle_\d+)?\.({'|'.join(_FUNCTIONS)})"
+_CALL = re.compile(rf"\b(?:{_FUNCTIONAL}|torch\.({'|'.join(_FUNCTIONS)}))\(")
+_ALIAS = re.compile(rf"(\w+) = __torch__\.{_FUNCTIONAL}$")
+_CLASS = re.compile(r"^class (\w+)\(Module\):", re.MULTILINE)
+_OF_TORCH = "code/__torch__/torch/"
+
+
+def read_torchscript(archive: Archive) -> tuple[Node, tuple[KnownSite, ...], tuple[Asked, ...]]:
+    """A TorchScript archive: its modules with their Python classes, its code files, the activation calls in them."""
+    pickled = archive.pickle("data.pkl")
+    tree, sites = draw(pickled.root)
+    if constants := _constants(archive):
+        tree = replace(tree, children=(*tree.children, constants))
+    where = _places(pickled.root)
+    code = [name for name in archive.members if name.startswith("code/") and name.endswith(".py")]
+    calls = [
+        site
+        for name in code
+        if not name.startswith(_OF_TORCH)
+        for site in _calls_in(archive.read(name).decode("utf-8", "replace"), name, where)
+    ]
+    return tree, (*sites, *calls), tuple(Asked(name=name, what="source", runs=True) for name in code)
+
+
+def _constants(archive: Archive) -> Node | None:
+    """The tensors that a frozen module keeps under numbers, as its code calls them: `CONSTANTS.c0`."""
+    held = archive.pickle("constants.pkl").root if "constants.pkl" in archive.members else ()
+    tensors = {f"c{place}": value for place, value in members(held) if isinstance(value, Described)}
+    return group(tensors, "CONSTANTS", "constants of the code", prefix="CONSTANTS.") if tensors else None
+
+
+def _places(root: Any) -> dict[str, list[str]]:
+    """The module paths of each class of the archive, by its full name there; each module once."""
+    found: dict[str, list[str]] = {}
+    seen: set[int] = set()
+    waiting = [("", root)]
+    while waiting:
+        path, value = waiting.pop(0)
+        if is_module(value) and id(value) not in seen:
+            seen.add(id(value))
+            found.setdefault(value.path, []).append(path)
+            waiting += [(f"{path}.{name}" if path else name, inner) for name, inner in members(value.state)]
+    return found
+
+
+def code_calls(text: str) -> Iterator[tuple[int, str]]:
+    """The activation calls that are written in Python source, each with its line: `torch.relu(…)`, `F.relu(…)`."""
+    aliases: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.lstrip().startswith("def "):
+            aliases = {}
+        if found := _ALIAS.search(line.strip()):
+            aliases[found[1]] = found[2]
+        for call in _CALL.finditer(line):
+            yield number, _FUNCTIONS[call[1] or call[2]]
+        for alias, name in aliases.items():
+            for _ in re.finditer(rf"\b{re.escape(alias)}\(", line):
+                yield number, _FUNCTIONS[name]
+
+
+def _calls_in(text: str, name: str, where: Mapping[str, list[str]]) -> Iterator[KnownSite]:
+    """The functional sites of one code file: of each module of the classes that it defines."""
+    home = name.removeprefix("code/").removesuffix(".py").replace("/", ".")
+    counts: dict[tuple[str, str], int] = {}
+    starts = [(text.count("\n", 0, found.start()) + 1, found[1]) for found in _CLASS.finditer(text)]
+    for line, op in code_calls(text):
+        inside = [cls for start, cls in starts if start <= line]
+        for module in where.get(f"{home}.{inside[-1]}", ()) if inside else ():
+            counts[module, op] = counts.get((module, op), 0) + 1
+            yield KnownSite(id=f"{module}:{op}#{counts[module, op]}", op=op, module=module, source=f"{name}:{line}")

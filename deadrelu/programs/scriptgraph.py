@@ -1,0 +1,181 @@
+"""Surgery on the graph of a TorchScript module: probes before its activation calls, other operators in their place.
+
+The graph API is torch's private one, as it is in torch 2.13.0. The canary in `tests/programs/test_torchscript.py` says
+which parts are used; without them a program falls back to `DispatchWatch`, which needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deadrelu.programs.callsites import Spelling, read_call, spellings
+from deadrelu.programs.probe import KIND
+from deadrelu.programs.provenance import makes_features
+from deadrelu.programs.scriptnodes import (
+    Graph,
+    Node,
+    Place,
+    Script,
+    UnknownValueError,
+    Value,
+    calls,
+    layer_path,
+    nodes,
+    operator_of,
+    places,
+    spelling_of,
+    value_of,
+)
+from deadrelu.programs.substitutes import Call
+
+_RELU_LIKE = ("leaky_relu", "leaky_relu_", "prelu", "_prelu_kernel", "rrelu", "rrelu_", "rrelu_with_noise")
+_FUSED = ("_transformer_encoder_layer_fwd", "_addmm_activation")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probe stands before: an activation call (`spelling`), a fused one (`fused`), or a layer.
+
+    `node` counts the activation calls of the graph from 0, before anything is removed from it; None where the probe
+    stands before something else. `arguments` are those of the call after its input; None if they are not constant.
+    """
+
+    place: Place
+    node: int | None = None
+    operator: str = ""
+    spelling: Spelling | None = None
+    arguments: tuple[Any, ...] | None = ()
+    fused: str | None = None
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A function `run(script._c, *inputs)` that does what the module does, and the probes in it by their numbers."""
+
+    run: Any
+    probes: Mapping[int, Probe]
+    fused_encoder: bool
+
+    def operator(self, number: int) -> str:
+        """The name of the operator of the activation call with this number."""
+        return next(probe.operator for probe in self.probes.values() if probe.node == number)
+
+
+def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torch.device | None = None) -> Probed:
+    """A copy of the module's forward with a probe before each activation call, and where `marked` before each layer.
+
+    `known` are the places of its calls. Branches that are never taken (`if inplace:`) fall away, with their probes.
+    """
+    graph = script.inlined_graph.copy()
+    inserted: dict[int, Probe] = {}
+
+    def insert(node: Node, index: int, probe: Probe) -> None:
+        number = len(inserted)
+        inserted[number] = probe
+        z = node.inputsAt(index)
+        with graph.insert_point_guard(node):
+            place = graph.insertConstant(number)
+            passed = graph.create(KIND, [z, place], 1)
+        passed.output().setType(z.type())
+        passed.insertBefore(node)
+        node.replaceInput(index, passed.output())
+
+    found = calls(graph)
+    for index, (node, place) in enumerate(zip(found, known, strict=True)):
+        insert(node, 0, Probe(place, index, operator_of(node), spelling_of(node)))
+    for node in list(nodes(graph)):
+        takes = next((i for i, value in enumerate(node.inputs()) if _is_tensor(value)), None)
+        if takes is None or node.kind() == KIND or spelling_of(node) is not None:
+            continue
+        if _is_fused(node):
+            insert(node, takes, Probe(_layer(node), fused=node.kind()))
+        elif marked and node.kind().startswith("aten::") and makes_features(operator_of(node)):
+            insert(node, takes, Probe(_layer(node)))
+    torch._C._jit_pass_constant_propagation(graph)
+    torch._C._jit_pass_dce(graph)
+    left: dict[int, Probe] = {}
+    for node in [node for node in nodes(graph) if node.kind() == KIND]:
+        number = node.inputsAt(1).toIValue()
+        probe = _with_arguments(inserted[number], node, script)
+        if probe is not None:
+            left[number] = probe
+        else:
+            node.output().replaceAllUsesWith(node.inputsAt(0))
+            node.destroy()
+    if device is not None:
+        _move_constants(graph, device)
+    encoder = any("_transformer_encoder_layer_fwd" in node.kind() for node in nodes(graph))
+    return Probed(torch._C._create_function_from_graph("probed", graph), left, encoder)
+
+
+def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int]:
+    """Put other operators in the place of the calls with these numbers, in the module's own graph.
+
+    The graph is inlined first, so that one call of a shared module can change alone. Returns the numbers of the calls
+    that are left, in their new order. Do it before the module's first own call: torch then keeps what it compiled.
+    """
+    numbers = [probe.node for probe in probed(script, places(script), marked=False).probes.values()]
+    graph = script.graph
+    torch._C._jit_pass_inline(graph)
+    found = calls(graph)
+    for number, chain in wanted.items():
+        node = found[number]
+        output = node.inputsAt(0)
+        for call in chain:
+            with graph.insert_point_guard(node):
+                arguments = [graph.insertConstant(value) for value in call.arguments.values()]
+                made = graph.create(f"aten::{call.operator}", [output, *arguments], 1)
+            made.output().setType(node.output().type())
+            made.insertBefore(node)
+            made.copyMetadata(node)
+            output = made.output()
+        node.output().replaceAllUsesWith(output)
+        node.destroy()
+    torch._C._jit_pass_constant_propagation(graph)
+    torch._C._jit_pass_dce(graph)
+    gone = {number for number, chain in wanted.items() if not any(_is_spelling(call.operator) for call in chain)}
+    return [number for number in numbers if number is not None and number not in gone]
+
+
+def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
+    """The probe with the arguments of the call behind it; None where that is a clamp which is no activation."""
+    if probe.spelling is None:
+        return probe
+    call = node.output().uses()[0].user
+    try:
+        arguments = tuple(value_of(value, script) for value in list(call.inputs())[1:])
+    except UnknownValueError:
+        # A clamp at a bound that is computed guards a number; a hardtanh is an activation whatever its bounds.
+        return None if isinstance(probe.spelling, str) else replace(probe, arguments=None)
+    is_call = read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
+    return replace(probe, arguments=arguments) if is_call else None
+
+
+def _is_spelling(operator: str) -> bool:
+    """Whether the aten operator of this name may be an activation call: some substitutes are."""
+    return spellings().get(getattr(torch.ops.aten, operator, None)) is not None
+
+
+def _is_fused(node: Node) -> bool:
+    name = str(node.kind()).partition("::")[2]
+    return name in _FUSED or ("relu" in name and name not in _RELU_LIKE and not node.kind().startswith("prim::"))
+
+
+def _layer(node: Node) -> Place:
+    return Place(layer_path(node), False, None)
+
+
+def _is_tensor(value: Value) -> bool:
+    return bool(value.type().isSubtypeOf(torch._C.TensorType.get()))
+
+
+def _move_constants(graph: Graph, device: torch.device) -> None:
+    """Weights that freezing wrote into the graph follow the others to the device."""
+    for node in nodes(graph):
+        if node.kind() == "prim::Constant" and isinstance(value := node.output().toIValue(), Tensor):
+            node.t_("value", value.to(device))

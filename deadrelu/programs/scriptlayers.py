@@ -1,0 +1,111 @@
+"""What a TorchScript module tells of its inputs: its layers, in the order in which they run, and its signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deadrelu.programs.scriptnodes import Node, Script, UnknownValueError, nodes, path_of, value_of
+
+_META = torch.device("meta")
+_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+class _Root(nn.Module):
+    """Stands for the whole model: nothing but its signature."""
+
+    def __init__(self, signature: inspect.Signature) -> None:
+        super().__init__()
+
+        def forward(*_: Any, **__: Any) -> None:
+            raise NotImplementedError
+
+        forward.__signature__ = signature  # type: ignore[attr-defined]
+        self.forward = forward
+
+
+def layers(script: Script) -> Iterator[tuple[str, nn.Module]]:
+    """Path and stand-in of the model, and of each layer whose weights say what it takes.
+
+    A stand-in is a module of torch.nn of the same kind and sizes on the meta device: it holds no values.
+    """
+    yield "", _Root(signature(script))
+    for node in nodes(script.inlined_graph):
+        make = _MAKERS.get(node.kind().partition("::")[2]) if node.kind().startswith("aten::") else None
+        if make is None:
+            continue
+        try:
+            layer = make([_value(value, script) for value in node.inputs()], node)
+        except (UnknownValueError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+            continue
+        yield path_of(node), layer
+
+
+def signature(script: Script) -> inspect.Signature:
+    """The parameters of `forward`, with their defaults."""
+    arguments = script.forward.schema.arguments[1:]
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                argument.name,
+                inspect.Parameter.KEYWORD_ONLY if argument.kwarg_only else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=argument.default_value if argument.has_default_value() else inspect.Parameter.empty,
+            )
+            for argument in arguments
+        ]
+    )
+
+
+def _value(value: Any, script: Script) -> Any:
+    """A known value, or None: the input is never known."""
+    try:
+        return value_of(value, script)
+    except UnknownValueError:
+        return None
+
+
+def _linear(values: list[Any], _: Node) -> nn.Module:
+    return nn.Linear(values[1].shape[1], values[1].shape[0], device=_META)
+
+
+def _convolution(values: list[Any], node: Node) -> nn.Module:
+    weight: Tensor = values[1]
+    name = node.kind()
+    general = name.endswith("::_convolution")
+    transposed = bool(values[6]) if general else "transpose" in name
+    dims = weight.ndim - 2
+    # The size of the kernel says nothing of the input's, so that 1 will do.
+    if transposed:
+        return _TRANSPOSED[dims](weight.shape[0], weight.shape[1], 1, device=_META)
+    groups = values[8 if general else 6]
+    return _CONVOLUTIONS[dims](weight.shape[1] * groups, weight.shape[0], 1, groups=groups, device=_META)
+
+
+def _embedding(values: list[Any], _: Node) -> nn.Module:
+    return nn.Embedding(values[0].shape[0], values[0].shape[1], device=_META)
+
+
+def _layer_norm(values: list[Any], _: Node) -> nn.Module:
+    return nn.LayerNorm(tuple(values[2].shape), device=_META)
+
+
+def _recurrent(values: list[Any], _: Node) -> nn.Module:
+    """`batch_first` is the last argument; the sizes are those of the first weight."""
+    weights = next(value for value in values[1:] if isinstance(value, list) and len(value) > 1)
+    return nn.RNN(weights[0].shape[1], weights[1].shape[1], batch_first=bool(values[-1]), device=_META)
+
+
+_MAKERS: dict[str, Callable[[list[Any], Node], nn.Module]] = {
+    "linear": _linear,
+    **dict.fromkeys(("_convolution", "conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _convolution),
+    "embedding": _embedding,
+    "embedding_bag": _embedding,
+    "layer_norm": _layer_norm,
+    **dict.fromkeys(("lstm", "gru", "rnn_relu", "rnn_tanh"), _recurrent),
+}

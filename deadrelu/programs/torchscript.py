@@ -1,0 +1,236 @@
+"""The TorchScript kind of program: scripted, traced or frozen, watched by probes in a copy of its graph."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from deadrelu.errors import ModelError, UsageError
+from deadrelu.files import replacing
+from deadrelu.programs import scriptgraph
+from deadrelu.programs.nest import moved
+from deadrelu.programs.program import Batch, CallSite, Observer, Run, Swap, Swapped
+from deadrelu.programs.register import Register
+from deadrelu.programs.scriptgraph import Probed
+from deadrelu.programs.scriptlayers import layers, signature
+from deadrelu.programs.scriptnames import NAMES_FILE, Names
+from deadrelu.programs.scriptnodes import Place, activation_modules, class_of, constants, places, trains
+from deadrelu.programs.scriptwatch import DispatchWatch, ProbeWatch, Watch, activation_named
+from deadrelu.programs.substitutes import Call, RefusedError, substitutes
+from deadrelu.report import Skipped
+
+_log = logging.getLogger("deadrelu")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input that the archive remembers from its tracing: its shape, with the samples first, and its type."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class TorchScriptProgram:
+    """A loaded ScriptModule on a device (None: wherever it is)."""
+
+    kind = "torchscript"
+
+    def __init__(
+        self,
+        script: torch.jit.ScriptModule,
+        device: torch.device | None = None,
+        *,
+        examples: Sequence[Example] = (),
+        names: Names | None = None,
+        way: Literal["probes", "operators"] = "probes",
+    ) -> None:
+        """Read the graph; nothing runs. `way` "operators" watches without the graph, as where torch denies it.
+
+        `names` are the places that an archive carries whose graph a patch has inlined.
+        """
+        if not hasattr(script, "forward"):
+            raise ModelError("the TorchScript module has no forward", hint="save one that can be called")
+        self.module: Any = script
+        self.device = device
+        self.parameter_names = tuple(signature(script).parameters)
+        self._examples = tuple(examples)
+        self._swapped: frozenset[str] = names.swapped if names else frozenset()
+        self._is_inlined = names is not None
+        self._places: list[Place] | None = None
+        self._graphs: dict[tuple[bool, torch.device | None], Probed] = {}
+        self._watch: Watch | None = None
+        self._register: Register | None = None
+        if way == "probes":
+            try:
+                found = places(script)
+                self._places = list(names.places) if names and len(names.places) == len(found) else found
+                self._probed(marked=False)
+                if trains(script):
+                    _log.warning(
+                        "the module was traced in training mode: its batch norm or dropout cannot be switched off"
+                    )
+            except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+                self._places = None
+                _log.warning(
+                    "the graph cannot be read with torch %s (%s): sites are named without their modules",
+                    torch.__version__,
+                    " ".join(str(error).split())[:200],
+                )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first floating parameter, buffer or constant; torch's default if there is none."""
+        tensors = (*self.module.parameters(), *self.module.buffers(), *constants(self.module.inlined_graph))
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether the model holds an embedding."""
+        return any(isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) for _, layer in self.modules())
+
+    def modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Path and stand-in of each layer that tells what it takes, in the order in which they run."""
+        yield from layers(self.module)
+
+    def example_inputs(self) -> Batch | None:
+        """Noise in the shapes with which the module was traced, always the same; None if it was not."""
+        if not self._examples or not self._examples[0].shape:
+            return None
+        sizes = [layer.num_embeddings for _, layer in self.modules() if isinstance(layer, nn.Embedding)]
+        generator = torch.Generator().manual_seed(0)
+
+        def noise(example: Example) -> torch.Tensor:
+            if example.dtype.is_floating_point or example.dtype.is_complex:
+                return torch.randn(example.shape, generator=generator).to(example.dtype)
+            high = 2 if example.dtype == torch.bool else min(sizes, default=2)
+            return torch.randint(high, example.shape, generator=generator).to(example.dtype)
+
+        return Batch(samples=self._examples[0].shape[0], args=tuple(map(noise, self._examples)))
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """After the runs: what could not be observed, and what was never called."""
+        if self._watch is None or self._register is None:
+            return ()
+        out = {**self._register.unreadable, **{skipped.id: skipped for skipped in self._watch.unmet()}}
+        for path, module in activation_modules(self.module):
+            if not self._watch.has_met(path) and path not in self._swapped:
+                op = activation_named(class_of(module) or "")
+                out.setdefault(path, Skipped(id=path, op=op, reason=_never(module)))
+        return tuple(out.values())
+
+    @contextmanager
+    def watched(self, observer: Observer) -> Iterator[Run]:
+        """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call."""
+        self._register = register = Register(observer)
+        with ExitStack() as stack:
+            device = stack.enter_context(self._settled())
+            if self._places is None:
+                watch: Watch = DispatchWatch(self.module, register)
+            else:
+                light = self._probed(marked=False, device=self.device)
+                marked = lambda: self._probed(marked=True, device=self.device)  # noqa: E731  it has no other name
+                watch = ProbeWatch(self.module, register, light, marked)
+            self._watch = watch
+
+            def run(batch: Batch) -> Any:
+                bound = signature(self.module).bind(*batch.args, **batch.kwargs)
+                bound.apply_defaults()
+                return watch.run(moved(list(bound.arguments.values()), device))
+
+            yield run
+
+    def swap(self, swaps: Sequence[Swap]) -> Swapped:
+        """Put other activations in the place of the named sites, one call of a shared module alone if so wished.
+
+        The sites have their names from the last run: raises `UsageError` where there was none.
+        """
+        if self._watch is None or self._places is None:
+            raise UsageError("no site has a name before the model has run", hint="scan it first, by its graph")
+        sites = {site.id: (site, numbers) for site, numbers in self._watch.served.items()}
+        wanted: dict[int, tuple[Call, ...]] = {}
+        done: list[str] = []
+        refused: dict[str, str] = {}
+        for swap in swaps:
+            try:
+                if swap.site_id not in sites:
+                    raise RefusedError("no call in the graph has this name")
+                site, numbers = sites[swap.site_id]
+                self._check_alone(swap, swaps, numbers)
+                chains = {number: self._chain(swap, site, number) for number in numbers}
+            except RefusedError as reason:
+                refused[swap.site_id] = str(reason)
+                continue
+            wanted |= chains
+            done.append(swap.site_id)
+        if wanted:
+            modules = frozenset(self._places[number].path for number in wanted if self._places[number].is_module)
+            left = scriptgraph.substitute(self.module, wanted)
+            self._places = [self._places[number] for number in left]
+            self._swapped |= modules
+            self._is_inlined = True
+            self._graphs.clear()
+        return Swapped(tuple(done), refused)
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write a TorchScript archive that plain torch loads. Raises `OutputError` where it cannot be written."""
+        names = Names(tuple(self._places or ()), self._swapped).to_json() if self._is_inlined else None
+        buffer = io.BytesIO()  # written by path, the archive would bear the temporary file's name inside
+        torch.jit.save(self.module, buffer, _extra_files={NAMES_FILE: names} if names else None)
+        with replacing(path, force=force) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    def _check_alone(self, swap: Swap, swaps: Sequence[Swap], numbers: set[int]) -> None:
+        """Refuse where the code of one site is that of others too (a loop), unless they all change alike."""
+        assert self._watch is not None
+        alike = {other.site_id for other in swaps if replace(other, site_id="") == replace(swap, site_id="")}
+        others = sorted(site.id for site, served in self._watch.served.items() if served & numbers)
+        if left := [other for other in others if other not in alike]:
+            raise RefusedError(f"it is one call in a loop, and {', '.join(left)} would change too: swap them together")
+
+    def _chain(self, swap: Swap, site: CallSite, number: int) -> tuple[Call, ...]:
+        operator = self._probed(marked=False).operator(number)
+        return substitutes(swap, site.op, site.parameters, in_place=operator.endswith("_"))
+
+    def _probed(self, *, marked: bool, device: torch.device | None = None) -> Probed:
+        key = (marked, device)
+        if key not in self._graphs:
+            assert self._places is not None
+            self._graphs[key] = scriptgraph.probed(self.module, self._places, marked=marked, device=device)
+        return self._graphs[key]
+
+    @contextmanager
+    def _settled(self) -> Iterator[torch.device]:
+        """Eval mode, on the device, dice seeded; the training flags and the device as they were on leaving."""
+        flags = [(module, module.training) for module in self.module.modules() if hasattr(module, "training")]
+        tensors = [(t, t.data) for t in (*self.module.parameters(), *self.module.buffers())] if self.device else []
+        fast = torch.backends.mha.get_fastpath_enabled()
+        with ExitStack() as stack:
+            stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+            for module, flag in flags:
+                stack.callback(setattr, module, "training", flag)
+            for tensor, data in tensors:
+                stack.callback(setattr, tensor, "data", data)
+            cuda = self.device is not None and self.device.type == "cuda"
+            stack.enter_context(torch.random.fork_rng([self.device] if cuda else []))
+            torch.manual_seed(0)
+            torch.backends.mha.set_fastpath_enabled(False)
+            self.module.eval()
+            if self.device:
+                self.module.to(self.device)
+            first = next(iter((*self.module.parameters(), *self.module.buffers())), None)
+            yield self.device or (first.device if first is not None else torch.device("cpu"))
+
+
+def _never(module: Any) -> str:
+    """Why a module was not met. A trace gives no forward to what it did not call, nor to a second name."""
+    if module._c._has_method("forward"):
+        return "never called: no batch reached it"
+    return "never called when the model was traced, unless it is another name of a module that was"

@@ -1,0 +1,186 @@
+"""Two reports side by side: a line for each site that changed, with the units that died and those that came back."""
+
+from __future__ import annotations
+
+import json as _json
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from deadrelu.judge.compare import Change, Comparison, SiteChange
+from deadrelu.render.columns import Column, fit, lines, of
+from deadrelu.render.glyphs import Glyphs, choose
+from deadrelu.render.page import page, paragraph
+from deadrelu.render.shorten import shorten
+from deadrelu.report import Report, SiteStats
+from deadrelu.wording import count, percent, ranges
+
+_STYLE: dict[Change, str] = {
+    "worse": "bold red",
+    "better": "green",
+    "changed": "yellow",
+    "new": "cyan",
+    "gone": "dim",
+    "same": "dim",
+}
+
+
+def render(
+    comparison: Comparison, *, width: int = 80, color: bool = False, unicode: bool = True, full: bool = False
+) -> str:
+    """The comparison as text of at most `width` columns; sites without a change are counted, unless `full`."""
+    glyphs = choose(unicode=unicode)
+    shown = [site for site in comparison.sites if full or site.change != "same"]
+    sections = (
+        _head(comparison, glyphs, width),
+        _table(shown, comparison, glyphs, width),
+        _units(shown, glyphs, width),
+        _end(comparison, glyphs, width),
+    )
+    out: list[Text] = []
+    for section in sections:
+        drawn = list(section)
+        out += [Text(), *drawn] if out and drawn else drawn
+    return page(out, width=width, color=color)
+
+
+def as_json(comparison: Comparison) -> str:
+    """The comparison as JSON text with a final newline."""
+    return _json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _head(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """What is compared."""
+    for label, report in (("old  ", comparison.old), ("new  ", comparison.new)):
+        yield from paragraph(_told(report, glyphs), width=width, first=Text(label, "dim"))
+    if comparison.old.data.samples != comparison.new.data.samples or (
+        comparison.old.data.source != comparison.new.data.source
+    ):
+        said = "The two were not measured on the same data: part of the change may come from there."
+        yield from paragraph(Text(said, "yellow"), width=width, first=Text(f"{glyphs.warning}    ", "yellow"))
+
+
+def _told(report: Report, glyphs: Glyphs) -> Text:
+    """One report in a line: its model, its data, its dead units."""
+    summary, data = report.summary, report.data
+    source = "SYNTHETIC inputs" if data.kind == "synthetic" else data.source or "data in memory"
+    parts = [source, count(data.samples, "sample"), f"{summary.dead:,} of {count(summary.units, 'unit')} dead"]
+    model = glyphs.text(report.model.path or "a model in memory")
+    return Text.assemble((model, "bold"), glyphs.text(glyphs.dot + glyphs.dot.join(parts)))
+
+
+def _table(shown: Sequence[SiteChange], comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """A line for each site, and one for all."""
+    if not shown:
+        return
+    old, new = comparison.old.summary, comparison.new.summary
+    rows = [_cells(site, glyphs) for site in shown]
+    total = {
+        "site": count(len(comparison.sites), "site"),
+        "old": f"{old.dead:,}",
+        "new": f"{new.dead:,}",
+        "change": _signed(new.dead - old.dead, glyphs),
+        "share": f"{percent(old.dead_fraction)} {glyphs.arrow} {percent(new.dead_fraction)}",
+    }
+    columns = _columns([*rows, total])
+    widths = fit(columns, width)
+    names = shorten([row["site"] for row in rows], widths["site"], glyphs.ellipsis)
+    yield from lines(columns, widths, {column.key: [Text(column.title, "dim")] for column in columns})
+    for site, row, name in zip(shown, rows, names, strict=True):
+        cells = {key: [Text(value, _style(key, site.change))] for key, value in row.items()}
+        cells["site"] = [Text(part, _style("site", site.change)) for part in name]
+        yield from lines(columns, widths, cells)
+    span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
+    yield Text(" " + glyphs.rule * (span - 1), "dim")
+    yield from lines(columns, widths, {key: [Text(value, "bold")] for key, value in total.items()})
+
+
+def _columns(cells: Sequence[dict[str, str]]) -> list[Column]:
+    """All columns in the order in which they are shown."""
+
+    def of_key(key: str) -> list[str]:
+        return [row.get(key, "") for row in cells]
+
+    return [
+        Column(key="mark", title="", rank=0, least=1, most=1, gap=1),
+        of("site", of_key("site"), rank=0, least=12, gap=1),
+        of("what", of_key("what"), rank=2),
+        of("units", of_key("units"), rank=5, right=True),
+        of("old", of_key("old"), rank=1, right=True),
+        of("new", of_key("new"), rank=1, right=True),
+        of("change", of_key("change"), rank=0, right=True),
+        of("share", of_key("share"), rank=3, right=True),
+    ]
+
+
+def _cells(site: SiteChange, glyphs: Glyphs) -> dict[str, str]:
+    """What each column says of a site."""
+    marks = {"worse": glyphs.error, "better": glyphs.healthy, "changed": glyphs.warning, "new": "+", "gone": "-"}
+    stats = site.new or site.old
+    return {
+        "mark": marks.get(site.change, glyphs.note),
+        "site": glyphs.text(site.id),
+        "what": "now skipped" if site.change == "gone" and site.skipped else site.change,
+        "units": f"{stats.site.units:,}" if stats else "",
+        "old": _figure(site.old, glyphs),
+        "new": _figure(site.new, glyphs),
+        "change": _signed(site.new.dead - site.old.dead, glyphs) if site.old and site.new else glyphs.dash,
+        "share": glyphs.arrow.center(len(glyphs.arrow) + 2).join(_share(s, glyphs) for s in (site.old, site.new)),
+    }
+
+
+def _figure(stats: SiteStats | None, glyphs: Glyphs) -> str:
+    """The number of dead units."""
+    return glyphs.dash if stats is None else f"{stats.dead:,}"
+
+
+def _share(stats: SiteStats | None, glyphs: Glyphs) -> str:
+    """The share of dead units."""
+    return glyphs.dash if stats is None else percent(stats.dead_fraction)
+
+
+def _signed(change: int, glyphs: Glyphs) -> str:
+    """A change with its sign."""
+    return "0" if not change else f"+{change:,}" if change > 0 else glyphs.text(f"−{-change:,}")
+
+
+def _style(key: str, change: Change) -> str:
+    """What changed stands out, the rest steps back."""
+    return _STYLE[change] if key in ("mark", "site", "what", "change") else "" if key == "new" else "dim"
+
+
+def _units(shown: Sequence[SiteChange], glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """The units that changed, by number."""
+    told = [site for site in shown if site.newly_dead or site.revived]
+    if told:
+        yield Text("Units", "bold")
+    for site in told:
+        first = Text.assemble("   ", (glyphs.text(site.id), "bold"))
+        parts = []
+        if site.newly_dead:
+            parts.append(Text.assemble(("newly dead ", "red"), glyphs.text(ranges(site.newly_dead, limit=20))))
+        if site.revived:
+            parts.append(Text.assemble(("revived ", "green"), glyphs.text(ranges(site.revived, limit=20))))
+        text = Text.assemble(first, glyphs.text(f" {glyphs.dash} "), Text("; ").join(parts))
+        yield from paragraph(text, width=width)
+
+
+def _end(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """The verdict in a sentence."""
+    tally = {change: sum(site.change == change for site in comparison.sites) for change in _STYLE}
+    words = {
+        "worse": "worse",
+        "better": "better",
+        "changed": "changed",
+        "new": "new",
+        "gone": "gone",
+        "same": "the same",
+    }
+    parts = [f"{number:,} {words[change]}" for change, number in tally.items() if number]
+    died = sum(len(site.newly_dead) for site in comparison.sites)
+    back = sum(len(site.revived) for site in comparison.sites)
+    style = "bold red" if comparison.worse else "bold green"
+    verdict = Text.assemble((f" {'WORSE' if comparison.worse else 'NO WORSE'} ", f"{style} reverse"), " ")
+    sites = f"{count(len(comparison.sites), 'site')}: {', '.join(parts)}" if parts else "No site was measured in either"
+    text = f"{sites}. {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
+    yield from paragraph(Text(glyphs.text(text), style), width=width, first=verdict)

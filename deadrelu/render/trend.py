@@ -1,0 +1,143 @@
+"""The dead share over checkpoints: a line for each site, with its course as a sparkline."""
+
+from __future__ import annotations
+
+import json as _json
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from deadrelu.judge.trend import Line, Trend
+from deadrelu.render.columns import Column, fit, lines, of
+from deadrelu.render.glyphs import Glyphs, choose
+from deadrelu.render.page import page, paragraph
+from deadrelu.render.shorten import shorten
+from deadrelu.wording import count, percent
+
+MOST_NAMES = 12
+"""Above this many checkpoints only the first and the last are named."""
+
+
+def render(trend: Trend, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+    """The trend as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`."""
+    glyphs = choose(unicode=unicode)
+    out = [*_head(trend, glyphs, width), Text(), *_table(trend, glyphs, width), Text(), *_end(trend, glyphs, width)]
+    return page(out, width=width, color=color)
+
+
+def as_json(trend: Trend) -> str:
+    """The trend as JSON text with a final newline."""
+    return _json.dumps(trend.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _head(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """Which checkpoints, on what data."""
+    digits = len(str(len(trend.names)))
+    for number, name in enumerate(trend.names, 1):
+        if len(trend.names) <= MOST_NAMES or number in (1, len(trend.names)):
+            label = Text(f"{number:>{digits}}  ", "dim")
+            yield from paragraph(Text(glyphs.text(name), "bold"), width=width, first=label)
+        elif number == 2:
+            yield Text(f"{glyphs.ellipsis} {len(trend.names) - 2:,} more", "dim")
+    data = trend.reports[-1].data
+    source = "SYNTHETIC inputs, no real data" if data.kind == "synthetic" else data.source or "data in memory"
+    text = glyphs.text(f"{source}{glyphs.dot}{count(data.samples, 'sample')}")
+    yield from paragraph(
+        Text(text, "bold yellow" if data.kind == "synthetic" else ""), width=width, first=Text("on ", "dim")
+    )
+
+
+def _table(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """A line for each site, and one for all; the sparklines share one scale, so that sites can be compared."""
+    top = max((share for line in trend.lines for share in line.share if share is not None), default=0.0) or 1.0
+    rows = [_cells(line, glyphs) for line in trend.lines]
+    total = _cells(trend.total, glyphs) | {"site": count(len(trend.lines), "site")}
+    columns = _columns([*rows, total], len(trend.names))
+    widths = fit(columns, width)
+    course = widths.get("course", 0)
+    names = shorten([row["site"] for row in rows], widths["site"], glyphs.ellipsis)
+    yield from lines(columns, widths, {column.key: [Text(column.title, "dim")] for column in columns})
+    for line, row, name in zip(trend.lines, rows, names, strict=True):
+        style = _style(line)
+        cells = {key: [Text(value, style if key in ("last", "change") else "dim")] for key, value in row.items()}
+        cells["site"] = [Text(part, style) for part in name]
+        cells["course"] = [Text(_spark(line.share, top, course, glyphs), style or "cyan")]
+        yield from lines(columns, widths, cells)
+    span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
+    yield Text(" " + glyphs.rule * (span - 1), "dim")
+    cells = {key: [Text(value, "bold")] for key, value in total.items()}
+    cells["course"] = [Text(_spark(trend.total.share, top, course, glyphs), "bold")]
+    yield from lines(columns, widths, cells)
+    scale = f"course: the dead share at each checkpoint, from 0% to {percent(top)}"
+    missing = "; a blank where the site was not measured" if any(None in line.share for line in trend.lines) else ""
+    yield from paragraph(Text(glyphs.text(scale + missing), "dim"), width=width, first=" ")
+
+
+def _columns(cells: Sequence[dict[str, str]], points: int) -> list[Column]:
+    """All columns in the order in which they are shown."""
+
+    def of_key(key: str) -> list[str]:
+        return [row.get(key, "") for row in cells]
+
+    return [
+        of("site", of_key("site"), rank=0, least=12, gap=1),
+        Column(key="course", title="course", rank=1, least=min(max(points, 6), 10), most=max(points, 6)),
+        of("dead", of_key("dead"), rank=4, right=True),
+        of("first", of_key("first"), rank=3, right=True),
+        of("last", of_key("last"), rank=0, right=True),
+        of("change", of_key("change"), rank=2, right=True),
+    ]
+
+
+def _cells(line: Line, glyphs: Glyphs) -> dict[str, str]:
+    """What each column says of a site; `change` is in percentage points."""
+    seen = [share for share in line.share if share is not None]
+    change = (seen[-1] - seen[0]) * 100 if len(seen) > 1 else 0.0
+    last = line.dead[-1]
+    return {
+        "site": glyphs.text(line.id),
+        "dead": glyphs.dash if last is None else f"{last:,}",
+        "first": _share(line.share[0], glyphs),
+        "last": _share(line.share[-1], glyphs),
+        "change": glyphs.dash if len(seen) < 2 else glyphs.text(f"{change:+.1f}".replace("-", "−") if change else "0"),
+    }
+
+
+def _share(share: float | None, glyphs: Glyphs) -> str:
+    """A share, or a dash where there is none."""
+    return glyphs.dash if share is None else percent(share)
+
+
+def _style(line: Line) -> str:
+    """A site that is dying stands out, and so does one that recovers."""
+    seen = [share for share in line.share if share is not None]
+    if len(seen) < 2 or seen[-1] == seen[0]:
+        return ""
+    return "red" if seen[-1] > seen[0] else "green"
+
+
+def _spark(shares: Sequence[float | None], top: float, width: int, glyphs: Glyphs) -> str:
+    """The course in at most `width` signs: each shows the highest of the checkpoints that it stands for."""
+    signs = min(width, len(shares))
+    out = ""
+    for place in range(signs):
+        part = shares[place * len(shares) // signs : (place + 1) * len(shares) // signs]
+        seen = [share for share in part if share is not None]
+        steps = len(glyphs.levels) - 1
+        out += glyphs.levels[min(steps, -int(-max(seen) * steps // top))] if seen else " "
+    return out
+
+
+def _end(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """What became of the whole."""
+    seen = [(name, report) for name, report in zip(trend.names, trend.reports, strict=True) if report.sites]
+    if not seen:
+        yield from paragraph(Text("No activation site ran in any checkpoint."), width=width)
+        return
+    first, last = seen[0][1].summary, seen[-1][1].summary
+    text = f"{percent(first.dead_fraction)} of the units were dead at first, {percent(last.dead_fraction)} are at last"
+    worst = max(seen, key=lambda pair: pair[1].summary.dead_fraction)
+    if worst[1].summary.dead_fraction > max(first.dead_fraction, last.dead_fraction):
+        text += f"; the most, {percent(worst[1].summary.dead_fraction)}, at {worst[0]}"
+    style = "bold red" if last.dead > first.dead else "bold green" if last.dead < first.dead else "bold"
+    yield from paragraph(Text(glyphs.text(text + "."), style), width=width)

@@ -1,0 +1,313 @@
+"""Each ailment gets its own advice, in the right order, with figures, commands and edits that hold."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import deadrelu
+from deadrelu.errors import UsageError
+from deadrelu.remedies import Advice, SiteAdvice
+from deadrelu.remedy.causes import depth
+from deadrelu.remedy.suggest import CAUTION, suggest
+from deadrelu.report import DataInfo, ModelInfo, Report, Site, SiteStats, Skipped, Source
+from tests.conftest import make_report, make_site, make_stats
+
+SAMPLES = Path(__file__).parents[2] / "sample_models"
+DATA = DataInfo(source="val.npz", kind="dataset", samples=1797, batches=15, seed=None)
+
+
+def report_of(*sites: SiteStats, path: str | None = "m.pt", form: str = "torch-module", **more: object) -> Report:
+    """A report of these sites, of a model with a plain name."""
+    report = make_report(list(sites), **{"data": DATA, **more})  # type: ignore[arg-type]
+    return replace(report, model=replace(report.model, path=path, format=form))
+
+
+def site(name: str = "act", units: int = 4, **fields: object) -> Site:
+    """A module site of one call, after `fc`."""
+    return replace(make_site(name, units, after="fc"), **{"swappable": True, **fields})  # type: ignore[arg-type]
+
+
+def sick(dead: int, units: int = 8, name: str = "act", **fields: object) -> SiteStats:
+    """The first `dead` of the units are silent; unit u of them came as near as −(u + 1) / 10."""
+    return make_stats(site(name, units, **fields), [0.0] * dead + [0.5] * (units - dead))
+
+
+def only(advice: Advice) -> SiteAdvice:
+    """The one item."""
+    assert len(advice.items) == 1
+    return advice.items[0]
+
+
+def commands(item: SiteAdvice) -> list[str]:
+    """The commands of the remedies, in their order."""
+    return [remedy.command for remedy in item.remedies if remedy.command is not None]
+
+
+def test_a_healthy_report_needs_no_advice_and_no_caution() -> None:
+    advice = suggest(report_of(sick(0)))
+    assert (advice.items, advice.caution) == ((), "")
+
+
+def test_a_few_dead_units_leak_alone_before_the_whole_site_does() -> None:
+    item = only(suggest(report_of(sick(2))))
+    assert item.ailment == "some dead"
+    assert "2 of 8 units (25%)" in item.says
+    assert "units 0–1" in item.says
+    patch = "deadrelu patch m.pt --data val.npz --sites act"
+    assert commands(item)[:2] == [f"{patch} --only-dead-units --slope 0.01", f"{patch} --slope 0.01"]
+    assert "the other 6 stays as it is, bit for bit" in item.remedies[0].why
+
+
+@pytest.mark.parametrize(
+    "fields", [{"feature_axis": 2}, {"op": "relu6"}, {"op": "hardswish"}, {"swappable": False, "source": None}]
+)
+def test_a_leak_in_dead_units_alone_is_offered_only_where_a_prelu_can_do_it(fields: dict[str, object]) -> None:
+    item = only(suggest(report_of(sick(2, **fields))))
+    assert not [command for command in commands(item) if "--only-dead-units" in command]
+
+
+def test_half_dead_is_mostly_dead_and_its_layer_is_swapped_or_started_afresh() -> None:
+    assert only(suggest(report_of(sick(3)))).ailment == "some dead"
+    item = only(suggest(report_of(sick(4)), slope=0.2))
+    assert item.ailment == "mostly dead"
+    first, second = item.remedies[:2]
+    assert first.command == "deadrelu patch m.pt --data val.npz --sites act --slope 0.2"
+    assert second.command == "deadrelu patch m.pt --data val.npz --sites act --reinit --slope 0.2"
+    gain = nn.init.calculate_gain("leaky_relu", 0.2)
+    assert f"= {gain:.4g};" in second.why
+    assert any("--with prelu" in command for command in commands(item))
+
+
+def test_a_wholly_dead_layer_is_not_cured_by_a_swap_and_what_follows_is_treated_after_it() -> None:
+    dead, later = suggest(report_of(sick(0, name="a"), sick(8, name="b"), sick(1, name="c"))).items
+    assert (dead.site, dead.ailment) == ("b", "wholly dead")
+    assert "A swap alone will not do" in dead.says
+    assert "Find the cause first" in dead.remedies[0].title
+    assert "`fc`" in dead.remedies[0].title
+    assert "−0.1." in dead.remedies[0].why
+    assert commands(dead)[0] == "deadrelu patch m.pt --data val.npz --sites b --reinit --slope 0.01"
+    assert "learning rate" in dead.remedies[-1].title
+    assert "runs after `b`, which is wholly dead" in later.says
+
+
+def test_rare_units_are_left_alone() -> None:
+    stats = make_stats(site(units=3), [0.5, 0.001, 0.5])
+    item = only(suggest(report_of(stats)))
+    assert item.ailment == "rare"
+    assert "fewer than 1% of positions, unit 1" in item.says
+    assert "Leave it" in item.remedies[0].title
+    assert "Sparsity is not death" in item.remedies[0].why
+    assert suggest(report_of(stats)).caution == ""
+
+
+def test_synthetic_data_and_few_samples_are_settled_before_any_site() -> None:
+    stats = make_stats(site(), [0.0, 0.5, 0.5, 0.5], samples=20)
+    report = report_of(stats, data=DataInfo(source=None, kind="synthetic", samples=20, batches=1, seed=0))
+    advice = suggest(report)
+    assert [item.ailment for item in advice.items] == ["synthetic data", "too few samples", "some dead"]
+    assert commands(advice.items[0]) == ["deadrelu scan m.pt --data DATA"]
+    needed = next(n for n in range(1, 1000) if 0.99**n <= 0.05)
+    assert commands(advice.items[1]) == [f"deadrelu scan m.pt --data DATA --samples {needed}"]
+
+
+def test_nonfinite_values_come_before_all_else() -> None:
+    nan = make_stats(site("n"), [0.5, 0.0, 0.4, 0.9], nonfinite=(1,))
+    synthetic = DataInfo(source=None, kind="synthetic", samples=9999, batches=1, seed=0)
+    advice = suggest(report_of(sick(1), nan, replace(nan, site=site("later")), data=synthetic))
+    assert [(i.site, i.ailment) for i in advice.items[:3]] == [
+        ("n", "non-finite"),
+        (None, "synthetic data"),
+        ("act", "some dead"),
+    ]
+    assert "1 site after it too" in advice.items[0].says
+    assert "NaN in the data" in advice.items[0].remedies[0].title
+    weights = suggest(report_of(nan, nonfinite_weights={"fc.bias": 2})).items[0]
+    assert weights.site is None
+    assert "fc.bias" in weights.says
+    assert "checkpoint" in weights.remedies[0].title
+    assert "1 site met them too" in weights.says
+
+
+@pytest.mark.parametrize(
+    ("reason", "option"),
+    [
+        ("never called: no batch reached it", "--skip-site 'a[[]0]'"),
+        ("its feature axis has 4 units in one call and 5 in another", "--feature-axis 'a[[]0]=AXIS'"),
+        ("its pre-activation is a single number, which has no feature axis", "--skip-site 'a[[]0]'"),
+        ("its pre-activation is a nested tensor", "--skip-site 'a[[]0]'"),
+        ("fused into quantized::linear_relu: its pre-activation is never formed", None),
+    ],
+)
+def test_a_skipped_site_gets_the_way_to_measure_it(reason: str, option: str | None) -> None:
+    item = only(suggest(report_of(sick(0), skipped=(Skipped(id="a[0]", op="relu", reason=reason),))))
+    assert (item.site, item.ailment) == ("a[0]", "skipped")
+    assert reason in item.says
+    assert commands(item) == ([f"deadrelu scan m.pt --data val.npz {option}"] if option else [])
+
+
+def test_the_calls_of_one_module_are_swapped_together_and_the_leak_is_for_units_dead_in_all() -> None:
+    calls = [
+        replace(sick(n).site, id=f"b.relu#{c}", module="b.relu", call=c, calls=3) for c, n in ((1, 0), (2, 3), (3, 1))
+    ]
+    stats = [make_stats(call, [0.0] * n + [0.5] * (8 - n)) for call, n in zip(calls, (1, 3, 0), strict=True)]
+    first, second = suggest(report_of(*stats)).items
+    assert commands(first) == ["deadrelu patch m.pt --data val.npz --sites 'b.relu#*' --slope 0.01"]
+    assert "called 3 times" in first.remedies[0].why
+    assert "own module" in first.remedies[0].why
+    assert "together with `b.relu#1`" in second.remedies[0].title
+    stats[2] = make_stats(calls[2], [0.0, 0.0] + [0.5] * 6)
+    alone = suggest(report_of(*stats)).items[0].remedies[0]
+    assert "unit 0 alone" in alone.title
+    assert "dead in all 3 calls" in alone.why
+
+
+def test_a_functional_call_gets_its_edit_and_is_told_whom_else_it_changes(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("import torch\ndef f(x):\n    return torch.relu(x)\n")
+    source = Source(file="net.py", line=3, column=12, end_column=25)
+    fields = {"source": source, "swappable": False}
+    stats = [sick(n, name=f"b{n}:relu#1", **fields) for n in (0, 1)]
+    item = only(suggest(report_of(*stats), root=tmp_path))
+    edit = item.remedies[0].edit
+    assert edit is not None
+    assert (edit.old, edit.new) == ("torch.relu(x)", "torch.nn.functional.leaky_relu(x, 0.01)")
+    assert "1 other site" in item.remedies[0].why
+    assert commands(item) == []
+    gone = only(suggest(report_of(*stats), root=tmp_path / "elsewhere")).remedies[0]
+    assert gone.edit is None
+    assert "net.py:3" in gone.title
+
+
+def test_a_live_module_gets_a_statement_that_makes_the_swap() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU6(), nn.Linear(8, 4), nn.Hardswish())
+    sites = [sick(1, name="1"), sick(1, name="3", op="relu6"), sick(1, name="5", op="hardswish")]
+    advice = suggest(report_of(*sites, path=None), slope=0.1)
+    for item in advice.items:
+        exec(commands(item)[0], {"model": model, "nn": nn})
+    z = torch.linspace(-9, 9, 37)
+    leaky = torch.where(z > 0, z, 0.1 * z)
+    assert torch.equal(model[1](z), leaky)
+    assert torch.equal(model[3](z), leaky.clamp(max=6))
+    assert torch.allclose(model[5](z), z * torch.sigmoid(z))
+    assert not [command for item in advice.items for command in commands(item) if "patch" in command]
+
+
+@pytest.mark.parametrize("op", ["hardsigmoid", "hardshrink", "softshrink", "unheard-of"])
+@pytest.mark.parametrize("dead", [1, 5, 8])
+def test_where_no_swap_makes_sense_none_is_suggested(op: str, dead: int) -> None:
+    item = only(suggest(report_of(sick(dead, op=op))))
+    assert item.remedies
+    assert not [command for command in commands(item) if "patch" in command]
+
+
+def test_relu6_keeps_its_cap_and_units_stuck_at_the_cap_are_told_apart() -> None:
+    below = sick(2, op="relu6")
+    above = replace(below, max_preactivation=(7.0, 9.0, *below.max_preactivation[2:]))
+    assert "keep the cap at 6" in only(suggest(report_of(below))).remedies[0].title
+    causes = only(suggest(report_of(above))).remedies[-1]
+    assert "2 dead units reached 6 and above" in causes.why
+
+
+@pytest.mark.parametrize(
+    ("maxima", "verdict", "title"),
+    [
+        ((-0.05, -0.15, 2.0, 2.0), "near", "Raise the bias of `fc` a little"),
+        ((-0.3, -0.5, 2.0, 2.0), "between", "lower learning rate and a warm-up"),
+        ((-0.1, -5.0, 2.0, 2.0), "far", "clipped gradients"),
+    ],
+)
+def test_the_cause_follows_from_how_deep_the_dead_units_lie(
+    maxima: tuple[float, ...], verdict: str, title: str
+) -> None:
+    stats = replace(sick(2, 4), max_preactivation=maxima)
+    deep = depth(stats)
+    assert deep is not None
+    assert (deep.nearest, deep.farthest, deep.peak) == (maxima[0], maxima[1], 2.0)
+    assert math.isclose(deep.middle, (maxima[0] + maxima[1]) / 2)
+    assert deep.verdict == verdict
+    last = only(suggest(report_of(replace(stats, dead_units=(0, 1))))).remedies
+    assert any(title in remedy.title for remedy in last)
+
+
+def test_the_depth_of_a_hardswish_counts_from_where_it_fires() -> None:
+    stats = replace(sick(1, 2, op="hardswish"), max_preactivation=(-4.0, 1.0))
+    deep = depth(stats)
+    assert deep is not None
+    assert (deep.nearest, deep.peak) == (-1.0, 4.0)
+
+
+@pytest.mark.parametrize("after", ["layer1.bn2", "norm", "layer1.0.downsample.1", "features.norm5", "bn"])
+def test_after_a_normalisation_its_own_bias_and_weight_are_named(after: str) -> None:
+    item = only(suggest(report_of(sick(1, after=after))))
+    assert f"weight and bias of `{after}`" in item.remedies[-1].title
+
+
+@pytest.mark.parametrize("after", ["abnormal.fc", "normaliser.fc", "fc", "downsample.0"])
+def test_a_name_that_only_resembles_a_normalisation_is_none(after: str) -> None:
+    assert "weight and bias" not in only(suggest(report_of(sick(1, after=after)))).remedies[-1].title
+
+
+def test_commands_repeat_the_settings_of_the_scan_and_survive_a_shell() -> None:
+    report = report_of(sick(1, name="it's [a]\nsite"), path="my models/m.pt", form="torch-state-dict")
+    command = commands(only(suggest(report)))[0]
+    words = shlex.split(command)
+    assert words[2:5] == ["my models/m.pt", "--arch", "SPEC"]
+    assert words[words.index("--sites") + 1] == "it's [[]a]?site"
+    settings = {**report.settings, "arch": "a.py:N", "weights_key": "ema", "data_key": "x", "feature_axes": ("*=1",)}
+    words = shlex.split(commands(only(suggest(replace(report, settings=settings))))[0])
+    expected = "--arch a.py:N --weights-key ema --data-key x --feature-axis *=1 --data val.npz"
+    assert " ".join(words[3:13]) == expected
+
+
+def test_the_caution_says_that_a_swap_is_no_cure() -> None:
+    assert suggest(report_of(sick(1))).caution == CAUTION
+    assert "fine-tune" in CAUTION
+    assert "Sokar et al. (2023)" in CAUTION
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, -0.1, math.nan])
+def test_a_slope_that_is_no_leak_is_refused(slope: float) -> None:
+    with pytest.raises(UsageError, match="--slope"):
+        suggest(report_of(sick(1)), slope=slope)
+
+
+def test_a_report_read_back_from_json_gives_the_same_advice(canonical: Report) -> None:
+    advice = deadrelu.suggest(canonical)
+    assert deadrelu.suggest(Report.from_json(canonical.to_json())) == advice
+    assert len({item.ailment for item in advice.items}) >= 5
+    assert isinstance(canonical.model, ModelInfo)
+
+
+def test_on_the_dying_sample_the_sick_layers_are_named_in_order() -> None:
+    report = deadrelu.scan(SAMPLES / "dying.pt", SAMPLES / "digits.npz", device="cpu")
+    advice = deadrelu.suggest(report)
+    assert [(item.site, item.ailment) for item in advice.items] == [
+        ("1", "mostly dead"),
+        ("3", "some dead"),
+        ("5", "some dead"),
+    ]
+
+
+def test_the_edits_of_the_sample_network_leave_no_functional_relu(tmp_path: Path) -> None:
+    weights, data = SAMPLES / "cnn_weights.pt", SAMPLES / "digits.npz"
+    report = deadrelu.scan(weights, data, arch=str(SAMPLES / "model.py"), device="cpu", samples=64)
+    edits = [r.edit for item in deadrelu.suggest(report).items for r in item.remedies if r.edit is not None]
+    assert [edit.new for edit in edits] == [
+        "F.leaky_relu(self.hidden(x.flatten(1)), 0.01)",
+        "F.leaky_relu(self.narrow(x), 0.01)",
+    ]
+    text = (SAMPLES / "model.py").read_text()
+    for edit in edits:
+        assert text.count(edit.old) == 1
+        text = text.replace(edit.old, edit.new)
+    (tmp_path / "leaky_net.py").write_text(text)
+    after = deadrelu.scan(weights, data, arch=str(tmp_path / "leaky_net.py"), device="cpu", samples=64)
+    before_ids, after_ids = ([stats.site.id for stats in r.sites] for r in (report, after))
+    assert set(before_ids) - set(after_ids) == {":relu#1", ":relu#2"}
+    assert len(after_ids) == len(before_ids) - 2

@@ -83,7 +83,6 @@ def scan(
     from deadrelu.measure.reporting import report_on
     from deadrelu.measure.scan import Plan
     from deadrelu.programs.device import choose_device
-    from deadrelu.programs.eager import EagerProgram
 
     policy = policy or Policy()
     if isinstance(model, torch.nn.Module):
@@ -91,7 +90,7 @@ def scan(
     else:
         opened = open_model(model, arch=arch, arch_args=arch_args, weights_key=weights_key, trust=trust)
         device = device or "auto"
-    program = EagerProgram(opened.module, choose_device(device))
+    program = opened.program(choose_device(device))
     request = DataRequest(
         data=data,
         batch_size=batch_size,

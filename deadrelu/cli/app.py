@@ -15,6 +15,7 @@ from deadrelu.cli.configured import Choice, Command, EveryModelCommand
 from deadrelu.cli.diff import diff
 from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.help import Group
+from deadrelu.cli.inspect import inspect
 from deadrelu.cli.merge import merge
 from deadrelu.cli.patch import patch
 from deadrelu.cli.report import report
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command(cls=EveryModelCommand)(scan)
 app.command(cls=EveryModelCommand)(suggest)
 app.command(cls=Command)(patch)
+app.command(cls=HelpfulCommand)(inspect)
 app.command(cls=Command)(diff)
 app.command(cls=Command)(trend)
 app.command(cls=HelpfulCommand)(merge)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deadrelu.errors import DeadreluError
+from deadrelu.errors import DeadreluError, OutputError
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,19 @@ def screen() -> Screen:
 def write(text: str) -> None:
     """Put `text` on stdout as it is: never through rich, which would wrap it and read its brackets.
 
-    A reader that has gone (`| head`) is no error: the exit code still tells what the gate found.
+    A reader that has gone (`| head`) is no error: the exit code still tells what the gate found. Raises `OutputError`
+    where the system refuses, as a full disk does.
     """
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is left in the buffer would raise again when Python flushes it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(
+                f"stdout cannot be written: {error.strerror or error}", hint="look at the disk that it goes to"
+            ) from error
 
 
 def say_error(error: DeadreluError) -> None:

@@ -20,7 +20,8 @@ def check_archive(path: Path, packed: tuple[str, ...] = ()) -> frozenset[int]:
     """Check the zip and return the sizes, in bytes, of its tensor records.
 
     Torch stores its members uncompressed, but for those under the folders `packed`, and never repeats a name, so a file
-    that does otherwise is no work of torch's. A bit flipped in a tensor goes unseen by `torch.load`; the checksums find it.
+    that does otherwise is no work of torch's. A bit flipped in a tensor goes unseen by `torch.load`; the checksums find
+    it.
 
     Raises `FileError`, which names the member, for repeated names, compression, sizes beyond the file's own and damage.
     """
@@ -37,7 +38,7 @@ def check_stream(file: IO[bytes], path: str, size: int, packed: tuple[str, ...] 
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             _check_directory(path, members, size, packed)
-            damaged = None if _without_checksums(members) else archive.testzip()
+            damaged = None if without_checksums(members) else archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise FileError(f"{path} is damaged: {error}", hint=_AGAIN) from error
     if damaged is not None:
@@ -63,6 +64,6 @@ def _check_directory(path: str, members: list[zipfile.ZipInfo], size: int, folde
         raise FileError(f"{path} claims {claimed} bytes of content in a file of {size} bytes", hint=_AGAIN)
 
 
-def _without_checksums(members: list[zipfile.ZipInfo]) -> bool:
+def without_checksums(members: list[zipfile.ZipInfo]) -> bool:
     """Whether it was written under `torch.serialization.set_crc32_options(False)`, which leaves every checksum zero."""
     return all(member.CRC == 0 for member in members)

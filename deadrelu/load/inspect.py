@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deadrelu.errors import ArchitectureError, DeadreluError, FileError, TrustError, UsageError
 from deadrelu.inspection import Asked, Inspection, KnownSite, Node, Opening, Way
@@ -25,7 +24,14 @@ from deadrelu.load.tree import draw, group
 from deadrelu.load.trust import Origin, Trust, sha256_of
 
 _UNSEEN = "calls in the code of a forward (F.relu, torch.relu) are not in the file: only a scan sees them"
+_OF_TORCH = ("torch.nn.modules.", "collections.", "pathlib.", "argparse.", "numpy.")
 _LISTED_MEMBERS = 400
+_NO_WAY: Way = "not at all"
+_WAYS: dict[type[DeadreluError], Way] = {
+    TrustError: "with --trust",
+    ArchitectureError: "with --arch",
+    UsageError: "with --weights-key",
+}
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,8 @@ def inspect(model: str | Path) -> Inspection:
         contents = _READERS.get(kind, _foreign)(path)
     except RecursionError as error:
         raise FileError(f"{path} nests its values too deeply", hint="save the state dict instead") from error
-    is_folder = path.is_dir()
-    if kind is FileKind.SHARDED:
-        sha256 = sharded_contents.sha256_of_folder(path)
-    else:
-        sha256 = None if is_folder else sha256_of(path)
-    files = [file for file in path.iterdir() if file.is_file()] if is_folder else [path]
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    sha256 = _hash(path, kind)
     return Inspection(
         path=str(model),
         kind=kind.value,
@@ -75,17 +77,18 @@ def inspect(model: str | Path) -> Inspection:
     )
 
 
+def _hash(path: Path, kind: FileKind) -> str | None:
+    """What `--trust-sha256` takes; None for a folder that is no sharded checkpoint."""
+    if kind is FileKind.SHARDED:
+        return sharded_contents.sha256_of_folder(path)
+    return None if path.is_dir() else sha256_of(path)
+
+
 def _opening(path: Path, kind: FileKind, sha256: str | None) -> Opening:
     """How a scan without further options would take the file: found out by opening it so."""
     if kind is FileKind.HUGGINGFACE:
-        return Opening(
-            way="with an extra", why="transformers builds it from config.json", hint="pip install deadrelu[hf]"
-        )
-    ways: tuple[tuple[type[DeadreluError], Way], ...] = (
-        (TrustError, "with --trust"),
-        (ArchitectureError, "with --arch"),
-        (UsageError, "with --weights-key"),
-    )
+        why, hint = "transformers builds it from config.json", "pip install 'deadrelu[hf]'"
+        return Opening(way="with an extra", why=why, hint=hint)
     try:
         if kind in (FileKind.TORCH_ZIP, FileKind.LEGACY):
             open_checkpoint(Origin(path, sha256 or ""), kind, Request(None, {}, None, Trust()))
@@ -94,9 +97,9 @@ def _opening(path: Path, kind: FileKind, sha256: str | None) -> Opening:
     except FileError as error:
         if kind.readable:
             raise
-        return Opening(way="not at all", why=_without(path, error.message), hint=error.hint)
+        return Opening(way="not at all", hint=error.hint)
     except DeadreluError as error:
-        way = next((way for cls, way in ways if isinstance(error, cls)), "not at all")
+        way = next((way for cls, way in _WAYS.items() if isinstance(error, cls)), _NO_WAY)
         return Opening(way=way, why=_without(path, error.message), hint=error.hint)
     return Opening(way="as it is", why="nothing in the file has to run")
 
@@ -131,8 +134,7 @@ def _saved(pickled: Pickled, by: str) -> _Contents:
         for name in (DATA_PARALLEL, COMPILED)
         if name in pickled.asks
     ]
-    modules = any(name in torch_classes() for name in pickled.asks) or bool(sites)
-    if modules or tree.kind not in ("dict", "list", "state dict", "tensor"):
+    if any(not kind.startswith(_OF_TORCH) for kind in _module_kinds(tree)):
         notes.append(_UNSEEN)
     what = {"dict": "a checkpoint", "list": "a list", "state dict": "a state dict", "tensor": "a tensor"}.get(
         tree.kind, f"a whole {tree.kind.rpartition('.')[2]}"
@@ -140,6 +142,14 @@ def _saved(pickled: Pickled, by: str) -> _Contents:
     if tree.kind == "state dict":
         notes.append("weights only: which activations stand between them, only their code says (--arch)")
     return _Contents(f"{what}, saved with {by}", tree, sites, tuple(_globals(pickled)), notes=tuple(notes))
+
+
+def _module_kinds(node: Node) -> Iterator[str]:
+    """The classes in a tree."""
+    if "." in node.kind:
+        yield node.kind
+    for child in node.children:
+        yield from _module_kinds(child)
 
 
 def _globals(pickled: Pickled) -> Iterator[Asked]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from copy import copy
 from pathlib import Path
 
 from deadrelu.errors import FileError
 from deadrelu.inspection import Asked
+from deadrelu.load.archive import without_checksums
 from deadrelu.load.pickled import LONGEST, Pickled, read_pickle
 
 _AGAIN = "copy or download it again, or save it again"
+_MOST_PACKED = 100
 _CODE = {".py": "source", ".pkl": "pickle", ".so": "library", ".dll": "library", ".cpp": "source", ".cubin": "library"}
 
 
@@ -41,7 +44,7 @@ class Archive:
     def read(self, name: str) -> bytes:
         """The bytes of a member. Raises `FileError` if it is damaged, too long, or holds more than it says."""
         try:
-            with self._zip.open(self.root + name) as file:
+            with self._zip.open(self._info(name)) as file:
                 content = file.read(LONGEST + 1)
         except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError, ValueError) as error:
             raise FileError(f"{self.path} is damaged in {name}: {error}", hint=_AGAIN) from error
@@ -50,6 +53,15 @@ class Archive:
         if len(content) > LONGEST:
             raise FileError(f"{self.path}: {name} is of more than {LONGEST} bytes", hint="it is too long to be drawn")
         return content
+
+    def _info(self, name: str) -> zipfile.ZipInfo:
+        """The entry of a member. Where torch was told to write no checksums, all are zero, and none is compared."""
+        info = copy(self._zip.getinfo(self.root + name))
+        if info.compress_size * _MOST_PACKED < info.file_size:
+            raise FileError(f"{self.path} holds {name} packed beyond all measure, as a zip bomb does", hint=_AGAIN)
+        if without_checksums(self._zip.infolist()):
+            del info.CRC
+        return info
 
     def pickle(self, name: str) -> Pickled:
         """A member that is a pickle, as a tree of stubs."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
 from deadrelu.errors import UsageError
 from deadrelu.load.architecture import build, is_spec
 from deadrelu.load.checkpoint import Request, open_checkpoint, weights_into
+from deadrelu.load.export import open_export
 from deadrelu.load.flat import read_safetensors
 from deadrelu.load.huggingface import open_folder
+from deadrelu.load.script import open_script
 from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.trust import Origin, Trust, sha256_of
 from deadrelu.load.weights import nonfinite
+from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.exported import ExportedProgram
+from deadrelu.programs.program import Program
+from deadrelu.programs.torchscript import TorchScriptProgram
 from deadrelu.report import ModelInfo
 
 _log = logging.getLogger("deadrelu")
@@ -29,6 +37,11 @@ class Opened:
 
     module: nn.Module
     info: ModelInfo
+    start: Callable[[torch.device | None], Program] = field(repr=False)
+
+    def program(self, device: torch.device | None = None) -> Program:
+        """What can be run and watched, on `device` (None: where the module lies)."""
+        return self.start(device)
 
 
 def open_model(
@@ -66,6 +79,8 @@ def open_model(
         module, sha256 = open_sharded(path, request)
         return describe(module, text, "torch-sharded", sha256)
     origin = Origin(path, sha256_of(path))
+    if kind in (FileKind.TORCHSCRIPT, FileKind.PT2):
+        return _open_program(origin, kind, request)
     if kind is FileKind.SAFETENSORS:
         module = weights_into(origin, {"": read_safetensors(path)}, request)
         return describe(module, text, "safetensors", origin.sha256)
@@ -73,8 +88,35 @@ def open_model(
     return describe(module, text, form if kind is FileKind.TORCH_ZIP else "torch-legacy", origin.sha256)
 
 
-def describe(module: nn.Module, path: str | None, form: str, sha256: str | None) -> Opened:
-    """A module with its description; `path` is None for a live one. Weights that are not finite are told of at once."""
+def _open_program(origin: Origin, kind: FileKind, request: Request) -> Opened:
+    """A file that holds a whole program, code and all."""
+    path = str(origin.path)
+    if request.arch is not None or request.weights_key is not None:
+        raise UsageError(f"{path} is a program with its own code", hint="leave out --arch and --weights-key")
+    if kind is FileKind.PT2:
+        program = open_export(origin, request.trust)
+        module = ExportedProgram(program).module
+        return describe(module, path, kind.value, origin.sha256, partial(ExportedProgram, program))
+    script = open_script(origin, request.trust)
+    return describe(script.module, path, kind.value, origin.sha256, script.program)
+
+
+def describe(
+    module: nn.Module,
+    path: str | None,
+    form: str,
+    sha256: str | None,
+    start: Callable[[torch.device | None], Program] | None = None,
+) -> Opened:
+    """A module with its description; `path` is None for a live one. Weights that are not finite are told of at once.
+
+    `start` makes the program; None takes the one that fits the module.
+    """
+    if start is None:
+        if isinstance(module, torch.jit.ScriptModule):
+            start = partial(TorchScriptProgram, module)
+        else:
+            start = partial(EagerProgram, module)
     bad = nonfinite(module)
     if bad:
         _log.warning(
@@ -84,6 +126,5 @@ def describe(module: nn.Module, path: str | None, form: str, sha256: str | None)
             next(iter(bad)),
         )
     parameters = sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p))
-    return Opened(
-        module, ModelInfo(path=path, format=form, sha256=sha256, parameters=parameters, nonfinite_weights=bad)
-    )
+    info = ModelInfo(path=path, format=form, sha256=sha256, parameters=parameters, nonfinite_weights=bad)
+    return Opened(module, info, start)

@@ -17,8 +17,8 @@ from typing import Any
 from deadrelu.errors import FileError
 from deadrelu.load.stub import Stub, StubClass, stub_class
 
-LONGEST = 1 << 26
-"""Pickles of more bytes (64 MiB) are not read: a tree takes up to a hundred times as much memory."""
+LONGEST = 12 << 20
+"""Pickles of more bytes (12 MiB) are not read: a tree takes up to eighty times as much memory."""
 
 _LEGACY_PREAMBLE = 3
 _AGAIN = "copy or download it again, or save it again"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import zipfile
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,17 @@ import torch
 
 from deadrelu.errors import FileError
 from deadrelu.load.archive import check_archive
+from deadrelu.load.members import Archive
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.programs.scriptnames import NAMES_FILE, Names
 from deadrelu.programs.torchscript import Example, TorchScriptProgram
+from deadrelu.wording import count
 
 _SHOWN = 6
+_TRACED = "traced_inputs.pkl"
+_NAMES = f"extra/{NAMES_FILE}"
+_OF_TORCH = "code/__torch__/torch/"
 _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
 _RUNS_ON_LOAD = re.compile(r"^  def __setstate__\(", re.MULTILINE)
 _OUTSIDE = re.compile(
@@ -47,8 +51,8 @@ def open_script(origin: Origin, trust: Trust) -> Script:
     check_archive(origin.path, packed=("code/", "extra/"))
     if not trust.covers(origin.sha256):
         raise origin.refuse(f"is a TorchScript archive, which is a program: {describe_script(origin.path)}")
-    with zipfile.ZipFile(origin.path) as archive:
-        members = {_inside(name): archive.read(name) for name in archive.namelist() if _is_note(name)}
+    with Archive(origin.path) as archive:
+        notes = {name: archive.read(name) for name in (_TRACED, _NAMES) if name in archive.members}
     try:
         with redirect_stdout(sys.stderr):
             module = torch.jit.load(str(origin.path), map_location="cpu")
@@ -57,42 +61,26 @@ def open_script(origin: Origin, trust: Trust) -> Script:
             f"{origin.path} cannot be loaded as TorchScript: {str(error).strip().splitlines()[0]}",
             hint="it may be damaged, or need operators that this torch does not have",
         ) from error
-    traced, names = members.get("traced_inputs.pkl"), members.get(f"extra/{NAMES_FILE}")
-    return Script(module, read_traced(traced) if traced else (), Names.from_json(names) if names else None)
+    examples = read_traced(notes[_TRACED]) if _TRACED in notes else ()
+    return Script(module, examples, Names.from_json(notes[_NAMES]) if _NAMES in notes else None)
 
 
 def describe_script(path: Path) -> str:
     """What the archive holds that runs, in words; nothing of it does."""
-    with zipfile.ZipFile(path) as archive:
-        code = {
-            _inside(name): archive.read(name).decode(errors="replace")
-            for name in archive.namelist()
-            if _inside(name).startswith("code/") and name.endswith(".py")
-        }
-    classes = sorted({name for text in code.values() for name in _CLASS.findall(text)})
+    with Archive(path) as archive:
+        files = [name for name in archive.members if name.startswith("code/") and name.endswith(".py")]
+        code = {name: archive.read(name).decode(errors="replace") for name in files}
+    own = sorted(name for name in code if not name.startswith(_OF_TORCH))
+    classes = sorted({cls for name in own for cls in _CLASS.findall(code[name])})
     outside = sorted({name for text in code.values() for name in _OUTSIDE.findall(text)})
     on_load = sorted(name for name, text in code.items() if _RUNS_ON_LOAD.search(text))
     said = [
-        f"{_count(code, 'code file')} ({_listed(sorted(code))})",
-        f"{_count(classes, 'class', 'es')} ({_listed(classes)})" if classes else "",
+        f"{count(len(code), 'code file')} ({_listed(own) or 'all of them of torch.nn'})",
+        f"{count(len(classes), 'class', 'classes')} ({_listed(classes)})" if classes else "",
         f"code that runs while it loads (__setstate__ in {_listed(on_load)})" if on_load else "",
         f"calls that reach outside the model ({_listed(outside)})" if outside else "",
     ]
     return "; ".join(filter(None, said))
-
-
-def _is_note(name: str) -> bool:
-    return _inside(name) in ("traced_inputs.pkl", f"extra/{NAMES_FILE}")
-
-
-def _inside(name: str) -> str:
-    """A member's name without the archive's root folder."""
-    return name.partition("/")[2]
-
-
-def _count(things: object, noun: str, plural: str = "s") -> str:
-    number = len(things)  # type: ignore[arg-type]
-    return f"{number} {noun}{'' if number == 1 else plural}"
 
 
 def _listed(names: list[str]) -> str:

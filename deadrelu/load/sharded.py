@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -42,7 +43,8 @@ def open_sharded(folder: Path, request: Request) -> tuple[nn.Module, str]:
     origin = Origin(folder, sha256_of_folder(folder))
     asks = sorted(read_pickle(read_index(folder), str(folder / INDEX)).asks)
     if not request.trust.covers(origin.sha256):
-        raise origin.refuse_names(asks, f" (its index {INDEX} is a pickle, which torch runs to read the shards)")
+        note = f" (its index {INDEX} is a pickle, which torch runs to read the shards)"
+        raise origin.refuse_names(asks, note, allowable=False)
     if request.arch is None:
         raise needs_code(origin)
     _log.warning("%s is trusted: torch unpickles its index", folder)
@@ -66,7 +68,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
             load(flat, storage_reader=reader, no_dist=True)
     except FileError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, CheckpointException) as error:  # the last is no Exception, but a BaseException
         raise FileError(f"{folder} is damaged: torch cannot read it: {blame(error)}", hint=_AGAIN) from error
     return _nested(flat, index)
 

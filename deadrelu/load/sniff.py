@@ -14,7 +14,7 @@ _LONGEST_SAFETENSORS_HEADER = 100_000_000
 
 
 class FileKind(Enum):
-    """What a path holds. The first four can be read."""
+    """What a path holds."""
 
     TORCH_ZIP = "torch-zip"
     LEGACY = "torch-legacy"

@@ -123,7 +123,7 @@ class _Drawing:
         state, kind = _state(stub), _kind(stub)
         tables = _TABLES if isinstance(state.get("_modules"), dict) else ()
         rest = {key: value for key, value in members(state) if key not in tables}
-        parts = [part for table in tables for part in members(state.get(table))] or list(rest.items())
+        parts = [part for table in tables for part in members(state.get(table))] if tables else list(rest.items())
         self._note_sites(kind, module, state)
         return self._filled(name, kind, rest, parts, prefix, module, depth)
 

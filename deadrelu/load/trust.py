@@ -47,15 +47,15 @@ class Origin:
             ways.append(f"--arch FILE.py:{own[0].removeprefix('__main__.')} names the file that defines the class")
         return TrustError(f"{self.path} {why}", hint="; ".join(ways))
 
-    def refuse_names(self, names: Iterable[str], note: str = "") -> TrustError:
+    def refuse_names(self, names: Iterable[str], note: str = "", *, allowable: bool = True) -> TrustError:
         """The refusal of a file that asks for these globals, each of them named (beyond forty, how many more).
 
-        The hint takes the first as its example.
+        The hint offers --allow for them if they are `allowable`, the first one first.
         """
         given = list(names)
         listed = sorted(set(given))
         more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-        return self.refuse(f"asks to run code: {', '.join(listed[:_SHOWN])}{more}{note}", given)
+        return self.refuse(f"asks to run code: {', '.join(listed[:_SHOWN])}{more}{note}", given if allowable else ())
 
 
 def sha256_of(path: Path) -> str:

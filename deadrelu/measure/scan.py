@@ -69,7 +69,7 @@ def measure(program: Program, batches: Iterable[Batch], plan: Plan, progress: Pr
             lost[site] = str(error)
 
     with program.watched(observe) as run:
-        for batch in batches:
+        for batch in (piece for whole in batches for piece in program.pieces(whole)):
             _run(run, batch, count)
             samples, count = samples + batch.samples, count + 1
             if progress is not None:

@@ -64,6 +64,10 @@ class EagerProgram:
         """After the runs: what could not be observed, and what was never called."""
         return self._interception.skipped() if self._interception else ()
 
+    def pieces(self, batch: Batch) -> Iterator[Batch]:
+        """The batch as it is: a module takes any."""
+        yield batch
+
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:
         """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -23,11 +23,16 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 def moved(value: Any, device: torch.device) -> Any:
     """The same nest with every tensor on `device`."""
+    return mapped(value, lambda x: x.to(device))
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same nest with every tensor changed."""
     if isinstance(value, Tensor):
-        return value.to(device)
+        return change(value)
     if isinstance(value, Mapping):
-        return {key: moved(inner, device) for key, inner in value.items()}
+        return {key: mapped(inner, change) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        inside = [moved(inner, device) for inner in value]
+        inside = [mapped(inner, change) for inner in value]
         return type(value)(*inside) if hasattr(value, "_fields") else type(value)(inside)
     return value

@@ -74,10 +74,14 @@ class CallSite:
     @property
     def id(self) -> str:
         """DESIGN's id: `layer1.relu`; `layer1.relu#2` if it is called more than once; `layer1:relu#1` if functional."""
+        return self.id_as(self.call, self.group.calls)
+
+    def id_as(self, call: int, calls: int) -> str:
+        """The id that it would have as one call of so many."""
         if self.functional:
-            return f"{self.module}:{self.op}#{self.call}"
+            return f"{self.module}:{self.op}#{call}"
         name = self.module or ROOT
-        return f"{name}#{self.call}" if self.group.calls > 1 else name
+        return f"{name}#{call}" if calls > 1 else name
 
 
 Observer = Callable[[CallSite, Tensor], None]
@@ -100,10 +104,15 @@ class Swap:
 
 @dataclass(frozen=True)
 class Swapped:
-    """What became of the wanted changes: the ids that were swapped, and why each of the others was not."""
+    """What became of the wanted changes: the ids that were swapped, and why each of the others was not.
+
+    `renamed` gives the new ids of sites that stay, where a swap took a call before them out of the count: of
+    `relu#1` and `relu#2` the one that is left is `relu`.
+    """
 
     done: tuple[str, ...]
     refused: Mapping[str, str]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 class Program(Protocol):
@@ -126,6 +135,9 @@ class Program(Protocol):
 
     def example_inputs(self) -> Batch | None:
         """Inputs that the model itself carries, or None."""
+
+    def pieces(self, batch: Batch) -> Iterator[Batch]:
+        """The batch, cut into as many as the model takes in one call, if its batch size is fixed."""
 
     def watched(self, observer: Observer) -> AbstractContextManager[Run]:
         """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call.

@@ -25,6 +25,19 @@ class Surroundings:
     source: Source | None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a call stands: the module whose forward makes it, and whether that is an activation module of torch.nn."""
+
+    path: str
+    is_module: bool
+    source: Source | None
+
+    def group(self, op: str) -> Group:
+        """The calls with which a call of activation `op` here is counted."""
+        return ("module", self.path) if self.is_module else ("call", self.path, op)
+
+
 class Register:
     """Every call site met so far, in all forward passes."""
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from deadrelu.programs.callsites import Spelling, read_call, spellings
 from deadrelu.programs.probe import KIND
 from deadrelu.programs.provenance import makes_features
+from deadrelu.programs.register import Place
 from deadrelu.programs.scriptnodes import (
     Graph,
     Node,
-    Place,
     Script,
     UnknownValueError,
     Value,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from deadrelu.programs.scriptnodes import Place
+from deadrelu.programs.register import Place
 from deadrelu.report import Source
 
 NAMES_FILE = "deadrelu_sites.json"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from deadrelu.activations import ACTIVATIONS
 from deadrelu.programs.callsites import Spelling, spellings
+from deadrelu.programs.register import Place
 from deadrelu.programs.tracebacks import script_frames, source_in
-from deadrelu.report import Source
 
 Graph = Any
 Node = Any
@@ -30,15 +29,6 @@ _CLASSES = {kind.module for kind in ACTIVATIONS}
 
 class UnknownValueError(Exception):
     """A value of the graph that is known only while it runs."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a call stands: the module whose forward makes it, and whether that is an activation module of torch.nn."""
-
-    path: str
-    is_module: bool
-    source: Source | None
 
 
 def nodes(block: Any) -> Iterator[Node]:

@@ -15,9 +15,9 @@ from deadrelu.programs.modes import Operators
 from deadrelu.programs.probe import listening
 from deadrelu.programs.program import ROOT, CallSite, Output
 from deadrelu.programs.provenance import Provenance, following
-from deadrelu.programs.register import Group, Register, Surroundings
+from deadrelu.programs.register import Register, Surroundings
 from deadrelu.programs.scriptgraph import Probe, Probed
-from deadrelu.programs.scriptnodes import Place, Script
+from deadrelu.programs.scriptnodes import Script
 from deadrelu.report import Skipped
 
 
@@ -83,7 +83,7 @@ class ProbeWatch:
             if probe.spelling is not None and probe.arguments is not None:
                 found = read_call(probe.spelling, (torch.empty(0), *probe.arguments), {})
                 op = found[0] if found else probe.operator
-                if not self._register.has_met(_group(probe.place, op)):
+                if not self._register.has_met(probe.place.group(op)):
                     id = probe.place.path or ROOT if probe.place.is_module else f"{probe.place.path}:{op}"
                     out[id] = Skipped(id=id, op=op, reason="never called: no batch reached it")
         return list(out.values())
@@ -122,7 +122,7 @@ class ProbeWatch:
             features, after = (self._provenance or Provenance()).features(z)
             return Surroundings(features, after, probe.place.source)
 
-        site = self._register.observe(_group(probe.place, op), path, op, parameters, z, surroundings)
+        site = self._register.observe(probe.place.group(op), path, op, parameters, z, surroundings)
         if probe.node is not None:
             self.served.setdefault(site, set()).add(probe.node)
 
@@ -170,7 +170,3 @@ class DispatchWatch:
 def activation_named(kind: str) -> str:
     """DESIGN's name of an activation class of torch.nn."""
     return next(activation.name for activation in ACTIVATIONS if activation.module == kind)
-
-
-def _group(place: Place, op: str) -> Group:
-    return ("module", place.path) if place.is_module else ("call", place.path, op)

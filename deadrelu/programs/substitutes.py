@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deadrelu.activations import BY_NAME, Parameters
-from deadrelu.programs.program import Swap
+from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped
 
 Argument = float | str
 
@@ -34,6 +34,50 @@ class Call:
 
 class RefusedError(Exception):
     """A site that is not swapped; the message is the reason, for the user."""
+
+
+def choose(
+    swaps: Sequence[Swap], served: Mapping[CallSite, set[int]], in_place: Callable[[int], bool]
+) -> tuple[dict[int, tuple[Call, ...]], Swapped]:
+    """What each call of a graph, by number, is to become; and which of the wanted swaps that does.
+
+    `served` are the calls that each site stands for, as a run showed; `in_place` tells how such a call works. Where one
+    call is several sites (a loop), it changes only if all of them are to change alike.
+    """
+    sites = {site.id: (site, numbers) for site, numbers in served.items()}
+    wanted: dict[int, tuple[Call, ...]] = {}
+    done: list[str] = []
+    refused: dict[str, str] = {}
+    for swap in swaps:
+        try:
+            if swap.site_id not in sites:
+                raise RefusedError("no call in the graph has this name")
+            site, numbers = sites[swap.site_id]
+            alike = {other.site_id for other in swaps if (other.to, other.slope) == (swap.to, swap.slope)}
+            others = sorted(id for id, (_, shared) in sites.items() if shared & numbers and id not in alike)
+            if others:
+                raise RefusedError(f"it is one call in a loop, and {', '.join(others)} would change too: swap them all")
+            chains = {n: substitutes(swap, site.op, site.parameters, in_place=in_place(n)) for n in numbers}
+        except RefusedError as reason:
+            refused[swap.site_id] = str(reason)
+            continue
+        wanted |= chains
+        done.append(swap.site_id)
+    return wanted, Swapped(tuple(done), refused, _renamed(served, set(done)))
+
+
+def _renamed(sites: Iterable[CallSite], gone: set[str]) -> dict[str, str]:
+    """The new ids of the sites that stay."""
+    groups: dict[CallGroup, list[CallSite]] = {}
+    for site in sites:
+        if site.id not in gone:
+            groups.setdefault(site.group, []).append(site)
+    new = {
+        site.id: site.id_as(call, len(left))
+        for left in groups.values()
+        for call, site in enumerate(sorted(left, key=lambda site: site.call), start=1)
+    }
+    return {old: name for old, name in new.items() if old != name}
 
 
 def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) -> tuple[Call, ...]:

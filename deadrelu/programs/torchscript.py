@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +17,14 @@ from deadrelu.errors import ModelError, UsageError
 from deadrelu.files import replacing
 from deadrelu.programs import scriptgraph
 from deadrelu.programs.nest import moved
-from deadrelu.programs.program import Batch, CallSite, Observer, Run, Swap, Swapped
-from deadrelu.programs.register import Register
+from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
+from deadrelu.programs.register import Place, Register
 from deadrelu.programs.scriptgraph import Probed
 from deadrelu.programs.scriptlayers import layers, signature
 from deadrelu.programs.scriptnames import NAMES_FILE, Names
-from deadrelu.programs.scriptnodes import Place, activation_modules, class_of, constants, places, trains
+from deadrelu.programs.scriptnodes import activation_modules, class_of, constants, places, trains
 from deadrelu.programs.scriptwatch import DispatchWatch, ProbeWatch, Watch, activation_named
-from deadrelu.programs.substitutes import Call, RefusedError, substitutes
+from deadrelu.programs.substitutes import choose
 from deadrelu.report import Skipped
 
 _log = logging.getLogger("deadrelu")
@@ -126,6 +126,10 @@ class TorchScriptProgram:
                 out.setdefault(path, Skipped(id=path, op=op, reason=_never(module)))
         return tuple(out.values())
 
+    def pieces(self, batch: Batch) -> Iterator[Batch]:
+        """The batch as it is: a module takes any."""
+        yield batch
+
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:
         """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call."""
@@ -154,22 +158,8 @@ class TorchScriptProgram:
         """
         if self._watch is None or self._places is None:
             raise UsageError("no site has a name before the model has run", hint="scan it first, by its graph")
-        sites = {site.id: (site, numbers) for site, numbers in self._watch.served.items()}
-        wanted: dict[int, tuple[Call, ...]] = {}
-        done: list[str] = []
-        refused: dict[str, str] = {}
-        for swap in swaps:
-            try:
-                if swap.site_id not in sites:
-                    raise RefusedError("no call in the graph has this name")
-                site, numbers = sites[swap.site_id]
-                self._check_alone(swap, swaps, numbers)
-                chains = {number: self._chain(swap, site, number) for number in numbers}
-            except RefusedError as reason:
-                refused[swap.site_id] = str(reason)
-                continue
-            wanted |= chains
-            done.append(swap.site_id)
+        light = self._probed(marked=False)
+        wanted, swapped = choose(swaps, self._watch.served, lambda number: light.operator(number).endswith("_"))
         if wanted:
             modules = frozenset(self._places[number].path for number in wanted if self._places[number].is_module)
             left = scriptgraph.substitute(self.module, wanted)
@@ -177,7 +167,7 @@ class TorchScriptProgram:
             self._swapped |= modules
             self._is_inlined = True
             self._graphs.clear()
-        return Swapped(tuple(done), refused)
+        return swapped
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write a TorchScript archive that plain torch loads. Raises `OutputError` where it cannot be written."""
@@ -186,18 +176,6 @@ class TorchScriptProgram:
         torch.jit.save(self.module, buffer, _extra_files={NAMES_FILE: names} if names else None)
         with replacing(path, force=force) as temporary:
             temporary.write_bytes(buffer.getbuffer())
-
-    def _check_alone(self, swap: Swap, swaps: Sequence[Swap], numbers: set[int]) -> None:
-        """Refuse where the code of one site is that of others too (a loop), unless they all change alike."""
-        assert self._watch is not None
-        alike = {other.site_id for other in swaps if replace(other, site_id="") == replace(swap, site_id="")}
-        others = sorted(site.id for site, served in self._watch.served.items() if served & numbers)
-        if left := [other for other in others if other not in alike]:
-            raise RefusedError(f"it is one call in a loop, and {', '.join(left)} would change too: swap them together")
-
-    def _chain(self, swap: Swap, site: CallSite, number: int) -> tuple[Call, ...]:
-        operator = self._probed(marked=False).operator(number)
-        return substitutes(swap, site.op, site.parameters, in_place=operator.endswith("_"))
 
     def _probed(self, *, marked: bool, device: torch.device | None = None) -> Probed:
         key = (marked, device)

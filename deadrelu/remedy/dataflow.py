@@ -53,7 +53,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class _Tag:
-    """A tensor that carries the units of the activation at `path` on dimension `axis` (1 or −1), `width` entries each."""
+    """A tensor with the units of the activation at `path` on dimension `axis` (1 or −1), `width` entries each."""
 
     path: str
     axis: int

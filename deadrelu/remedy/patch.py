@@ -44,8 +44,16 @@ class Treatment:
 
     @property
     def axes(self) -> dict[str, int]:
-        """The feature axis of each new module, by its path."""
-        return {self.paths[swap.path]: swap.sites[0].site.feature_axis for swap in self.swaps}
+        """The feature axis of each call of a new module, by `calls`."""
+        axes = {stats.site.id: stats.site.feature_axis for swap in self.swaps for stats in swap.sites}
+        return {call: axes[site] for site, call in self.calls.items()}
+
+    @property
+    def calls(self) -> dict[str, str]:
+        """Which call of which new module each swapped site is: `path#1` is the first of `path`."""
+        return {
+            stats.site.id: f"{self.paths[swap.path]}#{stats.site.call}" for swap in self.swaps for stats in swap.sites
+        }
 
 
 def patch_file(
@@ -92,7 +100,7 @@ def patch_module(
     *,
     preview: bool = False,
 ) -> PatchResult:
-    """Swap in a live module, in place, with the same proof taken in this process; it comes back as it was if that fails.
+    """Swap in a live module, in place, with the same proof taken in this process; as it was before, if that fails.
 
     The data is gone through several times, so that a one-shot iterator will not do. The root itself cannot be swapped.
     """
@@ -203,8 +211,8 @@ def _decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> Pat
 
 def _proved(result: PatchResult, treatment: Treatment, after: Report | None, evidence: Evidence) -> PatchResult:
     """The result with what was seen of the patched model. Raises `ModelError` where that is not what was meant."""
-    paths = {stats.site.id: treatment.paths[swap.path] for swap in treatment.swaps for stats in swap.sites}
-    changes = tuple(_with_evidence(change, paths[change.site], evidence) for change in result.changes)
+    calls = treatment.calls
+    changes = tuple(_with_evidence(change, calls[change.site], evidence) for change in result.changes)
     _check(treatment, changes, evidence)
     dead_after = {stats.site.id: stats.dead for stats in after.sites} if after else {}
     dead_after |= {change.site: len(change.dead_after) for change in changes}
@@ -224,9 +232,9 @@ def _proved(result: PatchResult, treatment: Treatment, after: Report | None, evi
     )
 
 
-def _with_evidence(change: SiteChange, path: str, evidence: Evidence) -> SiteChange:
-    """The change with what was seen at the new module."""
-    alive, reached = evidence.alive.get(path, ()), evidence.reached.get(path, ())
+def _with_evidence(change: SiteChange, call: str, evidence: Evidence) -> SiteChange:
+    """The change with what was seen at this call of the new module."""
+    alive, reached = evidence.alive.get(call, ()), evidence.reached.get(call, ())
     return replace(
         change,
         dead_after=tuple(unit for unit, lives in enumerate(alive) if not lives),
@@ -264,7 +272,8 @@ def _check(treatment: Treatment, changes: Sequence[SiteChange], evidence: Eviden
 def _save(module: nn.Module, path: Path, *, legacy: bool) -> None:
     """Save as torch does. Raises `ModelError` where the module cannot be pickled."""
     try:
-        torch.save(module, path, _use_new_zipfile_serialization=not legacy)
+        with path.open("wb") as file:  # given a path, torch would write our temporary name into the archive
+            torch.save(module, file, _use_new_zipfile_serialization=not legacy)
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "write" in str(error):
             raise OSError(str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +24,9 @@ from deadrelu.remedies import Drift
 class Evidence:
     """What two programs showed side by side.
 
-    By path of the swapped module, per unit: `alive` says whether its own gradient was anywhere above or below zero,
-    `reached` whether the gradient of a random projection of the output got to it. `no_gradient` is the reason where
-    there was no backward pass.
+    By call of a swapped module (`path#1` is its first), per unit: `alive` says whether the activation's own gradient
+    was anywhere other than zero, `reached` whether that of a random projection of the output got to it. `no_gradient`
+    is the reason where there was no backward pass.
     """
 
     drift: Drift
@@ -40,10 +41,10 @@ class Evidence:
 def compare(
     before: EagerProgram, after: EagerProgram, batches: Iterable[Batch], swapped: Mapping[str, int]
 ) -> Evidence:
-    """Run both programs over `batches`; `swapped` maps the path of each swapped module to its feature axis."""
+    """Run both programs over `batches`; `swapped` maps each call of a swapped module (`path#1`) to its feature axis."""
     drift, alive, reached = _DriftTally(), _PerUnit(swapped), _PerUnit(swapped)
     reason = "there was no batch"
-    modules = {path: after.module.get_submodule(path) for path in swapped}
+    modules = {path: after.module.get_submodule(path) for path in {call.rpartition("#")[0] for call in swapped}}
     with ExitStack() as stack:
         run_before = stack.enter_context(before.watched(lambda *_: None))
         run_after = stack.enter_context(after.watched(lambda *_: None))
@@ -51,7 +52,7 @@ def compare(
             torch.manual_seed(index)  # a model that rolls dice in eval mode must roll the same ones twice
             old = run_before(copy.deepcopy(batch))
             torch.manual_seed(index)
-            with _on_entry(modules, lambda path, module, z: alive.add(path, _own_gradient(module, z))):
+            with _on_entry(modules, lambda call, module, z: alive.add(call, _own_gradient(module, z))):
                 new = run_after(copy.deepcopy(batch))
             drift.add(old, new)
             if index == 0:
@@ -81,10 +82,10 @@ def _backward(run: Callable[[], Any], modules: Mapping[str, nn.Module], found: C
     """One backward pass of a random projection of the output, leaving every `.grad` as it is; why not, if not."""
     entered: list[Tensor] = []
 
-    def enter(path: str, _: nn.Module, z: Tensor) -> Tensor:
+    def enter(call: str, _: nn.Module, z: Tensor) -> Tensor:
         z = z if z.requires_grad else z.detach().requires_grad_()
         z = z.clone()  # what the module works on in place is this copy, and the hook belongs to it before that
-        z.register_hook(lambda gradient: found(path, gradient))
+        z.register_hook(lambda gradient: found(call, gradient))
         entered.append(z)
         return z
 
@@ -103,12 +104,17 @@ def _backward(run: Callable[[], Any], modules: Mapping[str, nn.Module], found: C
 
 @contextmanager
 def _on_entry(modules: Mapping[str, nn.Module], enter: Callable[[str, nn.Module, Tensor], object]) -> Iterator[None]:
-    """Call `enter` with the pre-activation of each module; a tensor that it returns takes the place of that."""
+    """For one forward pass, call `enter` with each call of each module and its pre-activation.
+
+    A tensor that it returns takes the place of that.
+    """
+    count: Counter[str] = Counter()
     with ExitStack() as stack:
         for path, module in modules.items():
 
             def hook(module: nn.Module, args: tuple[Any, ...], path: str = path) -> Any:
-                put = enter(path, module, args[0]) if args else None
+                count[path] += 1
+                put = enter(f"{path}#{count[path]}", module, args[0]) if args else None
                 return (put, *args[1:]) if isinstance(put, Tensor) else None
 
             stack.callback(module.register_forward_pre_hook(hook).remove)
@@ -117,20 +123,20 @@ def _on_entry(modules: Mapping[str, nn.Module], enter: Callable[[str, nn.Module,
 
 @dataclass
 class _PerUnit:
-    """For each module, which units have shown a value other than zero."""
+    """For each call of each module, which units have shown a value other than zero."""
 
     axes: Mapping[str, int]
     seen: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, path: str, values: Tensor) -> None:
+    def add(self, call: str, values: Tensor) -> None:
         """Take in one tensor with the shape of the pre-activation."""
-        axis = self.axes[path]
-        hit = (by_unit(values.detach(), Features((axis,))) != 0).any(2).any(0).cpu()
-        self.seen[path] = self.seen[path] | hit if path in self.seen else hit
+        if call in self.axes:
+            hit = (by_unit(values.detach(), Features((self.axes[call],))) != 0).any(2).any(0).cpu()
+            self.seen[call] = self.seen[call] | hit if call in self.seen else hit
 
     def result(self) -> dict[str, tuple[bool, ...]]:
-        """Per module, per unit."""
-        return {path: tuple(hit.tolist()) for path, hit in self.seen.items()}
+        """Per call, per unit."""
+        return {call: tuple(hit.tolist()) for call, hit in self.seen.items()}
 
 
 @dataclass

@@ -58,8 +58,8 @@ def ask(
 ) -> tuple[Report | None, Evidence]:
     """Let a fresh process scan the `patched` file and compare it with the original; both are opened by the same rules.
 
-    `swapped` maps the path of each swapped module to its feature axis. The report is None where no site is left that
-    has a flat region. Raises `ModelError` if the process cannot say.
+    `swapped` maps each call of a swapped module (`path#1`) to its feature axis. The report is None where no site is
+    left that has a flat region. Raises `ModelError` if the process cannot say.
     """
     trust = original.trust
     if trust.sha256:

@@ -1,0 +1,47 @@
+"""`deadrelu inspect`: what a model file is, what it would run and what it holds; nothing in it runs."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from deadrelu.cli import console
+from deadrelu.cli import options as o
+from deadrelu.files import check_writable, write_text
+
+
+class View(str, Enum):
+    """What an inspection can be written as."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def inspect(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A model file, or a folder of one.")],
+    format: Annotated[View, typer.Option(help="What goes to stdout.", rich_help_panel="Output")] = View.TABLE,
+    output: o.Outputs = [],  # noqa: B006 - Typer reads the default and never changes it
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out.", rich_help_panel="Output")] = False,
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Say what FILE is, what it would run, and what it holds, without running any of it."""
+    outputs = o.output_paths(output, View)
+    for _, path in outputs:
+        check_writable(path, force=force)
+
+    from deadrelu.load.inspect import inspect as look
+    from deadrelu.render import inspection
+
+    with console.user_code(quiet=quiet):
+        found = look(file)
+    for name, path in outputs:
+        text = found.to_json() if View(name) is View.JSON else inspection.render(found, full=full)
+        write_text(path, text, force=force)
+    if format is View.JSON:
+        console.write(found.to_json())
+        return
+    screen = console.screen()
+    console.write(inspection.render(found, width=screen.width, color=screen.color, unicode=screen.unicode, full=full))

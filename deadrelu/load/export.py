@@ -1,0 +1,146 @@
+"""Open a torch.export program (`.pt2`): screen what it holds, and let torch load it where it is trusted."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickletools
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deadrelu.errors import FileError
+from deadrelu.load.archive import check_archive
+from deadrelu.load.members import Archive
+from deadrelu.load.trust import Origin, Trust
+
+_SHOWN = 6
+_PLAIN = re.compile(r"(?:[\w\s+*/%(),<>=!&|~-]|(?<=\d)\.|'\w+')*")
+_KNOWN = {
+    *("Integer", "Symbol", "Float", "Rational", "Max", "Min", "Mod", "Pow", "Add", "Mul", "Eq", "Ne", "Le", "Lt", "Ge"),
+    *("Gt", "And", "Or", "Not", "FloorDiv", "CeilDiv", "CleanDiv", "PythonMod", "ModularIndexing", "ToFloat", "Where"),
+    *("IntTrueDiv", "FloatTrueDiv", "TruncToInt", "FloorToInt", "CeilToInt", "Identity", "Piecewise", "sqrt", "floor"),
+}
+_CALLED = re.compile(r"([A-Za-z_]\w*)\s*\(")
+_EXPRESSIONS = ("expr_str", "guards_code")
+
+
+def open_export(origin: Origin, trust: Trust) -> torch.export.ExportedProgram:
+    """Load the program, if it is trusted: its inputs are a pickle, and its shapes and guards are evaluated as code.
+
+    Raises `TrustError`, which names what the screen found, and `FileError` for a damaged file.
+    """
+    check_archive(origin.path)
+    if not trust.covers(origin.sha256):
+        found = "; ".join(screen(origin.path)) or "nothing beyond its graph and weights was found"
+        raise origin.refuse(f"is a torch.export program, which runs code when it is loaded: {found}")
+    try:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            return torch.export.load(str(origin.path))
+    except Exception as error:  # whatever a broken or newer graph makes torch's reader raise
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FileError(
+            f"{origin.path} cannot be loaded as a torch.export program: {said}",
+            hint=f"it may be damaged, or saved by a torch that {torch.__version__} cannot read",
+        ) from error
+
+
+def screen(path: Path) -> list[str]:
+    """What in the file runs when it is loaded or called, in words, the gravest first; nothing of it does here.
+
+    A pickle that asks for more than tensors, expressions that are no arithmetic, guards, native libraries.
+    """
+    grave: list[str] = []
+    usual: list[str] = []
+    with Archive(path) as archive:
+        for name in archive.members:
+            if name.startswith("data/aotinductor/") or name.endswith((".so", ".dll", ".dylib", ".cubin")):
+                grave.append(f"a native library ({name})")
+            elif name.startswith(("data/sample_inputs/", "data/constants/", "data/weights/")):
+                _screen_pickle(archive, name, grave, usual)
+            elif name.endswith(".json"):
+                _screen_json(archive, name, grave, usual)
+    return grave + usual
+
+
+def _screen_pickle(archive: Archive, name: str, grave: list[str], usual: list[str]) -> None:
+    """Name what the pickle of a member asks for; raw tensor bytes are none."""
+    try:
+        content = archive.read(name)
+    except FileError:
+        return  # longer than any pickle of inputs: the bytes of a tensor
+    if content.startswith(b"PK\3\4"):
+        with zipfile.ZipFile(io.BytesIO(content)) as inner:
+            pickled = next((inner.read(m) for m in inner.namelist() if m.endswith("data.pkl")), b"")
+    elif content.startswith(b"\x80") and name.endswith(".pt"):
+        pickled = content
+    elif "custom_obj" in name:
+        grave.append(f"a custom object ({name})")
+        return
+    else:
+        return
+    strange = sorted(set(_globals(pickled)) - set(torch._weights_only_unpickler._get_allowed_globals()))
+    if strange:
+        more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
+        grave.append(f"a pickle that asks for {', '.join(strange[:_SHOWN])}{more} ({name})")
+    else:
+        usual.append(f"a pickle ({name})")
+
+
+def _globals(pickled: bytes) -> Iterator[str]:
+    """The names that a pickle asks for, as far as it can be read."""
+    recent: list[str] = []
+    try:
+        for instruction, argument, _ in pickletools.genops(pickled):
+            if instruction.name in ("GLOBAL", "INST"):
+                yield str(argument).replace(" ", ".")
+            elif instruction.name == "STACK_GLOBAL":
+                yield ".".join(recent[-2:])
+            elif isinstance(argument, str):
+                recent = [*recent[-1:], argument]
+    except (ValueError, IndexError):
+        yield "(what cannot be read)"
+
+
+def _screen_json(archive: Archive, name: str, grave: list[str], usual: list[str]) -> None:
+    """Name the expressions that torch will evaluate."""
+    try:
+        texts = list(_expressions(json.loads(archive.read(name))))
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{archive.path} is damaged: {name} is no JSON", hint="copy or download it again") from error
+    strange = [text for text in texts if not _is_arithmetic(text)]
+    if strange:
+        grave.append(f"{len(strange)} expressions that are no arithmetic, such as {strange[0][:80]!r} ({name})")
+    elif texts:
+        usual.append(f"{len(texts)} expressions over sizes ({name})")
+
+
+def _is_arithmetic(text: str) -> bool:
+    """Whether an expression is made of numbers, names and torch's functions of sizes alone."""
+    return (
+        _PLAIN.fullmatch(text) is not None
+        and "__" not in text
+        and all(name in _KNOWN for name in _CALLED.findall(text))
+    )
+
+
+def _expressions(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if key in _EXPRESSIONS:
+                    yield from (str(text) for text in (inner if isinstance(inner, list) else [inner]) if text)
+                else:
+                    waiting.append(inner)
+        elif isinstance(value, list):
+            waiting.extend(value)

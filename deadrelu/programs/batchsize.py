@@ -1,0 +1,91 @@
+"""Fits batches to a program that takes only some batch sizes: cut into pieces, padded, the padded rows hidden again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deadrelu.programs.nest import mapped
+from deadrelu.programs.program import Batch
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """The least and the largest number of samples in one call; `high` None is without limit."""
+
+    low: int = 0
+    high: int | None = None
+
+    def pieces(self, batch: Batch) -> Iterator[Batch]:
+        """The batch, cut into pieces that are not too large."""
+        if self.high is None or batch.samples <= self.high:
+            yield batch
+            return
+        for start in range(0, batch.samples, self.high):
+            stop = min(start + self.high, batch.samples)
+
+            def cut(x: Tensor, start: int = start, stop: int = stop) -> Tensor:
+                return x[start:stop]
+
+            yield replace(_with_rows(batch, cut), samples=stop - start)
+
+    def padded(self, batch: Batch) -> tuple[Batch, Rows]:
+        """The batch with its last sample repeated until it is large enough, and which of its rows are real."""
+        size = max(self.low, batch.samples)
+        if size == batch.samples:
+            return batch, Rows(size, size)
+        index = torch.arange(size).clamp(max=batch.samples - 1)
+        return replace(_with_rows(batch, lambda x: x[index.to(x.device)]), samples=size), Rows(batch.samples, size)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many samples of a call are real, out of how many."""
+
+    real: int
+    all: int
+
+    def of(self, z: Tensor) -> Tensor | None:
+        """The real rows of a pre-activation; None where its first dimension does not count samples.
+
+        Time that is flattened into the samples (N·T) is cut in proportion.
+        """
+        if self.real == self.all:
+            return z
+        if z.ndim == 0 or len(z) == 0 or len(z) % self.all:
+            return None
+        return z[: len(z) // self.all * self.real]
+
+    def out(self, output: Any) -> Any:
+        """The same nest with the rows of the real samples alone."""
+        return output if self.real == self.all else mapped(output, lambda x: x[: self.real] if self._is(x) else x)
+
+    def _is(self, x: Tensor) -> bool:
+        return x.ndim > 0 and len(x) == self.all
+
+
+def joined(outputs: list[Any]) -> Any:
+    """The outputs of several pieces as one: tensors one after the other, nests by their parts."""
+    first = outputs[0]
+    if len(outputs) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(outputs) if first.ndim else torch.stack(outputs)
+    if isinstance(first, Mapping):
+        return {key: joined([output[key] for output in outputs]) for key in first}
+    if isinstance(first, (list, tuple)):
+        return type(first)(joined(list(parts)) for parts in zip(*outputs, strict=True))
+    return first
+
+
+def _with_rows(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with every tensor that has a row a sample changed."""
+
+    def each(x: Tensor) -> Tensor:
+        return change(x) if x.ndim > 0 and len(x) == batch.samples else x
+
+    return replace(batch, args=mapped(batch.args, each), kwargs=mapped(batch.kwargs, each))

@@ -1,0 +1,217 @@
+"""The torch.export kind of program: run node by node, its batch sizes kept, its guards checked."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram as Exported
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from deadrelu.errors import ModelError, UsageError
+from deadrelu.files import replacing
+from deadrelu.programs import exportgraph
+from deadrelu.programs.batchsize import BatchSize, joined
+from deadrelu.programs.exportgraph import Input, calls, inputs, operator_of
+from deadrelu.programs.exportwatch import Watch
+from deadrelu.programs.nest import moved
+from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
+from deadrelu.programs.register import Register
+from deadrelu.programs.substitutes import choose
+from deadrelu.report import Skipped
+
+_log = logging.getLogger("deadrelu")
+
+
+class ExportedProgram:
+    """A loaded torch.export program on a device (None: wherever it is)."""
+
+    kind = "exported"
+
+    def __init__(self, program: Exported, device: torch.device | None = None) -> None:
+        """Read the graph; nothing runs. A program that was exported in training mode is warned of."""
+        self.program = program
+        self.device = device
+        self._module: GraphModule | None = None
+        self._inputs = inputs(program)
+        self.parameter_names = tuple(inspect.signature(self.module.forward).parameters)
+        self.batch_size = _batch_size(self._inputs)
+        self._watch: Watch | None = None
+        self._register: Register | None = None
+        if exportgraph.trains(self.module):
+            _log.warning(
+                "the program was exported in training mode, and stays in it: batch norm takes each batch's own "
+                "statistics, dropout drops; export `model.eval()` instead"
+            )
+
+    @property
+    def module(self) -> GraphModule:
+        """The program as a module on its device. Its guards are left out: `watched` checks what they check."""
+        if self._module is None:
+            program = self.program if self.device is None else _on(self.program, self.device)
+            self._module = program.module(check_guards=False)
+        assert self._module is not None
+        return self._module
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first floating input, else of the first floating weight; torch's default if none is."""
+        tensors = (*self.program.state_dict.values(), *self.program.constants.values())
+        dtypes = [i.dtype for i in self._inputs if i] + [t.dtype for t in tensors if isinstance(t, Tensor)]
+        return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.get_default_dtype())
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether an input is of integers."""
+        return any(i is not None and not i.dtype.is_floating_point and i.dtype != torch.bool for i in self._inputs)
+
+    def modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The program itself, under the empty path: its inputs are known, so that no layer need tell of them."""
+        yield "", self.module
+
+    def example_inputs(self) -> Batch | None:
+        """The inputs with which it was exported, where the file kept them; else noise in their shapes."""
+        if self.program.example_inputs is not None:
+            args, kwargs = self.program.example_inputs
+        else:
+            generator = torch.Generator().manual_seed(0)
+            leaves = [None if i is None else _noise(i, generator) for i in self._inputs]
+            args, kwargs = pytree.tree_unflatten(leaves, self._in_spec)
+        first = next((x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.ndim), None)
+        return None if first is None else Batch(samples=len(first), args=tuple(args), kwargs=dict(kwargs))
+
+    def pieces(self, batch: Batch) -> Iterator[Batch]:
+        """The batch cut into pieces that the program takes in one call."""
+        return self.batch_size.pieces(batch)
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """After the runs: what could not be observed, and what was never called."""
+        if self._watch is None or self._register is None:
+            return ()
+        for id in sorted(self._watch.short):
+            _log.warning("%s: a padded batch was left out, since its first dimension does not count samples", id)
+        return (*self._register.unreadable.values(), *self._watch.unmet())
+
+    @contextmanager
+    def watched(self, observer: Observer) -> Iterator[Run]:
+        """A function that runs one batch without gradients, telling `observer` of each activation call.
+
+        A batch of another size than the program takes is cut into pieces; what is too small is padded, and the
+        observer and the caller get the real rows alone. Raises `ModelError` where an input breaks another guard.
+        """
+        self._register = Register(observer)
+        self._watch = watch = Watch(self.module, self._register)
+        device = self.device or next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+        def run(batch: Batch) -> Any:
+            outputs = []
+            for piece in self.pieces(batch):
+                padded, rows = self.batch_size.padded(piece)
+                leaves = moved(self._flat(padded), device)
+                flat = watch.run(leaves, rows)
+                outputs.append(rows.out(self.module.graph.process_outputs(flat)))
+            return joined(outputs)
+
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            yield run
+
+    def swap(self, swaps: Sequence[Swap]) -> Swapped:
+        """Put other activations in the place of the named sites.
+
+        The sites have their names from the last run: raises `UsageError` where there was none.
+        """
+        if self._watch is None:
+            raise UsageError("no site has a name before the model has run", hint="scan it first")
+        found = calls(self.module)
+        operators = [operator_of(node) for _, node in found]
+        wanted, swapped = choose(swaps, self._watch.served, lambda number: operators[number].endswith("_"))
+        if wanted:
+            own: Any = self.program.graph_module
+            if [operator_of(node) for _, node in calls(own)] != operators:
+                why = "the program's graph does not match the one that ran"
+                return Swapped((), {swap.site_id: why for swap in swaps})
+            exportgraph.substitute(own, wanted)
+            self._module = None
+        return swapped
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write a `.pt2` that plain torch loads. Raises `OutputError` where it cannot be written."""
+        buffer = io.BytesIO()
+        torch.export.save(self.program, buffer)
+        with replacing(path, force=force) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    @property
+    def _in_spec(self) -> Any:
+        return self.program.call_spec.in_spec
+
+    def _flat(self, batch: Batch) -> list[Any]:
+        """The leaves of the inputs, in the program's order, checked against what it takes."""
+        try:
+            bound = inspect.signature(self.module.forward).bind(*batch.args, **batch.kwargs).arguments
+        except TypeError as error:
+            takes = ", ".join(self.parameter_names)
+            raise ModelError(f"the program takes {takes}: {error}", hint="choose them with --data-key") from error
+        names = list(self._in_spec.children()[1].context)
+        values = list(bound.values())
+        count = len(values) - len(names)
+        leaves, spec = pytree.tree_flatten((tuple(values[:count]), dict(zip(names, values[count:], strict=True))))
+        if spec != self._in_spec:
+            raise ModelError("the inputs are nested in another way than those of the export", hint="look at the data")
+        return [_fitted(leaf, wanted) for leaf, wanted in zip(leaves, self._inputs, strict=True)]
+
+
+def _fitted(leaf: Any, wanted: Input | None) -> Any:
+    """The leaf, if the program may take it: the guards are not run, so that they are checked here."""
+    if wanted is None or not isinstance(leaf, Tensor):
+        return leaf
+    sizes = tuple(leaf.shape)
+    fits = len(sizes) == len(wanted.sizes) and all(
+        low <= size and (high is None or size <= high) for size, (low, high) in zip(sizes, wanted.sizes, strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            f"the program was exported for input of shape {wanted}, and this is {sizes}",
+            hint="give data of that shape, or export it with dynamic_shapes",
+        )
+    if leaf.dtype == wanted.dtype:
+        return leaf
+    if leaf.is_floating_point() != wanted.dtype.is_floating_point:
+        raise ModelError(
+            f"the program was exported for input of {wanted.dtype}, and this is {leaf.dtype}", hint="cast the data"
+        )
+    return leaf.to(wanted.dtype)
+
+
+def _batch_size(found: Sequence[Input | None]) -> BatchSize:
+    """The number of samples that the program takes: the first dimension of its first input."""
+    first = next((i for i in found if i is not None and i.sizes), None)
+    return BatchSize() if first is None else BatchSize(*first.sizes[0])
+
+
+def _noise(wanted: Input, generator: torch.Generator) -> Tensor:
+    """Noise of the least size: of two samples where that is free, since one is often a case of its own."""
+    sizes = [low if low == high else max(low, 2) for low, high in wanted.sizes]
+    if wanted.dtype.is_floating_point:
+        return torch.randn(sizes, generator=generator).to(wanted.dtype)
+    return torch.randint(2, sizes, generator=generator).to(wanted.dtype)
+
+
+def _on(program: Exported, device: torch.device) -> Exported:
+    """A copy of the program that runs on `device`; the program itself if it is there already."""
+    tensors = (*program.state_dict.values(), *program.constants.values())
+    if all(t.device.type == device.type for t in tensors if isinstance(t, Tensor)):
+        return program
+    from torch.export.passes import move_to_device_pass
+
+    return move_to_device_pass(copy.deepcopy(program), device)

@@ -1,0 +1,130 @@
+"""Reads and changes the graph of a torch.export program: its activation calls, where they stand, what it takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from deadrelu.activations import ACTIVATIONS
+from deadrelu.programs.callsites import spellings
+from deadrelu.programs.register import Place
+from deadrelu.programs.substitutes import Call
+from deadrelu.programs.tracebacks import python_frames, source_in
+
+_AGAIN = re.compile(r"@\d+$")
+_CLASSES = {f"torch.nn.modules.activation.{kind.module}" for kind in ACTIVATIONS}
+_TRAINING = {
+    "batch_norm": 5,
+    "native_batch_norm": 5,
+    "_native_batch_norm_legit": 5,
+    "_native_batch_norm_legit_functional": 5,
+    "dropout": 2,
+    "native_dropout": 2,
+}
+"""Where the operators of training mode have their flag."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One tensor that the program takes: its dtype, and for each dimension the least and the largest size."""
+
+    dtype: torch.dtype
+    sizes: tuple[tuple[int, int | None], ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(str(low) if low == high else '*' for low, high in self.sizes)})"
+
+
+def calls(module: GraphModule) -> list[tuple[GraphModule, Node]]:
+    """The nodes that may be activation calls, each with the graph that holds it, in order.
+
+    The graphs of branches and loops are looked into where the program takes hold of them.
+    """
+    return list(_calls(module))
+
+
+def place_of(node: Node, outer: str = "") -> Place:
+    """The place of a node; `outer` is the path of what runs its graph, where that is a branch and says nothing."""
+    stack = [(str(path), kind) for path, kind in (node.meta.get("nn_module_stack") or {}).values()]
+    path = _AGAIN.sub("", stack[-1][0]) if stack else outer
+    kind = stack[-1][1] if stack else ""
+    name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    is_module = name in _CLASSES
+    source = None if is_module else source_in(python_frames(node.meta.get("stack_trace") or ""))
+    return Place(path, is_module, source)
+
+
+def inputs(program: ExportedProgram) -> list[Input | None]:
+    """What the program takes, flattened, in order; None for what is no tensor."""
+    names = program.graph_signature.user_inputs
+    found = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    ranges = program.range_constraints
+
+    def size(length: Any) -> tuple[int, int | None]:
+        if isinstance(length, int):
+            return length, length
+        limits = ranges.get(length.node.expr)
+        if limits is None:
+            return 0, None
+        return max(0, int(limits.lower)), int(limits.upper) if limits.upper.is_Integer else None
+
+    return [
+        Input(value.dtype, tuple(size(length) for length in value.shape))
+        if isinstance(name, str) and isinstance(value := found.get(name), torch.Tensor)
+        else None
+        for name in names
+    ]
+
+
+def trains(module: GraphModule) -> bool:
+    """Whether training mode was exported: batch norm would use the batch's own statistics, dropout would drop."""
+    return any(
+        len(node.args) > place and node.args[place] is True
+        for inner in module.modules()
+        if isinstance(inner, GraphModule)
+        for node in inner.graph.nodes
+        if (place := _TRAINING.get(operator_of(node))) is not None
+    )
+
+
+def substitute(module: GraphModule, wanted: Mapping[int, Sequence[Call]]) -> None:
+    """Put other operators in the place of the calls with these numbers."""
+    found = calls(module)
+    for number, chain in wanted.items():
+        owner, node = found[number]
+        z = node.args[0] if node.args else node.kwargs["self"]
+        *before, last = chain
+        for call in before:
+            with owner.graph.inserting_before(node):
+                z = owner.graph.call_function(_target(call), (z,), dict(call.arguments))
+            z.meta = dict(node.meta)
+        # The node itself stays, as the last call: the program's signature may know it by its name.
+        node.target, node.args, node.kwargs = _target(last), (z,), dict(last.arguments)
+    for owner in {id(owner): owner for owner, _ in found}.values():
+        owner.graph.lint()
+        owner.recompile()
+
+
+def operator_of(node: Node) -> str:
+    """The name of the aten operator that a node calls, without overload; "" for every other node."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return ""
+    return str(node.target.overloadpacket.__name__)
+
+
+def _calls(module: GraphModule) -> Iterator[tuple[GraphModule, Node]]:
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and isinstance(inner := getattr(module, str(node.target), None), GraphModule):
+            yield from _calls(inner)
+        elif node.op == "call_function" and node.target in spellings():
+            yield module, node
+
+
+def _target(call: Call) -> Any:
+    return getattr(torch.ops.aten, call.operator).default

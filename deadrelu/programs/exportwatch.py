@@ -1,0 +1,140 @@
+"""Watches a torch.export program run, node by node, also inside its branches."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import HigherOrderOperator
+from torch.fx import GraphModule, Interpreter, Node
+from torch.utils._python_dispatch import _disable_current_modes
+
+from deadrelu.programs.batchsize import Rows
+from deadrelu.programs.callsites import read_call, spellings
+from deadrelu.programs.exportgraph import calls, operator_of, place_of
+from deadrelu.programs.program import ROOT, CallSite
+from deadrelu.programs.provenance import Provenance, following
+from deadrelu.programs.register import Place, Register, Surroundings
+from deadrelu.report import Skipped
+
+_FUSED = ("_transformer_encoder_layer_fwd", "rnn_relu", "_addmm_activation")
+
+
+class Watch:
+    """A session of forward passes that are watched."""
+
+    def __init__(self, module: GraphModule, register: Register) -> None:
+        """Nothing runs yet."""
+        self.served: dict[CallSite, set[int]] = {}
+        self.short: set[str] = set()
+        self._module = module
+        self._register = register
+        self._numbers = {node: number for number, (_, node) in enumerate(calls(module))}
+        self._places: dict[Node, Place] = {}
+        self._provenance: Provenance | None = None
+        self._layer = ""
+        self._rows = Rows(0, 0)
+        self._pass = 0
+
+    def run(self, leaves: list[Any], rows: Rows) -> Any:
+        """One forward pass over flattened inputs, of which only `rows` are real; the flattened outputs.
+
+        On passes whose number is a power of two the operators are followed too, to learn where features lie.
+        """
+        self._pass += 1
+        self._rows = rows
+        self._register.start_pass()
+        self._provenance = Provenance() if self._pass & (self._pass - 1) == 0 else None
+        following_operators = following(self._provenance, lambda: self._layer or None) if self._provenance else None
+        with torch.no_grad(), following_operators or nullcontext():
+            return _Runner(self._module, self, "").run(*leaves, enable_io_processing=False)
+
+    def unmet(self) -> list[Skipped]:
+        """The calls whose branch no batch took."""
+        out: dict[str, Skipped] = {}
+        for _, node in calls(self._module):
+            known = {key: value for key, value in node.kwargs.items() if key != "self"}
+            found = read_call(spellings()[node.target], (torch.empty(0), *node.args[1:]), known)
+            place = self._places.get(node) or place_of(node)
+            if found is not None and not self._register.has_met(place.group(found[0])):
+                id = (place.path or ROOT) if place.is_module else f"{place.path}:{found[0]}"
+                out[id] = Skipped(id=id, op=found[0], reason="never called: no batch reached it")
+        return list(out.values())
+
+    def enter(self, node: Node, outer: str) -> str:
+        """Note which layer is at work; its path."""
+        place = self._places.get(node)
+        if place is None:
+            place = self._places[node] = place_of(node, outer)
+        self._layer = place.path
+        if (name := operator_of(node)) in _FUSED:
+            self._register.skip(place.path or ROOT, "relu", f"fused into {name}: its pre-activation is never formed")
+        return place.path
+
+    def hear(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Observe the call, if it is one of an activation."""
+        spelling = spellings().get(node.target)
+        found = None if spelling is None else read_call(spelling, args, kwargs)
+        if found is None:
+            return
+        op, parameters, z = found
+        place = self._places[node]
+        real = self._rows.of(z)
+        if real is None:
+            self.short.add(place.path or ROOT if place.is_module else f"{place.path}:{op}")
+            return
+
+        def surroundings() -> Surroundings:
+            features, after = (self._provenance or Provenance()).features(z)
+            return Surroundings(features, after, place.source)
+
+        site = self._register.observe(place.group(op), place.path, op, parameters, real, surroundings)
+        self.served.setdefault(site, set()).add(self._numbers[node])
+
+    def nested(self, module: GraphModule, outer: str) -> Any:
+        """The graph of a branch as a function, watched too."""
+
+        def call(*operands: Any) -> Any:
+            return _Runner(module, self, outer).run(*operands, enable_io_processing=False)
+
+        return call
+
+
+class _Runner(Interpreter):
+    """Runs one graph and tells the watch of each call."""
+
+    def __init__(self, module: GraphModule, watch: Watch, outer: str) -> None:
+        super().__init__(module)
+        self._watch = watch
+        self._outer = outer
+
+    def run_node(self, n: Node) -> Any:
+        """Run a node; the watch hears of it first, since it may work in place."""
+        if n.op != "call_function":
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        path = self._watch.enter(n, self._outer)
+        if isinstance(n.target, HigherOrderOperator):
+            inside = [self._watch.nested(a, path) if isinstance(a, GraphModule) else a for a in args]
+            return _higher_order(n.target, inside, dict(kwargs))
+        self._watch.hear(n, args, kwargs)
+        return n.target(*args, **kwargs)  # type: ignore[operator]  # a call_function's target is called
+
+
+def _higher_order(target: HigherOrderOperator, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Call what takes graphs. The common ones are written out: torch lets no mode of ours look into them."""
+    name = target.name()
+    if name == "cond":
+        predicate, if_true, if_false, operands = args[:4]
+        chosen = if_true if _truth(predicate) else if_false
+        return chosen(*operands)
+    if name == "wrap_with_set_grad_enabled":
+        return args[1](*args[2:])
+    with _disable_current_modes():
+        return target(*args, **kwargs)
+
+
+def _truth(predicate: Any) -> bool:
+    return bool(predicate.item() if isinstance(predicate, Tensor) else predicate)

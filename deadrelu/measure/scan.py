@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.statistics import describe
+from deadrelu.measure.kernels import Scratch
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.programs.code import blame
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
@@ -56,6 +57,7 @@ def measure(program: Program, batches: Iterable[Batch], plan: Plan, progress: Pr
     """
     tallies: dict[CallSite, Tally] = {}
     lost: dict[CallSite, str] = {}
+    scratch = Scratch()
     samples = count = 0
 
     def observe(site: CallSite, z: Tensor) -> None:
@@ -63,7 +65,7 @@ def measure(program: Program, batches: Iterable[Batch], plan: Plan, progress: Pr
             return
         try:
             if site not in tallies:
-                tallies[site] = Tally(site, _features(site, z, plan), z)
+                tallies[site] = Tally(site, _features(site, z, plan), z, scratch)
             tallies[site].add(z, batch.samples)
         except UncountableError as error:
             lost[site] = str(error)

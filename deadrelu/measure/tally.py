@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from deadrelu.activations import Parameters, Region
+from deadrelu.measure.kernels import Rule, Scratch, Stats, by_unit, figures
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts
 
-CHUNK = 1 << 17
-"""Elements of one piece: its buffer (half a megabyte) stays in a processor's cache while it is written and summed."""
+HELD = 1 << 16
+"""Elements of the small pre-activations of one site that wait to be counted together (a quarter of a megabyte)."""
 
-OUTPUTS: dict[str, Callable[[Tensor, Parameters], Tensor]] = {
-    "relu": lambda z, _: z.clamp_min(0),
-    "relu6": lambda z, _: z.clamp(0, 6),
-    "hardtanh": lambda z, p: z.clamp(p[0], p[1]),
-    "threshold": lambda z, p: F.threshold(z, p[0], p[1]),
-    "hardswish": lambda z, _: F.hardswish(z),
-    "hardsigmoid": lambda z, _: F.hardsigmoid(z),
-    "hardshrink": lambda z, p: F.hardshrink(z, p[0]),
-    "softshrink": lambda z, p: F.softshrink(z, p[0]),
-}
-"""What each activation makes of a pre-activation, out of place: the dormancy score needs the size of the output."""
+SMALL = HELD // 4
+"""A pre-activation of at most so many elements waits: by itself its figures would cost more than the layer."""
 
 
 class UncountableError(Exception):
@@ -36,22 +25,26 @@ class UncountableError(Exception):
 class Tally:
     """Counters of one site, `units` entries each, on the device of the pre-activations; integers are int64."""
 
-    def __init__(self, site: CallSite, features: Features, z: Tensor) -> None:
+    def __init__(self, site: CallSite, features: Features, z: Tensor, scratch: Scratch, stats: Stats = "full") -> None:
         """Zeroed counters for pre-activations like `z`. Raises `UncountableError` if that is a scalar."""
         self.site = site
         self.features = features
         if z.ndim == 0:
             raise UncountableError("its pre-activation is a single number, which has no feature axis")
-        x = by_unit(z, features)
-        self.units = x.shape[1]
+        self.units = by_unit(z, features).shape[1]
         self.shape: tuple[int | str, ...] = ()
         self.axis = 0
         self.samples = self.rows = self.positions = 0
+        self._rule = Rule(site.op, tuple(site.parameters), site.region, stats)
+        self._scratch = scratch
         self._fires = torch.zeros(self.units, dtype=torch.int64, device=z.device)
         self._row_fires = self._fires.clone()
         self._nonfinite = self._fires.clone()
         self._maxima = torch.full((self.units,), -math.inf, dtype=torch.float64, device=z.device)
         self._output_sums = torch.zeros(self.units, dtype=torch.float64, device=z.device)
+        self._held = torch.empty(0)
+        self._filled = 0
+        self._known: tuple[object, ...] = ()
 
     def add(self, z: Tensor, samples: int) -> None:
         """Count one pre-activation, of `samples` independent samples.
@@ -60,37 +53,54 @@ class Tally:
         """
         if z.is_quantized:
             z = z.dequantize()
-        x = by_unit(z, self.features)
-        if x.shape[1] != self.units:
-            raise UncountableError(f"its feature axis has {self.units} units in one call and {x.shape[1]} in another")
-        self._note_shape(z, samples)
+        if self._known != (z.shape, samples):
+            self._note_shape(z, samples)
         self.samples += samples
+        if self._hold(z):
+            return
+        self._release()
+        self._count(by_unit(z, self.features))
+
+    def _hold(self, z: Tensor) -> bool:
+        """Copy a small pre-activation to the others that wait; False where it is not small, or not like them."""
+        rows = len(z)
+        if not rows or z.numel() > SMALL or self.axis == 0 or not z.is_cpu or z.layout is not torch.strided:
+            return False
+        if self._held.shape[1:] != z.shape[1:] or self._held.dtype != z.dtype:
+            self._release()
+            self._held = torch.empty((HELD * rows // z.numel(), *z.shape[1:]), dtype=z.dtype)
+        if self._filled + rows > len(self._held):
+            self._release()
+        self._held[self._filled : self._filled + rows] = z
+        self._filled += rows
+        return True
+
+    def _release(self) -> None:
+        """Count what waits."""
+        if self._filled:
+            self._count(by_unit(self._held[: self._filled], self.features))
+            self._filled = 0
+
+    def _count(self, x: Tensor) -> None:
+        """Count `(rows, units, positions)`."""
         self.rows += x.shape[0]
         self.positions += x.shape[0] * x.shape[2]
-        for piece in _pieces(x):
-            self._count(piece)
-
-    def _count(self, piece: Tensor) -> None:
-        """Count one piece `(rows, units, positions)`; every figure while the piece is in the cache."""
-        region = self.site.region
-        hits = _hits(piece, region).sum(2)
-        self._fires += hits.sum(0, dtype=torch.int64)
-        self._row_fires += torch.count_nonzero(hits, dim=0)
-        wide = torch.promote_types(piece.dtype, torch.float32)
-        if not math.isfinite(piece.sum(dtype=wide).item()):
-            finite = piece.isfinite()
-            self._nonfinite += (~finite).sum((0, 2))
-            highest = piece.where(finite, -math.inf)
-            piece = piece.where(finite, region.low)
-        else:
-            highest = piece
-        torch.maximum(self._maxima, highest.amax(2).amax(0).double(), out=self._maxima)
-        outputs = OUTPUTS[self.site.op](piece, self.site.parameters).abs_()
-        self._output_sums += outputs.sum(2, dtype=wide).sum(0, dtype=torch.float64)
+        seen = figures(x, self._rule, self._scratch)
+        self._fires += seen.fires.long()
+        self._row_fires += seen.row_fires.long()
+        if seen.maxima is not None and seen.output_sums is not None:
+            torch.maximum(self._maxima, seen.maxima.double(), out=self._maxima)
+            self._output_sums += seen.output_sums
+        if seen.nonfinite is not None:
+            self._nonfinite += seen.nonfinite.long()
 
     def _note_shape(self, z: Tensor, samples: int) -> None:
         """Remember the shape with its features in one place: "N" for the samples, "*" for sizes that vary."""
         axes = [axis % z.ndim for axis in self.features.axes]
+        units = math.prod(z.shape[axis] for axis in axes)
+        if units != self.units:
+            raise UncountableError(f"its feature axis has {self.units} units in one call and {units} in another")
+        self._known = (z.shape, samples)
         kept: list[int | str] = [size for dim, size in enumerate(z.shape) if dim not in axes[1:]]
         kept[axes[0]] = self.units
         if axes[0] != 0 and kept[0] == samples:
@@ -104,6 +114,7 @@ class Tally:
 
     def counts(self) -> Counts:
         """The counters as plain numbers."""
+        self._release()
         return Counts(
             samples=self.samples,
             rows=self.rows,
@@ -114,37 +125,3 @@ class Tally:
             output_sums=tuple(self._output_sums.tolist()),
             nonfinite=tuple(self._nonfinite.tolist()),
         )
-
-
-def by_unit(z: Tensor, features: Features) -> Tensor:
-    """View `z` as `(rows, units, positions)`, without a copy wherever its strides allow it.
-
-    `(N, C, H, W)`, channels-last or not, becomes `(N, C, H·W)`; `(N, T, F)` becomes `(N, F, T)`; `(N, F)` becomes
-    `(N, F, 1)`; features on dimension 0 (an input without a batch) make one row.
-    """
-    axes = sorted(axis % z.ndim for axis in features.axes)
-    if axes[0] == 0:
-        z, axes = z.unsqueeze(0), [axis + 1 for axis in axes]
-    z = z.movedim(axes, list(range(1, len(axes) + 1))).flatten(1, len(axes))
-    return z.unsqueeze(2) if z.ndim == 2 else z.flatten(2)
-
-
-def _pieces(x: Tensor) -> Iterator[Tensor]:
-    """Cut `(rows, units, positions)` along the rows into pieces that fit a cache. A GPU has no use for that."""
-    if x.numel() == 0:
-        return
-    rows = len(x) if x.is_cuda else max(1, CHUNK // (x.shape[1] * x.shape[2]))
-    yield from x.split(rows)
-
-
-def _hits(piece: Tensor, region: Region) -> Tensor:
-    """1.0 where a unit fires, else 0.0, in float32: a float buffer is summed much faster than a mask.
-
-    Exact up to 2^24 positions a row. NaN compares false, so that it never counts as firing.
-    """
-    hits = torch.empty_like(piece, dtype=torch.float32)
-    if region.outside:
-        torch.gt(piece, region.high, out=hits)
-        return hits.add_(torch.lt(piece, region.low))
-    torch.gt(piece, region.low, out=hits)
-    return hits if math.isinf(region.high) else hits.mul_(torch.lt(piece, region.high))

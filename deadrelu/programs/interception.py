@@ -2,14 +2,14 @@
 
 Hooks are nearly free and see every module of torch.nn. The function mode sees what a user's forward calls by name. The
 operator mode sees everything else (scripted submodules, the steps of an RNN) and where each tensor came from, but
-costs the most: it runs on the first batch, on every batch whose number is a power of two, and always where the model
-is known to need it.
+costs the most: it runs on the first batch, always where the model is known to need it, and now and then on a model
+that calls functions, since that may call one in a new way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
-from deadrelu.programs.modes import Functions, Operators
+from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Observer
 from deadrelu.programs.provenance import Provenance
 from deadrelu.programs.register import Group, Register, Surroundings
@@ -56,6 +56,7 @@ class Interception:
         self._recurrences: dict[int, _Recurrence] = {}
         self._provenance: Provenance | None = None
         self._inside = False
+        self._blind: Callable[[], AbstractContextManager[object]] = nullcontext
         self._batch = 0
 
     @contextmanager
@@ -74,13 +75,14 @@ class Interception:
         self._register.start_pass()
         self._recurrences.clear()
         self._batch += 1
-        audit = self._batch & (self._batch - 1) == 0
+        audit = self._batch == 1 or (self._functional and _is_checked(self._batch))
         self._provenance = Provenance() if audit else None
         with ExitStack() as stack:
             if self._functional or audit:
                 stack.enter_context(Functions(self._on_function))
             if self._operators or audit:
                 stack.enter_context(Operators(self._on_operator))
+            self._blind = without_modes if self._operators or audit else nullcontext
             yield
 
     def skipped(self) -> tuple[Skipped, ...]:
@@ -166,7 +168,7 @@ class Interception:
         """Enter the call into the register, where the observer is told of it."""
         self._inside = True  # what we compute is no part of the model
         try:
-            with torch._C.DisableTorchFunction():
+            with torch._C.DisableTorchFunction(), self._blind():
                 functional = group[0] == "call"
                 self._register.observe(
                     group, path, op, parameters, z, lambda: self._surroundings(z, functional=functional), call
@@ -177,6 +179,11 @@ class Interception:
     def _surroundings(self, z: Tensor, *, functional: bool) -> Surroundings:
         features, after = (self._provenance or Provenance()).features(z)
         return Surroundings(features, after, calling_source() if functional else None)
+
+
+def _is_checked(batch: int) -> bool:
+    """Whether the batch of this number, from 1, is 16, 64, 256, …: what one more look costs must stay a trifle."""
+    return batch >= 16 and batch & (batch - 1) == 0 and batch.bit_length() % 2 == 1
 
 
 def _in_script() -> bool:

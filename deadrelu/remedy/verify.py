@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deadrelu.measure.tally import by_unit
+from deadrelu.measure.kernels import by_unit
 from deadrelu.programs.eager import EagerProgram
 from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Features

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_sample_models import CLAIMS
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 WIDTHS = {"deadrelu scan --help": "100"}
@@ -127,6 +129,12 @@ def test_the_set_up_is_what_the_makefile_does(line: str) -> None:
         assert {"demo": command, "test": "-m pytest"}[words[1]] in recipe
     else:
         assert " ".join(words) in rule("$(VENV)/.installed")
+
+
+def test_the_accuracy_in_the_prose_is_the_samples() -> None:
+    claimed = re.search(r"classifies (\d+) % of held-out digits", README.read_text())
+    assert claimed
+    assert int(claimed[1]) == int(float(CLAIMS["dying.pt"]["accuracy"]))
 
 
 def test_every_flag_in_the_prose_exists(clone: Path) -> None:

@@ -66,6 +66,7 @@ def stats(draw: st.DrawFn) -> SiteStats:
         site=site,
         samples=draw(natural),
         positions=draw(natural),
+        rows=draw(natural),
         rate_per=draw(st.sampled_from(["sample", "row"])),
         dead_units=those("dead"),
         rare_units=those("rare"),

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli.help import Command as HelpfulCommand
+from deadrelu.cli.keyed import keyed, keys_of
 from deadrelu.config import Config, NamedModel, environment, find, read, variable
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.keys import Key, Known, Value, from_text
@@ -54,6 +51,8 @@ class Command(HelpfulCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put file and environment below the flags, unless only help is wanted."""
         if {"-h", "--help"} & set(args):
+            for parameter in self.params:
+                parameter.required = parameter.required and parameter.name != "model"  # the file may name it
             return super().parse_args(ctx, args)
         config, known = _config(ctx)
         given = list(args)
@@ -122,8 +121,8 @@ class Command(HelpfulCommand):
         layers: list[tuple[str, Mapping[str, Value]]] = [(config.label, config.values)]
         if model is not None:
             layers.append((f"the model {model.name!r} of {config.label}", model.values))
-        names = {key: parameter.name for key, parameter in _keyed(self).items()}
-        own = _keys(self)
+        names = {key: parameter.name for key, parameter in keyed(self).items()}
+        own = keys_of(self)
         defaults: dict[str, Value] = {}
         origins: dict[str, str] = {}
         for label, values in layers:
@@ -158,9 +157,7 @@ class EveryModelCommand(Command):
 def _config(ctx: Any) -> tuple[Config, Known]:
     """The configuration that the user chose, or the nearest; and the keys that the commands know."""
     choice = ctx.parent.obj if isinstance(ctx.parent.obj, Choice) else Choice()
-    known = (
-        known_keys(ctx.parent.command) if ctx.parent else {key: (takes,) for key, takes in _keys(ctx.command).items()}
-    )
+    known = known_keys(ctx.parent.command)
     path = None if choice.isolated else choice.path or find(Path.cwd())
     return (Config() if path is None else read(path, known)), known
 
@@ -169,38 +166,9 @@ def known_keys(group: Any) -> dict[str, tuple[Key, ...]]:
     """Every key with the ways in which the commands that scan take it, read from the commands themselves."""
     known: dict[str, tuple[Key, ...]] = {}
     for command in (command for command in group.commands.values() if isinstance(command, Command)):
-        for key, takes in _keys(command).items():
+        for key, takes in keys_of(command).items():
             known[key] = tuple(dict.fromkeys((*known.get(key, ()), takes)))
     return known
-
-
-def _keyed(command: Any) -> dict[str, Any]:
-    """The parameters of a command by key: the long flags without dashes, and MODEL."""
-    out = {}
-    for parameter in command.params:
-        flags = [flag[2:] for flag in parameter.opts if flag.startswith("--")]
-        if flags and parameter.name != "help":
-            out[flags[0]] = parameter
-        elif parameter.name == "model":
-            out["model"] = parameter
-    return out
-
-
-def _keys(command: Any) -> dict[str, Key]:
-    """The keys of a command, each with what it takes, from the annotations of its function."""
-    hints = typing.get_type_hints(command.callback)
-    return {key: _key(hints[parameter.name]) for key, parameter in _keyed(command).items()}
-
-
-def _key(hint: Any) -> Key:
-    """What a parameter of this annotation takes."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    if typing.get_origin(hint) is list:
-        return Key("texts")
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return Key("choice", tuple(str(member.value) for member in hint))
-    return Key({bool: "switch", int: "integer", float: "number", Fraction: "number"}.get(hint, "text"))
 
 
 def _from_map(ctx: Any, name: str | None) -> bool:

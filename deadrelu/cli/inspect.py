@@ -9,6 +9,7 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.values import output_paths
 from deadrelu.files import check_writable, write_text
 
 
@@ -28,7 +29,7 @@ def inspect(
     quiet: o.Quiet = False,
 ) -> None:
     """Say what FILE is, what it would run, and what it holds, without running any of it."""
-    outputs = o.output_paths(output, View)
+    outputs = output_paths(output, View)
     for _, path in outputs:
         check_writable(path, force=force)
 

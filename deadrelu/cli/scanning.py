@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deadrelu.cli import console
+from deadrelu.cli import console, values
 from deadrelu.cli import options as o
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
@@ -85,21 +85,21 @@ def ask(
         data=data,
         common={
             "arch": arch,
-            "arch_args": o.read_arch_args(arch_arg),
+            "arch_args": values.read_arch_args(arch_arg),
             "weights_key": weights_key,
             "device": device.value,
             "data_key": data_key,
             "batch_size": batch_size,
             "samples": samples,
             "seed": seed,
-            "input_shapes": o.read_shapes(input_shape),
-            "feature_axes": o.read_feature_axes(feature_axis),
+            "input_shapes": values.read_shapes(input_shape),
+            "feature_axes": values.read_feature_axes(feature_axis),
         },
         chosen={"sites": site, "skip_sites": skip_site},
         images={
-            "resize": o.read_size(resize),
-            "mean": o.read_floats(mean, "--mean"),
-            "std": o.read_floats(std, "--std"),
+            "resize": values.read_size(resize),
+            "mean": values.read_floats(mean, "--mean"),
+            "std": values.read_floats(std, "--std"),
             "scale": float(scale),
         },
         trust={"all": trust, "sha256": tuple(trust_sha256), "allow": tuple(allow)},

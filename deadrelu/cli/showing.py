@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from deadrelu.cli import console
-from deadrelu.cli.options import output_paths
+from deadrelu.cli.values import output_paths
 from deadrelu.errors import UsageError
 from deadrelu.files import check_writable, write_text
 from deadrelu.render.formats import Format

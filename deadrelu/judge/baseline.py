@@ -68,10 +68,11 @@ def tolerated(tolerance: int | float, units: int) -> int:
 def standing(report: Report, known: Entries) -> Standing:
     """Compare the number of dead units at each site with what is known; tolerance plays no part here."""
     changes = {s.site.id: s.dead - len(known[s.site.id].dead) for s in report.sites if _measured(known, s.site.id)}
+    unknown = {stats.site.id for stats in report.sites if stats.nonfinite_units}
     here = {stats.site.id for stats in report.sites} | {skipped.id for skipped in report.skipped}
     return Standing(
         worse=tuple(site for site, change in changes.items() if change > 0),
-        better=tuple(site for site, change in changes.items() if change < 0),
+        better=tuple(site for site, change in changes.items() if change < 0 and site not in unknown),
         new=tuple(stats.site.id for stats in report.sites if stats.site.id not in changes),
         gone=tuple(site for site in known if site not in here),
     )
@@ -103,8 +104,15 @@ def renewed(report: Report, policy: Policy, known: Entries | None, *, force: boo
     """What is known after this report: `known` is None for a model that had no baseline.
 
     Raises `UsageError` if anything would be allowed that was not before, unless `force`: more dead units at a site, a
-    new site with more than its limit, a site that is now skipped.
+    new site with more than its limit, a site that is now skipped. And always where a site met NaN or infinity: its
+    dead cannot be counted.
     """
+    unknown = [stats.site.id for stats in report.sites if stats.nonfinite_units]
+    if unknown:
+        raise UsageError(
+            f"the baseline is not updated, because {unknown[0]} met NaN or infinity and its dead cannot be counted",
+            hint="`deadrelu rules DR003` says what to do",
+        )
     now = {stats.site.id: _entry(stats) for stats in report.sites}
     now |= {site.id: Entry(units=None, rules={_SKIPPED: ()}) for site in report.skipped}
     looser = [] if known is None or force else list(_looser(report, policy, known))

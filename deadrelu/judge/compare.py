@@ -10,15 +10,16 @@ from deadrelu.report import Report, SiteStats
 
 COMPARISON_VERSION = 1
 
-Change = Literal["worse", "better", "changed", "same", "new", "gone"]
+Change = Literal["non-finite", "worse", "better", "changed", "same", "new", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteChange:
     """One site in both reports; `old` or `new` is None where it was not measured there.
 
-    "worse" has more dead units than before, "better" fewer, "changed" as many, but others. `newly_dead` were not dead
-    before, `revived` are not dead any more; both are empty where the site was measured once only.
+    "worse" has more dead units than before, "better" fewer, "changed" as many, but others; "non-finite" met NaN or
+    infinity, so that its dead cannot be counted. `newly_dead` were not dead before, `revived` fire again; both are
+    empty where the site was measured once only.
     """
 
     id: str
@@ -40,10 +41,9 @@ class Comparison:
 
     @property
     def worse(self) -> tuple[SiteChange, ...]:
-        """The sites with more dead units than before; new ones count, if any of their units is dead."""
-        return tuple(
-            s for s in self.sites if s.change == "worse" or (s.change == "new" and s.new is not None and s.new.dead)
-        )
+        """The sites with more dead units than before, or with NaN; new ones count, if any of their units is dead."""
+        bad = ("worse", "non-finite")
+        return tuple(s for s in self.sites if s.change in bad or (s.change == "new" and s.new and s.new.dead))
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON types; units by number, fractions in 0..1."""
@@ -58,6 +58,7 @@ class Comparison:
                     "change": site.change,
                     "skipped": site.skipped,
                     "units": [stats and stats.site.units for stats in (site.old, site.new)],
+                    "nonfinite": [stats and len(stats.nonfinite_units) for stats in (site.old, site.new)],
                     "dead": [stats and stats.dead for stats in (site.old, site.new)],
                     "newly_dead": list(site.newly_dead),
                     "revived": list(site.revived),
@@ -81,7 +82,8 @@ def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
         if name in before:
             yield _change(before[name], stats)
         else:
-            yield SiteChange(id=name, change="new", old=None, new=stats, skipped=name in skipped)
+            change: Change = "non-finite" if stats.nonfinite_units else "new"
+            yield SiteChange(id=name, change=change, old=None, new=stats, skipped=name in skipped)
     for name, stats in before.items():
         if name not in after:
             yield SiteChange(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
@@ -89,8 +91,11 @@ def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
 
 def _change(old: SiteStats, new: SiteStats) -> SiteChange:
     """One site that was measured in both."""
-    newly, revived = set(new.dead_units) - set(old.dead_units), set(old.dead_units) - set(new.dead_units)
+    newly = set(new.dead_units) - set(old.dead_units)
+    revived = set(old.dead_units) - set(new.dead_units) - set(new.nonfinite_units)
     change: Change = "worse" if new.dead > old.dead else "better" if new.dead < old.dead else "same"
+    if new.nonfinite_units:
+        change = "non-finite"
     return SiteChange(
         id=new.site.id,
         change="changed" if change == "same" and newly else change,

@@ -7,18 +7,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deadrelu.errors import UsageError
-from deadrelu.report import Report
+from deadrelu.report import Report, SiteStats
 
 TREND_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One site over the checkpoints: its dead units and the share in 0..1 at each; None where it was not measured."""
+    """One site over the checkpoints: its dead units and the share in 0..1 at each; None where nothing can be said.
+
+    That is where it was not measured, and where it met NaN or infinity: there `nonfinite` is True.
+    """
 
     id: str
     dead: tuple[int | None, ...]
     share: tuple[float | None, ...]
+    nonfinite: tuple[bool, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,10 @@ class Trend:
                 {"name": name, "sha256": report.model.sha256, "summary": asdict(report.summary)}
                 for name, report in zip(self.names, self.reports, strict=True)
             ],
-            "sites": [{"id": line.id, "dead": list(line.dead), "share": list(line.share)} for line in self.lines],
+            "sites": [
+                {"id": line.id, "dead": list(line.dead), "share": list(line.share), "nonfinite": list(line.nonfinite)}
+                for line in self.lines
+            ],
         }
 
 
@@ -49,20 +56,27 @@ def trend(named: Sequence[tuple[str, Report]]) -> Trend:
     reports = tuple(report for _, report in named)
     sites = [{stats.site.id: stats for stats in report.sites} for report in reports]
     ids = dict.fromkeys(name for stats in sites for name in stats)
+    unknown = tuple(any(stats.nonfinite_units for stats in report.sites) for report in reports)
+    total = [None if lost or not r.sites else r.summary for r, lost in zip(reports, unknown, strict=True)]
     return Trend(
         names=tuple(name for name, _ in named),
         reports=reports,
-        lines=tuple(
-            Line(
-                id=name,
-                dead=tuple(at[name].dead if name in at else None for at in sites),
-                share=tuple(at[name].dead_fraction if name in at else None for at in sites),
-            )
-            for name in ids
-        ),
+        lines=tuple(_line(name, [at.get(name) for at in sites]) for name in ids),
         total=Line(
             id="",
-            dead=tuple(report.summary.dead for report in reports),
-            share=tuple(report.summary.dead_fraction if report.sites else None for report in reports),
+            dead=tuple(None if summary is None else summary.dead for summary in total),
+            share=tuple(None if summary is None else summary.dead_fraction for summary in total),
+            nonfinite=unknown,
         ),
+    )
+
+
+def _line(name: str, measured: Sequence[SiteStats | None]) -> Line:
+    """One site, from its figures at each checkpoint."""
+    known = [None if stats is None or stats.nonfinite_units else stats for stats in measured]
+    return Line(
+        id=name,
+        dead=tuple(None if stats is None else stats.dead for stats in known),
+        share=tuple(None if stats is None else stats.dead_fraction for stats in known),
+        nonfinite=tuple(stats is not None and bool(stats.nonfinite_units) for stats in measured),
     )

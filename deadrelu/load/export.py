@@ -18,6 +18,7 @@ import torch
 
 from deadrelu.errors import FileError
 from deadrelu.load.archive import check_archive
+from deadrelu.load.inert import named_globals, plain_globals
 from deadrelu.load.members import Archive
 from deadrelu.load.trust import Origin, Trust
 
@@ -87,27 +88,22 @@ def _screen_pickle(archive: Archive, name: str, grave: list[str], usual: list[st
         return
     else:
         return
-    strange = sorted(set(_globals(pickled)) - set(torch._weights_only_unpickler._get_allowed_globals()))
-    if strange:
+    if strange := _globals(pickled):
         more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
         grave.append(f"a pickle that asks for {', '.join(strange[:_SHOWN])}{more} ({name})")
     else:
         usual.append(f"a pickle ({name})")
 
 
-def _globals(pickled: bytes) -> Iterator[str]:
-    """The names that a pickle asks for, as far as it can be read."""
-    recent: list[str] = []
+def _globals(pickled: bytes) -> list[str]:
+    """The names that a pickle asks for beyond plain values and tensors, as far as it can be read."""
+    found = set()
     try:
-        for instruction, argument, _ in pickletools.genops(pickled):
-            if instruction.name in ("GLOBAL", "INST"):
-                yield str(argument).replace(" ", ".")
-            elif instruction.name == "STACK_GLOBAL":
-                yield ".".join(recent[-2:])
-            elif isinstance(argument, str):
-                recent = [*recent[-1:], argument]
+        for name in named_globals(pickletools.genops(pickled)):
+            found.add(name)
     except (ValueError, IndexError):
-        yield "(what cannot be read)"
+        found.add("what cannot be read")
+    return sorted(found - plain_globals())
 
 
 def _screen_json(archive: Archive, name: str, grave: list[str], usual: list[str]) -> None:

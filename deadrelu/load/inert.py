@@ -112,16 +112,16 @@ def _listed(origin: Origin, zipped: bool) -> Iterator[str]:
     if zipped:
         with zipfile.ZipFile(origin.path) as archive:
             pickled = archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))
-        yield from _named(pickletools.genops(pickled))
+        yield from named_globals(pickletools.genops(pickled))
         return
     with origin.path.open("rb") as file:
         for _ in range(_LEGACY_PREAMBLE):  # the magic number, the protocol, the byte order: each its own pickle
             for _ in pickletools.genops(file):
                 pass
-        yield from _named(pickletools.genops(file))
+        yield from named_globals(pickletools.genops(file))
 
 
-def _named(instructions: Any) -> Iterator[str]:
+def named_globals(instructions: Any) -> Iterator[str]:
     """The globals that the instructions push, under the names of Python 3."""
     recent: list[str] = []
     for instruction, argument, _ in instructions:

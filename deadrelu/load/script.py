@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ def open_script(origin: Origin, trust: Trust) -> Script:
     with Archive(origin.path) as archive:
         notes = {name: archive.read(name) for name in (_TRACED, _NAMES) if name in archive.members}
     try:
-        with redirect_stdout(sys.stderr):
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")  # torch calls the format deprecated: so be it
             module = torch.jit.load(str(origin.path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise FileError(

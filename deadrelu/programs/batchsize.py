@@ -33,13 +33,24 @@ class BatchSize:
 
             yield replace(_with_rows(batch, cut), samples=stop - start)
 
-    def padded(self, batch: Batch) -> tuple[Batch, Rows]:
-        """The batch with its last sample repeated until it is large enough, and which of its rows are real."""
-        size = max(self.low, batch.samples)
-        if size == batch.samples:
-            return batch, Rows(size, size)
-        index = torch.arange(size).clamp(max=batch.samples - 1)
-        return replace(_with_rows(batch, lambda x: x[index.to(x.device)]), samples=size), Rows(batch.samples, size)
+    def rows(self, batch: Batch) -> Rows:
+        """How many rows of the padded batch are real."""
+        return Rows(batch.samples, max(self.low, batch.samples))
+
+    def padded(self, batch: Batch, *, zeros: bool = False) -> Batch:
+        """The batch with its last sample repeated until it is large enough; or with `zeros` in the added rows."""
+        rows = self.rows(batch)
+        if rows.real == rows.all:
+            return batch
+        index = torch.arange(rows.all).clamp(max=rows.real - 1)
+
+        def pad(x: Tensor) -> Tensor:
+            x = x[index.to(x.device)]
+            if zeros:
+                x[rows.real :] = 0
+            return x
+
+        return replace(_with_rows(batch, pad), samples=rows.all)
 
 
 @dataclass(frozen=True)

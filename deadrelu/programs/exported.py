@@ -98,7 +98,7 @@ class ExportedProgram:
         if self._watch is None or self._register is None:
             return ()
         for id in sorted(self._watch.short):
-            _log.warning("%s: a padded batch was left out, since its first dimension does not count samples", id)
+            _log.warning("%s: a padded batch was left out, since its rows cannot be told from those of the samples", id)
         return (*self._register.unreadable.values(), *self._watch.unmet())
 
     @contextmanager
@@ -115,9 +115,10 @@ class ExportedProgram:
         def run(batch: Batch) -> Any:
             outputs = []
             for piece in self.pieces(batch):
-                padded, rows = self.batch_size.padded(piece)
-                leaves = moved(self._flat(padded), device)
-                flat = watch.run(leaves, rows)
+                rows = self.batch_size.rows(piece)
+                if rows.real < rows.all:
+                    watch.rehearse(moved(self._flat(self.batch_size.padded(piece, zeros=True)), device), rows)
+                flat = watch.run(moved(self._flat(self.batch_size.padded(piece)), device), rows)
                 outputs.append(rows.out(self.module.graph.process_outputs(flat)))
             return joined(outputs)
 

@@ -36,6 +36,9 @@ class Watch:
         self._provenance: Provenance | None = None
         self._layer = ""
         self._rows = Rows(0, 0)
+        self._rehearsed: list[Tensor] = []
+        self._is_rehearsing = False
+        self._heard = 0
         self._pass = 0
 
     def run(self, leaves: list[Any], rows: Rows) -> Any:
@@ -45,11 +48,24 @@ class Watch:
         """
         self._pass += 1
         self._rows = rows
+        self._heard = 0
         self._register.start_pass()
         self._provenance = Provenance() if self._pass & (self._pass - 1) == 0 else None
         following_operators = following(self._provenance, lambda: self._layer or None) if self._provenance else None
         with torch.no_grad(), following_operators or nullcontext():
             return _Runner(self._module, self, "").run(*leaves, enable_io_processing=False)
+
+    def rehearse(self, leaves: list[Any], rows: Rows) -> None:
+        """Run once without telling anyone, and remember what the next run must find again in the real rows.
+
+        With other values in the padded rows, what differs depends on them: it is none of the samples' own.
+        """
+        self._rows, self._rehearsed, self._is_rehearsing = rows, [], True
+        try:
+            with torch.no_grad():
+                _Runner(self._module, self, "").run(*leaves, enable_io_processing=False)
+        finally:
+            self._is_rehearsing = False
 
     def unmet(self) -> list[Skipped]:
         """The calls whose branch no batch took."""
@@ -81,7 +97,11 @@ class Watch:
             return
         op, parameters, z = found
         place = self._places[node]
-        real = self._rows.of(z)
+        if self._is_rehearsing:
+            if (rehearsed := self._rows.of(z)) is not None:
+                self._rehearsed.append(rehearsed.clone())
+            return
+        real = self._own(z)
         if real is None:
             self.short.add(place.path or ROOT if place.is_module else f"{place.path}:{op}")
             return
@@ -92,6 +112,15 @@ class Watch:
 
         site = self._register.observe(place.group(op), place.path, op, parameters, real, surroundings)
         self.served.setdefault(site, set()).add(self._numbers[node])
+
+    def _own(self, z: Tensor) -> Tensor | None:
+        """The rows of the real samples; None where they cannot be told from the padded ones."""
+        real = self._rows.of(z)
+        if self._rows.real == self._rows.all or real is None:
+            return real
+        self._heard += 1
+        before = self._rehearsed[self._heard - 1] if self._heard <= len(self._rehearsed) else real.new_empty(0)
+        return real if _alike(before, real) else None
 
     def nested(self, module: GraphModule, outer: str) -> Any:
         """The graph of a branch as a function, watched too."""
@@ -138,3 +167,10 @@ def _higher_order(target: HigherOrderOperator, args: list[Any], kwargs: dict[str
 
 def _truth(predicate: Any) -> bool:
     return bool(predicate.item() if isinstance(predicate, Tensor) else predicate)
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether two pre-activations are the same but for rounding."""
+    if a.is_quantized:
+        a, b = a.dequantize(), b.dequantize()
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deadrelu.programs.callsites import Spelling, read_call, spellings
+from deadrelu.programs.callsites import Spelling, read_call
 from deadrelu.programs.probe import KIND
 from deadrelu.programs.provenance import makes_features
 from deadrelu.programs.register import Place
@@ -24,13 +24,15 @@ from deadrelu.programs.scriptnodes import (
     UnknownValueError,
     Value,
     calls,
+    is_spelling,
     layer_path,
     nodes,
     operator_of,
-    places,
+    place_at,
     spelling_of,
     value_of,
 )
+from deadrelu.programs.scriptpaths import operator_paths
 from deadrelu.programs.substitutes import Call
 
 _RELU_LIKE = ("leaky_relu", "leaky_relu_", "prelu", "_prelu_kernel", "rrelu", "rrelu_", "rrelu_with_noise")
@@ -66,36 +68,22 @@ class Probed:
         return next(probe.operator for probe in self.probes.values() if probe.node == number)
 
 
+def places(script: Script) -> list[Place]:
+    """Where each of the activation calls of the module's inlined graph stands, in order."""
+    paths = operator_paths(script)
+    found = [node for node in nodes(script.inlined_graph) if operator_of(node)]
+    return [
+        place_at(script, node, path) for node, path in zip(found, paths, strict=True) if spelling_of(node) is not None
+    ]
+
+
 def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torch.device | None = None) -> Probed:
     """A copy of the module's forward with a probe before each activation call, and where `marked` before each layer.
 
     `known` are the places of its calls. Branches that are never taken (`if inplace:`) fall away, with their probes.
     """
     graph = script.inlined_graph.copy()
-    inserted: dict[int, Probe] = {}
-
-    def insert(node: Node, index: int, probe: Probe) -> None:
-        number = len(inserted)
-        inserted[number] = probe
-        z = node.inputsAt(index)
-        with graph.insert_point_guard(node):
-            place = graph.insertConstant(number)
-            passed = graph.create(KIND, [z, place], 1)
-        passed.output().setType(z.type())
-        passed.insertBefore(node)
-        node.replaceInput(index, passed.output())
-
-    found = calls(graph)
-    for index, (node, place) in enumerate(zip(found, known, strict=True)):
-        insert(node, 0, Probe(place, index, operator_of(node), spelling_of(node)))
-    for node in list(nodes(graph)):
-        takes = next((i for i, value in enumerate(node.inputs()) if _is_tensor(value)), None)
-        if takes is None or node.kind() == KIND or spelling_of(node) is not None:
-            continue
-        if _is_fused(node):
-            insert(node, takes, Probe(_layer(node), fused=node.kind()))
-        elif marked and node.kind().startswith("aten::") and makes_features(operator_of(node)):
-            insert(node, takes, Probe(_layer(node)))
+    inserted = _insert_probes(graph, known, operator_paths(script), marked=marked)
     torch._C._jit_pass_constant_propagation(graph)
     torch._C._jit_pass_dce(graph)
     left: dict[int, Probe] = {}
@@ -113,6 +101,41 @@ def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torc
     return Probed(torch._C._create_function_from_graph("probed", graph), left, encoder)
 
 
+def _insert_probes(graph: Graph, known: Sequence[Place], paths: Sequence[str], *, marked: bool) -> dict[int, Probe]:
+    """Insert the probes; by number, what each stands before.
+
+    No reference to a node may outlive this: torch gives the address of a node that is gone to a new one, and Python
+    would take the new one for the old.
+    """
+    inserted: dict[int, Probe] = {}
+
+    def insert(node: Node, index: int, probe: Probe) -> None:
+        number = len(inserted)
+        inserted[number] = probe
+        z = node.inputsAt(index)
+        with graph.insert_point_guard(node):
+            place = graph.insertConstant(number)
+            passed = graph.create(KIND, [z, place], 1)
+        passed.output().setType(z.type())
+        passed.insertBefore(node)
+        node.replaceInput(index, passed.output())
+
+    remaining, path = iter(known), iter(paths)
+    call = 0
+    for node in list(nodes(graph)):
+        operator = operator_of(node)
+        here = next(path) if operator else ""
+        takes = next((i for i, value in enumerate(node.inputs()) if _is_tensor(value)), None)
+        if spelling_of(node) is not None:
+            insert(node, 0, Probe(next(remaining), call, operator, spelling_of(node)))
+            call += 1
+        elif takes is not None and _is_fused(node):
+            insert(node, takes, Probe(Place(here, False, None), fused=node.kind()))
+        elif takes is not None and marked and operator and makes_features(operator):
+            insert(node, takes, Probe(Place(here or layer_path(node), False, None)))
+    return inserted
+
+
 def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int]:
     """Put other operators in the place of the calls with these numbers, in the module's own graph.
 
@@ -122,9 +145,9 @@ def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int
     numbers = [probe.node for probe in probed(script, places(script), marked=False).probes.values()]
     graph = script.graph
     torch._C._jit_pass_inline(graph)
-    found = calls(graph)
+    found = dict(enumerate(calls(graph)))
     for number, chain in wanted.items():
-        node = found[number]
+        node = found.pop(number)  # the reference must not outlive the node: see `_insert_probes`
         output = node.inputsAt(0)
         for call in chain:
             with graph.insert_point_guard(node):
@@ -138,7 +161,7 @@ def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int
         node.destroy()
     torch._C._jit_pass_constant_propagation(graph)
     torch._C._jit_pass_dce(graph)
-    gone = {number for number, chain in wanted.items() if not any(_is_spelling(call.operator) for call in chain)}
+    gone = {number for number, chain in wanted.items() if not any(is_spelling(call.operator) for call in chain)}
     return [number for number in numbers if number is not None and number not in gone]
 
 
@@ -156,18 +179,9 @@ def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
     return replace(probe, arguments=arguments) if is_call else None
 
 
-def _is_spelling(operator: str) -> bool:
-    """Whether the aten operator of this name may be an activation call: some substitutes are."""
-    return spellings().get(getattr(torch.ops.aten, operator, None)) is not None
-
-
 def _is_fused(node: Node) -> bool:
     name = str(node.kind()).partition("::")[2]
     return name in _FUSED or ("relu" in name and name not in _RELU_LIKE and not node.kind().startswith("prim::"))
-
-
-def _layer(node: Node) -> Place:
-    return Place(layer_path(node), False, None)
 
 
 def _is_tensor(value: Value) -> bool:

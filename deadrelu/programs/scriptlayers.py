@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deadrelu.programs.scriptnodes import Node, Script, UnknownValueError, nodes, path_of, value_of
+from deadrelu.programs.scriptnodes import Node, Script, UnknownValueError, layer_path, nodes, operator_of, value_of
 
 _META = torch.device("meta")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -36,14 +36,14 @@ def layers(script: Script) -> Iterator[tuple[str, nn.Module]]:
     """
     yield "", _Root(signature(script))
     for node in nodes(script.inlined_graph):
-        make = _MAKERS.get(node.kind().partition("::")[2]) if node.kind().startswith("aten::") else None
+        make = _MAKERS.get(operator_of(node))
         if make is None:
             continue
         try:
             layer = make([_value(value, script) for value in node.inputs()], node)
         except (UnknownValueError, AttributeError, IndexError, KeyError, TypeError, ValueError):
             continue
-        yield path_of(node), layer
+        yield layer_path(node), layer
 
 
 def signature(script: Script) -> inspect.Signature:

@@ -21,8 +21,6 @@ Value = Any
 Script = Any
 """Torch gives its graph classes no annotations."""
 
-_STEP = re.compile(r"([^.()]+)\(([^()]*)\)")
-_NO_MODULE = ("SELF", "UNKNOWN_INSTANCE")
 _ACTIVATION = re.compile(r"__torch__\.torch\.nn\.modules\.activation\.(?:___torch_mangle_\d+\.)?(\w+)")
 _CLASSES = {kind.module for kind in ACTIVATIONS}
 
@@ -39,28 +37,15 @@ def nodes(block: Any) -> Iterator[Node]:
             yield from nodes(inner)
 
 
-def path_of(node: Node) -> str:
-    """The path of the module whose method holds the node of an inlined graph; "" where that is not known."""
-    steps = [(name, kind) for name, kind in _STEP.findall(node.getModuleHierarchy()) if name not in _NO_MODULE]
-    return ".".join(name for name, _ in steps)
-
-
 def layer_path(node: Node) -> str:
-    """The path of a layer: of the module whose method it is, else (in an inlined method) of the owner of its weight."""
-    path = path_of(node)
-    for value in node.inputs() if not path else ():
+    """The path of the module that owns the weight of a layer; "" where none does."""
+    for value in node.inputs():
         try:
-            path = ".".join(_names(value.node())[:-1])
+            if path := ".".join(attribute_names(value.node())[:-1]):
+                return path
         except UnknownValueError:
             continue
-        if path:
-            break
-    return path
-
-
-def places(script: Script) -> list[Place]:
-    """Where each of the activation calls of the module's inlined graph stands, in order."""
-    return [_place(script, node) for node in calls(script.inlined_graph)]
+    return ""
 
 
 def calls(graph: Graph) -> list[Node]:
@@ -73,13 +58,18 @@ def spelling_of(node: Node) -> Spelling | None:
     return spellings().get(getattr(torch.ops.aten, operator_of(node), None)) if node.inputsSize() else None
 
 
+def is_spelling(operator: str) -> bool:
+    """Whether the aten operator of this name may be an activation call."""
+    return spellings().get(getattr(torch.ops.aten, operator, None)) is not None
+
+
 def operator_of(node: Node) -> str:
     """The name of an aten operator; "" for every other node."""
     return str(node.kind()).removeprefix("aten::") if node.kind().startswith("aten::") else ""
 
 
-def _place(script: Script, node: Node) -> Place:
-    path = path_of(node)
+def place_at(script: Script, node: Node, path: str) -> Place:
+    """The place of an activation call in the forward of the module at `path`."""
     is_module = is_activation(script, path)
     return Place(path, is_module, None if is_module else source_in(script_frames(str(node.sourceRange()))))
 
@@ -113,7 +103,7 @@ def value_of(value: Value, script: Script) -> Any:
         return value.toIValue()
     if node.kind() == "prim::GetAttr":
         try:
-            return reduce(getattr, _names(node), script)
+            return reduce(getattr, attribute_names(node), script)
         except AttributeError as error:
             raise UnknownValueError from error
     if node.kind() == "prim::ListConstruct":
@@ -139,8 +129,11 @@ def constants(graph: Graph) -> Iterator[Tensor]:
             yield value
 
 
-def _names(node: Node) -> list[str]:
-    """The attribute names from the module down to what a GetAttr gives."""
+def attribute_names(node: Node) -> list[str]:
+    """The attribute names from `self` down to what the node gives; none for `self` itself.
+
+    Raises `UnknownValueError` where it comes from elsewhere.
+    """
     names: list[str] = []
     while node.kind() == "prim::GetAttr":
         names.insert(0, node.s("name"))

@@ -22,7 +22,7 @@ from deadrelu.programs.register import Place, Register
 from deadrelu.programs.scriptgraph import Probed
 from deadrelu.programs.scriptlayers import layers, signature
 from deadrelu.programs.scriptnames import NAMES_FILE, Names
-from deadrelu.programs.scriptnodes import activation_modules, class_of, constants, places, trains
+from deadrelu.programs.scriptnodes import activation_modules, class_of, constants, trains
 from deadrelu.programs.scriptwatch import DispatchWatch, ProbeWatch, Watch, activation_named
 from deadrelu.programs.substitutes import choose
 from deadrelu.report import Skipped
@@ -70,7 +70,7 @@ class TorchScriptProgram:
         self._register: Register | None = None
         if way == "probes":
             try:
-                found = places(script)
+                found = scriptgraph.places(script)
                 self._places = list(names.places) if names and len(names.places) == len(found) else found
                 self._probed(marked=False)
                 if trains(script):

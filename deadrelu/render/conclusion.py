@@ -76,7 +76,9 @@ def next_step(report: Report) -> tuple[str, str]:
         # `--units` takes a glob, and an id may hold brackets, or a line break that cannot be typed.
         site = "".join(sign if sign.isprintable() else "?" for sign in glob.escape(worst.site.id))
         return "See each unit of the worst site", shlex.join([*scan, "--units", site])
-    if all(report.settings.get(name) is None for name in ("max_dead", "max_dead_total")):
+    if not any(
+        report.settings.get(name) not in (None, ()) for name in ("max_dead", "max_dead_total", "limits", "baseline")
+    ):
         return "Guard this in CI", shlex.join([*scan, "--max-dead", "5%"])
     return "Keep the figures of every unit", shlex.join([*scan, "-o", "json=report.json"])
 

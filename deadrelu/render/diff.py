@@ -16,6 +16,7 @@ from deadrelu.report import Report, SiteStats
 from deadrelu.wording import count, percent, ranges
 
 _STYLE: dict[Change, str] = {
+    "non-finite": "bold magenta",
     "worse": "bold red",
     "better": "green",
     "changed": "yellow",
@@ -115,7 +116,14 @@ def _columns(cells: Sequence[dict[str, str]]) -> list[Column]:
 
 def _cells(site: SiteChange, glyphs: Glyphs) -> dict[str, str]:
     """What each column says of a site."""
-    marks = {"worse": glyphs.error, "better": glyphs.healthy, "changed": glyphs.warning, "new": "+", "gone": "-"}
+    marks = {
+        "non-finite": glyphs.skipped,
+        "worse": glyphs.error,
+        "better": glyphs.healthy,
+        "changed": glyphs.warning,
+        "new": "+",
+        "gone": "-",
+    }
     stats = site.new or site.old
     return {
         "mark": marks.get(site.change, glyphs.note),
@@ -124,19 +132,26 @@ def _cells(site: SiteChange, glyphs: Glyphs) -> dict[str, str]:
         "units": f"{stats.site.units:,}" if stats else "",
         "old": _figure(site.old, glyphs),
         "new": _figure(site.new, glyphs),
-        "change": _signed(site.new.dead - site.old.dead, glyphs) if site.old and site.new else glyphs.dash,
+        "change": _difference(site, glyphs),
         "share": glyphs.arrow.center(len(glyphs.arrow) + 2).join(_share(s, glyphs) for s in (site.old, site.new)),
     }
 
 
+def _difference(site: SiteChange, glyphs: Glyphs) -> str:
+    """How many more units are dead; a dash where one of the numbers is missing."""
+    if site.old is None or site.new is None or site.old.nonfinite_units or site.new.nonfinite_units:
+        return glyphs.dash
+    return _signed(site.new.dead - site.old.dead, glyphs)
+
+
 def _figure(stats: SiteStats | None, glyphs: Glyphs) -> str:
-    """The number of dead units."""
-    return glyphs.dash if stats is None else f"{stats.dead:,}"
+    """The number of dead units; where some met NaN, there may be more."""
+    return glyphs.dash if stats is None else f"{stats.dead:,}{'?' if stats.nonfinite_units else ''}"
 
 
 def _share(stats: SiteStats | None, glyphs: Glyphs) -> str:
     """The share of dead units."""
-    return glyphs.dash if stats is None else percent(stats.dead_fraction)
+    return glyphs.dash if stats is None else "NaN" if stats.nonfinite_units else percent(stats.dead_fraction)
 
 
 def _signed(change: int, glyphs: Glyphs) -> str:
@@ -155,28 +170,20 @@ def _units(shown: Sequence[SiteChange], glyphs: Glyphs, width: int) -> Iterator[
     if told:
         yield Text("Units", "bold")
     for site in told:
-        first = Text.assemble("   ", (glyphs.text(site.id), "bold"))
         parts = []
         if site.newly_dead:
             parts.append(Text.assemble(("newly dead ", "red"), glyphs.text(ranges(site.newly_dead, limit=20))))
         if site.revived:
             parts.append(Text.assemble(("revived ", "green"), glyphs.text(ranges(site.revived, limit=20))))
-        text = Text.assemble(first, glyphs.text(f" {glyphs.dash} "), Text("; ").join(parts))
-        yield from paragraph(text, width=width)
+        name = (glyphs.text(site.id), "bold")
+        yield from paragraph(Text.assemble(name, f" {glyphs.dash} ", Text("; ").join(parts)), width=width, first="   ")
 
 
 def _end(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """The verdict in a sentence."""
     tally = {change: sum(site.change == change for site in comparison.sites) for change in _STYLE}
-    words = {
-        "worse": "worse",
-        "better": "better",
-        "changed": "changed",
-        "new": "new",
-        "gone": "gone",
-        "same": "the same",
-    }
-    parts = [f"{number:,} {words[change]}" for change, number in tally.items() if number]
+    words = {"same": "the same"}
+    parts = [f"{number:,} {words.get(change, change)}" for change, number in tally.items() if number]
     died = sum(len(site.newly_dead) for site in comparison.sites)
     back = sum(len(site.revived) for site in comparison.sites)
     style = "bold red" if comparison.worse else "bold green"

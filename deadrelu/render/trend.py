@@ -61,15 +61,17 @@ def _table(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
         style = _style(line)
         cells = {key: [Text(value, style if key in ("last", "change") else "dim")] for key, value in row.items()}
         cells["site"] = [Text(part, style) for part in name]
-        cells["course"] = [Text(_spark(line.share, top, course, glyphs), style or "cyan")]
+        cells["course"] = [Text(_spark(line, top, course, glyphs), style or "cyan")]
         yield from lines(columns, widths, cells)
     span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
     yield Text(" " + glyphs.rule * (span - 1), "dim")
     cells = {key: [Text(value, "bold")] for key, value in total.items()}
-    cells["course"] = [Text(_spark(trend.total.share, top, course, glyphs), "bold")]
+    cells["course"] = [Text(_spark(trend.total, top, course, glyphs), "bold")]
     yield from lines(columns, widths, cells)
     scale = f"course: the dead share at each checkpoint, from 0% to {percent(top)}"
-    missing = "; a blank where the site was not measured" if any(None in line.share for line in trend.lines) else ""
+    gaps = any(None in line.share and not any(line.nonfinite) for line in trend.lines)
+    missing = "; a blank where the site was not measured" if gaps else ""
+    missing += f"; {glyphs.skipped} where it met NaN or infinity" if any(trend.total.nonfinite) else ""
     yield from paragraph(Text(glyphs.text(scale + missing), "dim"), width=width, first=" ")
 
 
@@ -91,53 +93,72 @@ def _columns(cells: Sequence[dict[str, str]], points: int) -> list[Column]:
 
 def _cells(line: Line, glyphs: Glyphs) -> dict[str, str]:
     """What each column says of a site; `change` is in percentage points."""
-    seen = [share for share in line.share if share is not None]
-    change = (seen[-1] - seen[0]) * 100 if len(seen) > 1 else 0.0
     last = line.dead[-1]
     return {
         "site": glyphs.text(line.id),
         "dead": glyphs.dash if last is None else f"{last:,}",
-        "first": _share(line.share[0], glyphs),
-        "last": _share(line.share[-1], glyphs),
-        "change": glyphs.dash if len(seen) < 2 else glyphs.text(f"{change:+.1f}".replace("-", "−") if change else "0"),
+        "first": _share(line, 0, glyphs),
+        "last": _share(line, -1, glyphs),
+        "change": _change(line, glyphs),
     }
 
 
-def _share(share: float | None, glyphs: Glyphs) -> str:
-    """A share, or a dash where there is none."""
-    return glyphs.dash if share is None else percent(share)
+def _change(line: Line, glyphs: Glyphs) -> str:
+    """From the first checkpoint to the last, in percentage points; a dash where one of them has no figure."""
+    first, last = line.share[0], line.share[-1]
+    if first is None or last is None:
+        return glyphs.dash
+    return "0" if first == last else glyphs.text(f"{(last - first) * 100:+.1f}".replace("-", "−"))
+
+
+def _share(line: Line, place: int, glyphs: Glyphs) -> str:
+    """A share; a dash or NaN where there is none."""
+    share = line.share[place]
+    return percent(share) if share is not None else "NaN" if line.nonfinite[place] else glyphs.dash
 
 
 def _style(line: Line) -> str:
     """A site that is dying stands out, and so does one that recovers."""
-    seen = [share for share in line.share if share is not None]
-    if len(seen) < 2 or seen[-1] == seen[0]:
+    first, last = line.share[0], line.share[-1]
+    if line.nonfinite[-1]:
+        return "magenta"
+    if first is None or last is None or first == last:
         return ""
-    return "red" if seen[-1] > seen[0] else "green"
+    return "red" if last > first else "green"
 
 
-def _spark(shares: Sequence[float | None], top: float, width: int, glyphs: Glyphs) -> str:
+def _spark(line: Line, top: float, width: int, glyphs: Glyphs) -> str:
     """The course in at most `width` signs: each shows the highest of the checkpoints that it stands for."""
-    signs = min(width, len(shares))
+    signs, points = min(width, len(line.share)), len(line.share)
     out = ""
     for place in range(signs):
-        part = shares[place * len(shares) // signs : (place + 1) * len(shares) // signs]
-        seen = [share for share in part if share is not None]
+        part = slice(place * points // signs, (place + 1) * points // signs)
+        seen = [share for share in line.share[part] if share is not None]
         steps = len(glyphs.levels) - 1
-        out += glyphs.levels[min(steps, -int(-max(seen) * steps // top))] if seen else " "
+        if any(line.nonfinite[part]):
+            out += glyphs.skipped
+        else:
+            out += glyphs.levels[min(steps, -int(-max(seen) * steps // top))] if seen else " "
     return out
 
 
 def _end(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """What became of the whole."""
-    seen = [(name, report) for name, report in zip(trend.names, trend.reports, strict=True) if report.sites]
+    lost = [name for name, nonfinite in zip(trend.names, trend.total.nonfinite, strict=True) if nonfinite]
+    if lost:
+        others = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+        said = f"{lost[0]}{others} met NaN or infinity: what is dead there cannot be counted."
+        yield from paragraph(Text(glyphs.text(said), "bold magenta"), width=width)
+    seen = [(name, share) for name, share in zip(trend.names, trend.total.share, strict=True) if share is not None]
     if not seen:
-        yield from paragraph(Text("No activation site ran in any checkpoint."), width=width)
+        if not lost:
+            yield from paragraph(Text("No activation site ran in any checkpoint."), width=width)
         return
-    first, last = seen[0][1].summary, seen[-1][1].summary
-    text = f"{percent(first.dead_fraction)} of the units were dead at first, {percent(last.dead_fraction)} are at last"
-    worst = max(seen, key=lambda pair: pair[1].summary.dead_fraction)
-    if worst[1].summary.dead_fraction > max(first.dead_fraction, last.dead_fraction):
-        text += f"; the most, {percent(worst[1].summary.dead_fraction)}, at {worst[0]}"
-    style = "bold red" if last.dead > first.dead else "bold green" if last.dead < first.dead else "bold"
+    first, last = seen[0][1], seen[-1][1]
+    at_last = f"in {seen[-1][0]}" if lost else "at last"
+    text = f"{percent(first)} of the units were dead at first, {percent(last)} {at_last}"
+    worst = max(seen, key=lambda pair: pair[1])
+    if worst[1] > max(first, last):
+        text += f"; the most, {percent(worst[1])}, in {worst[0]}"
+    style = "bold red" if last > first else "bold green" if last < first else "bold"
     yield from paragraph(Text(glyphs.text(text + "."), style), width=width)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadrelu.errors import ExitCode, UsageError
-from deadrelu.judge.policy import Policy, exit_code, judge, parse_fraction
+from deadrelu.judge.policy import Policy, exit_code, judge, parse_fraction, parse_limit
 from deadrelu.report import DataInfo, Finding, Report, SiteStats, Skipped
 from tests.conftest import SAMPLES, make_report, make_site, make_stats
 
@@ -235,3 +235,31 @@ def test_judging_twice_changes_nothing_and_a_new_policy_judges_the_figures_anew(
     assert anew.sites[0].silence_bound == pytest.approx(1 - 0.01 ** (1 / SAMPLES))
     assert anew.settings["rare_below"] == 0.03
     assert anew.settings["feature_axis"] is None
+
+
+def test_a_limit_by_glob_takes_the_place_of_max_dead_and_the_last_that_matches_counts() -> None:
+    policy = Policy(max_dead=0.0, limits=(("a*", 1.0), ("ab", 0.1)))
+    report = make_report([site("aa", 5), site("ab", 5), site("b", 5)], policy=policy)
+    assert found(report) == [("DR001", "error", "ab"), ("DR001", "error", "b"), ("DR001", "note", "aa")]
+    assert "the limit of 10% allows 2." in report.findings[0].message
+
+
+def test_an_ignore_may_hold_for_some_sites_and_carry_its_reason() -> None:
+    policy = Policy(max_dead=0.0, ignore=("DR001@head.*: pruned on purpose", "DR004: rare by design"))
+    report = make_report([site("head.a", 5), site("body", 5, rate=0.001)], policy=policy)
+    assert found(report) == [("DR001", "error", "body")]
+    assert report.settings["ignore"] == ("DR001@head.*: pruned on purpose", "DR004: rare by design")
+    with pytest.raises(UsageError, match="--ignore names 'DR999'"):
+        Policy(ignore=("DR999@a: x",))
+
+
+def test_a_policy_comes_back_from_the_settings_of_a_report() -> None:
+    policy = Policy(max_dead=0.05, strict=True, select=("DR001",), limits=(("a=b", 0.1), ("c", 1 / 3)))
+    report = Report.from_json(make_report([site()], policy=policy).to_json())
+    assert Policy.from_settings(report.settings) == policy
+
+
+@pytest.mark.parametrize("text", ["a", "=5%", "a=", "a=5x", "a=1"])
+def test_a_limit_that_cannot_be_read_is_an_error(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_limit(text)

@@ -161,8 +161,8 @@ def test_a_missing_file_and_a_torchscript_archive_say_so(tmp_path: Path) -> None
     with pytest.raises(FileError, match="there is no file"):
         open_model(tmp_path / "none.pt")
     torch.jit.script(nn.ReLU()).save(str(tmp_path / "s.pt"))
-    with pytest.raises(FileError, match="TorchScript"):
-        open_model(tmp_path / "s.pt", trust=Trust(all=True))
+    with pytest.raises(TrustError, match="TorchScript"):
+        open_model(tmp_path / "s.pt")
 
 
 def test_weights_that_are_not_finite_are_counted(save: Save) -> None:

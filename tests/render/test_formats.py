@@ -25,19 +25,13 @@ def test_no_format_is_without_a_renderer(format: Format, canonical: Report) -> N
 
 
 def test_no_renderer_of_a_report_is_without_a_format() -> None:
-    modules = [
-        importlib.import_module(found.name)
-        for found in pkgutil.iter_modules(deadrelu.render.__path__, "deadrelu.render.")
-    ]
-    takes = {
-        module.__name__: next(iter(get_type_hints(module.render).values()))
-        for module in modules
-        if hasattr(module, "render")
-    }
-    assert {f"deadrelu.render.{format.value}" for format in Format} == {
-        name for name, noun in takes.items() if noun is Report
-    }
-    assert SiteStats in takes.values()  # a picture of one site is no format
+    nouns = {}
+    for found in pkgutil.iter_modules(deadrelu.render.__path__):
+        module = importlib.import_module(f"deadrelu.render.{found.name}")
+        if hasattr(module, "render"):
+            nouns[found.name] = next(iter(get_type_hints(module.render).values()))
+    assert {format.value for format in Format} == {name for name, noun in nouns.items() if noun is Report}
+    assert SiteStats in nouns.values()  # a picture of one site is no format
 
 
 def test_json_is_the_report_and_reads_back_as_it(canonical: Report, golden: Callable[[str, str], None]) -> None:

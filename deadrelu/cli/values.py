@@ -1,0 +1,111 @@
+"""How the values of options are read: from the text of a flag to what the library takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+
+import typer
+
+from deadrelu.errors import UsageError
+from deadrelu.judge.policy import parse_fraction
+
+
+def read_fraction(text: str | float) -> float:
+    """`5%` or `0.05`; Typer hands the default, which is a number already, through here too."""
+    try:
+        return text if isinstance(text, float) else parse_fraction(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error  # Typer knows which flag it was
+
+
+def read_ratio(text: str | Fraction) -> Fraction:
+    """`1/255`, `0.5` or `2`, kept exact so that the help shows it as it is written."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise typer.BadParameter(f"{text!r} is no number (write 1/255, 0.5 or 1)") from error
+
+
+def read_pair(text: str, flag: str, form: str) -> tuple[str, str]:
+    """`key=value` as two strings. Raises `UsageError` that shows the right `form`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key or not value:
+        raise UsageError(f"{flag} {text!r} is not of the form {form}", hint=f"write {flag} {form}")
+    return key, value
+
+
+def read_arch_args(texts: Sequence[str]) -> dict[str, object]:
+    """`key=json` pairs as keyword arguments; a value that is no JSON is an error, not a string."""
+    out: dict[str, object] = {}
+    for text in texts:
+        key, value = read_pair(text, "--arch-arg", "KEY=JSON")
+        try:
+            out[key] = json.loads(value)
+        except ValueError:
+            raise UsageError(
+                f"--arch-arg {key}: {value!r} is no JSON", hint=f"""for a string write --arch-arg '{key}="{value}"'"""
+            ) from None
+    return out
+
+
+def read_feature_axes(texts: Sequence[str]) -> dict[str, int]:
+    """`GLOB=AXIS` pairs, or a bare `AXIS` for every site."""
+    pairs = (read_pair(t if "=" in t else f"*={t}", "--feature-axis", "SITE=AXIS") for t in texts)
+    return {glob: _integers(axis, "--feature-axis", "SITE=AXIS", least=-8)[0] for glob, axis in pairs}
+
+
+def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]] | tuple[tuple[int, ...], ...]:
+    """`3,32,32` for each input in order, or `name=3,32,32` for each by its name."""
+    form = "3,32,32 or NAME=3,32,32"
+    named = ["=" in text for text in texts]
+    if any(named) and not all(named):
+        raise UsageError("--input-shape names some inputs and not others", hint="name all of them, or none")
+    if any(named):
+        pairs = (read_pair(text, "--input-shape", form) for text in texts)
+        return {name: _integers(sizes, "--input-shape", form) for name, sizes in pairs}
+    return tuple(_integers(text, "--input-shape", form) for text in texts)
+
+
+def read_size(text: str | None) -> int | tuple[int, int] | None:
+    """`224` for the shorter side, `224x320` for height and width."""
+    if text is None:
+        return None
+    sizes = _integers(text.replace("x", ","), "--resize", "224 or 224x320")
+    if len(sizes) > 2:
+        raise UsageError(f"--resize {text!r} has {len(sizes)} sizes", hint="write --resize 224 or 224x320")
+    return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def read_floats(text: str | None, flag: str) -> tuple[float, ...] | None:
+    """`0.485,0.456,0.406`: one number a channel."""
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{flag} {text!r} is no list of numbers", hint=f"write {flag} 0.485,0.456,0.406") from None
+
+
+def _integers(text: str, flag: str, form: str, *, least: int = 1) -> tuple[int, ...]:
+    """Comma-separated integers, none below `least`."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < least:
+        raise UsageError(f"{flag} {text!r} is not of the form {form}", hint=f"write {flag} {form}")
+    return numbers
+
+
+def output_paths(texts: Sequence[str], formats: type[Enum]) -> list[tuple[str, Path]]:
+    """`FORMAT=PATH` pairs. Raises `UsageError` for a format that is none."""
+    names = [str(member.value) for member in formats]
+    out = []
+    for text in texts:
+        name, path = read_pair(text, "-o", "FORMAT=PATH")
+        if name not in names:
+            raise UsageError(f"-o {text}: {name!r} is no format", hint=f"the formats: {', '.join(names)}")
+        out.append((name, Path(path)))
+    return out

@@ -1,0 +1,95 @@
+"""Recovers the module paths of a TorchScript graph, which inlining loses.
+
+The methods are walked as inlining expands them, and each operator that is met takes the path of the walk. Nothing of
+the module is changed. The graph API is torch's private one, as in 2.13.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, reduce
+
+import torch
+
+from deadrelu.programs.provenance import makes_features
+from deadrelu.programs.scriptnodes import (
+    Graph,
+    Node,
+    Script,
+    UnknownValueError,
+    attribute_names,
+    is_spelling,
+    nodes,
+    operator_of,
+)
+
+
+def operator_paths(script: Script) -> list[str]:
+    """For each aten node of the inlined graph, in order, the path of the module whose forward makes the call.
+
+    In a method that is no forward, this is the module that called it, as in eager mode. Activations have their paths,
+    and so have layers; other nodes have none. Neither kind has any where the walk does not meet the same ones as
+    inlining does (a module behind an interface; what torch makes simpler on its way).
+    """
+    inlined = [operator for node in nodes(script.inlined_graph) if (operator := operator_of(node))]
+    try:
+        walked = list(_walk(script, "", "", "forward", is_root=True))
+    except (UnknownValueError, AttributeError):
+        walked = []
+    paths = [""] * len(inlined)
+    for is_wanted in (_is_activation, makes_features):
+        places = [place for place, name in enumerate(inlined) if is_wanted(name)]
+        found = [(name, path) for name, path in walked if is_wanted(name)]
+        if [name for name, _ in found] == [inlined[place] for place in places]:
+            for place, (_, path) in zip(places, found, strict=True):
+                paths[place] = path
+    return paths
+
+
+@cache
+def _is_activation(operator: str) -> bool:
+    return "relu" in operator or is_spelling(operator)
+
+
+def _walk(script: Script, path: str, at: str, method: str, *, is_root: bool) -> Iterator[tuple[str, str]]:
+    """The operators of a method of the module at `path`, each with the path of the forward which was last entered.
+
+    Inlining takes the methods that are called, but not the root, in the form which torch has made simpler first.
+    """
+    owner = reduce(getattr, path.split("."), script) if path else script
+    graph = owner._c._get_method(method).graph
+    if not is_root:
+        graph = graph.copy()
+        _simplify(graph)
+    for node in nodes(graph):
+        if node.kind() == "prim::CallMethod":
+            name = node.s("name")
+            inner = ".".join(filter(None, [path, *attribute_names(node.inputsAt(0).node())]))
+            yield from _walk(script, inner, inner if name.startswith("forward") else at, name, is_root=False)
+        elif node.kind() == "prim::CallFunction":
+            yield from ((operator, at) for operator in _operators_of(node, is_root=is_root))
+        elif operator := operator_of(node):
+            yield operator, at
+
+
+def _operators_of(call: Node, *, is_root: bool) -> list[str]:
+    """The operators of a function, by inlining a graph which only calls it."""
+    graph: Graph = torch._C.Graph()
+    inputs = {}
+    for value in call.inputs():
+        if value.node().kind() == "prim::Constant":
+            copied = graph.insertNode(graph.createClone(value.node(), lambda v: v))
+            inputs[value.debugName()] = copied.output()
+        else:
+            inputs[value.debugName()] = graph.addInput().setType(value.type())
+    made = graph.insertNode(graph.createClone(call, lambda value: inputs[value.debugName()]))
+    graph.registerOutput(made.output())
+    torch._C._jit_pass_inline(graph)
+    if not is_root:
+        _simplify(graph)
+    return [operator for node in nodes(graph) if (operator := operator_of(node))]
+
+
+def _simplify(graph: Graph) -> None:
+    """Remove the branches that are never taken."""
+    torch._C._jit_pass_constant_propagation(graph)

@@ -1,0 +1,195 @@
+"""The ratchet: what is known passes, what is more fails and is named, and nothing loosens by itself."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deadrelu.errors import FileError, UsageError
+from deadrelu.judge.baseline import Entries, Entry, gate, parse_tolerance, renewed, standing, tolerated
+from deadrelu.judge.ledger import Ledger
+from deadrelu.judge.policy import Policy
+from deadrelu.report import Report, Skipped
+from tests.conftest import make_report, make_site, make_stats
+from tests.judge.reports import SITES, UNITS, dead_report
+
+Dead = dict[str, tuple[int, ...]]
+units = st.sets(st.integers(0, UNITS - 1)).map(lambda found: tuple(sorted(found)))
+states = st.dictionaries(st.sampled_from(SITES), units, min_size=1)
+policies = st.builds(Policy, max_dead=st.none() | st.sampled_from([0.0, 0.2, 0.5, 1.0]))
+
+
+def known_of(dead: Dead) -> Entries:
+    """The baseline of a model in this state."""
+    return renewed(dead_report(dead), Policy(), None)
+
+
+def gated(dead: Dead, known: Entries, policy: Policy | None = None, tolerance: int | float = 0) -> Report:
+    """A model in this state, held against a baseline."""
+    policy = policy or Policy()
+    return gate(dead_report(dead, policy=policy), policy, known, tolerance)
+
+
+def errors(report: Report) -> list[tuple[str, str | None, tuple[int, ...]]]:
+    """Rule, site and units of each error."""
+    return [(f.rule, f.site, f.units) for f in report.findings if f.severity == "error"]
+
+
+def test_what_is_known_passes_and_is_a_note() -> None:
+    report = gated({"a": (1, 5), "b": ()}, known_of({"a": (1, 5), "b": ()}))
+    assert report.verdict == "pass"
+    assert [(f.rule, f.severity, f.units) for f in report.findings] == [("DR001", "note", (1, 5))]
+    assert "2 of 6 units are dead, as many as in the baseline." in report.findings[0].message
+
+
+def test_two_more_dead_units_fail_and_are_named() -> None:
+    report = gated({"a": (0, 1, 4, 5)}, known_of({"a": (1, 5)}))
+    assert errors(report) == [("DR001", "a", (0, 4))]
+    assert "4 of 6 units are dead, 2 more than in the baseline; these are newly dead." in report.findings[0].message
+    assert [(f.severity, f.units) for f in report.findings[1:]] == [("note", (1, 5))]
+
+
+def test_a_site_that_has_died_wholly_fails_as_that() -> None:
+    assert errors(gated({"a": tuple(range(6))}, known_of({"a": (1,)}))) == [("DR002", "a", (0, 2, 3, 4, 5))]
+    assert gated({"a": tuple(range(6))}, known_of({"a": tuple(range(6))})).verdict == "pass"
+
+
+def test_fewer_dead_units_pass_and_stand_as_better() -> None:
+    known = known_of({"a": (1, 5), "b": (2,)})
+    assert gated({"a": (1,), "b": (2,)}, known).verdict == "pass"
+    assert standing(dead_report({"a": (1,), "b": (2,)}), known).better == ("a",)
+
+
+def test_as_many_but_others_pass_and_are_named() -> None:
+    report = gated({"a": (2, 3)}, known_of({"a": (1, 5)}))
+    assert (report.verdict, report.findings[0].severity) == ("pass", "note")
+    assert "as many as in the baseline; newly dead: 2–3." in report.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "verdict"), [(0, "fail"), (1, "fail"), (2, "pass"), (0.34, "pass"), (0.3, "fail")]
+)
+def test_the_tolerance_is_a_number_of_units_or_a_share_of_them(tolerance: int | float, verdict: str) -> None:
+    assert gated({"a": (0, 1, 2)}, known_of({"a": (0,)}), tolerance=tolerance).verdict == verdict
+
+
+def test_tolerances_are_read_and_rounded_down() -> None:
+    assert (parse_tolerance("2"), parse_tolerance("1%"), parse_tolerance("0.5")) == (2, 0.01, 0.5)
+    assert (tolerated(2, 10), tolerated(0.01, 100), tolerated(0.07, 100), tolerated(0.019, 100)) == (2, 1, 7, 1)
+    for text in ("-1", "lots", "200%", "nan"):
+        with pytest.raises(UsageError, match="--tolerance"):
+            parse_tolerance(text)
+
+
+def test_the_baseline_takes_the_place_of_max_dead_at_the_sites_that_it_knows_only() -> None:
+    known = known_of({"a": (0, 1, 2)})
+    assert gated({"a": (0, 1, 2)}, known, Policy(max_dead=0.0)).verdict == "pass"
+    assert gated({"a": (0, 1, 2, 3)}, known, Policy(max_dead=1.0)).verdict == "fail"
+    assert errors(gated({"a": (), "new": (1,)}, known)) == [("DR001", "new", (1,))]
+    assert gated({"a": (), "new": (1,)}, known, Policy(max_dead=0.5)).verdict == "pass"
+    assert gated({"a": (0, 1, 2)}, known, Policy(max_dead_total=0.1)).verdict == "fail"
+
+
+def test_a_skipped_site_that_is_known_is_a_note_even_if_strict() -> None:
+    policy = Policy(strict=True)
+    aux = (Skipped(id="aux", op="relu", reason="never called"),)
+    report = make_report(list(dead_report({"a": ()}).sites), policy=policy, skipped=aux)
+    known = renewed(report, policy, None)
+    assert (report.verdict, gate(report, policy, known).verdict) == ("fail", "pass")
+    with pytest.raises(UsageError, match="aux is skipped now"):
+        renewed(report, policy, known_of({"a": ()}))
+
+
+def test_sites_that_are_gone_are_told_and_left_out_of_what_is_renewed() -> None:
+    known = known_of({"a": (1,), "old": (2,)})
+    assert standing(dead_report({"a": (1,)}), known).gone == ("old",)
+    assert list(renewed(dead_report({"a": (1,)}), Policy(), known)) == ["a"]
+
+
+def test_a_baseline_that_would_get_looser_is_refused_unless_forced() -> None:
+    known, worse = known_of({"a": (1,)}), dead_report({"a": (1, 2, 3)})
+    with pytest.raises(UsageError, match=r"a has 3 dead units, not 1 \(newly dead: 2–3\)") as refused:
+        renewed(worse, Policy(), known)
+    assert "--force" in refused.value.hint
+    assert renewed(worse, Policy(), known, force=True)["a"].dead == (1, 2, 3)
+    with pytest.raises(UsageError, match="b is new and has 1 dead unit"):
+        renewed(dead_report({"a": (1,), "b": (4,)}), Policy(), known)
+
+
+def test_nan_is_never_known_nor_better() -> None:
+    sick = make_report([make_stats(make_site("a", 6), [0.5] * 6, nonfinite=(1,))])
+    known = known_of({"a": (1, 5)})
+    assert standing(sick, known).better == ()
+    assert gate(sick, Policy(), known).verdict == "fail"
+    with pytest.raises(UsageError, match="a met NaN or infinity"):
+        renewed(sick, Policy(), known, force=True)
+
+
+@given(states, states, policies)
+def test_the_ratchet_never_loosens_by_itself(before: Dead, after: Dead, policy: Policy) -> None:
+    known = known_of(before)
+    try:
+        now = renewed(dead_report(after), policy, known)
+    except UsageError:
+        assert any(len(after[s]) > len(before.get(s, ())) for s in after)
+        return
+    for site, entry in now.items():
+        allowed = len(before[site]) if site in before else UNITS * (policy.max_dead or 0)
+        assert len(entry.dead) <= allowed
+
+
+@given(states, states, policies)
+def test_whatever_could_be_renewed_passes_before_and_after_and_what_fails_cannot_be_renewed(
+    before: Dead, after: Dead, policy: Policy
+) -> None:
+    known, report = known_of(before), dead_report(after, policy=policy)
+    dead_whole = any(len(gone) == UNITS and site not in before for site, gone in after.items())
+    try:
+        now = renewed(report, policy, known)
+    except UsageError:
+        assert gate(report, policy, known).verdict == "fail"
+        return
+    assert gate(report, policy, known).verdict == ("fail" if dead_whole else "pass")
+    assert gate(report, policy, now).verdict == "pass"
+
+
+@given(states, states, st.integers(0, UNITS))
+def test_more_tolerance_never_turns_green_into_red(before: Dead, after: Dead, tolerance: int) -> None:
+    known, policy = known_of(before), Policy(max_dead=1.0, ignore=("DR002",))
+    tight = gate(dead_report(after, policy=policy), policy, known, tolerance)
+    wide = gate(dead_report(after, policy=policy), policy, known, tolerance + 1)
+    assert (tight.verdict, wide.verdict) != ("pass", "fail")
+
+
+@given(states, states)
+def test_gating_keeps_the_rule_and_the_site_of_every_finding(before: Dead, after: Dead) -> None:
+    known = known_of(before)
+    once = gated(after, known)
+    held = {(f.rule, f.site) for f in once.findings}
+    assert held == {(f.rule, f.site) for f in dead_report(after).findings}
+
+
+entries = st.dictionaries(
+    st.text(min_size=1),
+    st.builds(
+        Entry, units=st.none() | st.integers(0, 99), rules=st.dictionaries(st.sampled_from(["DR001", "DR008"]), units)
+    ),
+)
+
+
+@given(st.dictionaries(st.text(), entries))
+def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
+    ledger = Ledger(models=models)
+    assert Ledger.from_json(ledger.to_json(), "b.json") == ledger
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"deadrelu_baseline": 2, "models": {}}', '{"deadrelu_baseline": 1, "models": {"a": {"s": {}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": ["x"]}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": [true]}}}}}'],
+)  # fmt: skip
+def test_what_is_no_ledger_is_an_error_that_names_the_file(text: str) -> None:
+    with pytest.raises(FileError, match=r"base\.json is no baseline"):
+        Ledger.from_json(text, "base.json")

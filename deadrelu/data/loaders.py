@@ -138,14 +138,16 @@ class LoaderBatches:
 def are_columns(data: Sequence[Any], inputs: int) -> bool:
     """Whether a list or tuple holds whole arrays, one an input and perhaps the labels, rather than batches.
 
-    A list of two arrays of one shape could be either; it is taken for two batches, a tuple for two arrays.
+    A list of two arrays that are alike (same type, same number of dimensions) could be either; it is taken for two
+    batches, a tuple for two arrays.
     """
     if not data or not all(is_array(part) for part in data):
         return False
     if isinstance(data, tuple):
         return True
     same_length = len({tuple(part.shape)[:1] for part in data}) == 1
-    with_labels = len(data) == inputs + 1 and tuple(data[-1].shape) != tuple(data[0].shape)
+    alike = len({(part.ndim, str(part.dtype)) for part in (data[0], data[-1])}) == 1
+    with_labels = len(data) == inputs + 1 and not alike
     return same_length and (len(data) == inputs or with_labels)
 
 

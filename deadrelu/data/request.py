@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deadrelu.data.batches import Batches
+from deadrelu.data.batches import Batches, Notes
 from deadrelu.data.images import ImageOptions
+from deadrelu.data.pretrained import completed
 from deadrelu.data.source import open_data
 from deadrelu.data.synthetic import synthesise
 from deadrelu.errors import UsageError
@@ -32,6 +33,10 @@ class DataRequest:
 
     def batches(self, program: Program) -> Batches:
         """The batches for `program`. Raises `DataError` where there are none, `UsageError` where options contradict."""
+        return completed(self._given(program), program, Notes())
+
+    def _given(self, program: Program) -> Batches:
+        """The batches as the data has them."""
         if self.data is None:
             return synthesise(
                 program,

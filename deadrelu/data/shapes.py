@@ -23,12 +23,15 @@ _LAYERS_TRIED = 4
 class InputShape:
     """The shape of one input without its batch axis; `vocabulary` is set where it holds indices below it.
 
-    `batch_axis` is 1 for a recurrent or attention layer that takes time first.
+    `batch_axis` is 1 for a recurrent or attention layer that takes time first. Of the indices, `barred` ones are never
+    drawn, and `end` is always the last.
     """
 
     sizes: tuple[int, ...]
     vocabulary: int | None = None
     batch_axis: int = 0
+    barred: tuple[int, ...] = ()
+    end: int | None = None
 
     def __str__(self) -> str:
         sizes = f"({', '.join(map(str, self.sizes))}{',' if len(self.sizes) == 1 else ''})"

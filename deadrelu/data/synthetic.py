@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from deadrelu.data.batches import Batches, first_tensor
+from deadrelu.data.batches import Batches, Notes, first_tensor
+from deadrelu.data.pretrained import candidates_from_config, complete
 from deadrelu.data.shapes import InputShape, candidates, smallest_vocabulary
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
@@ -105,28 +106,30 @@ def _inferred(program: Program, seed: int) -> _Inputs:
     """The first candidate on which the model runs; best if its output has one row a sample."""
     runs: _Inputs | None = None
     first: tuple[str, str] | None = None
-    for layer, shape in candidates(program):
-        refusal, per_sample = _try(program, _Inputs((shape,)), seed)
+    from_config = (("its config.json", _Inputs(kwargs=inputs)) for inputs in candidates_from_config(program))
+    from_layers = ((f"its first layer, {layer},", _Inputs((shape,))) for layer, shape in candidates(program))
+    for origin, inputs in chain(from_config, from_layers):
+        refusal, per_sample = _try(program, inputs, seed)
         if refusal is not None:
-            first = first or (layer, refusal)
+            first = first or (origin, refusal)
         elif per_sample:
-            runs = _Inputs((shape,))
+            runs = inputs
             break
         else:
-            runs = runs or _Inputs((shape,))
+            runs = runs or inputs
     if runs is not None:
         _log.info(f"no data was given, so the input is synthetic: {runs}")
         return runs
     if first is None:
         raise DataError("no data was given, and no layer of the model tells which input it takes", hint=_HINT)
     raise DataError(
-        f"no data was given, and no input shape that fits its first layer, {first[0]}, runs: {first[1]}", hint=_HINT
+        f"no data was given, and no input shape that fits {first[0]} runs: {first[1]}", hint=_HINT
     )
 
 
 def _try(program: Program, inputs: _Inputs, seed: int) -> tuple[str | None, bool]:
     """Run two samples: why the model refuses them, or None; and whether its output has a row for each."""
-    batch = inputs.noise(_TRIAL, program.dtype, Generator().manual_seed(seed))
+    batch = complete(inputs.noise(_TRIAL, program.dtype, Generator().manual_seed(seed)), program, Notes())
     try:
         with program.watched(lambda _site, _z: None) as run:
             output = run(batch)
@@ -142,8 +145,18 @@ def _noise(shape: InputShape, samples: int, dtype: torch.dtype, generator: Gener
     sizes = list(shape.sizes)
     sizes.insert(shape.batch_axis, samples)
     if shape.vocabulary is not None:
-        return torch.randint(0, shape.vocabulary, sizes, generator=generator)
+        return _indices(shape, shape.vocabulary, sizes, generator)
     return torch.randn(sizes, generator=generator).to(dtype)
+
+
+def _indices(shape: InputShape, vocabulary: int, sizes: list[int], generator: Generator) -> Tensor:
+    """Indices below `vocabulary`, without the barred ones, each equally likely."""
+    drawn = torch.randint(0, vocabulary - len(shape.barred), sizes, generator=generator)
+    for barred in sorted(shape.barred):
+        drawn += drawn >= barred
+    if shape.end is not None and drawn.ndim > 1:
+        drawn[..., -1] = shape.end
+    return drawn
 
 
 def _like(example: Batch, samples: int, seed: int) -> Iterator[Batch]:

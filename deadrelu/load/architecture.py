@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -13,15 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from deadrelu.errors import ArchitectureError
+from deadrelu.errors import ArchitectureError, TrustError
+from deadrelu.load.extras import extra
+from deadrelu.load.pretrained import from_config
 from deadrelu.programs import code
 
 _HUBS = ("timm:", "torchvision:", "hf:")
-_INSTALL = {
-    "timm": "pip install 'deadrelu[timm]'",
-    "transformers": "pip install 'deadrelu[hf]'",
-    "torchvision": "pip install torchvision, from where torch was installed",
-}
 
 
 def is_spec(text: str) -> bool:
@@ -99,38 +95,12 @@ def _only_module_class(module: ModuleType, spec: str) -> object:
     raise ArchitectureError(f"{spec} defines {', '.join(names)}", hint=f"choose one: {spec}:{names[-1]}")
 
 
-def extra(name: str) -> Any:
-    """Import an optional package. Raises `ArchitectureError` that says how to install it."""
-    package = name.split(".")[0]
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ArchitectureError(f"{package} cannot be imported: {error}", hint=_INSTALL[package]) from error
-
-
-def from_config(folder: Path, arguments: Mapping[str, object]) -> Any:
-    """The transformers model of `config.json` in `folder`, with initial weights; no code from the folder runs."""
-    transformers = extra("transformers")
-    try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArchitectureError(
-            f"{folder}/config.json cannot be read: {error}", hint="is it a model's folder?"
-        ) from error
-    for key, value in arguments.items():
-        setattr(config, key, value)
-    names = [name for name in getattr(config, "architectures", None) or [] if hasattr(transformers, name)]
-    if names:
-        return getattr(transformers, names[0])._from_config(config)
-    return transformers.AutoModel.from_config(config, trust_remote_code=False)
-
-
 def _call(spec: str, make: Callable[[], object]) -> nn.Module:
     """Run the user's or the hub's code; whatever it raises or prints is no matter of stdout."""
     try:
         with redirect_stdout(sys.stderr):
             made = make()
-    except ArchitectureError:
+    except (ArchitectureError, TrustError):
         raise
     except (Exception, SystemExit) as error:
         raise ArchitectureError(

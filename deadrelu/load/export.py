@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import pickletools
 import re
 import sys
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def open_export(origin: Origin, trust: Trust) -> torch.export.ExportedProgram:
         found = "; ".join(screen(origin.path)) or "nothing beyond its graph and weights was found"
         raise origin.refuse(f"is a torch.export program, which runs code when it is loaded: {found}")
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr), _without_logging():
             warnings.simplefilter("ignore")
             return torch.export.load(str(origin.path))
     except Exception as error:  # whatever a broken or newer graph makes torch's reader raise
@@ -52,6 +53,17 @@ def open_export(origin: Origin, trust: Trust) -> torch.export.ExportedProgram:
             f"{origin.path} cannot be loaded as a torch.export program: {said}",
             hint=f"it may be damaged, or saved by a torch that {torch.__version__} cannot read",
         ) from error
+
+
+@contextmanager
+def _without_logging() -> Iterator[None]:
+    """Torch's reader logs a traceback, with a broken format, where inputs are of classes that it has to unpickle."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def screen(path: Path) -> list[str]:

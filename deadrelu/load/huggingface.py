@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from deadrelu.errors import ArchitectureError, FileError
-from deadrelu.load.architecture import from_config
 from deadrelu.load.flat import read_safetensors
 from deadrelu.load.inert import read_tree
+from deadrelu.load.pretrained import class_of, config_of
 from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.trust import Origin, sha256_of
-from deadrelu.load.weights import states_in
+from deadrelu.load.weights import shortened, states_in
 from deadrelu.programs.code import blame
 
 _NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -23,31 +24,42 @@ _NAMES = ("model.safetensors", "pytorch_model.bin")
 def open_folder(folder: Path, arguments: Mapping[str, object]) -> nn.Module:
     """The model in `folder`, with `arguments` set in its config; `trust_remote_code` is never given.
 
-    Raises `ArchitectureError` if transformers lacks the architecture or the weights do not fit it, `FileError` if a
-    weights file is missing or damaged.
+    Raises `ArchitectureError` if transformers lacks the architecture or the weights do not fit it, `TrustError` if the
+    config asks for other code, `FileError` if a weights file is missing or damaged.
     """
-    initial = from_config(folder, arguments)
+    config = config_of(folder, arguments)
+    code = class_of(config, folder)
     state: dict[str, Tensor] = {}
     for file in _weight_files(folder):
         state.update(_read(file))
     try:
-        made = type(initial).from_pretrained(None, config=initial.config, state_dict=state, output_loading_info=True)
+        made = code.from_pretrained(
+            None, config=config, state_dict=state, output_loading_info=True, trust_remote_code=False
+        )
     except Exception as error:
         raise ArchitectureError(
             f"the weights in {folder} do not fit its config.json: {blame(error)}", hint="download the folder again"
         ) from error
     model, loading = made
-    # Names alone: transformers describes a mismatch by a tuple of name and shapes.
-    missing = sorted(str(key) for key in loading.get("missing_keys", ()))
-    misshaped = sorted(str(key[0] if isinstance(key, tuple) else key) for key in loading.get("mismatched_keys", ()))
-    if missing or misshaped:
-        raise ArchitectureError(
-            f"the weights in {folder} do not fit its config.json: {len(missing)} missing, {len(misshaped)} of another "
-            f"shape, the first is {(missing + misshaped)[0]}",
-            hint="download the folder again",
-        )
     assert isinstance(model, nn.Module)
+    _check(folder, code.__name__, loading)
     return model
+
+
+def _check(folder: Path, code: str, loading: Mapping[str, Any]) -> None:
+    """Refuse weights that do not fit: what transformers itself lets pass as harmless has been left out of `loading`."""
+    # Names alone: transformers describes a mismatch by a tuple of name and shapes.
+    named = {
+        what: sorted(str(key[0] if isinstance(key, tuple) else key) for key in loading.get(f"{kind}_keys", ()))
+        for kind, what in (("missing", "missing"), ("unexpected", "unexpected"), ("mismatched", "of another shape"))
+    }
+    said = "; ".join(f"{len(keys)} {what}: {shortened(keys)}" for what, keys in named.items() if keys)
+    if not said:
+        return
+    hint = "download the folder again"
+    if named["unexpected"] and not named["missing"] and not named["of another shape"]:
+        hint = f'they were saved from another class than {code}: name it with --arch-arg architectures=\'["NAME"]\''
+    raise ArchitectureError(f"the weights in {folder} do not fit its config.json: {said}", hint=hint)
 
 
 def _weight_files(folder: Path) -> list[Path]:

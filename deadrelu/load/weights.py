@@ -140,7 +140,7 @@ def load_into(module: nn.Module, state: State, path: Path) -> None:
         unexpected = [key for key in state if key not in own]
     missing = [key for key in missing if not key.endswith((_COUNTER, "_extra_state"))]
     problems = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
-    said = "; ".join(f"{len(keys)} {what}: {_shortened(keys)}" for what, keys in problems if keys)
+    said = "; ".join(f"{len(keys)} {what}: {shortened(keys)}" for what, keys in problems if keys)
     if said:
         raise ArchitectureError(
             f"the weights of {path} do not fit {type(module).__name__}: {said}",
@@ -180,7 +180,7 @@ def _dims(value: object) -> str:
     return "unknown" if shape is None else "×".join(map(str, shape)) or "scalar"
 
 
-def _shortened(keys: list[str]) -> str:
+def shortened(keys: list[str]) -> str:
     """The first few keys, and how many more."""
     more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
     return ", ".join(keys[:_LISTED]) + more

@@ -82,7 +82,8 @@ def measure(program: Program, batches: Iterable[Batch], plan: Plan, progress: Pr
     measured = [tally for site, tally in tallies.items() if site not in lost]
     chosen = _choose([tally.site.id for tally in measured], [s.id for s in skipped], plan)
     _warn_of_guesses([tally for tally in measured if tally.site.id in chosen])
-    stats = tuple(_stats(tally, plan) for tally in measured if tally.site.id in chosen)
+    is_graph = program.kind != "eager"  # where every call can be swapped, a functional one too
+    stats = tuple(_stats(tally, plan, is_graph=is_graph) for tally in measured if tally.site.id in chosen)
     left = tuple(s for s in skipped if s.id in chosen)
     if not stats and not left:
         raise NothingMeasuredError(
@@ -142,7 +143,7 @@ def _warn_of_guesses(tallies: list[Tally]) -> None:
         )  # fmt: skip
 
 
-def _stats(tally: Tally, plan: Plan) -> SiteStats:
+def _stats(tally: Tally, plan: Plan, *, is_graph: bool) -> SiteStats:
     site = tally.site
     return describe(
         Site(
@@ -153,7 +154,7 @@ def _stats(tally: Tally, plan: Plan) -> SiteStats:
             calls=site.group.calls,
             after=site.after,
             source=site.source,
-            swappable=not site.functional,
+            swappable=is_graph or not site.functional,
             feature_axis=tally.axis,
             shape=tally.shape,
             units=tally.units,

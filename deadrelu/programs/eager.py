@@ -49,9 +49,12 @@ class EagerProgram:
         yield from self.module.named_modules()
 
     def example_inputs(self) -> Batch | None:
-        """What Lightning (`example_input_array`) or transformers (`dummy_inputs`) models carry as an example."""
+        """What Lightning (`example_input_array`) or diffusers (`dummy_inputs`) models carry as an example.
+
+        A transformers model has dummy inputs too, but they are token ids whatever it takes: its config knows better.
+        """
         example = getattr(self.module, "example_input_array", None)
-        if example is None:
+        if example is None and not hasattr(self.module, "main_input_name"):
             example = getattr(self.module, "dummy_inputs", None)
         if isinstance(example, Tensor):
             example = (example,)

@@ -10,7 +10,8 @@ import pytest
 from torch import nn
 
 from deadrelu.errors import ArchitectureError
-from deadrelu.load.architecture import build, extra, is_spec
+from deadrelu.load.architecture import build, is_spec
+from deadrelu.load.extras import extra
 
 HEAD = "from torch import nn\n"
 NET = (

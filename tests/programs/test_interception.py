@@ -1,0 +1,244 @@
+"""Every spelling of an activation call is seen once, under a stable name, with its place in the source."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils import _python_dispatch
+
+import deadrelu
+from deadrelu.errors import NothingMeasuredError
+
+Call = Callable[[Tensor], Tensor]
+
+SPELLINGS: dict[str, tuple[Call, str, float, float]] = {
+    "F.relu": (F.relu, "relu", 0, torch.inf),
+    "F.relu in place": (lambda x: F.relu(x, inplace=True), "relu", 0, torch.inf),
+    "F.relu by keyword": (lambda x: F.relu(input=x), "relu", 0, torch.inf),
+    "F.relu_": (F.relu_, "relu", 0, torch.inf),
+    "torch.relu": (torch.relu, "relu", 0, torch.inf),
+    "torch.relu_": (torch.relu_, "relu", 0, torch.inf),
+    "x.relu()": (lambda x: x.relu(), "relu", 0, torch.inf),
+    "x.relu_()": (lambda x: x.relu_(), "relu", 0, torch.inf),
+    "clamp(min=0)": (lambda x: x.clamp(min=0), "relu", 0, torch.inf),
+    "clamp(0)": (lambda x: torch.clamp(x, 0), "relu", 0, torch.inf),
+    "clamp(min=tensor(0.))": (lambda x: x.clamp(min=torch.tensor(0.0)), "relu", 0, torch.inf),
+    "clamp_": (lambda x: x.clamp_(min=0.0), "relu", 0, torch.inf),
+    "clamp_min": (lambda x: x.clamp_min(0), "relu", 0, torch.inf),
+    "clip": (lambda x: x.clip(0, None), "relu", 0, torch.inf),
+    "clamp(0, 6)": (lambda x: x.clamp(0, 6), "relu6", 0, 6),
+    "clamp(0, 1)": (lambda x: x.clamp(0, 1), "hardtanh", 0, 1),
+    "F.relu6": (F.relu6, "relu6", 0, 6),
+    "F.hardtanh": (F.hardtanh, "hardtanh", -1, 1),
+    "F.hardtanh(0, 6)": (lambda x: F.hardtanh(x, 0.0, 6.0), "relu6", 0, 6),
+    "F.threshold": (lambda x: F.threshold(x, 0.2, 0.0), "threshold", 0.2, torch.inf),
+    "F.hardswish": (F.hardswish, "hardswish", -3, torch.inf),
+    "F.hardsigmoid": (F.hardsigmoid, "hardsigmoid", -3, 3),
+    "torch.ops.aten.relu": (torch.ops.aten.relu, "relu", 0, torch.inf),
+    "torch.ops.aten.relu.default": (torch.ops.aten.relu.default, "relu", 0, torch.inf),
+    "torch._C._nn.hardtanh": (lambda x: torch._C._nn.hardtanh(x, 0.0, 1.0), "hardtanh", 0, 1),
+    "nn.ReLU": (nn.ReLU(), "relu", 0, torch.inf),
+    "nn.ReLU in place": (nn.ReLU(inplace=True), "relu", 0, torch.inf),
+    "nn.ReLU6": (nn.ReLU6(), "relu6", 0, 6),
+    "nn.Hardtanh": (nn.Hardtanh(-2, 0.5), "hardtanh", -2, 0.5),
+    "nn.Threshold": (nn.Threshold(0.3, 7.0), "threshold", 0.3, torch.inf),
+    "nn.Hardswish in place": (nn.Hardswish(inplace=True), "hardswish", -3, torch.inf),
+    "nn.Hardsigmoid": (nn.Hardsigmoid(), "hardsigmoid", -3, 3),
+    "jit.script": (torch.jit.script(nn.ReLU()), "relu", 0, torch.inf),
+}
+
+
+class Model(nn.Module):
+    """A layer, and whatever call is to be seen; the call is a submodule where it is a module."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.fc = nn.Linear(5, 7)
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.fc(x) * 3)
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_each_spelling_is_one_site_whose_units_fire_where_its_gradient_is_not_zero(name: str) -> None:
+    call, op, low, high = SPELLINGS[name]
+    torch.manual_seed(0)
+    model, x = Model(call), torch.randn(200, 5)
+    with torch.no_grad():
+        z = model.fc(x) * 3
+    (stats,) = deadrelu.scan(model, [x[:50], x[50:]]).sites
+    fires = ((z > low) & (z < high)).sum(0)
+    assert stats.site.op == op
+    assert stats.site.after == "fc"
+    assert [round(rate * 200) for rate in stats.firing_rate] == fires.tolist()
+
+
+@pytest.mark.parametrize("name", ["F.hardshrink", "nn.Softshrink"])
+def test_a_shrinkage_fires_outside_its_flat_middle(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = Model(F.hardshrink if name.startswith("F") else nn.Softshrink(0.5)), torch.randn(100, 5)
+    with torch.no_grad():
+        fires = ((model.fc(x) * 3).abs() > 0.5).sum(0)
+    (stats,) = deadrelu.scan(model, x).sites
+    assert [round(rate * 100) for rate in stats.firing_rate] == fires.tolist()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.clamp(min=1e-6),
+        lambda x: x.clamp(max=0),
+        lambda x: x.clamp(-1, 1),
+        lambda x: x.long().clamp(min=0).float(),
+        lambda x: F.gelu(x),
+        lambda x: F.leaky_relu(x),
+        lambda x: torch.cdist(x, x),  # clamps at zero inside, for numerical reasons
+    ],
+)
+def test_what_is_no_activation_with_a_flat_region_is_no_site(call: Call) -> None:
+    with pytest.raises(NothingMeasuredError):
+        deadrelu.scan(Model(call), torch.randn(8, 5))
+
+
+def test_matching_is_by_class_object_and_not_by_name() -> None:
+    class ReLU(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1
+
+    class Renamed(nn.ReLU):
+        """Keeps torch's forward, and so is a ReLU."""
+
+    class Other(nn.ReLU):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x - 1)
+
+    model = nn.Sequential(nn.Linear(5, 4), ReLU(), Renamed(), Other())
+    report = deadrelu.scan(model, torch.randn(64, 5))
+    assert [(s.site.id, s.site.swappable) for s in report.sites] == [("2", True), ("3:relu#1", False)]
+
+
+class Named(nn.Module):
+    """Two calls on one line, one in a helper, one over several lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def helper(self, x: Tensor) -> Tensor:
+        return torch.relu(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x)) + F.relu(self.b(x))
+        x = self.helper(x)
+        return self.b(x).clamp(min=0)
+
+
+def test_functional_calls_bear_their_module_function_count_and_place() -> None:
+    report = deadrelu.scan(nn.Sequential(Named(), nn.ReLU()), torch.randn(64, 4))
+    lines, first = inspect.getsourcelines(Named)
+    ids = [s.site.id for s in report.sites]
+    assert ids == ["0:relu#1", "0:relu#2", "0:relu#3", "0:relu#4", "1"]
+    expected = ["F.relu(self.a(x))", "F.relu(self.b(x))", "torch.relu(x)", "self.b(x).clamp(min=0)"]
+    for stats, text in zip(report.sites, expected, strict=False):
+        source = stats.site.source
+        assert source is not None
+        assert Path(source.file).name == Path(__file__).name
+        line = lines[source.line - first]
+        if source.column is not None and source.end_column is not None:  # kept since Python 3.11
+            assert line[source.column - 1 : source.end_column - 1] == text
+        assert text in line
+
+
+def test_ids_and_order_do_not_change_from_run_to_run() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Named(), nn.ReLU(), Named()), torch.randn(64, 4)
+    first, second = (deadrelu.scan(model, x) for _ in range(2))
+    assert first == second
+
+
+def test_modules_that_are_never_called_are_listed_and_not_dead() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.act, self.auxiliary = nn.Linear(4, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.fc(x))
+
+    report = deadrelu.scan(Heads(), torch.randn(64, 4))
+    assert [s.site.id for s in report.sites] == ["act"]
+    assert [(s.id, s.reason) for s in report.skipped] == [("auxiliary.1", "never called: no batch reached it")]
+
+
+def test_one_object_under_several_names_is_one_module_called_several_times() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.ReLU()
+            self.second = self.first
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.b(self.first(self.a(x))))
+
+    report = deadrelu.scan(Shared(), torch.randn(64, 4))
+    assert [(s.site.id, s.site.units, s.site.calls) for s in report.sites] == [("first#1", 4, 2), ("first#2", 6, 2)]
+
+
+def test_a_call_that_comes_late_is_counted_from_where_it_comes() -> None:
+    class Late(nn.Module):
+        """Calls an operator that only the operator mode sees, from the second batch on."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.seen = nn.Linear(4, 4), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen += 1
+            x = self.fc(x)
+            return F.relu(x) if self.seen > 1 else x + 1
+
+    report = deadrelu.scan(Late(), [torch.randn(8, 4) for _ in range(3)])
+    (stats,) = report.sites
+    assert (stats.site.id, stats.samples, stats.positions) == (":relu#1", 16, 16)
+
+
+def test_an_unusable_tensor_is_skipped_with_its_reason() -> None:
+    class Sparse(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(x.to_sparse()).to_dense() + F.relu(x)
+
+    report = deadrelu.scan(Sparse(), torch.randn(64, 4))
+    assert [s.reason for s in report.skipped] == ["its pre-activation is a sparse_coo tensor"]
+    assert [s.site.id for s in report.sites] == [":relu#2"]
+
+
+def test_a_feature_axis_that_changes_its_length_is_skipped_with_its_reason() -> None:
+    class Scores(nn.Module):
+        """ReLU attention: as many units as there are keys."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x @ x.transpose(1, 2)) @ x
+
+    report = deadrelu.scan(nn.Sequential(Scores(), nn.ReLU()), [torch.randn(4, 5, 3), torch.randn(4, 6, 3)])
+    assert [(s.id, s.reason) for s in report.skipped] == [
+        ("0:relu#1", "its feature axis has 5 units in one call and 6 in another")
+    ]
+
+
+def test_torch_still_has_the_private_pieces_that_interception_uses() -> None:
+    """Seen on torch 2.13.0; this says what to do when one is gone.
+
+    `modes.without_modes` may do nothing (slower, not wrong); `torch._C.DisableTorchFunction` may be replaced by a flag
+    that the handlers of `interception.py` look at.
+    """
+    assert callable(_python_dispatch._disable_current_modes)
+    assert torch._C.DisableTorchFunction is not None
+    assert nn.Module.__call__.__code__.co_varnames[0] == "self"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deadrelu.load.trust import Trust
     from deadrelu.remedies import Advice, PatchResult
 
-KEPT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".model", ".tar")
+KEPT_SUFFIXES = (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".bin", ".ckpt", ".model", ".tar")
 """File name endings that say nothing which a patched whole module would belie (`.safetensors` would)."""
 
 
@@ -132,6 +132,7 @@ def patch(
     sites: Sequence[str] = ("dead",),
     only_dead_units: bool = False,
     reinit: bool = False,
+    to_pt2: bool = False,
     preview: bool = False,
     force: bool = False,
     arch: str | None = None,
@@ -154,8 +155,8 @@ def patch(
     compared with the original on `data`; a file that fails the proof is not left behind. A live module is patched in
     place, and given back as it was where the proof fails. `slope` is that of the leak; `to` is one of
     `deadrelu.activations.REPLACEMENTS`; `sites` holds "dead", "all" or globs over site ids. `only_dead_units`
-    leaks in the dead units alone, `reinit` restarts them without moving the output (Sokar et al. 2023). `preview`
-    writes and changes nothing. The rest is as for `scan`.
+    leaks in the dead units alone, `reinit` restarts them without moving the output (Sokar et al. 2023). `to_pt2`
+    exports the model first, so that functional calls can be swapped too. `preview` writes and changes nothing. The rest is as for `scan`.
 
     Raises a `DeadreluError` with a hint; `ModelError` where the proof fails.
     """
@@ -190,14 +191,23 @@ def patch(
         trust=trust or Trust(),
         device=device or "auto",
     )
-    path = Path(output) if output is not None else default_output(model)
-    return patch_file(opening, path, request, wanted, plan, force=force, preview=preview, progress=progress)
+    path = Path(output) if output is not None else default_output(model, to_pt2=to_pt2)
+    return patch_file(
+        opening, path, request, wanted, plan, to_pt2=to_pt2, force=force, preview=preview, progress=progress
+    )
 
 
-def default_output(model: str | Path) -> Path:
-    """Where a patched model goes when nobody says: `model.pt` becomes `model.patched.pt` in the same folder."""
+def default_output(model: str | Path, *, to_pt2: bool = False) -> Path:
+    """Where a patched model goes when nobody says: `model.pt` becomes `model.patched.pt` in the same folder.
+
+    A Hugging Face folder `opt` becomes the folder `opt.patched`.
+    """
     path = Path(str(model).partition(":")[0])
-    return path.with_name(f"{path.stem}.patched{path.suffix if path.suffix in KEPT_SUFFIXES else '.pt'}")
+    if (path / "config.json").is_file() and not to_pt2:
+        folder = path.resolve()  # of "." too
+        return folder.with_name(f"{folder.name}.patched")
+    suffix = path.suffix if path.suffix in KEPT_SUFFIXES else ".pt"
+    return path.with_name(f"{path.stem}.patched{'.pt2' if to_pt2 else suffix}")
 
 
 def suggest(report: Report, *, slope: float = 0.01, root: str | Path = ".") -> Advice:

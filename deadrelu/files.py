@@ -1,8 +1,9 @@
-"""Writes a file whole or not at all: into a temporary neighbour first, renamed over the target at the end."""
+"""Writes a file or a folder whole or not at all: into a temporary neighbour first, renamed to the target at the end."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,23 @@ def check_writable(path: Path, *, force: bool) -> None:
     """Raise `OutputError` if `path` cannot become a file: asked before the work, not after it."""
     if path.is_dir():
         raise OutputError(f"{path} is a folder", hint="name a file in it")
+    _check_place(path, force=force)
+
+
+def check_folder_writable(path: Path, *, mark: str, force: bool) -> None:
+    """Raise `OutputError` if `path` cannot become a folder; with `force` it may be one that holds a file `mark`.
+
+    So a slip of the pen beside `--force` does not remove a folder of something else.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file", hint="name a folder: what is written here is one")
+    if path.exists() and not (path / mark).is_file():
+        raise OutputError(f"{path} is a folder without {mark}", hint="give another name: it is never overwritten")
+    _check_place(path, force=force)
+
+
+def _check_place(path: Path, *, force: bool) -> None:
+    """What must hold of the place of a file and of a folder alike."""
     if path.exists() and not force:
         raise OutputError(f"{path} exists already", hint="give another name, or --force to overwrite it")
     if not path.parent.is_dir():
@@ -44,6 +62,39 @@ def replacing(path: Path, *, force: bool) -> Iterator[Path]:
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}", hint="look at the disk and at the rights"
+        ) from error
+
+
+@contextmanager
+def replacing_folder(path: Path, *, mark: str, force: bool) -> Iterator[Path]:
+    """An empty temporary folder beside `path`; when the block ends well it takes the place of `path`.
+
+    A folder that is there already (`check_folder_writable`) is moved aside first and removed last: a rename does not
+    replace a full folder. An error, also Ctrl-C, removes the temporary folder and leaves `path` as it was. Raises
+    `OutputError` where the system refuses.
+    """
+    check_folder_writable(path, mark=mark, force=force)
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        aside = temporary.with_suffix(".old")
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():
+                os.rename(path, aside)
+            try:
+                os.rename(temporary, path)
+            except BaseException:
+                if aside.exists():
+                    os.rename(aside, path)
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         raise OutputError(

@@ -58,7 +58,10 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteChange:
-    """One swapped site: its module before and after, its dead units before and after, which now receive gradient."""
+    """One swapped site: what it was and is, its dead units before and after, which of them now receive gradient.
+
+    `with_gradient` is None where that was not measured.
+    """
 
     site: str
     old: str
@@ -66,7 +69,7 @@ class SiteChange:
     units: int
     dead_before: tuple[int, ...]
     dead_after: tuple[int, ...]
-    with_gradient: tuple[int, ...]
+    with_gradient: tuple[int, ...] | None
     reinitialised: tuple[int, ...] = ()
     note: str = ""
 

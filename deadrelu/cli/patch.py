@@ -21,6 +21,12 @@ _WHAT = "What to swap"
 Replacement = Enum("Replacement", {name.upper(): name for name in REPLACEMENTS}, type=str)  # type: ignore[misc]  # mypy wants a literal
 
 
+class Target(str, Enum):
+    """What a model can be turned into on the way."""
+
+    PT2 = "pt2"
+
+
 @asking(without=("site", "skip_site"))
 def patch(
     model: o.ModelArgument,
@@ -49,6 +55,12 @@ def patch(
             "--output", "-o", metavar="PATH", help="Where to write; MODEL.patched.pt.", rich_help_panel="Output"
         ),
     ] = None,
+    to_format: Annotated[
+        Target | None,
+        typer.Option(
+            "--to", help="pt2: export the model first; functional calls are swapped too.", rich_help_panel="Output"
+        ),
+    ] = None,
     diff: Annotated[
         bool, typer.Option("--diff", help="Only show what would change.", rich_help_panel="Output")
     ] = False,
@@ -60,7 +72,8 @@ def patch(
     """Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."""
     result = asked.patch(
         model,
-        output or default_output(model),
+        output or default_output(model, to_pt2=to_format is Target.PT2),
+        to_pt2=to_format is Target.PT2,
         slope=slope,
         to=to.value,
         sites=sites,

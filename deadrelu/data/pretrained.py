@@ -30,15 +30,13 @@ def candidates_from_config(program: Program) -> Iterator[Mapping[str, InputShape
             yield inputs
 
 
-def completed(batches: Batches, program: Program, notes: Notes) -> Batches:
-    """The same batches, each completed for an encoder–decoder model (`complete`)."""
-    model = _pretrained(program)
-    if model is None or not getattr(model.config, "is_encoder_decoder", False):
-        return batches
+def completed(batches: Batches, program: Program) -> Batches:
+    """The same batches, each completed for an encoder–decoder model (`complete`), which is noted once."""
+    notes = Notes()
     return replace(batches, start=lambda: (complete(batch, program, notes) for batch in batches.start()))
 
 
-def complete(batch: Batch, program: Program, notes: Notes) -> Batch:
+def complete(batch: Batch, program: Program, notes: Notes | None = None) -> Batch:
     """The batch with `decoder_input_ids` (N, T) where the model needs them and they are missing.
 
     They are what a model is trained with to copy its input: the input ids one place later, after the token that starts
@@ -46,27 +44,32 @@ def complete(batch: Batch, program: Program, notes: Notes) -> Batch:
     """
     model = _pretrained(program)
     given = dict(zip(program.parameter_names, batch.args, strict=False)) | dict(batch.kwargs)
-    wanted = "decoder_input_ids" in program.parameter_names and getattr(
-        getattr(model, "config", None), "is_encoder_decoder", False
-    )
-    if model is None or not wanted or "decoder_input_ids" in given or "decoder_inputs_embeds" in given:
+    if model is None or not getattr(model.config, "is_encoder_decoder", False):
+        return batch
+    if "decoder_input_ids" not in program.parameter_names or {"decoder_input_ids", "decoder_inputs_embeds"} & {*given}:
         return batch
     start = _start_token(model.config)
+    more = _decoder_inputs(batch.samples, given, start, masked="decoder_attention_mask" in program.parameter_names)
+    if notes is not None:
+        rest = "the input ids, one place later" if "input_ids" in given else "nothing else"
+        notes.say(f"no decoder_input_ids were given: the decoder gets its start, token {start}, and then {rest}")
+    return replace(batch, kwargs={**batch.kwargs, **more})
+
+
+def _decoder_inputs(samples: int, given: Mapping[str, Any], start: int, *, masked: bool) -> dict[str, Tensor]:
+    """What the decoder gets: its ids, and with `masked` also the mask that holds for them, where there is one."""
     ids, mask = given.get("input_ids"), given.get("attention_mask")
     if not isinstance(ids, Tensor) or ids.ndim != 2:
-        notes.say(f"the data has no decoder_input_ids: the decoder gets its start, token {start}, and nothing else")
-        alone = torch.full((batch.samples, 1), start, dtype=torch.int64)
-        return replace(batch, kwargs={**batch.kwargs, "decoder_input_ids": alone})
-    notes.say(f"the data has no decoder_input_ids: the decoder gets the input ids, one place later, after token {start}")
+        return {"decoder_input_ids": torch.full((samples, 1), start, dtype=torch.int64)}
     shifted = torch.full_like(ids, start)
     shifted[:, 1:] = ids[:, :-1]
-    more = {"decoder_input_ids": shifted}
-    if isinstance(mask, Tensor) and mask.shape == ids.shape:
-        # Padding on the left: the sentence starts where its first real token stands.
-        shifted[:, 1:] = shifted[:, 1:].where(mask[:, :-1] != 0, start)
-        if "decoder_attention_mask" in program.parameter_names and "decoder_attention_mask" not in given:
-            more["decoder_attention_mask"] = mask.clone()
-    return replace(batch, kwargs={**batch.kwargs, **more})
+    if not isinstance(mask, Tensor) or mask.shape != ids.shape:
+        return {"decoder_input_ids": shifted}
+    # Padding on the left: the sentence starts where its first real token stands.
+    shifted[:, 1:] = shifted[:, 1:].where(mask[:, :-1] != 0, start)
+    if masked and "decoder_attention_mask" not in given:
+        return {"decoder_input_ids": shifted, "decoder_attention_mask": mask.clone()}
+    return {"decoder_input_ids": shifted}
 
 
 def _pretrained(program: Program) -> Any | None:

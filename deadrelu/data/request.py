@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deadrelu.data.batches import Batches, Notes
+from deadrelu.data.batches import Batches
 from deadrelu.data.images import ImageOptions
 from deadrelu.data.pretrained import completed
 from deadrelu.data.source import open_data
@@ -33,7 +33,7 @@ class DataRequest:
 
     def batches(self, program: Program) -> Batches:
         """The batches for `program`. Raises `DataError` where there are none, `UsageError` where options contradict."""
-        return completed(self._given(program), program, Notes())
+        return completed(self._given(program), program)
 
     def _given(self, program: Program) -> Batches:
         """The batches as the data has them."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from deadrelu.data.batches import Batches, Notes, first_tensor
+from deadrelu.data.batches import Batches, first_tensor
 from deadrelu.data.pretrained import candidates_from_config, complete
 from deadrelu.data.shapes import InputShape, candidates, smallest_vocabulary
 from deadrelu.errors import DataError
@@ -122,14 +122,12 @@ def _inferred(program: Program, seed: int) -> _Inputs:
         return runs
     if first is None:
         raise DataError("no data was given, and no layer of the model tells which input it takes", hint=_HINT)
-    raise DataError(
-        f"no data was given, and no input shape that fits {first[0]} runs: {first[1]}", hint=_HINT
-    )
+    raise DataError(f"no data was given, and no input shape that fits {first[0]} runs: {first[1]}", hint=_HINT)
 
 
 def _try(program: Program, inputs: _Inputs, seed: int) -> tuple[str | None, bool]:
     """Run two samples: why the model refuses them, or None; and whether its output has a row for each."""
-    batch = complete(inputs.noise(_TRIAL, program.dtype, Generator().manual_seed(seed)), program, Notes())
+    batch = complete(inputs.noise(_TRIAL, program.dtype, Generator().manual_seed(seed)), program)
     try:
         with program.watched(lambda _site, _z: None) as run:
             output = run(batch)

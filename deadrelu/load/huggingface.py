@@ -58,7 +58,7 @@ def _check(folder: Path, code: str, loading: Mapping[str, Any]) -> None:
         return
     hint = "download the folder again"
     if named["unexpected"] and not named["missing"] and not named["of another shape"]:
-        hint = f'they were saved from another class than {code}: name it with --arch-arg architectures=\'["NAME"]\''
+        hint = f"they were saved from another class than {code}: name it with --arch-arg architectures='[\"NAME\"]'"
     raise ArchitectureError(f"the weights in {folder} do not fit its config.json: {said}", hint=hint)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.statistics import describe
 from deadrelu.measure.kernels import Scratch
+from deadrelu.measure.padding import Padding
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.programs.code import blame
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
@@ -59,6 +60,7 @@ def measure(program: Program, batches: Iterable[Batch], plan: Plan, progress: Pr
     lost: dict[CallSite, str] = {}
     scratch = Scratch()
     samples = count = 0
+    padded = False
 
     def observe(site: CallSite, z: Tensor) -> None:
         if site in lost:
@@ -66,12 +68,18 @@ def measure(program: Program, batches: Iterable[Batch], plan: Plan, progress: Pr
         try:
             if site not in tallies:
                 tallies[site] = Tally(site, _features(site, z, plan), z, scratch)
-            tallies[site].add(z, batch.samples)
+            tally = tallies[site]
+            for part, of in padding.parts(site, z, tally.features):
+                tally.add(part, of)
         except UncountableError as error:
             lost[site] = str(error)
 
     with program.watched(observe) as run:
         for batch in (piece for whole in batches for piece in program.pieces(whole)):
+            padding = Padding(batch, program.parameter_names)
+            if padding.is_there and not padded:
+                padded = True
+                log.info("positions that attention_mask marks as padding are not counted")
             _run(run, batch, count)
             samples, count = samples + batch.samples, count + 1
             if progress is not None:

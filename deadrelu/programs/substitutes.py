@@ -88,22 +88,25 @@ def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) 
     """
     if swap.to == "prelu":
         raise RefusedError("prelu has a weight, and a graph's swap adds none; leaky_relu does the same with one slope")
-    cap = _cap(op, parameters)
-    bends_at = {"threshold": tuple(parameters) == (0.0, 0.0), "hardtanh": op == "hardtanh" and parameters[0] == 0}
-    if not bends_at.get(op, True):
-        raise RefusedError(f"{op} does not bend at zero, so that {swap.to} would change it where it is alive")
-    if cap is not None and swap.to != "leaky_relu":
-        raise RefusedError(f"{swap.to} would lose the upper limit of {op}; leaky_relu keeps it")
-    if swap.to not in BY_NAME[op].swaps:
-        raise RefusedError(f"{swap.to} is no substitute for {op}")
+    cap = cap_kept(op, parameters, swap.to)
     can_work_in_place, arguments = _OPERATORS[swap.to]
     suffix = "_" if in_place and can_work_in_place else ""
     first = Call(swap.to + suffix, arguments(swap.slope))
     return (first,) if cap is None else (first, Call(f"clamp_max{suffix}", {"max": cap}))
 
 
-def _cap(op: str, parameters: Parameters) -> float | None:
-    """The upper limit of an activation that has one."""
-    if op == "relu6":
-        return 6.0
-    return parameters[1] if op == "hardtanh" else None
+def cap_kept(op: str, parameters: Parameters, to: str) -> float | None:
+    """The upper limit which a replacement `to` of this activation has to keep, None if there is none.
+
+    Raises `RefusedError` where the replacement would lose it, or would change the activation where it is alive.
+    """
+    cap = 6.0 if op == "relu6" else parameters[1] if op == "hardtanh" else None
+    if cap is not None and to != "leaky_relu":
+        raise RefusedError(f"{to} would lose the upper limit of {op}; leaky_relu keeps it")
+    if to not in BY_NAME[op].swaps:
+        others = ", ".join(BY_NAME[op].swaps)
+        raise RefusedError(f"{to} is no substitute for {op}" + (f"; these are: {others}" if others else ""))
+    at_zero = {"threshold": tuple(parameters) == (0.0, 0.0), "hardtanh": op == "hardtanh" and parameters[0] == 0}
+    if not at_zero.get(op, True):
+        raise RefusedError(f"{op} does not bend at zero, so that {to} would change it where it is alive")
+    return cap

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from deadrelu.activations import BY_NAME, Parameters
+from deadrelu.activations import Parameters
+from deadrelu.programs.substitutes import RefusedError, cap_kept
 
 _MODULES: dict[str, Callable[[float, bool], nn.Module]] = {
     "leaky_relu": lambda slope, inplace: nn.LeakyReLU(slope, inplace=inplace),
@@ -23,10 +24,6 @@ _MODULES: dict[str, Callable[[float, bool], nn.Module]] = {
     "mish": lambda _, inplace: nn.Mish(inplace=inplace),
     "hardswish": lambda _, inplace: nn.Hardswish(inplace=inplace),
 }
-
-
-class RefusedError(Exception):
-    """A site that is not swapped; the message is the reason, for the user."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,7 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
     A cap is kept: below it leaks, above it stays at its limit. Raises `RefusedError` where `to` would lose what the
     activation is.
     """
-    lower, cap = _bounds(old, to)
-    if lower != 0:
-        raise RefusedError(f"{old.op} does not bend at zero, so that {to} would change it where it is alive")
+    cap = cap_kept(old.op, old.parameters, to)
     new = _MODULES[to](slope, old.inplace)
     if cap is not None:
         new = nn.Sequential(new, nn.Hardtanh(-math.inf, cap, inplace=old.inplace))
@@ -72,17 +67,3 @@ def for_dead_units(old: Activity, slope: float, units: int, dead: Sequence[int],
     with torch.no_grad():
         new.weight.copy_(weight)
     return new.to(dtype=old.dtype, device=old.device).train(old.training)
-
-
-def _bounds(old: Activity, to: str) -> tuple[float, float | None]:
-    """Where the activation bends up from its flat part, and its cap. Raises `RefusedError` if `to` does not suit."""
-    if old.op in ("relu6", "hardtanh") and to != "leaky_relu":
-        raise RefusedError(f"{to} would lose the upper limit of {old.op}; leaky_relu keeps it")
-    if to not in BY_NAME[old.op].swaps:
-        others = ", ".join(BY_NAME[old.op].swaps)
-        raise RefusedError(f"{to} is no substitute for {old.op}" + (f"; these are: {others}" if others else ""))
-    if old.op == "threshold":
-        return (0, None) if tuple(old.parameters) == (0.0, 0.0) else (math.nan, None)
-    if old.op == "hardtanh":
-        return old.parameters[0], old.parameters[1]
-    return 0, 6.0 if old.op == "relu6" else None

@@ -16,9 +16,10 @@ from deadrelu.activations import REPLACEMENTS
 from deadrelu.errors import UsageError
 from deadrelu.programs.callsites import kind_of_module
 from deadrelu.programs.program import ROOT
+from deadrelu.programs.substitutes import RefusedError
 from deadrelu.remedies import Refusal
 from deadrelu.remedy.edits import edit_for
-from deadrelu.remedy.replacement import Activity, RefusedError, for_dead_units, replacement
+from deadrelu.remedy.replacement import Activity, for_dead_units, replacement
 from deadrelu.report import Report, SiteStats
 
 _LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
@@ -60,14 +61,14 @@ def plan(module: nn.Module, report: Report, wanted: Prescription) -> tuple[list[
 
     Raises `UsageError` where a glob matches no site.
     """
-    chosen = _chosen(report.sites, wanted.sites)
+    chosen = choose_sites(report.sites, wanted.sites)
     groups: dict[str, list[SiteStats]] = {}
     refused: list[Refusal] = []
     for stats in chosen:
         if stats.site.swappable or _has_activation_attribute(module, stats):
             groups.setdefault(stats.site.module, []).append(stats)
         else:
-            refused.append(_functional(stats, wanted))
+            refused.append(in_the_source(stats, wanted))
     swaps = []
     for path, sites in groups.items():
         try:
@@ -131,8 +132,8 @@ def module_path(module: nn.Module, swap: Swap) -> str:
     return f"{swap.path}.activation" if inside else swap.path
 
 
-def _chosen(sites: Sequence[SiteStats], globs: Sequence[str]) -> list[SiteStats]:
-    """The sites that the user wants, in the order in which they ran."""
+def choose_sites(sites: Sequence[SiteStats], globs: Sequence[str]) -> list[SiteStats]:
+    """The sites that the user wants, in the order in which they ran. Raises `UsageError` where a glob matches none."""
     for glob in globs:
         if glob not in ("dead", "all") and not any(fnmatchcase(stats.site.id, glob) for stats in sites):
             known = ", ".join(stats.site.id for stats in sites[:12])
@@ -184,7 +185,7 @@ def _has_activation_attribute(module: nn.Module, stats: SiteStats) -> bool:
         return False
 
 
-def _functional(stats: SiteStats, wanted: Prescription) -> Refusal:
+def in_the_source(stats: SiteStats, wanted: Prescription) -> Refusal:
     """Why a functional site is left, and the edit that would swap it."""
     site = stats.site
     if site.source is None:

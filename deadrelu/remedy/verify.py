@@ -8,15 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from deadrelu.measure.kernels import by_unit
-from deadrelu.programs.eager import EagerProgram
 from deadrelu.programs.nest import tensors_in
-from deadrelu.programs.program import Batch, Features
+from deadrelu.programs.program import Batch, Features, Program
 from deadrelu.remedies import Drift
 
 
@@ -38,9 +37,15 @@ class Evidence:
     no_gradient: str = ""
 
 
-def compare(
-    before: EagerProgram, after: EagerProgram, batches: Iterable[Batch], swapped: Mapping[str, int]
-) -> Evidence:
+class Comparable(Program, Protocol):
+    """A program with a module that holds its weights."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Where the weights are."""
+
+
+def compare(before: Comparable, after: Comparable, batches: Iterable[Batch], swapped: Mapping[str, int]) -> Evidence:
     """Run both programs over `batches`; `swapped` maps each call of a swapped module (`path#1`) to its feature axis."""
     drift, alive, reached = _DriftTally(), _PerUnit(swapped), _PerUnit(swapped)
     reason = "there was no batch"
@@ -55,7 +60,7 @@ def compare(
             with _on_entry(modules, lambda call, module, z: alive.add(call, _own_gradient(module, z))):
                 new = run_after(copy.deepcopy(batch))
             drift.add(old, new)
-            if index == 0:
+            if index == 0 and modules:
                 reason = _backward(lambda: run_after(copy.deepcopy(batch)), modules, reached.add)  # noqa: B023
     changed, added = _changed(before.module, after.module)
     return Evidence(
@@ -173,9 +178,9 @@ class _DriftTally:
 
 
 def _changed(before: nn.Module, after: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The parameters and buffers that differ, and those that are new."""
+    """The parameters and buffers that differ, of those that both have, and those that are new."""
     old, new = before.state_dict(), after.state_dict()
-    changed = (name for name, value in old.items() if name not in new or not _same(value, new[name]))
+    changed = (name for name, value in old.items() if name in new and not _same(value, new[name]))
     return tuple(changed), tuple(name for name in new if name not in old)
 
 

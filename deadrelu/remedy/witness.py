@@ -24,10 +24,9 @@ from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan
 from deadrelu.programs.device import choose_device
-from deadrelu.programs.eager import EagerProgram
 from deadrelu.remedies import Drift
-from deadrelu.remedy.verify import Evidence, compare
-from deadrelu.report import Report
+from deadrelu.remedy.verify import Comparable, Evidence, compare
+from deadrelu.report import ModelInfo, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class ModelRequest:
     trust: Trust = field(default_factory=Trust)
     device: str = "auto"
 
-    def program(self) -> tuple[EagerProgram, Any]:
+    def program(self) -> tuple[Comparable, ModelInfo]:
         """The model as a program, and what the report says of it."""
         opened = open_model(
             self.model,
@@ -50,25 +49,31 @@ class ModelRequest:
             weights_key=self.weights_key,
             trust=self.trust,
         )
-        return EagerProgram(opened.module, choose_device(self.device)), opened.info
+        program: Any = opened.program(choose_device(self.device))  # all three kinds have a module
+        return program, opened.info
 
 
 def ask(
-    original: ModelRequest, patched: Path, data: DataRequest, swapped: Mapping[str, int]
+    original: ModelRequest, patched: Path, data: DataRequest, swapped: Mapping[str, int], *, ours: bool = False
 ) -> tuple[Report | None, Evidence]:
     """Let a fresh process scan the `patched` file and compare it with the original; both are opened by the same rules.
 
     `swapped` maps each call of a swapped module (`path#1`) to its feature axis. The report is None where no site is
-    left that has a flat region. Raises `ModelError` if the process cannot say.
+    left that has a flat region. `ours` lets the patched file run code although nobody was asked: this process has just
+    written it, and that very file is meant. Raises `ModelError` if the process cannot say.
     """
     trust = original.trust
-    if trust.sha256:
+    if (trust.sha256 or ours) and patched.is_file():  # a folder runs no code of its own
         trust = replace(trust, sha256=(*trust.sha256, sha256_of(patched)))
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         question = {
             "original": asdict(original),
-            "patched": asdict(replace(original, model=str(patched), weights_key=None, trust=trust)),
+            "patched": asdict(
+                replace(
+                    original, model=str(patched), weights_key=None, trust=trust, arch=None if ours else original.arch
+                )
+            ),
             "data": asdict(data),
             "swapped": dict(swapped),
             "answer": str(answer),

@@ -84,7 +84,8 @@ def _row(change: SiteChange, *, proved: bool) -> tuple[str, str, str]:
     before, units = len(change.dead_before), f"{change.units:,}"
     if not proved:
         return units, f"{before:,}", ""
-    return units, f"{before:,} > {len(change.dead_after):,}", f"{len(change.with_gradient):,} of {before:,}"
+    reached = "not measured" if change.with_gradient is None else f"{len(change.with_gradient):,} of {before:,}"
+    return units, f"{before:,} > {len(change.dead_after):,}", reached
 
 
 def _line(name: str, cells: tuple[str, ...], first: int, widths: list[int], glyphs: Glyphs) -> Text:
@@ -140,7 +141,7 @@ def _figures(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
         yield from paragraph(Text(f"Weights changed: {names or 'none'}."), width=width)
     if result.drift is not None and result.drift.same_argmax is not None and result.drift.same_argmax < STEADY:
         advice = "Fine-tune before use"
-        if not any(change.new.startswith("PReLU(num_parameters") for change in result.changes):
+        if any(c.with_gradient is not None and not c.new.startswith("PReLU(num_parameters") for c in result.changes):
             advice += ", or swap with --only-dead-units, which leaves the live units as they are"
         yield from paragraph(Text(f"{advice}.", "bold yellow"), width=width)
     for note in result.notes:

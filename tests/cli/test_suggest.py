@@ -34,8 +34,8 @@ def test_the_sick_layers_of_the_dying_sample_come_in_order() -> None:
     items = json.loads(done.out)["items"]
     assert [(item["site"], item["ailment"]) for item in items] == [
         ("1", "mostly dead"),
-        ("3", "some dead"),
-        ("5", "some dead"),
+        ("3", "mostly dead"),
+        ("5", "mostly dead"),
     ]
     assert items[0]["remedies"][0]["command"] == shlex.join(
         ["deadrelu", "patch", DYING, "--data", DIGITS, "--sites", "1", "--slope", "0.01"]

@@ -170,7 +170,7 @@ def test_an_archive_whose_code_torch_cannot_read_is_an_error_of_one_line(archive
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(broken, "w") as new:
         for info in old.infolist():
             text = old.read(info)
-            changed = b"def forward(self:\n" if info.filename.endswith("container.py") else text
+            changed = b"def forward(self:\n" if info.filename.endswith(".py") else text
             new.writestr(info, changed, info.compress_type)
     with pytest.raises(FileError, match="cannot be loaded as TorchScript") as raised:
         open_model(broken, trust=TRUSTED)

@@ -1,0 +1,173 @@
+"""The remedy for models that are graphs, TorchScript and torch.export, whose calls can be swapped one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from deadrelu.data.request import DataRequest
+from deadrelu.errors import ModelError, UsageError
+from deadrelu.files import replacing
+from deadrelu.judge.policy import Policy
+from deadrelu.measure.reporting import report_on
+from deadrelu.measure.scan import Plan, Progress
+from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.exported import ExportedProgram
+from deadrelu.programs.program import Batch, Program, Swap, Swapped
+from deadrelu.remedies import PatchResult, Refusal, SiteChange
+from deadrelu.remedy.swap import Prescription, choose_sites
+from deadrelu.remedy.verify import Evidence
+from deadrelu.remedy.witness import ModelRequest, ask
+from deadrelu.report import ModelInfo, Report
+
+
+class Graph(Program, Protocol):
+    """A program whose calls can be swapped and which can be saved."""
+
+    def swap(self, swaps: tuple[Swap, ...]) -> Swapped:
+        """Put other activations in the place of the named sites."""
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write it in its own format."""
+
+
+def exported(program: EagerProgram, batch: Batch) -> ExportedProgram:
+    """The model as torch.export sees it in eval mode, for any batch size where it takes any.
+
+    Raises `ModelError` where torch cannot export it.
+    """
+    module = program.module
+    training = {m: m.training for m in module.modules()}
+    args = tuple(batch.args)
+    kwargs = dict(batch.kwargs)
+    try:
+        module.eval()
+        try:
+            made = torch.export.export(module, args, kwargs, dynamic_shapes=_any_batch_size(module, batch))
+        except Exception:  # a model that fixes its batch size is exported with that of the data
+            made = torch.export.export(module, args, kwargs)
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"torch.export does not take this model: {said}", hint="make the edits in the source instead of --to pt2"
+        ) from error
+    finally:
+        for m, flag in training.items():
+            m.training = flag
+    return ExportedProgram(made, program.device)
+
+
+def patch_graph(
+    program: Program,
+    info: ModelInfo,
+    request: ModelRequest,
+    output: Path,
+    data: DataRequest,
+    wanted: Prescription,
+    scope: Plan,
+    preview: bool,
+    force: bool,
+    progress: Progress | None,
+) -> PatchResult:
+    """Swap calls in the graph, write it, and have it compared with the original in a fresh process."""
+    graph = _as_graph(program)
+    if wanted.only_dead_units or wanted.reinit:
+        flag = "--only-dead-units" if wanted.only_dead_units else "--reinit"
+        raise UsageError(f"{flag} needs modules, and {info.path} is a graph", hint="patch the eager model it came from")
+    batches = data.batches(program)
+    before = report_on(
+        program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
+    )
+    chosen = choose_sites(before.sites, wanted.sites)
+    swapped = graph.swap(tuple(Swap(stats.site.id, wanted.to, wanted.slope) for stats in chosen))
+    result = _decided(before, swapped, info, wanted)
+    if preview or not result.changes:
+        return result
+    with replacing(output, force=force) as temporary:
+        graph.save(temporary, force=True)
+        after, evidence = ask(request, temporary, data, {}, ours=True)
+        proved = _proved(result, swapped, after, evidence)
+    return replace(proved, output=str(output))
+
+
+def _as_graph(program: Program) -> Graph:
+    """The program, if its calls can be swapped."""
+    if not hasattr(program, "swap") or not hasattr(program, "save"):
+        raise UsageError(f"a {program.kind} program cannot be patched", hint="patch the model that it came from")
+    graph: Graph = program  # type: ignore[assignment]  # just looked
+    return graph
+
+
+def _any_batch_size(module: torch.nn.Module, batch: Batch) -> dict[str, Any]:
+    """A dynamic first dimension for each tensor of that length."""
+    size = torch.export.Dim("batch", min=1, max=1 << 20)
+
+    def of(value: object) -> Mapping[int, object] | None:
+        shared = isinstance(value, Tensor) and value.ndim > 0 and len(value) == batch.samples
+        return {0: size} if shared else None
+
+    names = list(batch.kwargs)
+    positional = [name for name in EagerProgram(module).parameter_names if name not in names]
+    return {name: of(value) for name, value in zip(positional, batch.args, strict=False)} | {
+        name: of(value) for name, value in batch.kwargs.items()
+    }
+
+
+def _decided(before: Report, swapped: Swapped, info: ModelInfo, wanted: Prescription) -> PatchResult:
+    """The result as far as it is known without a proof."""
+    dead = {stats.site.id: stats for stats in before.sites}
+    new = f"{wanted.to}({wanted.slope})" if wanted.to == "leaky_relu" else wanted.to
+    changes = tuple(
+        SiteChange(
+            site=site,
+            old=dead[site].site.op,
+            new=new,
+            units=dead[site].site.units,
+            dead_before=dead[site].dead_units,
+            dead_after=(),
+            with_gradient=None,
+        )
+        for site in swapped.done
+    )
+    return PatchResult(
+        model=info.path,
+        output=None,
+        format=info.format,
+        samples=before.data.samples,
+        changes=changes,
+        refused=tuple(Refusal(site=site, reason=reason) for site, reason in swapped.refused.items()),
+        edits=(),
+        dead_before={stats.site.id: stats.dead for stats in before.sites},
+        dead_after={},
+        drift=None,
+        parameters_changed=(),
+    )
+
+
+def _proved(result: PatchResult, swapped: Swapped, after: Report | None, evidence: Evidence) -> PatchResult:
+    """The result with what was seen of the written file. Raises `ModelError` where that is not what was meant."""
+    if evidence.parameters_changed:
+        names = ", ".join(evidence.parameters_changed[:6])
+        raise ModelError(f"the patched file has other weights: {names}", hint="please report it")
+    seen = {stats.site.id: stats for stats in after.sites} if after else {}
+    left = {site: swapped.renamed.get(site, site) for site in result.dead_before if site not in swapped.done}
+    missing = [site for site, name in left.items() if name not in seen]
+    if missing:
+        raise ModelError(f"the patched file has lost the sites {', '.join(missing[:6])}", hint="please report it")
+    stay = [
+        site for site in swapped.done if site in seen and seen[site].site.op == "relu" and site not in left.values()
+    ]
+    if stay:
+        raise ModelError(f"{', '.join(stay[:6])} were not swapped in the patched file", hint="please report it")
+    dead_after = {site: seen[left[site]].dead if site in left else 0 for site in result.dead_before}
+    return replace(
+        result,
+        dead_after=dead_after,
+        drift=evidence.drift,
+        notes=("whether gradient reaches the swapped sites was not measured: the file is a graph, made to be run",),
+    )

@@ -1,0 +1,193 @@
+"""One eager model under treatment: what was scanned, chosen, restarted and swapped in memory, and the check of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from deadrelu.data.request import DataRequest
+from deadrelu.errors import ModelError
+from deadrelu.judge.policy import Policy
+from deadrelu.measure.reporting import report_on
+from deadrelu.measure.scan import Plan, Progress
+from deadrelu.programs.eager import EagerProgram
+from deadrelu.remedies import Edit, PatchResult, Refusal, SiteChange
+from deadrelu.remedy.constructions import construction_edit
+from deadrelu.remedy.reinit import Restart, reinitialise
+from deadrelu.remedy.swap import Prescription, Swap, apply, module_path, plan
+from deadrelu.remedy.verify import Evidence
+from deadrelu.report import ModelInfo, Report
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What was decided and done in memory: the scan before it, the swaps, what was refused, what was restarted."""
+
+    report: Report
+    swaps: tuple[Swap, ...]
+    refused: tuple[Refusal, ...]
+    restarts: Mapping[str, Restart]
+    old: Mapping[str, str]
+    paths: Mapping[str, str]
+    edits: tuple[Edit, ...]
+    module: nn.Module
+    undo: Callable[[], None]
+
+    @property
+    def axes(self) -> dict[str, int]:
+        """The feature axis of each call of a new module, by `calls`."""
+        axes = {stats.site.id: stats.site.feature_axis for swap in self.swaps for stats in swap.sites}
+        return {call: axes[site] for site, call in self.calls.items()}
+
+    @property
+    def calls(self) -> dict[str, str]:
+        """Which call of which new module each swapped site is: `path#1` is the first of `path`."""
+        return {
+            stats.site.id: f"{self.paths[swap.path]}#{stats.site.call}" for swap in self.swaps for stats in swap.sites
+        }
+
+
+def treat(
+    program: EagerProgram,
+    info: ModelInfo,
+    data: DataRequest,
+    wanted: Prescription,
+    scope: Plan,
+    progress: Progress | None,
+) -> Treatment:
+    """Scan, choose, restart and swap in memory."""
+    batches = data.batches(program)
+    report = report_on(
+        program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
+    )
+    swaps, refused = plan(program.module, report, wanted)
+    restarts: Mapping[str, Restart] = {}
+    if wanted.reinit and swaps:
+        first = next(iter(data.batches(program)))
+        restarts = reinitialise(
+            program, first, swaps, slope=wanted.slope if wanted.to in ("leaky_relu", "prelu") else 0
+        )
+    old = {swap.path: repr(program.module.get_submodule(swap.path)) for swap in swaps}
+    paths = {swap.path: module_path(program.module, swap) for swap in swaps}
+    edits = [construction_edit(program.module, swap.path, swap.new) for swap in swaps]
+    module, undo = apply(program.module, swaps)
+    return Treatment(
+        report=report,
+        swaps=tuple(swaps),
+        refused=tuple(refused),
+        restarts=restarts,
+        old=old,
+        paths=paths,
+        edits=tuple(edit for edit in edits if edit is not None),
+        module=module,
+        undo=undo,
+    )
+
+
+def decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> PatchResult:
+    """The result as far as it is known without a proof."""
+    changes = []
+    for swap in treatment.swaps:
+        restart = treatment.restarts.get(swap.path, Restart())
+        note = f"not re-initialised: {restart.obstacle}" if restart.obstacle else ""
+        if restart.units and wanted.only_dead_units:
+            note = "their outgoing weights are zero, so that gradient comes with the first optimiser step"
+        elif restart.units:
+            note = "the live units leak too, so the output moves; --only-dead-units keeps it where it was"
+        for stats in swap.sites:
+            changes.append(
+                SiteChange(
+                    site=stats.site.id,
+                    old=treatment.old[swap.path],
+                    new=_shown(swap.new),
+                    units=stats.site.units,
+                    dead_before=stats.dead_units,
+                    dead_after=(),
+                    with_gradient=(),
+                    reinitialised=restart.units,
+                    note=note,
+                )
+            )
+    return PatchResult(
+        model=info.path,
+        output=None,
+        format=info.format,
+        samples=treatment.report.data.samples,
+        changes=tuple(changes),
+        refused=treatment.refused,
+        edits=treatment.edits,
+        dead_before={stats.site.id: stats.dead for stats in treatment.report.sites},
+        dead_after={},
+        drift=None,
+        parameters_changed=(),
+    )
+
+
+def proved(result: PatchResult, treatment: Treatment, after: Report | None, evidence: Evidence) -> PatchResult:
+    """The result with what was seen of the patched model. Raises `ModelError` where that is not what was meant."""
+    calls = treatment.calls
+    changes = tuple(_with_evidence(change, calls[change.site], evidence) for change in result.changes)
+    _check(treatment, changes, evidence)
+    dead_after = {stats.site.id: stats.dead for stats in after.sites} if after else {}
+    dead_after |= {change.site: len(change.dead_after) for change in changes}
+    order = {site: dead_after[site] for site in result.dead_before if site in dead_after}
+    gone = [site for site in result.dead_before if site not in dead_after]
+    notes = [f"no gradient was taken: {evidence.no_gradient}"] if evidence.no_gradient else []
+    notes += [f"{site} does not run any more on this data" for site in gone]
+    if evidence.parameters_added:
+        notes.append(f"new parameters: {', '.join(evidence.parameters_added)}")
+    return replace(
+        result,
+        changes=changes,
+        dead_after=order | dead_after,
+        drift=evidence.drift,
+        parameters_changed=evidence.parameters_changed,
+        notes=tuple(notes),
+    )
+
+
+def _with_evidence(change: SiteChange, call: str, evidence: Evidence) -> SiteChange:
+    """The change with what was seen at this call of the new module."""
+    alive, reached = evidence.alive.get(call, ()), evidence.reached.get(call, ())
+    return replace(
+        change,
+        dead_after=tuple(unit for unit, lives in enumerate(alive) if not lives),
+        with_gradient=tuple(unit for unit in change.dead_before if unit < len(reached) and reached[unit]),
+    )
+
+
+def _check(treatment: Treatment, changes: Sequence[SiteChange], evidence: Evidence) -> None:
+    """Refuse a file that is not what was meant: another structure, other weights, or units that are still dead."""
+    meant = {name for restart in treatment.restarts.values() for name in restart.tensors}
+    roots = tuple(treatment.paths.values())
+
+    def inside(name: str) -> bool:
+        return any(root == "" or name == root or name.startswith(f"{root}.") for root in roots)
+
+    shared = {id(swap.new) for swap in treatment.swaps}
+    aliases = {path for path, m in treatment.module.named_modules(remove_duplicate=False) if id(m) in shared}
+    wrong = [name for name in evidence.parameters_changed if name not in meant]
+    wrong += [name for name in evidence.parameters_added if not inside(name) and name.rpartition(".")[0] not in aliases]
+    wrong += [
+        p for p in evidence.modules_changed if not inside(p) and not any(f"{p}.".startswith(f"{a}.") for a in aliases)
+    ]
+    if wrong:
+        raise ModelError(
+            f"the patched model differs where it should not: {', '.join(wrong[:6])}", hint="please report it"
+        )
+    for swap in treatment.swaps:
+        for change in changes:
+            if isinstance(swap.new, (nn.LeakyReLU, nn.PReLU)) and change.new == _shown(swap.new):
+                still = [unit for unit in change.dead_before if unit in change.dead_after]
+                if still:
+                    raise ModelError(f"units {still[:6]} of {change.site} are still dead", hint="please report it")
+
+
+def _shown(module: nn.Module) -> str:
+    """A module as one line; a PReLU whose units differ says how many of them leak."""
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        leaks = int((module.weight != 0).sum())
+        return f"PReLU(num_parameters={module.num_parameters}), {leaks} of them leak"
+    return " ".join(repr(module).split())

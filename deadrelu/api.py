@@ -1,4 +1,4 @@
-"""What `import deadrelu` offers: `scan`, `suggest`, `patch`, `open_model`. Torch is imported when it is needed, not before."""
+"""What `import deadrelu` offers: `scan`, `suggest`, `patch`, `open_model`. Torch comes when it is needed."""
 
 from __future__ import annotations
 
@@ -156,7 +156,8 @@ def patch(
     place, and given back as it was where the proof fails. `slope` is that of the leak; `to` is one of
     `deadrelu.activations.REPLACEMENTS`; `sites` holds "dead", "all" or globs over site ids. `only_dead_units`
     leaks in the dead units alone, `reinit` restarts them without moving the output (Sokar et al. 2023). `to_pt2`
-    exports the model first, so that functional calls can be swapped too. `preview` writes and changes nothing. The rest is as for `scan`.
+    exports the model first, so that functional calls can be swapped too. `preview` writes and changes nothing. The rest
+    is as for `scan`.
 
     Raises a `DeadreluError` with a hint; `ModelError` where the proof fails.
     """

@@ -87,8 +87,8 @@ class Refusal:
 class Drift:
     """How far the output moved, over all samples.
 
-    `relative_l2` is ‖after − before‖₂ / ‖before‖₂, None where the output was zero; `largest` the largest absolute difference; `same_argmax` the share
-    of rows (0..1) with the same largest entry, None where the output has no classes.
+    `relative_l2` is ‖after − before‖₂ / ‖before‖₂, None where the output was zero; `largest` the largest absolute
+    difference; `same_argmax` the share of rows (0..1) with the same largest entry, None where there are no classes.
     """
 
     relative_l2: float | None

@@ -23,9 +23,9 @@ from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.trust import Origin, Trust, sha256_of
 from deadrelu.load.weights import nonfinite
 from deadrelu.programs.eager import EagerProgram
-from deadrelu.programs.exported import ExportedProgram
+from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Program
-from deadrelu.programs.torchscript import TorchScriptProgram
+from deadrelu.programs.script.program import TorchScriptProgram
 from deadrelu.report import ModelInfo
 
 _log = logging.getLogger("deadrelu")

@@ -16,8 +16,8 @@ from deadrelu.load.archive import check_archive
 from deadrelu.load.members import Archive
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust
-from deadrelu.programs.scriptnames import NAMES_FILE, Names
-from deadrelu.programs.torchscript import Example, TorchScriptProgram
+from deadrelu.programs.script.names import NAMES_FILE, Names
+from deadrelu.programs.script.program import Example, TorchScriptProgram
 from deadrelu.wording import count
 
 _SHOWN = 6

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from deadrelu.programs.torchscript import Example
+from deadrelu.programs.script.program import Example
 
 _STORAGES = {
     f"{name}Storage": dtype

@@ -33,6 +33,14 @@ class Operators(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own annotations have a gap
         self._handler = handler
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch would wrap the method below so that its first call imports torch._dynamo: a second of every scan.
+
+        Nothing is compiled while a mode is entered, so there is nothing to skip (private; seen on torch 2.13.0).
+        """
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's own hook."""
         return self._handler(func, args, kwargs or {})

@@ -17,7 +17,7 @@ from deadrelu.judge.policy import Policy
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager import EagerProgram
-from deadrelu.programs.exported import ExportedProgram
+from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program, Swap, Swapped
 from deadrelu.remedies import PatchResult, Refusal, SiteChange
 from deadrelu.remedy.swap import Prescription, choose_sites

@@ -14,7 +14,6 @@ from deadrelu.render.glyphs import Glyphs, choose
 from deadrelu.render.page import pad, page, paragraph
 from deadrelu.wording import count, percent, ranges
 
-
 STEADY = 0.99
 """Below this share of equal predictions a patched model is another one, and the user is told."""
 

@@ -111,10 +111,8 @@ def drop_member(content: bytes, rng: random.Random, others: Sequence[bytes]) -> 
     if rng.random() < 0.5:
         known = [other for other, _ in members]
         root = name.partition("/")[0]
-        renamed = rng.choice(
-            (f"{root}/data.pkl", f"../{name}", "/etc/x", f"{name}\0x", name.upper(), f"{root}/x/{name}")
-        )
-        members.append((renamed if renamed not in others_names else f"{name}.x", held))
+        renamed = rng.choice((f"{root}/data.pkl", f"../{name}", "/etc/x", f"{name}\0x", name.upper(), f"{root}/x"))
+        members.append((renamed if renamed not in known else f"{name}.x", held))
     return _zip(members)
 
 

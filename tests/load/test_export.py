@@ -18,7 +18,7 @@ from deadrelu.errors import DeadreluError, FileError, TrustError, UsageError
 from deadrelu.load.export import screen
 from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust, sha256_of
-from deadrelu.programs.exported import ExportedProgram
+from deadrelu.programs.export.program import ExportedProgram
 
 TRUSTED = Trust(all=True)
 

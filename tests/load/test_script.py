@@ -17,7 +17,7 @@ from deadrelu.errors import DeadreluError, FileError, TrustError, UsageError
 from deadrelu.load.open import open_model
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Trust, sha256_of
-from deadrelu.programs.torchscript import Example, TorchScriptProgram
+from deadrelu.programs.script.program import Example, TorchScriptProgram
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 TRUSTED = Trust(all=True)

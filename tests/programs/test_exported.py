@@ -18,9 +18,9 @@ import deadrelu
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.load.trust import Trust
 from deadrelu.measure.scan import Plan, measure
-from deadrelu.programs.batchsize import BatchSize, Rows
 from deadrelu.programs.eager import EagerProgram
-from deadrelu.programs.exported import ExportedProgram
+from deadrelu.programs.export.batchsize import BatchSize, Rows
+from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Swap
 from tests.architectures import ARCHITECTURES
 from tests.measure.test_exactness import fired

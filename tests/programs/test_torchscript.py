@@ -19,7 +19,7 @@ from deadrelu.load.trust import Origin, Trust
 from deadrelu.measure.scan import Measurement, Plan, measure
 from deadrelu.programs.eager import EagerProgram
 from deadrelu.programs.program import Batch, Program, Swap
-from deadrelu.programs.torchscript import TorchScriptProgram
+from deadrelu.programs.script.program import TorchScriptProgram
 from tests.architectures import ARCHITECTURES, ResNet
 from tests.measure.test_exactness import fired, kill
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deadrelu.programs.scriptnodes import Node, Script, UnknownValueError, layer_path, nodes, operator_of, value_of
+from deadrelu.programs.script.nodes import Node, Script, UnknownValueError, layer_path, nodes, operator_of, value_of
 
 _META = torch.device("meta")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

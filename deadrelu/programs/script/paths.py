@@ -12,7 +12,7 @@ from functools import cache, reduce
 import torch
 
 from deadrelu.programs.provenance import makes_features
-from deadrelu.programs.scriptnodes import (
+from deadrelu.programs.script.nodes import (
     Graph,
     Node,
     Script,

@@ -12,12 +12,12 @@ from torch import Tensor
 from deadrelu.activations import ACTIVATIONS
 from deadrelu.programs.callsites import read_call, spellings
 from deadrelu.programs.modes import Operators
-from deadrelu.programs.probe import listening
 from deadrelu.programs.program import ROOT, CallSite, Output
 from deadrelu.programs.provenance import Provenance, following
 from deadrelu.programs.register import Register, Surroundings
-from deadrelu.programs.scriptgraph import Probe, Probed
-from deadrelu.programs.scriptnodes import Script
+from deadrelu.programs.script.graph import Probe, Probed
+from deadrelu.programs.script.nodes import Script
+from deadrelu.programs.script.probe import listening
 from deadrelu.report import Skipped
 
 

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from deadrelu.programs.callsites import Spelling, read_call
-from deadrelu.programs.probe import KIND
 from deadrelu.programs.provenance import makes_features
 from deadrelu.programs.register import Place
-from deadrelu.programs.scriptnodes import (
+from deadrelu.programs.script.nodes import (
     Graph,
     Node,
     Script,
@@ -32,7 +31,8 @@ from deadrelu.programs.scriptnodes import (
     spelling_of,
     value_of,
 )
-from deadrelu.programs.scriptpaths import operator_paths
+from deadrelu.programs.script.paths import operator_paths
+from deadrelu.programs.script.probe import KIND
 from deadrelu.programs.substitutes import Call
 
 _RELU_LIKE = ("leaky_relu", "leaky_relu_", "prelu", "_prelu_kernel", "rrelu", "rrelu_", "rrelu_with_noise")

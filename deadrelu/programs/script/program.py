@@ -15,15 +15,15 @@ from torch import nn
 
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files import replacing
-from deadrelu.programs import scriptgraph
 from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.register import Place, Register
-from deadrelu.programs.scriptgraph import Probed
-from deadrelu.programs.scriptlayers import layers, signature
-from deadrelu.programs.scriptnames import NAMES_FILE, Names
-from deadrelu.programs.scriptnodes import activation_modules, class_of, constants, trains
-from deadrelu.programs.scriptwatch import DispatchWatch, ProbeWatch, Watch, activation_named
+from deadrelu.programs.script import graph as scriptgraph
+from deadrelu.programs.script.graph import Probed
+from deadrelu.programs.script.layers import layers, signature
+from deadrelu.programs.script.names import NAMES_FILE, Names
+from deadrelu.programs.script.nodes import activation_modules, class_of, constants, trains
+from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, Watch, activation_named
 from deadrelu.programs.substitutes import choose
 from deadrelu.report import Skipped
 

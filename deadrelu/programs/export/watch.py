@@ -11,9 +11,9 @@ from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
-from deadrelu.programs.batchsize import Rows
 from deadrelu.programs.callsites import read_call, spellings
-from deadrelu.programs.exportgraph import calls, operator_of, place_of
+from deadrelu.programs.export.batchsize import Rows
+from deadrelu.programs.export.graph import calls, operator_of, place_of
 from deadrelu.programs.program import ROOT, CallSite
 from deadrelu.programs.provenance import Provenance, following
 from deadrelu.programs.register import Place, Register, Surroundings

@@ -19,10 +19,10 @@ from torch.utils import _pytree as pytree
 
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files import replacing
-from deadrelu.programs import exportgraph
-from deadrelu.programs.batchsize import BatchSize, joined
-from deadrelu.programs.exportgraph import Input, calls, inputs, operator_of
-from deadrelu.programs.exportwatch import Watch
+from deadrelu.programs.export import graph as exportgraph
+from deadrelu.programs.export.batchsize import BatchSize, joined
+from deadrelu.programs.export.graph import Input, calls, inputs, operator_of
+from deadrelu.programs.export.watch import Watch
 from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.register import Register

@@ -1,0 +1,1 @@
+"""torch.export programs (`.pt2`) as programs."""

@@ -3,11 +3,43 @@
 `deadrelu.scan(model, data)` returns a `Report`; importing this package does not import torch.
 """
 
-from deadrelu.api import open_model, patch, scan, suggest
-from deadrelu.errors import DeadreluError, ExitCode
-from deadrelu.judge.policy import Policy, exit_code, judge
-from deadrelu.report import Finding, Report, Site, SiteStats, Skipped
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from deadrelu.version import __version__
+
+if TYPE_CHECKING:
+    from deadrelu.api import open_model, patch, scan, suggest
+    from deadrelu.errors import DeadreluError, ExitCode
+    from deadrelu.judge.policy import Policy, exit_code, judge
+    from deadrelu.report import Finding, Report, Site, SiteStats, Skipped
+
+_HOMES = {
+    "api": ("scan", "suggest", "patch", "open_model"),
+    "judge.policy": ("judge", "exit_code", "Policy"),
+    "report": ("Report", "Site", "SiteStats", "Skipped", "Finding"),
+    "errors": ("DeadreluError", "ExitCode"),
+}
+"""Where each name lives: `deadrelu --help` needs none of them."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the package when it is first used."""
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "scan",

@@ -20,7 +20,7 @@ else:
     import tomli as tomllib
 
 PREFIX = "DEADRELU_"
-SWITCHES = (f"{PREFIX}DEBUG",)
+SWITCHES = (f"{PREFIX}DEBUG", f"{PREFIX}MALLOC", f"{PREFIX}EXIT", f"{PREFIX}RANK_TIMEOUT")
 """Variables that are no options."""
 
 MODELS = "models"
@@ -94,6 +94,11 @@ def variable(key: str) -> str:
     return PREFIX + key.upper().replace("-", "_")
 
 
+def is_option(name: str) -> bool:
+    """Whether an environment variable is meant for deadrelu and is no switch."""
+    return name.startswith(PREFIX) and name not in SWITCHES
+
+
 def environment(variables: Mapping[str, str], known: Known) -> dict[str, str]:
     """The texts of `DEADRELU_*`, by key; an empty variable says nothing.
 
@@ -101,7 +106,7 @@ def environment(variables: Mapping[str, str], known: Known) -> dict[str, str]:
     green for ever. Other names are left alone: an image may well set DEADRELU_HOME.
     """
     names = {variable(key): key for key in known}
-    ours = {name: text for name, text in variables.items() if name.startswith(PREFIX) and name not in SWITCHES}
+    ours = {name: text for name, text in variables.items() if is_option(name)}
     for name in ours:
         near = [] if name in names else difflib.get_close_matches(name, names, 1, 0.85)
         if near:

@@ -2,48 +2,66 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
 from deadrelu import __version__
-from deadrelu.cli import console
-from deadrelu.cli.configured import Choice, Command, EveryModelCommand
-from deadrelu.cli.diff import diff
-from deadrelu.cli.help import Command as HelpfulCommand
-from deadrelu.cli.help import Group
-from deadrelu.cli.inspect import inspect
-from deadrelu.cli.merge import merge
-from deadrelu.cli.patch import patch
-from deadrelu.cli.report import report
-from deadrelu.cli.rules import rules
-from deadrelu.cli.scan import scan
-from deadrelu.cli.suggest import suggest
-from deadrelu.cli.trend import trend
+from deadrelu.cli import console, process
+from deadrelu.cli.help import Group, Waiting
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
+
+_COMMANDS = {
+    "scan": ("EveryModelCommand", "Run MODEL over the data and report the units that never fire."),
+    "suggest": (
+        "EveryModelCommand",
+        "Say what to do about each sick site of MODEL: why, the command, the edit of the source.",
+    ),
+    "patch": ("Command", "Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."),
+    "inspect": (
+        "HelpfulCommand",
+        "Say what FILE is, what it would run, and what it holds, without running any of it.",
+    ),
+    "diff": (
+        "Command",
+        "Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back.",
+    ),
+    "trend": ("Command", "Scan each CHECKPOINT on the same data and show the dead share by site as it went."),
+    "merge": (
+        "HelpfulCommand",
+        "Add what several scans of one model counted, over different parts of the data, and judge the sum.",
+    ),
+    "report": ("HelpfulCommand", "Render a saved report again; its verdict stays what it was, and the exit code is 0."),
+    "rules": ("HelpfulCommand", "Explain the rules: what each means, why it matters, how to fix it."),
+}
+"""Each command's class in `cli.configured`, and the first sentence of its help (a test compares the two)."""
+
+
+def _made(name: str) -> Any:
+    """Import the command `name`, the function of that name in the module of that name."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    kind = getattr(importlib.import_module("deadrelu.cli.configured"), _COMMANDS[name][0])
+    function = getattr(importlib.import_module(f"deadrelu.cli.{name}"), name)
+    single.command(name, cls=kind)(function)
+    return typer.main.get_command(single)
+
+
+class _Commands(Group):
+    waiting = Waiting({name: summary for name, (_, summary) in _COMMANDS.items()}, _made)
+
 
 app = typer.Typer(
     name="deadrelu",
-    cls=Group,
+    cls=_Commands,
     help="Find the dead ReLU units of a trained PyTorch model, and gate CI on them.",
     epilog="Exit codes: 0 passed, 1 the gate failed, 2 could not run, 3 nothing was measured.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=EveryModelCommand)(scan)
-app.command(cls=EveryModelCommand)(suggest)
-app.command(cls=Command)(patch)
-app.command(cls=HelpfulCommand)(inspect)
-app.command(cls=Command)(diff)
-app.command(cls=Command)(trend)
-app.command(cls=HelpfulCommand)(merge)
-app.command(cls=HelpfulCommand)(report)
-app.command(cls=HelpfulCommand)(rules)
 
 # Typer carries its own Click and names only this one of its usage errors; the base class is that of all of them.
 _Refused: type[Exception] = typer.BadParameter.__mro__[1]
@@ -72,6 +90,8 @@ def deadrelu(
     del version  # its callback has done the work
     if config and no_config:
         raise UsageError("--config and --no-config contradict each other", hint="leave one of them out")
+    from deadrelu.cli.configured import Choice
+
     context.obj = Choice(path=config, isolated=no_config)
     if debug:
         os.environ["DEADRELU_DEBUG"] = "1"
@@ -79,13 +99,19 @@ def deadrelu(
 
 def main() -> NoReturn:
     """Run the command line and exit with an `ExitCode`; an uncaught exception is a 2 with one line."""
+    process.own()
+    process.leave(_run())
+
+
+def _run() -> int:
+    """Run the command line; every exception becomes its code and one line."""
     try:
         code = ExitCode(app(standalone_mode=False) or 0)
     except _Refused as error:  # standing alone, Typer would draw a box of several lines
         refusal = cast(typer.BadParameter, error)
-        if message := refusal.format_message():  # none after `deadrelu` alone, which shows the help
-            command = refusal.ctx.command_path if refusal.ctx else "deadrelu"
-            console.say_error(UsageError(message.rstrip("."), hint=f"`{command} --help` lists what there is"))
+        command = refusal.ctx.command_path if refusal.ctx else "deadrelu"
+        message = refusal.format_message().rstrip(".")
+        console.say_error(UsageError(message, hint=f"`{command} --help` lists what there is"))
         code = ExitCode.COULD_NOT_RUN
     except DeadreluError as error:
         _trace()
@@ -100,7 +126,7 @@ def main() -> NoReturn:
             DeadreluError(f"deadrelu itself failed: {said}", hint="--debug shows where; please report it")
         )
         code = ExitCode.COULD_NOT_RUN
-    sys.exit(int(code))
+    return int(code)
 
 
 def _trace() -> None:

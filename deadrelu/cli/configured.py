@@ -13,7 +13,7 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.keyed import keyed, keys_of
-from deadrelu.config import Config, NamedModel, environment, find, read, variable
+from deadrelu.config import Config, NamedModel, environment, find, is_option, read, variable
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.keys import Key, Known, Value, from_text
 
@@ -157,8 +157,10 @@ class EveryModelCommand(Command):
 def _config(ctx: Any) -> tuple[Config, Known]:
     """The configuration that the user chose, or the nearest; and the keys that the commands know."""
     choice = ctx.parent.obj if isinstance(ctx.parent.obj, Choice) else Choice()
-    known = known_keys(ctx.parent.command)
     path = None if choice.isolated else choice.path or find(Path.cwd())
+    if path is None and not any(is_option(name) for name in os.environ):
+        return Config(), {}  # the keys are read off all the commands, and to import them takes its time
+    known = known_keys(ctx.parent.command)
     return (Config() if path is None else read(path, known)), known
 
 

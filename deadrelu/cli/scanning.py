@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deadrelu.cli import console, values
+from deadrelu.cli import console, process, values
 from deadrelu.cli import options as o
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
@@ -50,6 +50,8 @@ class Asked:
 
     def _common(self) -> dict[str, Any]:
         """The options that need torch: it comes here, after all the others have been read."""
+        with process.importing():
+            import torch  # noqa: F401
         from deadrelu.data.images import ImageOptions
         from deadrelu.load.trust import Trust
 

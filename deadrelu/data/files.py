@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import struct
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from deadrelu.errors import DataError
+from deadrelu.archive import check_archive
+from deadrelu.errors import DataError, FileError
 
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f920")
 _SAVE = "save plain arrays: numpy.savez('data.npz', x=x), or torch.save({'x': x}, 'data.pt') with tensors"
+_BOMB = 1 << 26
+_MOST_PACKED = 200
 _FOREIGN = (
     (b"version https://git-lfs", "is a git-lfs pointer, not the data itself", "fetch it with `git lfs pull`"),
     (b"<!DOCTYPE", "is a web page, not data", "download the file itself"),
@@ -80,12 +81,12 @@ def _pickled(path: Path) -> DataError:
 def _read_npy(path: Path) -> Any:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # NumPy reads a header with Python's own parser, which raises whatever it likes
         if "object" in str(error).lower():
             raise _pickled(path) from error
         try:
             array = np.load(path, allow_pickle=False)  # an empty array cannot be mapped
-        except (ValueError, EOFError):
+        except Exception:
             raise _broken(path, error) from error
         return array
 
@@ -96,14 +97,17 @@ class _Npz(Mapping[str, Any]):
     def __init__(self, path: Path) -> None:
         """Read the names only."""
         self._path = path
-        self._file = np.load(path, allow_pickle=False)
+        try:
+            self._file = np.load(path, allow_pickle=False)
+        except Exception as error:
+            raise _broken(path, error) from error
         self._kept: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._kept:
             try:
                 self._kept[name] = self._file[name]
-            except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            except Exception as error:
                 pickled = "object" in str(error).lower()
                 raise (_pickled(self._path) if pickled else _broken(self._path, error)) from error
         return self._kept[name]
@@ -118,17 +122,35 @@ class _Npz(Mapping[str, Any]):
 def _read_zip(path: Path) -> Mapping[str, Any] | tuple[Any, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise _broken(path, error) from error
+    names = [member.filename for member in members]
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner or "archive_format" in inner:
         raise DataError(f"{path} is a model, not data", hint="give it as MODEL, and the data with --data")
     if "data.pkl" in inner:
+        try:
+            check_archive(path)  # torch does not: it would give the altered numbers
+        except FileError as error:
+            raise DataError(error.message, hint="write or download it again") from error
         return _read_torch(path, mmap=True)
     if all(name.endswith(".npy") for name in names):
+        _check_members(path, members)
         return _Npz(path)
     raise DataError(f"{path} is a zip of other files, which is not read", hint="unpack it; " + _SAVE)
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse a `.npz` that holds a name twice, or that a few bytes would make gigabytes of."""
+    if len({member.filename for member in members}) < len(members):
+        raise DataError(f"{path} holds two arrays under one name", hint="write it again with numpy.savez")
+    for member in members:
+        if member.file_size > max(_BOMB, member.compress_size * _MOST_PACKED):
+            raise DataError(
+                f"{path} claims {member.file_size} bytes for {member.filename}, packed into {member.compress_size}",
+                hint="if that is meant, write it with numpy.savez, uncompressed",
+            )
 
 
 def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any] | tuple[Any, ...]:
@@ -136,7 +158,7 @@ def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any] | tuple[Any, ...
         held = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise _unsafe(path) from error
-    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:
         raise _broken(path, error) from error
     if isinstance(held, Tensor):
         return (held,)
@@ -178,5 +200,5 @@ def _read_safetensors(path: Path, head: bytes) -> Mapping[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except Exception as error:
         raise _broken(path, error) from error

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
-from deadrelu.load.archive import check_archive
 from deadrelu.load.inert import named_globals, plain_globals
 from deadrelu.load.members import Archive
 from deadrelu.load.trust import Origin, Trust

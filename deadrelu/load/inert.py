@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
-from deadrelu.load.archive import check_archive
 from deadrelu.load.known import DICT_LIKE
 from deadrelu.load.sniff import FileKind
 from deadrelu.load.stub import Stub, StubClass, stub_class

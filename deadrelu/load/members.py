@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from pathlib import Path
 
+from deadrelu.archive import without_checksums
 from deadrelu.errors import FileError
 from deadrelu.inspection import Asked
-from deadrelu.load.archive import without_checksums
 from deadrelu.load.pickled import LONGEST, Pickled, read_pickle
 
 _AGAIN = "copy or download it again, or save it again"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
-from deadrelu.load.archive import check_archive
 from deadrelu.load.members import Archive
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust

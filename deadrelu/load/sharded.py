@@ -18,9 +18,9 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
+from deadrelu.archive import check_stream
 from deadrelu.errors import FileError
 from deadrelu.load import weights
-from deadrelu.load.archive import check_stream
 from deadrelu.load.checkpoint import Request, needs_code, weights_into
 from deadrelu.load.pickled import read_pickle
 from deadrelu.load.sharded_contents import INDEX, read_index, sha256_of_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -152,7 +152,9 @@ def _warn_of_guesses(tallies: list[Tally]) -> None:
 
 
 def _stats(tally: Tally, plan: Plan, *, is_graph: bool) -> SiteStats:
-    site = tally.site
+    site, counts = tally.site, tally.counts()
+    if site.rectified:  # how near a silent unit came to waking is not known
+        counts = replace(counts, maxima=tuple(value or None for value in counts.maxima))
     return describe(
         Site(
             id=site.id,
@@ -167,7 +169,7 @@ def _stats(tally: Tally, plan: Plan, *, is_graph: bool) -> SiteStats:
             shape=tally.shape,
             units=tally.units,
         ),
-        tally.counts(),
+        counts,
         rare_below=plan.rare_below,
         confidence=plan.confidence,
     )

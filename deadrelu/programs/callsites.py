@@ -48,11 +48,11 @@ def spellings() -> Mapping[Any, Spelling]:
 
 
 def _add_operator(table: dict[Any, Spelling], name: str, spelling: Spelling) -> None:
-    """Enter an aten operator, with its overloads, if this torch has it."""
-    packet = getattr(torch.ops.aten, name, None)
-    if packet is not None:
-        table[packet] = spelling
-        table |= {getattr(packet, overload): spelling for overload in packet.overloads()}
+    """Enter an aten operator, with its overloads, if this torch has it; and its twin for quantised tensors."""
+    for packet in (getattr(torch.ops.aten, name, None), getattr(torch.ops.quantized, name, None)):
+        if packet is not None:
+            table[packet] = spelling
+            table |= {getattr(packet, overload): spelling for overload in packet.overloads()}
 
 
 @cache

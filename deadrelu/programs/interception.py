@@ -18,13 +18,12 @@ from torch import Tensor, nn
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
+from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Observer
 from deadrelu.programs.provenance import Provenance
 from deadrelu.programs.register import Group, Register, Surroundings
 from deadrelu.report import Skipped
-
-_FUSED = ("quantized", "onednn", "mkldnn_prepacked", "xnnpack", "prepacked")
 
 
 @dataclass
@@ -135,7 +134,7 @@ class Interception:
             if call is not None and self._on_call(*call):
                 self._operators = True  # neither hooks nor functions saw it: keep looking at operators
         name = function.overloadpacket.__name__
-        if function.namespace in _FUSED and "relu" in name:
+        if hides_relu(function.namespace, name):
             path = self._path_of(calling_module()) or ROOT
             reason = f"fused into {function.namespace}::{name}: its pre-activation is never formed"
             self._register.skip(path, "relu", reason)
@@ -143,6 +142,10 @@ class Interception:
             output = function(*args, **kwargs)
         if self._provenance is not None:
             self._provenance.follow(name, args, output, lambda: self._path_of(calling_module()) or None)
+        if gives_rectified(function.namespace, name) and not self._inside and isinstance(output, Tensor):
+            path = self._path_of(calling_module())
+            self._observe(("call", path, "relu"), path, "relu", (), output, rectified=True)
+            self._operators = True
         return output
 
     def _on_call(self, op: str, parameters: Parameters, z: Tensor) -> bool:
@@ -163,7 +166,15 @@ class Interception:
         return f"<{type(module).__name__}>" if path is None else path
 
     def _observe(
-        self, group: Group, path: str, op: str, parameters: Parameters, z: Tensor, call: int | None = None
+        self,
+        group: Group,
+        path: str,
+        op: str,
+        parameters: Parameters,
+        z: Tensor,
+        call: int | None = None,
+        *,
+        rectified: bool = False,
     ) -> None:
         """Enter the call into the register, where the observer is told of it."""
         self._inside = True  # what we compute is no part of the model
@@ -171,14 +182,14 @@ class Interception:
             with torch._C.DisableTorchFunction(), self._blind():
                 functional = group[0] == "call"
                 self._register.observe(
-                    group, path, op, parameters, z, lambda: self._surroundings(z, functional=functional), call
+                    group, path, op, parameters, z, lambda: self._surroundings(z, functional, rectified), call
                 )
         finally:
             self._inside = False
 
-    def _surroundings(self, z: Tensor, *, functional: bool) -> Surroundings:
+    def _surroundings(self, z: Tensor, functional: bool, rectified: bool) -> Surroundings:
         features, after = (self._provenance or Provenance()).features(z)
-        return Surroundings(features, after, calling_source() if functional else None)
+        return Surroundings(features, after, calling_source() if functional else None, rectified)
 
 
 def _is_checked(batch: int) -> bool:

@@ -53,7 +53,8 @@ class CallSite:
     """One activation call as the program meets it: a `report.Site` in the making, compared by identity.
 
     `parameters` are the activation's own (the bounds of a hardtanh). `group` knows how many calls share its name.
-    `after` is the path of the layer that produced the pre-activation.
+    `after` is the path of the layer that produced the pre-activation. Where that was `rectified`, the ReLU is fused
+    into the layer and the observer gets what it left: zero stands for everything that was silent.
     """
 
     op: str
@@ -65,6 +66,7 @@ class CallSite:
     after: str | None
     source: Source | None
     group: CallGroup
+    rectified: bool = False
 
     @property
     def region(self) -> Region:

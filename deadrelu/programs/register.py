@@ -23,6 +23,7 @@ class Surroundings:
     features: Features
     after: str | None
     source: Source | None
+    rectified: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,4 +104,5 @@ class Register:
             after=around.after,
             source=around.source,
             group=calls,
+            rectified=around.rectified,
         )

@@ -92,7 +92,7 @@ def patch_folder(
         _write_config(read_config(folder), places, wanted.to, temporary)
         after, evidence = ask(request, temporary, data, treatment.axes)
         result = proved(result, treatment, after, evidence)
-    note = f"{_CONFIG}: {', '.join(places)} changed; every other file is a copy, byte for byte"
+    note = f"changed in {_CONFIG}: {', '.join(places)}; every other file is a copy, byte for byte"
     return replace(result, output=str(output), notes=(note, *result.notes))
 
 

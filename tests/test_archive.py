@@ -10,10 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
-from deadrelu.load.archive import check_archive
 
 Save = Callable[..., Path]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Save with torch.save and give the path."""
+
+    def write(value: object) -> Path:
+        torch.save(value, tmp_path / "model.pt")
+        return tmp_path / "model.pt"
+
+    return write
 
 
 def _rewrite(path: Path, compression: int, repeated: bool = False) -> None:

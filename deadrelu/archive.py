@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,10 @@ from deadrelu.errors import FileError
 _MOST_UNPACKED = 1 << 28
 """By how many bytes compressed members may grow in all: they are code, and no code is longer."""
 
+_END_RECORD = 22 + 65535 + 76
+"""The end record of a zip, its comment, and the two records that a long zip has before it."""
+
+_IN_ZIP64 = 0xFFFF
 _AGAIN = "copy or download it again, or save the model again with torch.save"
 
 
@@ -37,6 +42,7 @@ def check_stream(file: IO[bytes], path: str, size: int, packed: tuple[str, ...] 
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            check_count(file, members)
             _check_directory(path, members, size, packed)
             damaged = None if without_checksums(members) else archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
@@ -62,6 +68,24 @@ def _check_directory(path: str, members: list[zipfile.ZipInfo], size: int, folde
     claimed -= min(_MOST_UNPACKED, sum(member.file_size - member.compress_size for member in squeezed))
     if claimed > size:
         raise FileError(f"{path} claims {claimed} bytes of content in a file of {size} bytes", hint=_AGAIN)
+
+
+def check_count(file: IO[bytes], members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise `BadZipFile` if the end of the zip counts other members than were found in its directory.
+
+    One flipped bit in a directory entry can make it swallow those that follow, and `zipfile` lets that pass.
+    """
+    file.seek(0, 2)
+    start = max(0, file.tell() - _END_RECORD)
+    file.seek(start)
+    tail = file.read(_END_RECORD)
+    end = tail.rfind(b"PK\5\6")
+    counted = int.from_bytes(tail[end + 10 : end + 12], "little") if end >= 0 else 0
+    if counted == _IN_ZIP64:
+        end = tail.rfind(b"PK\6\6")
+        counted = int.from_bytes(tail[end + 32 : end + 40], "little") if end >= 0 else 0
+    if counted != len(members):
+        raise zipfile.BadZipFile(f"its end counts {counted} members, and its directory has {len(members)}")
 
 
 def without_checksums(members: list[zipfile.ZipInfo]) -> bool:

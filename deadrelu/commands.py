@@ -22,6 +22,11 @@ def patch_command(report: Report, *options: str) -> str:
     return shlex.join(["deadrelu", "patch", *_inputs(report, None), *options])
 
 
+def suggest_command(report: Report) -> str:
+    """`deadrelu suggest` for the model that was scanned, on the data that it was scanned on."""
+    return shlex.join(["deadrelu", "suggest", *_inputs(report, None)])
+
+
 def site_glob(site: Site) -> str:
     """The glob for the sites that are swapped with this one: all calls of its module, or a functional call alone."""
     return id_glob(site.module) + "#*" if site.swappable and site.calls > 1 else id_glob(site.id)

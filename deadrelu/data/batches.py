@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from deadrelu.programs.program import Batch
+from deadrelu.programs.share import WHOLE, Share
 from deadrelu.report import DataInfo
 
 _log = logging.getLogger("deadrelu")
@@ -19,15 +20,21 @@ _log = logging.getLogger("deadrelu")
 class Batches:
     """Batches made one by one when asked for; each iteration starts anew.
 
-    `info` says where they come from. Its `samples` and `batches` are 0: who runs the batches counts them.
+    `info` says where they come from. Its `samples` and `batches` are 0: who runs the batches counts them. `share` says
+    which of them are made here; `start` skips the others before any work on them, as far as the data lets it.
     """
 
     info: DataInfo
-    start: Callable[[], Iterator[Batch]]
+    start: Callable[[Share], Iterator[Batch]]
+    share: Share = WHOLE
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches from the first. Raises `DataError` where one cannot be made."""
-        return self.start()
+        """The batches of the share, from the first. Raises `DataError` where one cannot be made."""
+        return self.start(self.share)
+
+    def of(self, share: Share) -> Batches:
+        """The same data, of which only a share is made here."""
+        return replace(self, share=share)
 
 
 class Notes:

@@ -14,6 +14,7 @@ from deadrelu.data.cast import Caster, as_tensor
 from deadrelu.data.choose import Choice, choose_by_name, choose_by_position
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.share import WHOLE, Share
 
 
 def rows_of(total: int, samples: int | None, seed: int | None) -> list[int] | range:
@@ -69,13 +70,17 @@ class Columns:
         for name, array in self._arrays.items():
             as_tensor(array[:0], name)  # a type that no model takes is refused before the first batch
 
-    def batches(self, rows: list[int] | range, batch_size: int, caster: Caster) -> Iterator[Batch]:
-        """The given rows in batches of `batch_size`, the last one smaller."""
-        for start in range(0, len(rows), batch_size):
+    def batches(
+        self, rows: list[int] | range, batch_size: int, caster: Caster, share: Share = WHOLE
+    ) -> Iterator[Batch]:
+        """The given rows in batches of `batch_size`, the last one smaller; those of `share` alone."""
+        for index, start in enumerate(range(0, len(rows), batch_size)):
+            if not share.takes(index):
+                continue
             part = rows[start : start + batch_size]
-            index: Any = slice(part[0], part[-1] + 1) if isinstance(part, range) else np.asarray(part)
+            chosen: Any = slice(part[0], part[-1] + 1) if isinstance(part, range) else np.asarray(part)
             ready = {
-                name: caster.cast(_copy(array, index, name), name, first=name == self._choice.names[0])
+                name: caster.cast(_copy(array, chosen, name), name, first=name == self._choice.names[0])
                 for name, array in self._arrays.items()
             }
             yield Batch(

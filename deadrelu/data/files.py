@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from deadrelu.archive import check_archive
+from deadrelu.archive import check_archive, check_count
 from deadrelu.errors import DataError, FileError
 
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -121,8 +121,9 @@ class _Npz(Mapping[str, Any]):
 
 def _read_zip(path: Path) -> Mapping[str, Any] | tuple[Any, ...]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            check_count(file, members)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise _broken(path, error) from error
     names = [member.filename for member in members]

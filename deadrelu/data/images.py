@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deadrelu.data.columns import rows_of
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.share import WHOLE, Share
 
 _log = logging.getLogger("deadrelu")
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -53,11 +54,18 @@ class Images:
         if not self._paths:
             _log.warning(f"{folder} holds no images ({', '.join(sorted(_ENDINGS))})")
 
-    def batches(self, *, batch_size: int, samples: int | None, seed: int | None) -> Iterator[Batch]:
-        """The images as `(N, C, H, W)`. Raises `DataError` for a broken image, and where sizes differ."""
+    def batches(
+        self, *, batch_size: int, samples: int | None, seed: int | None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
+        """The images as `(N, C, H, W)`. Raises `DataError` for a broken image, and where sizes differ.
+
+        An image that belongs to no batch of `share` is not opened.
+        """
         rows = rows_of(len(self._paths), samples, seed)
         first: tuple[Path, Tensor] | None = None
-        for start in range(0, len(rows), batch_size):
+        for index, start in enumerate(range(0, len(rows), batch_size)):
+            if not share.takes(index):
+                continue
             images = []
             for row in rows[start : start + batch_size]:
                 path = self._paths[row]

@@ -18,6 +18,7 @@ from deadrelu.data.columns import choose_columns, rows_of
 from deadrelu.errors import DataError
 from deadrelu.programs.code import blame
 from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.share import WHOLE, Share
 
 
 def is_dataset(data: object) -> bool:
@@ -60,24 +61,32 @@ class LoaderBatches:
         self._caster = Caster(program, notes)
         self._inputs = max(1, len(required_names(program)))
 
-    def __call__(self) -> Iterator[Batch]:
-        """Yield each batch until the iterable ends or `samples` are reached; the last batch is cut to fit.
+    def __call__(self, share: Share = WHOLE) -> Iterator[Batch]:
+        """Yield each batch of `share` until the iterable ends or `samples` are reached; the last batch is cut to fit.
 
-        Raises `DataError` where the user's code raises or calls `sys.exit`, or where a batch holds no tensor.
+        The user's iterable is gone through whole. Raises `DataError` where the user's code raises or calls `sys.exit`,
+        or where a batch holds no tensor.
         """
         if self._seed is not None:
             torch.manual_seed(self._seed)  # a loader that shuffles draws from here, so two scans see the same rows
         left = self._samples
+        full = 0  # batches that are not empty, so far
         for index, raw in enumerate(self._raw()):
             if left is not None and left <= 0:
                 return
+            # With a limit on the samples, those of the others' batches have to be counted too.
+            if left is None and not share.takes(full) and not _is_empty(raw):
+                full += 1
+                continue
             batch = self._fit(raw, f"batch {index} of {self._where}")
             if batch.samples == 0:
                 continue
             if left is not None:
                 batch = _cut(batch, left)
                 left -= batch.samples
-            yield batch
+            if share.takes(full):
+                yield batch
+            full += 1
             if left == 0:
                 return
 
@@ -149,6 +158,13 @@ def are_columns(data: Sequence[Any], inputs: int) -> bool:
     alike = len({(part.ndim, str(part.dtype)) for part in (data[0], data[-1])}) == 1
     with_labels = len(data) == inputs + 1 and not alike
     return same_length and (len(data) == inputs or with_labels)
+
+
+def _is_empty(raw: Any) -> bool:
+    """Whether a batch has no samples, by the look of its first tensor or array."""
+    while isinstance(raw, (Mapping, tuple, list)) and len(raw):
+        raw = next(iter(raw.values() if isinstance(raw, Mapping) else raw))
+    return hasattr(raw, "__len__") and getattr(raw, "ndim", 1) > 0 and len(raw) == 0
 
 
 def _call(name: str, named: bool) -> str:

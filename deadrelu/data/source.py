@@ -20,6 +20,7 @@ from deadrelu.data.loaders import LoaderBatches, are_columns, is_dataset, load_d
 from deadrelu.errors import DataError
 from deadrelu.programs.code import blame, import_spec, is_spec
 from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.share import Share
 from deadrelu.report import DataInfo
 
 _KINDS = "a .npy, .npz, .pt or .safetensors file, a folder of images, or code as file.py:name"
@@ -85,7 +86,9 @@ class _Opening:
             folder = Images(path, self.program, self.images)
             return self._batches(
                 source,
-                lambda: folder.batches(batch_size=self.batch_size, samples=self.samples, seed=self.seed),
+                lambda share: folder.batches(
+                    batch_size=self.batch_size, samples=self.samples, seed=self.seed, share=share
+                ),
             )
         if path.exists() and path.suffix != ".py":
             held = read_arrays(path)
@@ -124,7 +127,7 @@ class _Opening:
         columns = Columns(parts, choice, where)
         rows = rows_of(columns.length, self.samples, self.seed)
         caster = Caster(self.program, self.notes)
-        return self._batches(where, lambda: columns.batches(rows, self.batch_size, caster))
+        return self._batches(where, lambda share: columns.batches(rows, self.batch_size, caster, share))
 
     def _open_loader(self, fresh: Callable[[], Any], where: str) -> Batches:
         loader = LoaderBatches(
@@ -158,7 +161,7 @@ class _Opening:
             raise DataError(f"{where} returns a {type(made).__name__}, not data", hint=f"give {_KINDS}")
         return self.open(made, where)
 
-    def _batches(self, source: str, start: Callable[[], Iterator[Batch]]) -> Batches:
+    def _batches(self, source: str, start: Callable[[Share], Iterator[Batch]]) -> Batches:
         info = DataInfo(source=source, kind="dataset", samples=0, batches=0, seed=self.seed)
         return Batches(info=info, start=start)
 

@@ -64,7 +64,7 @@ def synthesise(
     example = None if input_shapes else program.example_inputs()
     if example is not None:
         info = _info("the model's example inputs, and synthetic normal noise in their shapes", seed)
-        return Batches(info=info, start=lambda: _like(example, samples, seed))
+        return Batches(info=info, start=lambda share: share.of_all(_like(example, samples, seed)))
     inputs = _given(program, input_shapes, seed) if input_shapes else _inferred(program, seed)
     dtype = program.dtype
 
@@ -73,7 +73,8 @@ def synthesise(
         for done in range(0, samples, batch_size):
             yield inputs.noise(min(batch_size, samples - done), dtype, generator)
 
-    return Batches(info=_info(f"synthetic {inputs}", seed), start=start)
+    # Noise depends on all the noise before it, so that the batches of other processes are drawn too.
+    return Batches(info=_info(f"synthetic {inputs}", seed), start=lambda share: share.of_all(start()))
 
 
 def _info(source: str, seed: int) -> DataInfo:

@@ -28,7 +28,7 @@ from deadrelu.load.sniff import FileKind
 from deadrelu.load.stub import Stub, StubClass
 from deadrelu.load.tree import unwrapped
 from deadrelu.load.trust import Origin, Trust
-from deadrelu.load.trusted import allowed_classes, mapped, run_trusted
+from deadrelu.load.trusted import allowed_classes, check_whole, mapped, run_trusted
 
 _log = logging.getLogger("deadrelu")
 
@@ -63,6 +63,7 @@ def open_checkpoint(origin: Origin, kind: FileKind, request: Request) -> tuple[n
     module = modules[key]
     while (inner := _wrapped_module(module)) is not None:
         module = inner
+    check_whole(origin, module)
     return _checked(origin, module, request.arch), _module_form(key)
 
 

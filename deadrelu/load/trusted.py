@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import nn
 
 from deadrelu.errors import ArchitectureError, TrustError
 from deadrelu.load.rebuild import Code
@@ -80,3 +81,23 @@ def run_trusted(origin: Origin, code: Mapping[str, Code]) -> Any:
     finally:
         if added:
             sys.path.remove(folder)
+
+
+def check_whole(origin: Origin, module: nn.Module) -> None:
+    """Raise `ArchitectureError` if a module in `module` has lost its parts in the pickle.
+
+    Torch 2.13 saves a quantised convolution as a whole module, and cannot restore it.
+    """
+    waiting, seen = [module], set[int]()
+    while waiting:
+        inside = waiting.pop().__dict__
+        for part in inside["_modules"].values():
+            if part is not None and "_modules" not in part.__dict__:
+                raise ArchitectureError(
+                    f"{origin.path} holds a {type(part).__name__} that torch itself cannot restore: it comes back "
+                    "without its parts",
+                    hint="give the code that builds the model as MODEL instead: file.py:function",
+                )
+            if part is not None and id(part) not in seen:
+                seen.add(id(part))
+                waiting.append(part)

@@ -80,10 +80,15 @@ class CallSite:
 
     def id_as(self, call: int, calls: int) -> str:
         """The id that it would have as one call of so many."""
-        if self.functional:
-            return f"{self.module}:{self.op}#{call}"
-        name = self.module or ROOT
-        return f"{name}#{call}" if calls > 1 else name
+        return site_id(self.module, self.op, call, calls, functional=self.functional)
+
+
+def site_id(module: str, op: str, call: int, calls: int, *, functional: bool) -> str:
+    """The id of one call of so many: of an activation module, or of a function in a module's forward."""
+    if functional:
+        return f"{module}:{op}#{call}"
+    name = module or ROOT
+    return f"{name}#{call}" if calls > 1 else name
 
 
 Observer = Callable[[CallSite, Tensor], None]

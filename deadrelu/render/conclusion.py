@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import math
-import shlex
 from typing import Literal
 
+from deadrelu.commands import scan_command, suggest_command
 from deadrelu.report import Finding, Report
 from deadrelu.wording import count, exact_percent, percent, ranges
 
@@ -62,25 +61,17 @@ def which_units(finding: Finding) -> str:
 
 def next_step(report: Report) -> tuple[str, str]:
     """What to do next, as the start of a line, and the command for it on one line."""
-    scan = ["deadrelu", "scan", report.model.path or "MODEL"]
-    arch = report.settings.get("arch")
-    if isinstance(arch, str):
-        scan += ["--arch", arch]
     if report.data.kind == "synthetic":
-        return "Measure on real samples", shlex.join([*scan, "--data", "DATA"])
-    scan += ["--data", report.data.source or "DATA"]
+        return "Measure on real samples", scan_command(report, data="DATA")
     if not report.sites:
-        return "Scan again, with inputs that reach an activation", shlex.join(scan)
-    worst = max(report.sites, key=lambda stats: stats.dead_fraction)
-    if worst.dead:
-        # `--units` takes a glob, and an id may hold brackets, or a line break that cannot be typed.
-        site = "".join(sign if sign.isprintable() else "?" for sign in glob.escape(worst.site.id))
-        return "See each unit of the worst site", shlex.join([*scan, "--units", site])
+        return "Scan again, with inputs that reach an activation", scan_command(report)
+    if report.summary.dead:
+        return "What to do about it", suggest_command(report)
     if not any(
         report.settings.get(name) not in (None, ()) for name in ("max_dead", "max_dead_total", "limits", "baseline")
     ):
-        return "Guard this in CI", shlex.join([*scan, "--max-dead", "5%"])
-    return "Keep the figures of every unit", shlex.join([*scan, "-o", "json=report.json"])
+        return "Guard this in CI", scan_command(report, "--max-dead", "5%")
+    return "Keep the figures of every unit", scan_command(report, "-o", "json=report.json")
 
 
 def _certainty(report: Report) -> list[str]:

@@ -106,7 +106,7 @@ def test_one_scan_writes_many_reports(tmp_path: Path, dying: Done) -> None:
 def test_every_line_but_the_command_to_copy_fits_the_width_that_columns_gives(columns: int) -> None:
     done = deadrelu("scan", "sample_models/conv.pt", "--data", "sample_models/digits.npz", COLUMNS=str(columns))
     *lines, command = done.out.splitlines()
-    assert command.startswith("  deadrelu scan ")
+    assert command.startswith("  deadrelu ")
     assert max(map(cell_len, lines)) <= columns
     assert max(map(cell_len, lines)) > columns * 0.6
 

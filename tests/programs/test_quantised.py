@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.errors import TrustError
+from deadrelu.errors import ArchitectureError, TrustError
 from deadrelu.load.trust import Trust
 from deadrelu.programs.fused import _RECTIFIED, gives_rectified, hides_relu
 
@@ -38,7 +37,7 @@ def engine(request: pytest.FixtureRequest) -> Any:
 
 
 def float_net() -> nn.Sequential:
-    """Convolution, ReLU, linear, ReLU; units 1 and 4 of the first ReLU and unit 2 of the second are dead by their bias."""
+    """Two layers with a ReLU each; units 1 and 4 of the first and unit 2 of the second are dead by their bias."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 5), nn.ReLU(), nn.Linear(5, 2))
     with torch.no_grad():
@@ -84,7 +83,7 @@ def test_a_fused_relu_fires_where_the_unfused_quantised_layer_is_above_zero(engi
     assert [round(r * second.positions) for r in second.firing_rate] == hits.tolist()
     assert {1, 4} <= set(first.dead_units)
     assert 2 in second.dead_units
-    assert 0 < sum(hits > 0)
+    assert sum(hits > 0) > 0
 
 
 def test_how_near_a_fused_unit_came_to_waking_is_not_known(engine: str) -> None:
@@ -152,7 +151,7 @@ class Functional(nn.Module):
 def test_fused_additions_and_quantised_functions_are_told_apart() -> None:
     x = torch.randn(40, 8, generator=torch.Generator().manual_seed(4)) * 4
     report = deadrelu.scan(Functional(), x)
-    assert [(s.site.id, s.site.op) for s in report.sites] == [("adding:relu#1", "relu"), ("capped:relu6#1", "relu6")]
+    assert [(s.site.id, s.site.op) for s in report.sites] == [(":relu#1", "relu"), ("capped:relu6#1", "relu6")]
     assert report.skipped == (), "a leaky ReLU has no flat region: it is no site"
     added, capped = report.sites
     q = (x.numpy() / np.float32(0.1)).round().clip(-100, 155) * 0.1 * 2
@@ -187,14 +186,32 @@ def test_a_relu_that_nothing_is_known_of_is_skipped_and_never_green() -> None:
     assert "DR008" in {finding.rule for finding in report.findings}
 
 
+def linear_net() -> nn.Module:
+    """A linear layer with its ReLU, quantised statically."""
+    net = nn.Sequential(quantization.QuantStub(), nn.Linear(4, 6), nn.ReLU(), quantization.DeQuantStub()).eval()
+    net = quantization.fuse_modules(net, [["1", "2"]])
+    net.qconfig = quantization.get_default_qconfig(torch.backends.quantized.engine)
+    quantization.prepare(net, inplace=True)
+    net(torch.randn(20, 4))
+    return quantization.convert(net)
+
+
 def test_a_saved_quantised_module_asks_for_trust_and_then_counts_the_same(tmp_path: Path) -> None:
-    net = quantised_net(torch.backends.quantized.engine)
-    torch.save(copy.deepcopy(net), tmp_path / "int8.pt")
+    net, x = linear_net(), torch.randn(20, 4)
+    torch.save(net, tmp_path / "int8.pt")
     with pytest.raises(TrustError, match=r"torch\.ao\.nn\.intrinsic\.quantized") as raised:
-        deadrelu.scan(tmp_path / "int8.pt", images())
+        deadrelu.scan(tmp_path / "int8.pt", x)
     assert "--trust" in raised.value.hint
-    saved = deadrelu.scan(tmp_path / "int8.pt", images(), trust=Trust(all=True))
-    assert saved.sites == deadrelu.scan(net, images()).sites
+    saved = deadrelu.scan(tmp_path / "int8.pt", x, trust=Trust(all=True))
+    assert [s.site.id for s in saved.sites] == ["1:relu#1"]
+    assert saved.sites == deadrelu.scan(net, x).sites
+
+
+def test_a_quantised_convolution_that_torch_itself_cannot_restore_is_refused_in_words(tmp_path: Path) -> None:
+    torch.save(quantised_net(torch.backends.quantized.engine), tmp_path / "int8.pt")
+    with pytest.raises(ArchitectureError, match="ConvReLU2d that torch itself cannot restore") as raised:
+        deadrelu.scan(tmp_path / "int8.pt", images(), trust=Trust(all=True))
+    assert "file.py:function" in raised.value.hint
 
 
 def test_every_operator_in_the_table_is_known_to_this_torch() -> None:

@@ -1,0 +1,75 @@
+"""What one process counted at one site, in plain values that can be sent to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from deadrelu.measure.tally import Tally
+from deadrelu.programs.program import site_id
+from deadrelu.report import Counts, Site
+
+Place = tuple[int, ...]
+"""When a site first ran: the batch, the piece of it, and the site's place in the order of sites."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tallied:
+    """A site with its counts. `certain` is False where the feature axis was guessed; `lost` says why it is no use.
+
+    `site.shape` is () where the site was met, but nothing was counted.
+    """
+
+    site: Site
+    functional: bool
+    certain: bool
+    first: Place
+    counts: Counts
+    lost: str | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What is the same for this site in every process, also where the numbers of calls differ."""
+        return self.functional, self.site.module, self.site.op, self.site.call
+
+    def with_calls(self, calls: int) -> Tallied:
+        """The same site where its module is called so often."""
+        named = site_id(self.site.module, self.site.op, self.site.call, calls, functional=self.functional)
+        return replace(self, site=replace(self.site, id=named, calls=calls))
+
+
+def tallied(tally: Tally, first: Place, lost: str | None, *, is_graph: bool) -> Tallied:
+    """Read a tally. In a graph (`is_graph`) every call can be swapped, a functional one too."""
+    call, counts = tally.site, tally.counts()
+    if call.rectified:  # how near a silent unit came to waking is not known
+        counts = replace(counts, maxima=tuple(value or None for value in counts.maxima))
+    site = Site(
+        id=call.id,
+        op=call.op,
+        module=call.module,
+        call=call.call,
+        calls=call.group.calls,
+        after=call.after,
+        source=call.source,
+        swappable=is_graph or not call.functional,
+        feature_axis=tally.axis,
+        shape=tally.shape,
+        units=tally.units,
+    )
+    return Tallied(
+        site=site, functional=call.functional, certain=tally.features.certain, first=first, counts=counts, lost=lost
+    )
+
+
+def joined(shapes: Sequence[tuple[tuple[int | str, ...], int]], units: int) -> tuple[tuple[int | str, ...], int]:
+    """One shape and feature axis for several: "*" for the sizes that vary, as one process would have noted them."""
+    known = [shape for shape in shapes if shape[0]]
+    if not known:
+        return (), 0
+    shape, axis = known[0]
+    for other, _ in known[1:]:
+        if len(other) == len(shape):
+            shape = tuple(a if a == b else "*" for a, b in zip(shape, other, strict=True))
+        else:
+            shape, axis = ("*", units), 1
+    return shape, axis

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deadrelu.data.request import Shapes
     from deadrelu.load.open import Opened
     from deadrelu.load.trust import Trust
+    from deadrelu.measure.distributed import Ranks
     from deadrelu.remedies import Advice, PatchResult
 
 KEPT_SUFFIXES = (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".bin", ".ckpt", ".model", ".tar")
@@ -53,6 +54,7 @@ def scan(
     weights_key: str | None = None,
     trust: Trust | None = None,
     device: str | None = None,
+    device_map: str | None = None,
     data_key: str | None = None,
     batch_size: int = 64,
     samples: int | None = None,
@@ -64,14 +66,18 @@ def scan(
     feature_axes: Mapping[str, int] | None = None,
     policy: Policy | None = None,
     progress: Callable[[int], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> Report:
     """Run `model` over `data`, count where every activation unit fires, and judge the result by `policy`.
 
     `model` is a live module, which comes back as it was, or anything that `open_model` takes. `data` is a tensor, an
     array, a DataLoader or Dataset, an iterable of batches, a path, or a `pkg.mod:attr` spec; None synthesises noise
     (shape `input_shapes`, without the batch dimension), and the report says so. `device` is auto, cpu, cuda or mps;
-    None leaves a live module where it is. `sites` and `skip_sites` are globs over site ids; `feature_axes` maps such
-    globs to the axis that tells units apart. `progress` is told the samples seen so far after each batch.
+    None leaves a live module where it is. `device_map` "auto" spreads a Hugging Face folder over all devices, by
+    accelerate. `sites` and `skip_sites` are globs over site ids; `feature_axes` maps such
+    globs to the axis that tells units apart. `progress` is told the samples seen so far after each batch. Inside a
+    process group of torch.distributed that you have initialised, every process measures what it is given, unless you
+    give `ranks` (`deadrelu.measure.distributed.Ranks()`): then they share the work, and each gets the whole report.
 
     Raises a `DeadreluError` with a hint: `FileError`, `TrustError`, `ArchitectureError`, `DataError`, `ModelError`,
     `UsageError`, or `NothingMeasuredError`.
@@ -80,6 +86,7 @@ def scan(
 
     from deadrelu.data.request import DataRequest
     from deadrelu.load.open import describe
+    from deadrelu.load.spread import place
     from deadrelu.measure.reporting import report_on
     from deadrelu.measure.scan import Plan
     from deadrelu.programs.device import choose_device
@@ -90,6 +97,9 @@ def scan(
     else:
         opened = open_model(model, arch=arch, arch_args=arch_args, weights_key=weights_key, trust=trust)
         device = device or "auto"
+    if device_map is not None:
+        place(opened, device_map, device if ranks is None else "one a rank")
+        device = None
     program = opened.program(choose_device(device))
     request = DataRequest(
         data=data,
@@ -101,6 +111,8 @@ def scan(
         images=images,
     )
     batches = request.batches(program)
+    if ranks is not None:
+        batches = batches.of(ranks.share)
     plan = Plan(
         sites=tuple(sites),
         skip_sites=tuple(skip_sites),
@@ -118,7 +130,15 @@ def scan(
         "feature_axes": tuple(f"{glob}={axis}" for glob, axis in (feature_axes or {}).items()),
     }
     return report_on(
-        program, opened.info, batches, batches.info, plan=plan, policy=policy, settings=settings, progress=progress
+        program,
+        opened.info,
+        batches,
+        batches.info,
+        plan=plan,
+        policy=policy,
+        settings=settings,
+        progress=progress,
+        ranks=ranks,
     )
 
 

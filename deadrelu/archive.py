@@ -18,6 +18,7 @@ _END_RECORD = 22 + 65535 + 76
 """The end record of a zip, its comment, and the two records that a long zip has before it."""
 
 _IN_ZIP64 = 0xFFFF
+_FOLDER = 0x10
 _AGAIN = "copy or download it again, or save the model again with torch.save"
 
 
@@ -42,7 +43,7 @@ def check_stream(file: IO[bytes], path: str, size: int, packed: tuple[str, ...] 
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            check_count(file, members)
+            check_entries(file, members)
             _check_directory(path, members, size, packed)
             damaged = None if without_checksums(members) else archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
@@ -70,8 +71,8 @@ def _check_directory(path: str, members: list[zipfile.ZipInfo], size: int, folde
         raise FileError(f"{path} claims {claimed} bytes of content in a file of {size} bytes", hint=_AGAIN)
 
 
-def check_count(file: IO[bytes], members: Sequence[zipfile.ZipInfo]) -> None:
-    """Raise `BadZipFile` if the end of the zip counts other members than were found in its directory.
+def check_entries(file: IO[bytes], members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise `BadZipFile` if the directory contradicts itself: in how many members it has, how long one is, or what.
 
     One flipped bit in a directory entry can make it swallow those that follow, and `zipfile` lets that pass.
     """
@@ -83,9 +84,15 @@ def check_count(file: IO[bytes], members: Sequence[zipfile.ZipInfo]) -> None:
     counted = int.from_bytes(tail[end + 10 : end + 12], "little") if end >= 0 else 0
     if counted == _IN_ZIP64:
         end = tail.rfind(b"PK\6\6")
-        counted = int.from_bytes(tail[end + 32 : end + 40], "little") if end >= 0 else 0
-    if counted != len(members):
+        counted = int.from_bytes(tail[end + 32 : end + 40], "little") if end >= 0 else counted
+    if counted != len(members) or not members:
         raise zipfile.BadZipFile(f"its end counts {counted} members, and its directory has {len(members)}")
+    for member in members:
+        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+            raise zipfile.BadZipFile(f"{member.filename} has two sizes")
+        if member.external_attr & _FOLDER and not member.is_dir():
+            # Torch's reader takes it for a folder, and gives whatever lay in memory for its bytes.
+            raise zipfile.BadZipFile(f"{member.filename} is marked as a folder")
 
 
 def without_checksums(members: list[zipfile.ZipInfo]) -> bool:

@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 Severity = Literal["error", "warning", "note"]
 Verdict = Literal["pass", "fail", "nothing measured"]
 DataKind = Literal["dataset", "synthetic"]
+Stats = Literal["fired", "rates", "full"]
+"""How much is measured: which units fired at all; how often; and how high, how large, and whether all is finite."""
+
 Setting = str | int | float | bool | None | tuple[str, ...]
 
 
@@ -75,7 +78,9 @@ class Counts:
 class SiteStats:
     """What was measured at one site; `sample_rate` is the share of samples (rows, if `rate_per` says so) that fired.
 
-    From rates and `rows` and `positions` the counts come back exactly, so that reports can be added.
+    From rates and `rows` and `positions` the counts come back exactly, so that reports can be added. With `stats`
+    other than "full" maxima and means are None; with "fired" the rates of units that fired are None too, and `samples`
+    are those on which the site was looked at: until each of its units had fired.
     """
 
     site: Site
@@ -87,12 +92,17 @@ class SiteStats:
     rare_units: tuple[int, ...]
     always_on_units: tuple[int, ...]
     nonfinite_units: tuple[int, ...]
-    firing_rate: tuple[float, ...]
-    sample_rate: tuple[float, ...]
+    firing_rate: tuple[float | None, ...]
+    sample_rate: tuple[float | None, ...]
     max_preactivation: tuple[float | None, ...]
     mean_activation: tuple[float | None, ...]
     dormancy: tuple[float | None, ...]
     silence_bound: float
+
+    @property
+    def knows_rates(self) -> bool:
+        """Whether it was counted how often each unit fired; otherwise none is called rare or always on."""
+        return None not in self.firing_rate
 
     @property
     def dead(self) -> int:

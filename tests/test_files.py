@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deadrelu.errors import OutputError
-from deadrelu.files import replacing, write_text
+from deadrelu.files import replacing, replacing_folder, write_text
 
 
 def test_the_text_is_written_as_it_is(tmp_path: Path) -> None:
@@ -51,3 +51,64 @@ def test_what_exists_is_kept_unless_forced_and_a_folder_always(tmp_path: Path) -
     with pytest.raises(OutputError, match="is no folder"):
         write_text(tmp_path / "gone" / "a", "new", force=True)
     assert (tmp_path / "a").read_text() == "old"
+
+
+def folder_with(path: Path, **files: str) -> Path:
+    """A folder with text files in it."""
+    path.mkdir()
+    for name, text in files.items():
+        (path / name).write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_folder_takes_its_place_in_whole(tmp_path: Path, existing: bool) -> None:
+    path = tmp_path / "a"
+    if existing:
+        folder_with(path, mark="old", stale="gone")
+    with replacing_folder(path, mark="mark", force=existing) as temporary:
+        assert temporary.parent == tmp_path
+        (temporary / "mark").write_text("new")
+    assert {name: (path / name).read_text() for name in os.listdir(path)} == {"mark": "new"}
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_interruption_leaves_the_old_folder_and_no_other(tmp_path: Path, error: type[BaseException]) -> None:
+    path = folder_with(tmp_path / "a", mark="old")
+    with pytest.raises(error), replacing_folder(path, mark="mark", force=True) as temporary:  # noqa: PT012
+        (temporary / "mark").write_text("half")
+        raise error
+    assert (path / "mark").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rename, calls = folder_with(tmp_path / "a", mark="old"), os.rename, []
+
+    def fail_once(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    with (
+        pytest.raises(OutputError, match="No space left"),
+        replacing_folder(path, mark="mark", force=True) as temporary,
+    ):
+        (temporary / "mark").write_text("new")
+    assert (path / "mark").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_force_never_removes_a_folder_of_something_else(tmp_path: Path) -> None:
+    path = folder_with(tmp_path / "home", thesis="text")
+    with (
+        pytest.raises(OutputError, match="a folder without config"),
+        replacing_folder(path, mark="config.json", force=True),
+    ):
+        pass
+    with pytest.raises(OutputError, match="is a file"), replacing_folder(path / "thesis", mark="x", force=True):
+        pass
+    assert (path / "thesis").read_text() == "text"

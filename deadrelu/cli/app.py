@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
 from deadrelu import __version__
-from deadrelu.cli import console, process
+from deadrelu.cli import console, process, ranks
 from deadrelu.cli.help import Group, Waiting
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 
@@ -100,10 +101,10 @@ def deadrelu(
 def main() -> NoReturn:
     """Run the command line and exit with an `ExitCode`; an uncaught exception is a 2 with one line."""
     process.own()
-    process.leave(_run())
+    process.leave(ranks.run(_run) if ranks.launched() else _run(console.say_error))
 
 
-def _run() -> int:
+def _run(say_error: Callable[[DeadreluError], None]) -> int:
     """Run the command line; every exception becomes its code and one line."""
     try:
         code = ExitCode(app(standalone_mode=False) or 0)
@@ -111,20 +112,18 @@ def _run() -> int:
         refusal = cast(typer.BadParameter, error)
         command = refusal.ctx.command_path if refusal.ctx else "deadrelu"
         message = refusal.format_message().rstrip(".")
-        console.say_error(UsageError(message, hint=f"`{command} --help` lists what there is"))
+        say_error(UsageError(message, hint=f"`{command} --help` lists what there is"))
         code = ExitCode.COULD_NOT_RUN
     except DeadreluError as error:
         _trace()
-        console.say_error(error)
+        say_error(error)
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except Exception as error:  # the last resort: one line, never a traceback
         _trace()
         said = f"{type(error).__name__}: {error}"
-        console.say_error(
-            DeadreluError(f"deadrelu itself failed: {said}", hint="--debug shows where; please report it")
-        )
+        say_error(DeadreluError(f"deadrelu itself failed: {said}", hint="--debug shows where; please report it"))
         code = ExitCode.COULD_NOT_RUN
     return int(code)
 

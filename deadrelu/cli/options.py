@@ -28,6 +28,12 @@ class Device(str, Enum):
     MPS = "mps"
 
 
+class DeviceMap(str, Enum):
+    """How a model is spread over several devices."""
+
+    AUTO = "auto"
+
+
 class Plain(str, Enum):
     """What a command shows that makes no report: a table for a person, or JSON for a script."""
 
@@ -72,6 +78,14 @@ Allow = Annotated[
     typer.Option(metavar="PKG.CLASS", help="Let the file use this one class. Repeatable.", rich_help_panel=_MODEL),
 ]
 DeviceChoice = Annotated[Device, typer.Option("--device", help="Where the model runs.", rich_help_panel=_MODEL)]
+DeviceMapChoice = Annotated[
+    DeviceMap | None,
+    typer.Option(
+        "--device-map",
+        help="Spread a Hugging Face folder over all devices, by accelerate.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(

@@ -27,7 +27,7 @@ class Target(str, Enum):
     PT2 = "pt2"
 
 
-@asking(without=("site", "skip_site"))
+@asking(without=("site", "skip_site", "device_map"))
 def patch(
     model: o.ModelArgument,
     asked: Asked,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deadrelu.cli import console, process, values
+import typer
+
+from deadrelu.cli import console, process, ranks, values
 from deadrelu.cli import options as o
+from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
 
@@ -33,12 +37,26 @@ class Asked:
         """Run the model over the data, and judge what was measured. Raises what `deadrelu.scan` raises."""
         import deadrelu
 
-        with console.user_code(quiet=self.quiet), console.progress(self._total, quiet=self.quiet) as advance:
-            return deadrelu.scan(model, self.data, **self._common(), **self.chosen, policy=policy, progress=advance)
+        others = ranks.joined()
+        with (
+            others.together() if others else nullcontext(),
+            console.user_code(quiet=self.quiet),
+            console.progress(self._total, quiet=self.quiet) as advance,
+        ):
+            options = {**self._common(), **self.chosen}
+            if others:
+                options |= {"ranks": others.ranks(), "device": others.device_for(options["device"])}
+            report = deadrelu.scan(model, self.data, **options, policy=policy, progress=advance)
+        if others and others.rank:
+            raise typer.Exit  # rank 0 goes on: it judges, shows and writes for all
+        return report
 
     def patch(self, model: str, output: Path, **order: Any) -> PatchResult:
         """Swap, write and prove, as `order` says. Raises what `deadrelu.patch` raises."""
         import deadrelu
+
+        if ranks.joined():
+            raise UsageError("a patch is made by one process", hint="run it without torchrun")
 
         with console.user_code(quiet=self.quiet), console.progress(self._total, quiet=self.quiet) as advance:
             return deadrelu.patch(model, self.data, **self._common(), output=output, progress=advance, **order)
@@ -67,6 +85,7 @@ def ask(
     trust_sha256: o.TrustSha256 = [],  # noqa: B006
     allow: o.Allow = [],  # noqa: B006
     device: o.DeviceChoice = o.Device.AUTO,
+    device_map: o.DeviceMapChoice = None,
     data: o.Data = None,
     data_key: o.DataKey = None,
     batch_size: o.BatchSize = 64,
@@ -97,7 +116,11 @@ def ask(
             "input_shapes": values.read_shapes(input_shape),
             "feature_axes": values.read_feature_axes(feature_axis),
         },
-        chosen={"sites": site, "skip_sites": skip_site},
+        chosen={
+            "sites": site,
+            "skip_sites": skip_site,
+            "device_map": device_map.value if device_map else None,
+        },
         images={
             "resize": values.read_size(resize),
             "mean": values.read_floats(mean, "--mean"),

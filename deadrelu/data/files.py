@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from deadrelu.archive import check_archive, check_count
+from deadrelu.archive import check_archive, check_entries
 from deadrelu.errors import DataError, FileError
 
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -110,6 +110,8 @@ class _Npz(Mapping[str, Any]):
             except Exception as error:
                 pickled = "object" in str(error).lower()
                 raise (_pickled(self._path) if pickled else _broken(self._path, error)) from error
+            if not isinstance(self._kept[name], np.ndarray):  # NumPy gives what is no array as bytes
+                raise _broken(self._path, ValueError(f"{name} is no array"))
         return self._kept[name]
 
     def __iter__(self) -> Any:
@@ -123,7 +125,7 @@ def _read_zip(path: Path) -> Mapping[str, Any] | tuple[Any, ...]:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            check_count(file, members)
+            check_entries(file, members)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise _broken(path, error) from error
     names = [member.filename for member in members]

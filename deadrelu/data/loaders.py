@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from deadrelu.data.batches import Notes, first_tensor
 from deadrelu.data.cast import Caster, is_array
@@ -28,12 +28,17 @@ def is_dataset(data: object) -> bool:
     return isinstance(data, Dataset) or (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
 
 
-def load_dataset(data: Any, *, batch_size: int, samples: int | None, seed: int | None) -> Any:
-    """A loader over single samples: in order, or over a random subset where `samples` and a seed are given."""
-    if not isinstance(data, IterableDataset):
-        rows = rows_of(len(data), samples, seed)
-        data = data if len(rows) == len(data) else Subset(data, list(rows))
-    return DataLoader(data, batch_size=batch_size, shuffle=False)
+def load_dataset(data: Any, *, batch_size: int, samples: int | None, seed: int | None, share: Share = WHOLE) -> Any:
+    """A loader over single samples: in order, or over a random subset where `samples` and a seed are given.
+
+    Of a `share` no other sample is touched, but for an `IterableDataset`, which is left whole.
+    """
+    if isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size=batch_size)
+    rows = rows_of(len(data), samples, seed)
+    starts = range(0, len(rows), batch_size)
+    mine = [list(rows[start : start + batch_size]) for index, start in enumerate(starts) if share.takes(index)]
+    return DataLoader(data, batch_sampler=mine)
 
 
 class LoaderBatches:

@@ -33,7 +33,7 @@ def candidates_from_config(program: Program) -> Iterator[Mapping[str, InputShape
 def completed(batches: Batches, program: Program) -> Batches:
     """The same batches, each completed for an encoder–decoder model (`complete`), which is noted once."""
     notes = Notes()
-    return replace(batches, start=lambda: (complete(batch, program, notes) for batch in batches.start()))
+    return replace(batches, start=lambda share: (complete(batch, program, notes) for batch in batches.start(share)))
 
 
 def complete(batch: Batch, program: Program, notes: Notes | None = None) -> Batch:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.utils.data import IterableDataset
 
 from deadrelu.data.batches import Batches, Notes
 from deadrelu.data.cast import Caster, is_array
@@ -20,7 +21,7 @@ from deadrelu.data.loaders import LoaderBatches, are_columns, is_dataset, load_d
 from deadrelu.errors import DataError
 from deadrelu.programs.code import blame, import_spec, is_spec
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.share import Share
+from deadrelu.programs.share import WHOLE, Share
 from deadrelu.report import DataInfo
 
 _KINDS = "a .npy, .npz, .pt or .safetensors file, a folder of images, or code as file.py:name"
@@ -114,8 +115,7 @@ class _Opening:
         if isinstance(data, list | tuple) and are_columns(data, max(1, len(required_names(self.program)))):
             return self._open_columns(_number(tuple(map(_with_shape, data))), where, named=False)
         if is_dataset(data) and not isinstance(data, type):
-            wrapped = load_dataset(data, batch_size=self.batch_size, samples=self.samples, seed=self.seed)
-            return self._open_loader(lambda: wrapped, where)
+            return self._open_dataset(data, where)
         if hasattr(data, "__iter__") and not isinstance(data, type | Mapping | bytes):
             return self._open_loader(_once(data, where) if _is_iterator(data) else lambda: data, where)
         if callable(data):
@@ -130,16 +130,20 @@ class _Opening:
         return self._batches(where, lambda share: columns.batches(rows, self.batch_size, caster, share))
 
     def _open_loader(self, fresh: Callable[[], Any], where: str) -> Batches:
-        loader = LoaderBatches(
-            fresh,
-            self.program,
-            where,
-            self.notes,
-            samples=self.samples,
-            seed=self.seed,
-            data_key=self.data_key,
+        return self._batches(where, self._loader(fresh, where, self.samples))
+
+    def _open_dataset(self, data: Any, where: str) -> Batches:
+        def load(share: Share) -> Any:
+            return load_dataset(data, batch_size=self.batch_size, samples=self.samples, seed=self.seed, share=share)
+
+        if isinstance(data, IterableDataset):
+            return self._open_loader(lambda: load(WHOLE), where)
+        return self._batches(where, lambda share: self._loader(lambda: load(share), where, None)())
+
+    def _loader(self, fresh: Callable[[], Any], where: str, samples: int | None) -> LoaderBatches:
+        return LoaderBatches(
+            fresh, self.program, where, self.notes, samples=samples, seed=self.seed, data_key=self.data_key
         )
-        return self._batches(where, loader)
 
     def _open_callable(self, make: Callable[[], Any], where: str) -> Batches:
         """Open what the callable returns; where that is an iterator, call again for each pass."""

@@ -125,6 +125,29 @@ def synthetic(report: Report) -> Iterator[Finding]:
         yield _finding("DR009", None, message)
 
 
+def stopped_early(report: Report, confidence: float, rare_below: float) -> Iterator[Finding]:
+    """DR010: the scan did not run all of the data."""
+    after = f"Stopped early, after {count(report.data.samples, 'sample')}: "
+    match report.settings.get("stopped"):
+        case "pass":
+            yield _finding(
+                "DR010",
+                None,
+                after + "no more units are silent than the gate allows, and a unit that fired cannot fall silent again;"
+                " so dead units cannot fail it any more.",
+            )
+        case "fail":
+            yield _finding(
+                "DR010",
+                None,
+                after + "too many units are silent. That is likely, not certain: at"
+                f" {exact_percent(confidence)} confidence, over all units and looks, each of them fires on fewer than"
+                f" {exact_percent(rare_below)} of samples, if these were drawn at random.",
+            )
+        case "partly":
+            yield _finding("DR010", None, "One of the scans stopped early, and did not run all of its data.")
+
+
 def _finding(
     code: str,
     stats: SiteStats | None,

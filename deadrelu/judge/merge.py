@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any
+from typing import Any, get_args
 
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.judge.statistics import add, describe
-from deadrelu.report import Counts, DataInfo, Report, Site, SiteStats, Skipped
+from deadrelu.report import Counts, DataInfo, Report, Site, SiteStats, Skipped, Stats
+
+_LEVELS: tuple[Stats, ...] = get_args(Stats)
 
 
 def merge(reports: Sequence[Report], policy: Policy | None = None) -> Report:
@@ -29,15 +31,18 @@ def merge(reports: Sequence[Report], policy: Policy | None = None) -> Report:
 
 
 def counts_of(stats: SiteStats) -> Counts:
-    """The counts that the figures were made from; sums of outputs are rounded, and a NaN is one NaN."""
+    """The counts that the figures were made from; sums of outputs are rounded, and a NaN is one NaN.
+
+    A unit of which only that it fired is known fired once.
+    """
     means = (math.nan if mean is None else mean for mean in stats.mean_activation)
     bad = set(stats.nonfinite_units)
     return Counts(
         samples=stats.samples,
         rows=stats.rows,
         positions=stats.positions,
-        fires=tuple(round(rate * stats.positions) for rate in stats.firing_rate),
-        row_fires=tuple(round(rate * stats.rows) for rate in stats.sample_rate),
+        fires=tuple(1 if rate is None else round(rate * stats.positions) for rate in stats.firing_rate),
+        row_fires=tuple(1 if rate is None else round(rate * stats.rows) for rate in stats.sample_rate),
         maxima=stats.max_preactivation,
         output_sums=tuple(mean * stats.positions if stats.positions else 0.0 for mean in means),
         nonfinite=tuple(int(unit in bad) for unit in range(len(stats.firing_rate))),
@@ -60,12 +65,17 @@ def _pair(a: Report, b: Report) -> Report:
     theirs = {stats.site.id: stats for stats in b.sites}
     order = min([s.site.id for s in a.sites], [s.site.id for s in b.sites])
     ours = {stats.site.id: stats for stats in a.sites}
+    stats = min(_measured(a), _measured(b), key=_LEVELS.index)
+    settings = {key: a.settings.get(key) for key in sorted({*a.settings, *b.settings}) if _agree(a, b, key)}
+    settings |= {"stats": stats} if stats != "full" else {}
+    stopped = {report.settings.get("stopped") for report in (a, b)}
+    settings |= {"stopped": stopped.pop() if len(stopped) == 1 else "partly"} if stopped != {None} else {}
     return replace(
         a,
         model=replace(a.model, path=_same(a.model.path, b.model.path)),
         data=_data(a.data, b.data),
-        settings={key: a.settings.get(key) for key in sorted({*a.settings, *b.settings}) if _agree(a, b, key)},
-        sites=tuple(_site(ours[name], theirs[name]) for name in order),
+        settings=settings,
+        sites=tuple(_site(ours[name], theirs[name], stats) for name in order),
         skipped=_skipped(a.skipped, b.skipped),
         tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch)),
     )
@@ -86,11 +96,16 @@ def _refuse_strangers(a: Report, b: Report) -> None:
             raise UsageError(f"the site {name} is not the same in both reports", hint=hint)
 
 
-def _site(a: SiteStats, b: SiteStats) -> SiteStats:
-    """The figures of one site over both; rare and bound follow the policy later."""
+def _measured(report: Report) -> Stats:
+    """How much a report measured."""
+    return next((level for level in _LEVELS if level == report.settings.get("stats")), "full")
+
+
+def _site(a: SiteStats, b: SiteStats, stats: Stats) -> SiteStats:
+    """The figures of one site over both, as far as both have them; rare and bound follow the policy later."""
     shape = tuple(_size(*pair) for pair in zip(a.site.shape, b.site.shape, strict=True))
     site: Site = replace(a.site, shape=shape)
-    return describe(site, add(counts_of(a), counts_of(b)), rare_below=0.0, confidence=0.95)
+    return describe(site, add(counts_of(a), counts_of(b)), rare_below=0.0, confidence=0.95, stats=stats)
 
 
 def _size(a: int | str, b: int | str) -> int | str:

@@ -151,6 +151,7 @@ def _find(report: Report, policy: Policy) -> Iterator[Finding]:
     yield from find.too_few_samples(report, policy.rare_below, policy.confidence)
     yield from find.skipped(report, policy.strict)
     yield from find.synthetic(report)
+    yield from find.stopped_early(report, policy.confidence, policy.rare_below)
 
 
 def _restate(stats: SiteStats, policy: Policy) -> SiteStats:

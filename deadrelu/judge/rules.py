@@ -84,6 +84,14 @@ _TABLE = (
         fix="Scan real samples with `--data`.",
         severity="note",
     ),
+    Rule(
+        code="DR010",
+        name="stopped-early",
+        summary="The scan stopped when the verdict was clear: the rest of the data was not run.",
+        why="A unit that is called dead may fire on what was not run, and what was not run may hold a NaN.",
+        fix="Scan without `--until-verdict` for the figures of all of the data.",
+        severity="note",
+    ),
 )
 
 RULES = {rule.code: rule for rule in _TABLE}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from deadrelu.errors import UsageError
-from deadrelu.report import Counts, Site, SiteStats
+from deadrelu.report import Counts, Site, SiteStats, Stats
 
 
 def silence_bound(samples: int, confidence: float) -> float:
@@ -34,26 +34,34 @@ def samples_needed(rate: float, confidence: float) -> int:
     return needed
 
 
-def rare_units(firing_rate: Sequence[float], nonfinite: Sequence[int], rare_below: float) -> tuple[int, ...]:
+def rare_units(firing_rate: Sequence[float | None], nonfinite: Sequence[int], rare_below: float) -> tuple[int, ...]:
     """Units that fired, but at fewer than `rare_below` (in 0..1) of their positions.
 
-    Units in `nonfinite` are left out: a NaN is no silence, so their rate is only a lower bound.
+    Units in `nonfinite` are left out: a NaN is no silence, so their rate is only a lower bound. So are units of which
+    only that they fired is known (None).
     """
     unknown = set(nonfinite)
-    return tuple(unit for unit, rate in enumerate(firing_rate) if 0 < rate < rare_below and unit not in unknown)
+    return tuple(unit for unit, rate in enumerate(firing_rate) if 0 < (rate or 0) < rare_below and unit not in unknown)
 
 
-def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float) -> SiteStats:
+def describe(
+    site: Site, counts: Counts, *, rare_below: float, confidence: float, stats: Stats = "full"
+) -> SiteStats:
     """What the counts of a site say of its units.
 
     Dead units fired at no position and saw no NaN or infinity. Dormancy is mean |output| over its mean across the
     site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None where that mean is 0 or not finite.
-    `rare_below` is in 0..1, `confidence` between 0 and 1. Where there was no position, no unit is called dead.
+    `rare_below` is in 0..1, `confidence` between 0 and 1. Where there was no position, no unit is called dead. `stats`
+    says how much was counted: with "fired" all that counts of a count is whether it is 0.
     """
     units, positions = range(len(counts.fires)), counts.positions
     nonfinite = tuple(unit for unit in units if counts.nonfinite[unit])
-    rates = tuple(fires / positions if positions else 0.0 for fires in counts.fires)
-    means = tuple(_finite(total / positions) if positions else None for total in counts.output_sums)
+    rates = _rates(counts.fires, positions, stats)
+    nothing = (None,) * len(counts.fires)
+    means: tuple[float | None, ...] = nothing
+    if stats == "full" and positions:
+        means = tuple(_finite(total / positions) for total in counts.output_sums)
+    always_on = () if stats == "fired" else tuple(u for u in units if positions and counts.fires[u] == positions)
     return SiteStats(
         site=site,
         samples=counts.samples,
@@ -62,11 +70,11 @@ def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float
         rate_per="sample" if counts.rows == counts.samples else "row",
         dead_units=tuple(u for u in units if positions and not counts.fires[u] and not counts.nonfinite[u]),
         rare_units=rare_units(rates, nonfinite, rare_below),
-        always_on_units=tuple(u for u in units if positions and counts.fires[u] == positions),
+        always_on_units=always_on,
         nonfinite_units=nonfinite,
         firing_rate=rates,
-        sample_rate=tuple(fires / counts.rows if counts.rows else 0.0 for fires in counts.row_fires),
-        max_preactivation=tuple(None if value is None else _finite(value) for value in counts.maxima),
+        sample_rate=_rates(counts.row_fires, counts.rows, stats),
+        max_preactivation=tuple(_finite(value) for value in counts.maxima) if stats == "full" else nothing,
         mean_activation=means,
         dormancy=_dormancy(means),
         silence_bound=silence_bound(counts.samples, confidence),
@@ -109,6 +117,13 @@ def _larger(a: float | None, b: float | None) -> float | None:
     return max((value for value in (a, b) if value is not None), default=None)
 
 
-def _finite(value: float) -> float | None:
+def _rates(fires: Sequence[int], of: int, stats: Stats) -> tuple[float | None, ...]:
+    """Each count as a share of what it was counted among; None where all that is known is that it is not 0."""
+    if stats == "fired":
+        return tuple(None if count else 0.0 for count in fires)
+    return tuple(count / of if of else 0.0 for count in fires)
+
+
+def _finite(value: float | None) -> float | None:
     """The value, or None if it is NaN or infinite."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import pickletools
@@ -21,6 +20,7 @@ from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
 from deadrelu.load.inert import named_globals, plain_globals
 from deadrelu.load.members import Archive
+from deadrelu.load.pickled import LONGEST
 from deadrelu.load.trust import Origin, Trust
 
 _SHOWN = 6
@@ -86,19 +86,22 @@ def screen(path: Path) -> list[str]:
 
 def _screen_pickle(archive: Archive, name: str, grave: list[str], usual: list[str]) -> None:
     """Name what the pickle of a member asks for; raw tensor bytes are none."""
-    try:
-        content = archive.read(name)
-    except FileError:
-        return  # longer than any pickle of inputs: the bytes of a tensor
-    if content.startswith(b"PK\3\4"):
-        with zipfile.ZipFile(io.BytesIO(content)) as inner:
-            pickled = next((inner.read(m) for m in inner.namelist() if m.endswith("data.pkl")), b"")
-    elif content.startswith(b"\x80") and name.endswith(".pt"):
-        pickled = content
-    elif "custom_obj" in name:
-        grave.append(f"a custom object ({name})")
-        return
-    else:
+    with archive.open(name) as file:
+        head = file.read(4)
+        if head == b"PK\3\4":
+            file.seek(0)
+            with zipfile.ZipFile(file) as inner:
+                held = next((member for member in inner.namelist() if member.endswith("data.pkl")), None)
+                pickled = inner.open(held).read(LONGEST + 1) if held is not None else b""
+        elif head.startswith(b"\x80") and name.endswith(".pt"):
+            pickled = head + file.read(LONGEST)
+        elif "custom_obj" in name:
+            grave.append(f"a custom object ({name})")
+            return
+        else:
+            return
+    if len(pickled) > LONGEST:
+        grave.append(f"a pickle too long to be looked through ({name})")
         return
     if strange := _globals(pickled):
         more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""

@@ -8,6 +8,7 @@ from typing import Any
 from deadrelu.errors import ArchitectureError
 
 _INSTALL = {
+    "accelerate": "pip install 'deadrelu[hf]'",
     "timm": "pip install 'deadrelu[timm]'",
     "transformers": "pip install 'deadrelu[hf]'",
     "torchvision": "pip install torchvision, from where torch was installed",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from deadrelu.errors import ArchitectureError, FileError
+from deadrelu.load.extras import extra
 from deadrelu.load.flat import read_safetensors
 from deadrelu.load.inert import read_tree
 from deadrelu.load.pretrained import class_of, config_of
@@ -33,9 +35,15 @@ def open_folder(folder: Path, arguments: Mapping[str, object]) -> nn.Module:
     for file in _weight_files(folder):
         state.update(_read(file))
     try:
-        made = code.from_pretrained(
-            None, config=config, state_dict=state, output_loading_info=True, trust_remote_code=False
-        )
+        with _quiet():
+            made = code.from_pretrained(
+                None,
+                config=config,
+                state_dict=state,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # only so that they are listed: `_check` refuses them
+                trust_remote_code=False,
+            )
     except Exception as error:
         raise ArchitectureError(
             f"the weights in {folder} do not fit its config.json: {blame(error)}", hint="download the folder again"
@@ -44,6 +52,21 @@ def open_folder(folder: Path, arguments: Mapping[str, object]) -> nn.Module:
     assert isinstance(model, nn.Module)
     _check(folder, code.__name__, loading)
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars and printing reports: what does not fit is said here, once."""
+    logging = extra("transformers").utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _check(folder: Path, code: str, loading: Mapping[str, Any]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
+from typing import IO
 
 from deadrelu.archive import without_checksums
 from deadrelu.errors import FileError
@@ -14,7 +16,8 @@ from deadrelu.inspection import Asked
 from deadrelu.load.pickled import LONGEST, Pickled, read_pickle
 
 _AGAIN = "copy or download it again, or save it again"
-_MOST_PACKED = 100
+_MOST_PACKED = 400
+_BOMB = 1 << 20
 _CODE = {".py": "source", ".pkl": "pickle", ".so": "library", ".dll": "library", ".cpp": "source", ".cubin": "library"}
 
 
@@ -41,15 +44,20 @@ class Archive:
         """Close the file."""
         self._zip.close()
 
-    def read(self, name: str) -> bytes:
-        """The bytes of a member. Raises `FileError` if it is damaged, too long, or holds more than it says."""
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A member as an open file. Raises `FileError`, also from the block, if it or a zip in it is damaged."""
         try:
             with self._zip.open(self._info(name)) as file:
-                content = file.read(LONGEST + 1)
+                yield file
         except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError, ValueError) as error:
+            # RuntimeError: it is encrypted, or (NotImplementedError) packed in a way that is not known.
             raise FileError(f"{self.path} is damaged in {name}: {error}", hint=_AGAIN) from error
-        except NotImplementedError as error:
-            raise FileError(f"{self.path}: {name} is compressed in an unknown way", hint=_AGAIN) from error
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a member. Raises `FileError` if it is damaged, too long, or holds more than it says."""
+        with self.open(name) as file:
+            content = file.read(LONGEST + 1)
         if len(content) > LONGEST:
             raise FileError(f"{self.path}: {name} is of more than {LONGEST} bytes", hint="it is too long to be drawn")
         return content
@@ -57,7 +65,7 @@ class Archive:
     def _info(self, name: str) -> zipfile.ZipInfo:
         """The entry of a member. Where torch was told to write no checksums, all are zero, and none is compared."""
         info = copy(self._zip.getinfo(self.root + name))
-        if info.compress_size * _MOST_PACKED < info.file_size:
+        if info.file_size > max(_BOMB, info.compress_size * _MOST_PACKED):
             raise FileError(f"{self.path} holds {name} packed beyond all measure, as a zip bomb does", hint=_AGAIN)
         if without_checksums(self._zip.infolist()):
             del info.CRC

@@ -33,7 +33,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         if key == "auto_map" and value:
             raise TrustError(
                 f"{path} asks for code of its own ({where}): {_named(value)}",
-                hint="that code never runs here; where transformers has the class itself, take auto_map out of the file",
+                hint="that code never runs here; if transformers has the class itself, take auto_map out of the file",
             )
         if key in _KERNELS and "/" in _named(value):
             raise TrustError(

@@ -14,8 +14,10 @@ import torch
 from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
 from deadrelu.load.members import Archive
+from deadrelu.load.pickled import check_pickle
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust
+from deadrelu.programs.code import blame
 from deadrelu.programs.script.names import NAMES_FILE, Names
 from deadrelu.programs.script.program import Example, TorchScriptProgram
 from deadrelu.wording import count
@@ -54,13 +56,17 @@ def open_script(origin: Origin, trust: Trust) -> Script:
         raise origin.refuse(f"is a TorchScript archive, which is a program: {describe_script(origin.path)}")
     with Archive(origin.path) as archive:
         notes = {name: archive.read(name) for name in (_TRACED, _NAMES) if name in archive.members}
+        for name in archive.members:
+            if name.endswith("pkl"):
+                with archive.open(name) as file:
+                    check_pickle(file.read(), f"{origin.path}, {name},")
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")  # torch calls the format deprecated: so be it
             module = torch.jit.load(str(origin.path), map_location="cpu")
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # the C++ reader of a damaged file raises also IndexError, KeyError and its like
         raise FileError(
-            f"{origin.path} cannot be loaded as TorchScript: {str(error).strip().splitlines()[0]}",
+            f"{origin.path} cannot be loaded as TorchScript: {blame(error)[:300]}",
             hint="it may be damaged, or need operators that this torch does not have",
         ) from error
     examples = read_traced(notes[_TRACED]) if _TRACED in notes else ()

@@ -1,75 +1,44 @@
 """All figures of a pre-activation in one trip to memory: each piece is read while it lies in the processor's cache.
 
-A piece is compared into a small float buffer, and the buffer is summed: torch reduces floats many times faster than
-masks. The output is multiplied into a second buffer, and what is not finite shows in its sum. Which dimension lies
-densely in memory decides how a tensor is cut; that is planned once for each shape.
+A piece is compared into a float buffer, and the buffer is summed: torch reduces floats many times faster than masks.
+Then the outputs are written over the hits, and what is not finite shows in their sum. Which dimension lies densely in
+memory decides how a tensor is cut.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from deadrelu.activations import Parameters, Region
+from deadrelu.measure.figures import Figures, Rule, at_once, mark_hits, replace_by_outputs, with_nonfinite
 from deadrelu.programs.program import Features
 
-Stats = Literal["fired", "rates", "full"]
-"""How much is measured: which units fired at all; how often; and how high, how large, and whether all is finite."""
-
-PIECE = 1 << 17
-"""Elements of a piece: its buffer, half a megabyte, stays in the cache while it is written and summed."""
+PIECE = 1 << 18
+"""Elements of a piece: its buffer, one megabyte, stays in the cache, and few enough pieces keep Python out of it."""
 
 LONG = 64
 """From so many positions a row on, torch's sum along the row is fast; below, it is summed across the rows."""
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What to count at a site: its activation, with the region in which a unit fires."""
-
-    op: str
-    parameters: Parameters
-    region: Region
-    stats: Stats
-
-
-@dataclass
-class Figures:
-    """What one tensor adds to the counters of a site, one entry a unit, in float64 (exact for the counts).
-
-    `fires` and `row_fires` count positions and rows; `maxima` and `output_sums` are None unless the stats are full,
-    and hold only the finite values; `nonfinite` is None where every value is finite.
-    """
-
-    fires: Tensor
-    row_fires: Tensor
-    maxima: Tensor | None = None
-    output_sums: Tensor | None = None
-    nonfinite: Tensor | None = None
+WIDE = 1 << 13
+"""Columns that are summed across the rows at once; with more, a piece would have too few rows to sum over."""
 
 
 class Scratch:
-    """Two buffers of one piece, by type; shared by all sites, since one is measured at a time."""
+    """A buffer of one piece for each type; shared by all sites, since one is measured at a time."""
 
     def __init__(self) -> None:
         """No buffer yet."""
-        self._buffers: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
+        self._buffers: dict[torch.dtype, Tensor] = {}
 
-    def pair(self, dtype: torch.dtype, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Two buffers of `shape`; a row longer than a piece gets its own."""
-        size = math.prod(shape)
-        if size > PIECE:
-            return torch.empty(tuple(shape), dtype=dtype), torch.empty(tuple(shape), dtype=dtype)
-        if dtype not in self._buffers:
-            self._buffers[dtype] = (torch.empty(PIECE, dtype=dtype), torch.empty(PIECE, dtype=dtype))
-        first, second = self._buffers[dtype]
-        return first[:size].view(shape), second[:size].view(shape)
+    def like(self, piece: Tensor, dtype: torch.dtype) -> Tensor:
+        """A dense buffer in the shape of `piece`, whose content is left over from another."""
+        buffer = self._buffers.get(dtype)
+        if buffer is None or buffer.numel() < piece.numel():
+            buffer = self._buffers[dtype] = torch.empty(max(PIECE, piece.numel()), dtype=dtype)
+        return buffer[: piece.numel()].view(piece.shape)
 
 
 def by_unit(z: Tensor, features: Features) -> Tensor:
@@ -96,76 +65,81 @@ def figures(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
         zero = torch.zeros(units, dtype=torch.float64, device=x.device)
         return Figures(zero, zero.clone())
     if x.device.type != "cpu":
-        return _at_once(x, rule)
+        return at_once(x, rule)
     if x.is_contiguous():
         out = _long(x, rule, scratch) if positions >= LONG else _short(x, rule, scratch)
     else:
         across = x.transpose(1, 2)
         out = _across(across if across.is_contiguous() else across.contiguous(), rule, scratch)
     if out.output_sums is not None and not math.isfinite(out.output_sums.sum().item()):
-        return _careful(x, rule, out)
+        return with_nonfinite(x, rule, out)
     return out
 
 
 def _long(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
     """Units one after another, each with many positions: sums along the rows of a `(rows · units, positions)` view."""
     rows, units, positions = x.shape
-    flat = x.view(rows * units, positions)
-    parts = _Parts(rows * units, x, rule)
-    for start, piece in _cut(flat, positions):
-        end = start + len(piece)
-        hits, outputs = scratch.pair(parts.wide, piece.shape)
-        _hits(piece, rule.region, hits)
-        torch.sum(hits, 1, out=parts.hits[start:end])
-        if parts.full:
-            torch.sum(_outputs(piece, rule, hits, outputs), 1, out=parts.outputs[start:end])
-            torch.amax(piece, 1, out=parts.tops[start:end])
-    per_row = parts.hits.view(rows, units)
-    return parts.figures(per_row, per_row, parts.outputs.view(-1, units), parts.tops.view(-1, units))
+    spans = x.view(rows * units, positions).split(PIECE, 1)  # one, unless a row is longer than a piece
+    parts = _Parts(len(spans), rows * units, x, rule)
+    for band, span in enumerate(spans):
+        for piece, hits, outputs, tops in parts.places(band, span.split(max(1, PIECE // positions)), 0):
+            buffer = scratch.like(piece, parts.dtype)
+            mark_hits(piece, rule.region, buffer)
+            torch.sum(buffer, 1, out=hits)
+            if parts.full:
+                replace_by_outputs(piece, rule, buffer)
+                torch.sum(buffer, 1, out=outputs)
+                torch.amax(piece, 1, out=tops)
+    return parts.figures((-1, units, 1), parts.hits.sum(0).view(rows, units))
 
 
 def _short(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
     """Units one after another, each with few positions: sums across the rows of a `(rows, units · positions)` view."""
     rows, units, positions = x.shape
-    columns = units * positions
-    flat = x.view(rows, columns)
-    pieces = _cut(flat, columns)
-    parts = _Parts((len(pieces), columns), x, rule)
-    per_row = torch.empty(rows, units, dtype=parts.wide)
-    ones = torch.ones(positions, dtype=parts.wide)
-    for number, (start, piece) in enumerate(pieces):
-        hits, outputs = scratch.pair(parts.wide, piece.shape)
-        _hits(piece, rule.region, hits)
-        torch.sum(hits, 0, out=parts.hits[number])
-        if positions > 1:  # a matrix product: torch's own sum over a few neighbours is slow
-            torch.mv(hits.view(-1, positions), ones, out=per_row[start : start + len(piece)].view(-1))
-        if parts.full:
-            torch.sum(_outputs(piece, rule, hits, outputs), 0, out=parts.outputs[number])
-            torch.amax(piece, 0, out=parts.tops[number])
-    folded = (part.view(-1, units, positions) for part in (parts.hits, parts.outputs, parts.tops))
-    hits, outputs, tops = (part.movedim(2, 1).reshape(-1, units) if positions > 1 else part[..., 0] for part in folded)
-    return parts.figures(hits, per_row if positions > 1 else None, outputs, tops)
+    width = min(units, max(1, WIDE // positions)) * positions
+    bands = x.view(rows, units * positions).split(max(1, PIECE // width))
+    parts = _Parts(len(bands), units * positions, x, rule)
+    per_row = torch.empty(rows, units, dtype=parts.dtype) if positions > 1 else None
+    ones = torch.ones(positions, dtype=parts.dtype)
+    row = 0
+    for band, whole in enumerate(bands):
+        unit = 0
+        for piece, hits, outputs, tops in parts.places(band, whole.split(width, 1), 1):
+            buffer = scratch.like(piece, parts.dtype)
+            mark_hits(piece, rule.region, buffer)
+            torch.sum(buffer, 0, out=hits)
+            if per_row is not None:  # a matrix product: torch's own sum over a few neighbours is slow
+                found = torch.mv(buffer.view(-1, positions), ones).view(len(piece), -1)
+                per_row[row : row + len(piece), unit : unit + found.shape[1]] = found
+                unit += found.shape[1]
+            if parts.full:
+                replace_by_outputs(piece, rule, buffer)
+                torch.sum(buffer, 0, out=outputs)
+                torch.amax(piece, 0, out=tops)
+        row += len(whole)
+    return parts.figures((-1, units, positions), per_row)
 
 
 def _across(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
     """Positions one after another, each with all units (`(rows, positions, units)`): sums down the columns."""
     rows, positions, units = x.shape
-    size = positions * units
     if positions == 1:
         return _short(x.view(rows, units, 1), rule, scratch)
-    if size > PIECE:  # one row at a time, and that in pieces
+    if positions * units > PIECE:  # one row at a time, and that in pieces
         return _summed_up([_across_row(row, rule, scratch) for row in x])
-    pieces = _cut(x, size)
-    parts = _Parts((len(pieces), units), x, rule)
-    per_row = torch.empty(rows, units, dtype=parts.wide)
-    for number, (start, piece) in enumerate(pieces):
-        hits, outputs = scratch.pair(parts.wide, piece.shape)
-        _hits(piece, rule.region, hits)
-        torch.sum(hits, 1, out=per_row[start : start + len(piece)])
+    pieces = x.split(PIECE // (positions * units))
+    parts = _Parts(len(pieces), units, x, rule)
+    per_row = torch.empty(rows, units, dtype=parts.dtype)
+    for band, (piece, hits) in enumerate(zip(pieces, per_row.split(len(pieces[0])), strict=True)):
+        buffer = scratch.like(piece, parts.dtype)
+        mark_hits(piece, rule.region, buffer)
+        torch.sum(buffer, 1, out=hits)
         if parts.full:
-            torch.sum(_outputs(piece, rule, hits, outputs).view(-1, units), 0, out=parts.outputs[number])
-            torch.amax(piece.view(-1, units), 0, out=parts.tops[number])
-    return parts.figures(per_row, per_row, parts.outputs, parts.tops)
+            replace_by_outputs(piece, rule, buffer)
+            torch.sum(buffer.view(-1, units), 0, out=parts.outputs[band])
+            torch.amax(piece.view(-1, units), 0, out=parts.tops[band])
+    parts.hits = per_row
+    return parts.figures((-1, units, 1), per_row)
 
 
 def _across_row(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
@@ -177,113 +151,43 @@ def _across_row(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
 
 def _summed_up(parts: list[Figures]) -> Figures:
     """The figures of several rows."""
-
-    def total(name: str) -> Tensor | None:
-        values = [getattr(part, name) for part in parts]
-        if values[0] is None:
-            return None
-        stacked = torch.stack(values)
-        return stacked.amax(0) if name == "maxima" else stacked.sum(0)
-
-    fires, row_fires = total("fires"), total("row_fires")
-    assert fires is not None
-    assert row_fires is not None
-    return Figures(fires, row_fires, total("maxima"), total("output_sums"))
-
-
-class _Parts:
-    """Where the pieces leave their sums, so that they are added up once, in float64."""
-
-    def __init__(self, shape: int | tuple[int, ...], x: Tensor, rule: Rule) -> None:
-        self.wide = torch.promote_types(x.dtype, torch.float32)
-        self.full = rule.stats == "full"
-        self.hits = torch.empty(shape, dtype=self.wide)
-        self.outputs = torch.empty(shape if self.full else 0, dtype=self.wide)
-        self.tops = torch.empty(shape if self.full else 0, dtype=x.dtype)
-
-    def figures(self, hits: Tensor, per_row: Tensor | None, outputs: Tensor, tops: Tensor) -> Figures:
-        """The sums down the columns of the parts; `per_row` holds the hits of each row, None if rows are positions."""
-        fires = hits.sum(0, dtype=torch.float64)
-        row_fires = fires
-        if per_row is not None:
-            row_fires = torch.gt(per_row, 0, out=torch.empty_like(per_row)).sum(0, dtype=torch.float64)
-        if not self.full:
-            return Figures(fires, row_fires)
-        return Figures(fires, row_fires, tops.amax(0), outputs.sum(0, dtype=torch.float64))
-
-
-def _cut(x: Tensor, size: int) -> list[tuple[int, Tensor]]:
-    """Pieces along the first dimension, whose entries have `size` elements, each with where it begins."""
-    step = max(1, PIECE // size)
-    return [(start, x[start : start + step]) for start in range(0, len(x), step)]
-
-
-def _hits(piece: Tensor, region: Region, out: Tensor) -> None:
-    """1.0 where a unit fires, else 0.0. NaN compares false, so that it never counts as firing."""
-    if region.outside:
-        torch.gt(piece, region.high, out=out)
-        out.add_(torch.lt(piece, region.low))
-        return
-    torch.gt(piece, region.low, out=out)
-    if not math.isinf(region.high):
-        out.mul_(torch.lt(piece, region.high))
-
-
-def _outputs(piece: Tensor, rule: Rule, hits: Tensor, out: Tensor) -> Tensor:
-    """The size of the outputs; a value that is not finite makes its sum not finite.
-
-    For a ReLU it is pre-activation times hit, where −inf · 0 is NaN. The others hide what they cut off, so that it is
-    put back in.
-    """
-    if rule.op == "relu":
-        return torch.mul(piece, hits, out=out)
-    torch.abs(activated(piece, rule), out=out)
-    if not math.isfinite(piece.sum(dtype=out.dtype).item()):
-        out.add_(piece.to(out.dtype).mul(0))  # NaN wherever the pre-activation is not finite, else nothing
+    out = parts[0]
+    for part in parts[1:]:
+        out.fires += part.fires
+        out.row_fires += part.row_fires
+        if out.maxima is not None and part.maxima is not None:
+            out.maxima = torch.maximum(out.maxima, part.maxima)
+        if out.output_sums is not None and part.output_sums is not None:
+            out.output_sums += part.output_sums
     return out
 
 
-def activated(piece: Tensor, rule: Rule) -> Tensor:
-    """What the activation makes of a pre-activation, out of place."""
-    p = rule.parameters
-    match rule.op:
-        case "relu":
-            return piece.clamp_min(0)
-        case "relu6":
-            return piece.clamp(0, 6)
-        case "hardtanh":
-            return piece.clamp(p[0], p[1])
-        case "threshold":
-            return F.threshold(piece, p[0], p[1])
-        case "hardswish":
-            return F.hardswish(piece)
-        case "hardsigmoid":
-            return F.hardsigmoid(piece)
-        case "hardshrink":
-            return F.hardshrink(piece, p[0])
-        case "softshrink":
-            return F.softshrink(piece, p[0])
-    raise ValueError(f"no output is known for {rule.op}")
+class _Parts:
+    """Where the pieces leave their sums, `(bands, columns)`, so that they are added up once, in float64."""
 
+    def __init__(self, bands: int, columns: int, x: Tensor, rule: Rule) -> None:
+        """Space for the sums of `x`."""
+        self.dtype = torch.promote_types(x.dtype, torch.float32)
+        self.full = rule.stats == "full"
+        self.hits = torch.empty(bands, columns, dtype=self.dtype)
+        self.outputs = torch.empty(bands, columns, dtype=self.dtype) if self.full else self.hits
+        self.tops = torch.empty(bands, columns, dtype=x.dtype) if self.full else self.hits
 
-def _careful(x: Tensor, rule: Rule, out: Figures) -> Figures:
-    """The same with the values that are not finite counted apart: the counts of firing are right already."""
-    finite = x.isfinite()
-    outputs = activated(x, rule).abs().where(finite, 0.0)
-    return Figures(
-        fires=out.fires,
-        row_fires=out.row_fires,
-        maxima=x.where(finite, -math.inf).amax((0, 2)),
-        output_sums=outputs.sum((0, 2), dtype=torch.float64),
-        nonfinite=finite.logical_not_().sum((0, 2), dtype=torch.float64),
-    )
+    def places(
+        self, band: int, pieces: Sequence[Tensor], along: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Each piece of a band, cut `along` a dimension, with the places of its hits, outputs and maxima."""
+        step = pieces[0].shape[along]
+        return zip(pieces, *(sums[band].split(step) for sums in (self.hits, self.outputs, self.tops)), strict=True)
 
+    def figures(self, folded: tuple[int, int, int], per_row: Tensor | None) -> Figures:
+        """The sums by unit: a view of `folded` shape has the units in the middle.
 
-def _at_once(x: Tensor, rule: Rule) -> Figures:
-    """Everything in whole-tensor operations, for a device that has no use for pieces; no value is read back."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    hits = torch.empty(x.shape, dtype=wide, device=x.device)
-    _hits(x, rule.region, hits)
-    per_row = hits.sum(2, dtype=torch.float64)
-    out = Figures(per_row.sum(0), (per_row > 0).sum(0, dtype=torch.float64))
-    return _careful(x, rule, out) if rule.stats == "full" else out
+        `per_row` `(rows, units)` holds the hits of each row; None where each row is one position.
+        """
+        fires = self.hits.view(folded).sum((0, 2), dtype=torch.float64)
+        row_fires = fires.clone() if per_row is None else per_row.gt(0).sum(0, dtype=torch.float64)
+        if not self.full:
+            return Figures(fires, row_fires)
+        outputs = self.outputs.view(folded).sum((0, 2), dtype=torch.float64)
+        return Figures(fires, row_fires, self.tops.view(folded).amax((0, 2)), outputs)

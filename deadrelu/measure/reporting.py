@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +13,9 @@ from deadrelu.measure.scan import Plan, Progress, measure
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo, ModelInfo, Report, Setting, Tool
 from deadrelu.version import __version__
+
+if TYPE_CHECKING:
+    from deadrelu.measure.distributed import Ranks
 
 
 def report_on(
@@ -24,12 +28,15 @@ def report_on(
     policy: Policy,
     settings: Mapping[str, Setting],
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> Report:
     """Run `program` over `batches` and judge what was measured; `data` gets its figures here.
 
+    `ranks` are the processes that share the work, each with the batches of its share.
+
     Raises what `measure` raises.
     """
-    measured = measure(program, batches, plan, progress)
+    measured = measure(program, batches, plan, progress, ranks)
     report = Report(
         tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
         model=model,

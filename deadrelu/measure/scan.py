@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
+from deadrelu.judge.early import Stopped
 from deadrelu.judge.statistics import describe
 from deadrelu.measure.kernels import Scratch
+from deadrelu.measure.looks import Looks, Stop
 from deadrelu.measure.padding import Padding
+from deadrelu.measure.tallied import Part, Place, Tallied, tallied
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.programs.code import blame
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
-from deadrelu.report import Site, SiteStats, Skipped
+from deadrelu.programs.share import WHOLE
+from deadrelu.report import SiteStats, Skipped, Stats
+
+if TYPE_CHECKING:
+    from deadrelu.measure.distributed import Ranks  # torch.distributed is imported by who has ranks
 
 log = logging.getLogger("deadrelu")
 
@@ -33,6 +41,7 @@ class Measurement:
     skipped: tuple[Skipped, ...]
     samples: int
     batches: int
+    stopped: Stopped | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +49,7 @@ class Plan:
     """What to measure, and how to read it.
 
     `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes. `rare_below` and `confidence`
-    are fractions.
+    are fractions. `stats` says how much is measured.
     """
 
     sites: tuple[str, ...] = ()
@@ -48,57 +57,104 @@ class Plan:
     feature_axes: Mapping[str, int] | None = None
     rare_below: float = 0.01
     confidence: float = 0.95
+    stats: Stats = "full"
 
 
-def measure(program: Program, batches: Iterable[Batch], plan: Plan, progress: Progress | None = None) -> Measurement:
+def measure(
+    program: Program,
+    batches: Iterable[Batch],
+    plan: Plan,
+    progress: Progress | None = None,
+    ranks: Ranks | None = None,
+    stop: Stop | None = None,
+) -> Measurement:
     """Run every batch once and count. Memory grows with the units, not with the batches.
+
+    `stop` is asked before a batch whether the verdict is clear without it, not with `ranks`.
+
+    With `ranks`, `batches` are those of this process's share, and every process gets the measurement of the whole.
 
     Raises `NothingMeasuredError` without a batch or a site, `ModelError` where the forward pass raises, `UsageError`
     where a glob matches no site.
     """
     tallies: dict[CallSite, Tally] = {}
     lost: dict[CallSite, str] = {}
+    firsts: dict[CallSite, Place] = {}
     scratch = Scratch()
     samples = count = 0
+    stopped: Stopped | None = None
+    first_batch = ""
+    share = ranks.share if ranks else WHOLE
     padded = False
 
-    def observe(site: CallSite, z: Tensor) -> None:
+    def observe(site: CallSite, z: Tensor) -> bool:
         if site in lost:
-            return
+            return True
         try:
             if site not in tallies:
-                tallies[site] = Tally(site, _features(site, z, plan), z, scratch)
+                firsts[site] = (*at, len(firsts))
+                tallies[site] = Tally(site, _features(site, z, plan), z, scratch, plan.stats)
             tally = tallies[site]
-            for part, of in padding.parts(site, z, tally.features):
+            for part, of in padding.parts(site, z, tally.features) if share.counts(at[0]) else ():
                 tally.add(part, of)
         except UncountableError as error:
             lost[site] = str(error)
+            return True
+        return tally.settled
+
+    looks = Looks(stop, plan)
 
     with program.watched(observe) as run:
-        for batch in (piece for whole in batches for piece in program.pieces(whole)):
+        for at, batch in _pieces(program, zip(share.indices(), batches, strict=False)):
+            stopped = looks.verdict(count, tallies, lost, program)
+            if stopped:
+                break
             padding = Padding(batch, program.parameter_names)
             if padding.is_there and not padded:
                 padded = True
                 log.info("positions that attention_mask marks as padding are not counted")
-            _run(run, batch, count)
+            if ranks and not first_batch:
+                first_batch = ranks.opening(batch)
+            _run(run, batch, max(at[0], count))
+            if not share.counts(at[0]):
+                continue
             samples, count = samples + batch.samples, count + 1
             if progress is not None:
-                progress(samples)
-        skipped = [*program.skipped(), *(Skipped(id=s.id, op=s.op, reason=why) for s, why in lost.items())]
-    if count == 0:
-        raise NothingMeasuredError("there was no data: not one batch", hint="look at what --data gives, and --samples")
-    measured = [tally for site, tally in tallies.items() if site not in lost]
-    chosen = _choose([tally.site.id for tally in measured], [s.id for s in skipped], plan)
-    _warn_of_guesses([tally for tally in measured if tally.site.id in chosen])
+                progress(samples * share.of)
+        skipped = [
+            *program.skipped(),
+            *(Skipped(id=s.id, op=s.op, reason=why) for s, why in lost.items() if s not in tallies),
+        ]
     is_graph = program.kind != "eager"  # where every call can be swapped, a functional one too
-    stats = tuple(_stats(tally, plan, is_graph=is_graph) for tally in measured if tally.site.id in chosen)
-    left = tuple(s for s in skipped if s.id in chosen)
+    found = Part(
+        sites=tuple(tallied(t, firsts[s], lost.get(s), is_graph=is_graph) for s, t in tallies.items()),
+        skipped=tuple(skipped),
+        samples=samples,
+        batches=count,
+        opening=first_batch,
+    )
+    if ranks:
+        found = ranks.unite(found)
+    if found.batches == 0:
+        raise NothingMeasuredError("there was no data: not one batch", hint="look at what --data gives, and --samples")
+    chosen = _choose([t.site.id for t in found.measured], [s.id for s in found.unmeasured], plan)
+    measured = [t for t in found.measured if t.site.id in chosen]
+    _warn_of_guesses(measured)
+    stats = tuple(describe(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats) for t in measured)
+    left = tuple(s for s in found.unmeasured if s.id in chosen)
     if not stats and not left:
         raise NothingMeasuredError(
             "the model made no activation call with a flat region (ReLU and its kin)",
             hint="GELU, SiLU, Tanh and x*(x>0) are not measured; a ReLU that was never called would be listed",
         )
-    return Measurement(stats, left, samples, count)
+    return Measurement(stats, left, found.samples, found.batches, stopped)
+
+
+def _pieces(program: Program, numbered: Iterable[tuple[int, Batch]]) -> Iterator[tuple[tuple[int, int], Batch]]:
+    """Each piece of each batch, with the numbers of both."""
+    for index, whole in numbered:
+        for number, piece in enumerate(program.pieces(whole)):
+            yield (index, number), piece
 
 
 def _run(run: Run, batch: Batch, index: int) -> None:
@@ -141,35 +197,10 @@ def _choose(sites: list[str], skipped: list[str], plan: Plan) -> set[str]:
     return {s for s in wanted if not any(fnmatchcase(s, glob) for glob in plan.skip_sites)}
 
 
-def _warn_of_guesses(tallies: list[Tally]) -> None:
+def _warn_of_guesses(sites: list[Tallied]) -> None:
     """Say where the feature axis was guessed: the wrong one would make units of positions."""
-    guessed = [t for t in tallies if not t.features.certain]
-    for tally in guessed:
+    for site in (t.site for t in sites if not t.certain):
         log.warning(
             "the feature axis of %s was guessed to be %d from its shape %s; --feature-axis '%s=AXIS' sets it",
-            tally.site.id, tally.axis, tally.shape, tally.site.id,
+            site.id, site.feature_axis, site.shape, site.id,
         )  # fmt: skip
-
-
-def _stats(tally: Tally, plan: Plan, *, is_graph: bool) -> SiteStats:
-    site, counts = tally.site, tally.counts()
-    if site.rectified:  # how near a silent unit came to waking is not known
-        counts = replace(counts, maxima=tuple(value or None for value in counts.maxima))
-    return describe(
-        Site(
-            id=site.id,
-            op=site.op,
-            module=site.module,
-            call=site.call,
-            calls=site.group.calls,
-            after=site.after,
-            source=site.source,
-            swappable=is_graph or not site.functional,
-            feature_axis=tally.axis,
-            shape=tally.shape,
-            units=tally.units,
-        ),
-        counts,
-        rare_below=plan.rare_below,
-        confidence=plan.confidence,
-    )

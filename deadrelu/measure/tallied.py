@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from deadrelu.measure.tally import Tally
 from deadrelu.programs.program import site_id
-from deadrelu.report import Counts, Site
+from deadrelu.report import Counts, Site, Skipped
 
 Place = tuple[int, ...]
 """When a site first ran: the batch, the piece of it, and the site's place in the order of sites."""
@@ -36,6 +36,31 @@ class Tallied:
         """The same site where its module is called so often."""
         named = site_id(self.site.module, self.site.op, self.site.call, calls, functional=self.functional)
         return replace(self, site=replace(self.site, id=named, calls=calls))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one process has of a scan: `sites` in the order in which they first ran, and what the program skipped.
+
+    `opening` tells the first batch of the data from another, "" where there was none.
+    """
+
+    sites: tuple[Tallied, ...]
+    skipped: tuple[Skipped, ...]
+    samples: int
+    batches: int
+    opening: str = ""
+
+    @property
+    def measured(self) -> tuple[Tallied, ...]:
+        """The sites whose counts mean something."""
+        return tuple(site for site in self.sites if site.lost is None)
+
+    @property
+    def unmeasured(self) -> tuple[Skipped, ...]:
+        """All that was skipped, with the sites that were lost on the way."""
+        lost = (Skipped(id=t.site.id, op=t.site.op, reason=t.lost) for t in self.sites if t.lost is not None)
+        return (*self.skipped, *lost)
 
 
 def tallied(tally: Tally, first: Place, lost: str | None, *, is_graph: bool) -> Tallied:

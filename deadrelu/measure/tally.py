@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from deadrelu.measure.kernels import Rule, Scratch, Stats, by_unit, figures
+from deadrelu.measure.figures import Rule
+from deadrelu.measure.kernels import Scratch, by_unit, figures
 from deadrelu.programs.program import CallSite, Features
-from deadrelu.report import Counts
+from deadrelu.report import Counts, Stats
 
 HELD = 1 << 16
 """Elements of the small pre-activations of one site that wait to be counted together (a quarter of a megabyte)."""
@@ -23,7 +24,11 @@ class UncountableError(Exception):
 
 
 class Tally:
-    """Counters of one site, `units` entries each, on the device of the pre-activations; integers are int64."""
+    """Counters of one site, `units` entries each, on the device of the pre-activations; integers are int64.
+
+    With stats "fired", only the units that are still silent are looked at from the second count on, and when there is
+    none the tally is `settled`: it counts no more. Units that are silent are always looked at for what is not finite.
+    """
 
     def __init__(self, site: CallSite, features: Features, z: Tensor, scratch: Scratch, stats: Stats = "full") -> None:
         """Zeroed counters for pre-activations like `z`. Raises `UncountableError` if that is a scalar."""
@@ -35,22 +40,34 @@ class Tally:
         self.shape: tuple[int | str, ...] = ()
         self.axis = 0
         self.samples = self.rows = self.positions = 0
-        self._rule = Rule(site.op, tuple(site.parameters), site.region, stats)
+        self.settled = False
+        self.stats = stats
+        self._rule = Rule(site.op, tuple(site.parameters), site.region, "full" if stats == "full" else "rates")
         self._scratch = scratch
         self._fires = torch.zeros(self.units, dtype=torch.int64, device=z.device)
         self._row_fires = self._fires.clone()
         self._nonfinite = self._fires.clone()
         self._maxima = torch.full((self.units,), -math.inf, dtype=torch.float64, device=z.device)
         self._output_sums = torch.zeros(self.units, dtype=torch.float64, device=z.device)
+        self._silent: Tensor | None = None
+        self._counted = 0
         self._held = torch.empty(0)
         self._filled = 0
         self._known: tuple[object, ...] = ()
+
+    @property
+    def silent(self) -> int:
+        """How many units have fired at no position yet, whether they are dead or met only NaN. Waits for a GPU."""
+        self._release()
+        return 0 if self.settled else int((self._fires == 0).sum())
 
     def add(self, z: Tensor, samples: int) -> None:
         """Count one pre-activation, of `samples` independent samples.
 
         Raises `UncountableError` where the feature axis has another length than before.
         """
+        if self.settled:
+            return
         if z.is_quantized:
             z = z.dequantize()
         if self._known != (z.shape, samples):
@@ -63,12 +80,13 @@ class Tally:
 
     def _hold(self, z: Tensor) -> bool:
         """Copy a small pre-activation to the others that wait; False where it is not small, or not like them."""
-        rows = len(z)
-        if not rows or z.numel() > SMALL or self.axis == 0 or not z.is_cpu or z.layout is not torch.strided:
+        size = z.numel()
+        if not 0 < size <= SMALL or self.axis == 0 or not z.is_cpu or z.layout is not torch.strided:
             return False
-        if self._held.shape[1:] != z.shape[1:] or self._held.dtype != z.dtype:
+        rows, shape = len(z), z.shape[1:]
+        if self._held.shape[1:] != shape or self._held.dtype != z.dtype:
             self._release()
-            self._held = torch.empty((HELD * rows // z.numel(), *z.shape[1:]), dtype=z.dtype)
+            self._held = torch.empty((HELD * rows // size, *shape), dtype=z.dtype)
         if self._filled + rows > len(self._held):
             self._release()
         self._held[self._filled : self._filled + rows] = z
@@ -85,14 +103,40 @@ class Tally:
         """Count `(rows, units, positions)`."""
         self.rows += x.shape[0]
         self.positions += x.shape[0] * x.shape[2]
+        self._counted += 1
+        units = self._silent if self.stats == "fired" else None
+        if units is not None and not _is_cheap_to_pick(x, len(units)):
+            units = None
+        if units is not None:
+            x = x.index_select(1, units)
         seen = figures(x, self._rule, self._scratch)
-        self._fires += seen.fires.long()
-        self._row_fires += seen.row_fires.long()
+        _add(self._fires, seen.fires.long(), units)
+        _add(self._row_fires, seen.row_fires.long(), units)
         if seen.maxima is not None and seen.output_sums is not None:
             torch.maximum(self._maxima, seen.maxima.double(), out=self._maxima)
             self._output_sums += seen.output_sums
+        elif seen.nonfinite is None and not math.isfinite(self._sum_of_silent(x, units)):
+            seen.nonfinite = x.isfinite().logical_not_().sum((0, 2))
         if seen.nonfinite is not None:
-            self._nonfinite += seen.nonfinite.long()
+            _add(self._nonfinite, seen.nonfinite.long(), units)
+        # On a GPU every look waits for the device: after 1, 2, 4, … counts it costs next to nothing.
+        if self.stats == "fired" and (x.is_cpu or self._counted & (self._counted - 1) == 0):
+            self._silent = (self._fires == 0).nonzero().squeeze(1)
+            self.settled = len(self._silent) == 0
+
+    def _sum_of_silent(self, x: Tensor, units: Tensor | None) -> float:
+        """A sum that is not finite if a unit that is silent so far has such a value in `x`: it must not be called dead.
+
+        It may be not finite for other reasons, too, and costs nothing once every unit has fired.
+        """
+        if self._silent is not None and not len(self._silent):
+            return 0.0
+        self._silent = (self._fires == 0).nonzero().squeeze(1)
+        if not len(self._silent):
+            return 0.0
+        if units is None and _is_cheap_to_pick(x, len(self._silent)):
+            x = x.index_select(1, self._silent)
+        return x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).item()
 
     def _note_shape(self, z: Tensor, samples: int) -> None:
         """Remember the shape with its features in one place: "N" for the samples, "*" for sizes that vary."""
@@ -125,3 +169,16 @@ class Tally:
             output_sums=tuple(self._output_sums.tolist()),
             nonfinite=tuple(self._nonfinite.tolist()),
         )
+
+
+def _add(counters: Tensor, more: Tensor, units: Tensor | None) -> None:
+    """Add to the counters of these units; None is all."""
+    if units is None:
+        counters += more
+    else:
+        counters.index_add_(0, units, more)
+
+
+def _is_cheap_to_pick(x: Tensor, units: int) -> bool:
+    """Whether taking so many units out of `x` reads less memory than a look at all of it."""
+    return 4 * units <= x.shape[1] and (x.is_contiguous() or not x.is_cpu)

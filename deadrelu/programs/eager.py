@@ -82,7 +82,9 @@ class EagerProgram:
             stack.enter_context(_settled(self.module, self.device))
             stack.enter_context(interception.watching())
             stack.enter_context(torch.no_grad())
-            device = self.device or next((p.device for p in self.module.parameters()), torch.device("cpu"))
+            # What accelerate moves as it is needed lies on "meta"; its own hooks take the input there.
+            lies = (p.device for p in self.module.parameters() if not p.is_meta)
+            device = self.device or next(lies, torch.device("cpu"))
 
             def run(batch: Batch) -> Any:
                 args, kwargs = moved((batch.args, batch.kwargs), device)

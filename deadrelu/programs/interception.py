@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
@@ -57,13 +58,15 @@ class Interception:
         self._inside = False
         self._blind: Callable[[], AbstractContextManager[object]] = nullcontext
         self._batch = 0
+        self._hooks: dict[int, RemovableHandle] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Hooks on every activation module; gone on leaving, whatever happened."""
         with ExitStack() as stack:
-            for module, _ in self._kinds.values():
-                stack.callback(module.register_forward_pre_hook(self._on_module, with_kwargs=True).remove)
+            for key, (module, _) in self._kinds.items():
+                self._hooks[key] = module.register_forward_pre_hook(self._on_module, with_kwargs=True)
+                stack.callback(self._hooks[key].remove)
             for module in self._recurrent:
                 stack.callback(module.register_forward_pre_hook(self._on_recurrence).remove)
             yield
@@ -83,6 +86,16 @@ class Interception:
                 stack.enter_context(Operators(self._on_operator))
             self._blind = without_modes if self._operators or audit else nullcontext
             yield
+        if not self._functional:
+            self._unhook()
+
+    def _unhook(self) -> None:
+        """Remove the hooks of modules that have nothing more to tell.
+
+        Only where no forward is the user's own: such a one may call a module more often than it did before.
+        """
+        for key in [key for key in self._hooks if self._register.is_settled(("module", key))]:
+            self._hooks.pop(key).remove()
 
     def skipped(self) -> tuple[Skipped, ...]:
         """What could not be read, and the activation modules that no forward pass called."""
@@ -99,10 +112,14 @@ class Interception:
 
     def _on_module(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
+        key = id(module)
+        group = ("module", key)
+        if self._inside or self._register.passes(group):
+            return
         z = args[0] if args else kwargs.get("input")
-        if isinstance(z, Tensor) and not self._inside:
-            op, parameters = self._kinds[id(module)][1]
-            self._observe(("module", id(module)), self._paths[id(module)], op, parameters, z)
+        if isinstance(z, Tensor):
+            op, parameters = self._kinds[key][1]
+            self._observe(group, self._paths[key], op, parameters, z)
 
     def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0] if args else None

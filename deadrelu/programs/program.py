@@ -91,8 +91,11 @@ def site_id(module: str, op: str, call: int, calls: int, *, functional: bool) ->
     return f"{name}#{call}" if calls > 1 else name
 
 
-Observer = Callable[[CallSite, Tensor], None]
-"""Called with each site and its pre-activation as it executes. It must read at once: the call may be in place."""
+Observer = Callable[[CallSite, Tensor], bool | None]
+"""Called with each site and its pre-activation as it executes. It must read at once: the call may be in place.
+
+It returns True where it has nothing more to learn of the site: then it need not be called again.
+"""
 
 Run = Callable[[Batch], Output]
 

@@ -48,6 +48,7 @@ class Register:
         self._sites: dict[Group, CallSite] = {}
         self._groups: dict[Group, CallGroup] = {}
         self._counts: dict[Group, int] = {}
+        self._settled: dict[Group, set[int]] = {}
         self.unreadable: dict[str, Skipped] = {}
 
     def start_pass(self) -> None:
@@ -61,6 +62,22 @@ class Register:
     def has_met(self, group: Group) -> bool:
         """Whether the group was ever called."""
         return group in self._groups
+
+    def passes(self, group: Group) -> bool:
+        """Count the group's next call if nothing more is to be learnt from it; False, and not counted, otherwise."""
+        settled = self._settled.get(group)
+        if settled is None:
+            return False
+        call = self._counts.get(group, 0) + 1
+        if call not in settled:
+            return False
+        self._counts[group] = call
+        return True
+
+    def is_settled(self, group: Group) -> bool:
+        """Whether nothing more is to be learnt from any call of the group that was ever made."""
+        settled = self._settled.get(group)
+        return settled is not None and len(settled) == self._groups[group].calls
 
     def observe(
         self,
@@ -81,8 +98,8 @@ class Register:
         if z.layout != torch.strided or z.is_nested:
             kind = "nested" if z.is_nested else str(z.layout).removeprefix("torch.")
             self.skip(site.id, op, f"its pre-activation is a {kind} tensor")
-        else:
-            self._observer(site, z.detach())
+        elif self._observer(site, z.detach()):
+            self._settled.setdefault(group, set()).add(call)
         return site
 
     def skip(self, id: str, op: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Which batches one of several processes runs: whole ones, in turn, so that every batch is the same as in one process."""
+"""Which batches one of several processes runs: whole ones, in turn, so that each batch is as in one process."""
 
 from __future__ import annotations
 

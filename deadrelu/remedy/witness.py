@@ -17,7 +17,7 @@ from typing import Any
 
 from deadrelu.data.images import ImageOptions
 from deadrelu.data.request import DataRequest
-from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError
+from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.policy import Policy
 from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust, sha256_of
@@ -60,8 +60,13 @@ def ask(
 
     `swapped` maps each call of a swapped module (`path#1`) to its feature axis. The report is None where no site is
     left that has a flat region. `ours` lets the patched file run code although nobody was asked: this process has just
-    written it, and that very file is meant. Raises `ModelError` if the process cannot say.
+    written it, and that very file is meant. Raises `ModelError` if the process cannot say, `UsageError` for live data.
     """
+    if not isinstance(data.data, (str, Path, type(None))):
+        raise UsageError(
+            f"a fresh process proves what was written, and cannot see the {type(data.data).__name__} of this one",
+            hint="give the data as a file, or as code: file.py:name",
+        )
     trust = original.trust
     if (trust.sha256 or ours) and patched.is_file():  # a folder runs no code of its own
         trust = replace(trust, sha256=(*trust.sha256, sha256_of(patched)))
@@ -74,7 +79,7 @@ def ask(
                     original, model=str(patched), weights_key=None, trust=trust, arch=None if ours else original.arch
                 )
             ),
-            "data": asdict(data),
+            "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
             "swapped": dict(swapped),
             "answer": str(answer),
         }

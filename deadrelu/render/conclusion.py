@@ -10,6 +10,10 @@ from deadrelu.report import Finding, Report
 from deadrelu.wording import count, exact_percent, percent, ranges
 
 _ALL_UNITS = ("DR002", "DR005")
+_LEFT_OUT = {
+    "fired": "only whether units fired was measured, and NaN looked for only in the silent ones",
+    "rates": "maxima and means were not measured, and NaN looked for only in the silent units",
+}
 Mood = Literal["good", "doubtful", "bad"]
 
 
@@ -47,6 +51,8 @@ def conclusion(report: Report) -> str:
         parts.append(f"{count(unknown, 'unit')} met NaN or infinity and cannot be judged")
     if report.data.kind == "synthetic" and report.sites:
         parts.append("made-up inputs give a hint, not evidence")
+    if report.sites and (left_out := _LEFT_OUT.get(str(report.settings.get("stats")))):
+        parts.append(left_out)
     if report.skipped:
         parts.append(f"{count(summary.skipped, 'site was', 'sites were')} skipped and may hide more")
     return "; ".join(parts) + "."

@@ -85,8 +85,8 @@ def _row(stats: SiteStats, condition: Condition) -> str:
         f"{site.units:,}",
         f"{stats.dead:,}",
         percent(stats.dead_fraction),
-        f"{len(stats.rare_units):,}",
-        f"{len(stats.always_on_units):,}",
+        f"{len(stats.rare_units):,}" if stats.knows_rates else BLOCKS.dash,
+        f"{len(stats.always_on_units):,}" if stats.knows_rates else BLOCKS.dash,
         BLOCKS.number(headroom(stats)),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -39,9 +39,9 @@ class Row:
 
 
 def rates(stats: SiteStats) -> Iterator[float]:
-    """The firing rates for the histogram: dead units stand in their own column, and NaN leaves a rate unknown."""
+    """The known firing rates for the histogram: dead units have their own column, and NaN leaves a rate unknown."""
     apart = {*stats.dead_units, *stats.nonfinite_units}
-    return (rate for unit, rate in enumerate(stats.firing_rate) if unit not in apart)
+    return (rate for unit, rate in enumerate(stats.firing_rate) if rate is not None and unit not in apart)
 
 
 def headroom(stats: SiteStats) -> float | None:
@@ -106,9 +106,9 @@ def _texts(row: Row, glyphs: Glyphs) -> dict[str, str]:
         "units": f"{site.units:,}",
         "dead": f"{stats.dead:,}",
         "share": percent(stats.dead_fraction),
-        "rare": f"{len(stats.rare_units):,}",
-        "always on": f"{len(stats.always_on_units):,}",
-        "firing rate": "ALL DEAD" if row.condition is Condition.DEAD else glyphs.histogram(rates(stats)),
+        "rare": f"{len(stats.rare_units):,}" if stats.knows_rates else glyphs.dash,
+        "always on": f"{len(stats.always_on_units):,}" if stats.knows_rates else glyphs.dash,
+        "firing rate": "ALL DEAD" if row.condition is Condition.DEAD else _histogram(rates(stats), stats.knows_rates, glyphs),
         "headroom": glyphs.number(headroom(stats)),
     }
 
@@ -116,15 +116,21 @@ def _texts(row: Row, glyphs: Glyphs) -> dict[str, str]:
 def _totals(report: Report, glyphs: Glyphs) -> dict[str, str]:
     """The same for all sites together."""
     summary = report.summary
+    known = all(stats.knows_rates for stats in report.sites)
     return {
         "site": f"{summary.sites:,} site{'' if summary.sites == 1 else 's'}",
         "units": f"{summary.units:,}",
         "dead": f"{summary.dead:,}",
         "share": percent(summary.dead_fraction),
-        "rare": f"{summary.rare:,}",
-        "always on": f"{summary.always_on:,}",
-        "firing rate": glyphs.histogram(rate for stats in report.sites for rate in rates(stats)),
+        "rare": f"{summary.rare:,}" if known else glyphs.dash,
+        "always on": f"{summary.always_on:,}" if known else glyphs.dash,
+        "firing rate": _histogram((rate for stats in report.sites for rate in rates(stats)), known, glyphs),
     }
+
+
+def _histogram(of: Iterator[float], known: bool, glyphs: Glyphs) -> str:
+    """The histogram; a dash where the rates were not counted."""
+    return glyphs.histogram(of) if known else glyphs.dash
 
 
 def _columns(texts: Sequence[dict[str, str]]) -> list[Column]:

@@ -45,7 +45,8 @@ def _head(stats: SiteStats, glyphs: Glyphs, width: int) -> Iterator[Text]:
     if site.source:
         parts.append(f"{site.source.file}:{site.source.line}")
     parts += [count(site.units, "unit"), f"{stats.dead:,} dead ({percent(stats.dead_fraction)})"]
-    parts += [f"{len(stats.rare_units):,} rare", f"{len(stats.always_on_units):,} always on"]
+    if stats.knows_rates:
+        parts += [f"{len(stats.rare_units):,} rare", f"{len(stats.always_on_units):,} always on"]
     parts.append(count(stats.samples, "sample"))
     yield from paragraph(Text(glyphs.text(glyphs.dot.join(parts)), "dim"), width=width)
 
@@ -77,7 +78,11 @@ def _map(stats: SiteStats, glyphs: Glyphs, width: int, full: bool) -> Iterator[T
 def _cells(stats: SiteStats, glyphs: Glyphs) -> list[tuple[str, str]]:
     """The sign of each unit, and what it is."""
     top = len(glyphs.cells)
-    cells = [(glyphs.cells[min(int(rate * top), top - 1)], "fires") for rate in stats.firing_rate]
+    # Where only that a unit fired is known it gets the highest cell.
+    cells = [
+        (glyphs.cells[top - 1 if rate is None else min(int(rate * top), top - 1)], "fires")
+        for rate in stats.firing_rate
+    ]
     kinds = {"rare": (glyphs.rare, stats.rare_units), "dead": (glyphs.dead, stats.dead_units)}
     kinds["nonfinite"] = (glyphs.skipped, stats.nonfinite_units)
     for kind, (sign, units) in kinds.items():
@@ -89,6 +94,8 @@ def _cells(stats: SiteStats, glyphs: Glyphs) -> list[tuple[str, str]]:
 def _legend(stats: SiteStats, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """What the signs mean; those that do not occur are left out."""
     text = Text.assemble((glyphs.cells, _STYLE["fires"]), " firing rate from 0% to 100%")
+    if not stats.knows_rates:
+        text = Text.assemble((glyphs.cells[-1], _STYLE["fires"]), " fired; how often was not counted")
     occurring = (
         (glyphs.dead, "dead", stats.dead_units),
         (glyphs.rare, "rare", stats.rare_units),

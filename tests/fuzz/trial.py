@@ -63,7 +63,7 @@ class Bench:
         mutations = BLIND if blind else KNOWING
         mutation = rng.choice(mutations)
         target = self.folder / seed.path.name
-        with self._copied(seed, target):
+        with self.copied(seed, target):
             file = rng.choice([file for file in _files(target) if file.name != seed.index])
             content = file.read_bytes()
             changed = mutation(content, rng, self.contents)
@@ -94,7 +94,7 @@ class Bench:
         return Outcome(number, seed.name, mutation, verdict, seconds, memory, said)
 
     @contextmanager
-    def _copied(self, seed: Seed, target: Path) -> Iterator[None]:
+    def copied(self, seed: Seed, target: Path) -> Iterator[None]:
         """A copy of the seed at `target`, gone afterwards."""
         if seed.path.is_dir():
             shutil.copytree(seed.path, target)

@@ -17,6 +17,8 @@ _WIDTH = _LEFT + TENTHS * _STEP
 
 def sparkline(stats: SiteStats) -> Html:
     """Ten bars for the table: how many units fire at each tenth of the rate, the dead left out."""
+    if not stats.knows_rates:
+        return el("span", "not counted", class_="quiet")
     numbers = tenths(rates(stats))
     top = max(numbers) or 1
     bars = "".join(
@@ -29,6 +31,8 @@ def sparkline(stats: SiteStats) -> Html:
 
 def histogram(stats: SiteStats) -> Html:
     """The same at full size: the dead in a bar of their own on the left, the number of units on each bar."""
+    if not stats.knows_rates:
+        return el("p", "How often each unit fired was not counted.", class_="quiet")
     numbers = tenths(rates(stats))
     top = max(*numbers, stats.dead, 1)
     parts = [_bar(0, stats.dead, top, "dead", f"{count(stats.dead, 'unit')} dead")]

@@ -78,6 +78,9 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
     stats, site = row.stats, row.stats.site
     name = code(site.id)
     near = headroom(stats)
+    rare, always_on = (f"{len(u):,}" for u in (stats.rare_units, stats.always_on_units))
+    if not stats.knows_rates:
+        rare = always_on = BLOCKS.dash
     return el(
         "tr",
         el("td", mark(row.condition), data_v=int(row.condition)),
@@ -86,12 +89,12 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
         el("td", f"{site.units:,}", class_="num", data_v=site.units),
         el("td", f"{stats.dead:,}", class_="num dead" if stats.dead else "num", data_v=stats.dead),
         el("td", share(stats.dead_fraction), class_="share", data_v=f"{stats.dead_fraction:.9g}"),
-        el("td", f"{len(stats.rare_units):,}", class_=f"num {_WIDE}", data_v=len(stats.rare_units)),
-        el("td", f"{len(stats.always_on_units):,}", class_=f"num {_WIDE}", data_v=len(stats.always_on_units)),
+        el("td", rare, class_=f"num {_WIDE}", data_v=len(stats.rare_units)),
+        el("td", always_on, class_=f"num {_WIDE}", data_v=len(stats.always_on_units)),
         el(
             "td",
             el("strong", "ALL DEAD") if row.condition is Condition.DEAD else sparkline(stats),
-            data_v=f"{sum(stats.firing_rate) / max(site.units, 1):.9g}",
+            data_v=f"{sum(rate or 0 for rate in stats.firing_rate) / max(site.units, 1):.9g}",
         ),
         el("td", BLOCKS.number(near), class_=f"num {_WIDE}", data_v="" if near is None else f"{near:.9g}"),
         class_="all-dead" if row.condition is Condition.DEAD else None,
@@ -103,6 +106,7 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
 def _totals(report: Report) -> Html:
     """The sums over all sites."""
     summary = report.summary
+    known = all(stats.knows_rates for stats in report.sites)
     return el(
         "tr",
         el("td"),
@@ -111,8 +115,8 @@ def _totals(report: Report) -> Html:
         el("td", f"{summary.units:,}", class_="num"),
         el("td", f"{summary.dead:,}", class_="num"),
         el("td", el("span", percent(summary.dead_fraction), class_="n"), class_="share"),
-        el("td", f"{summary.rare:,}", class_=f"num {_WIDE}"),
-        el("td", f"{summary.always_on:,}", class_=f"num {_WIDE}"),
+        el("td", f"{summary.rare:,}" if known else BLOCKS.dash, class_=f"num {_WIDE}"),
+        el("td", f"{summary.always_on:,}" if known else BLOCKS.dash, class_=f"num {_WIDE}"),
         el("td"),
         el("td", class_=_WIDE),
     )

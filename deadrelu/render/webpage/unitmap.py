@@ -38,7 +38,8 @@ def unit_map(stats: SiteStats, most: int) -> Html:
         rows.append(f"<b>{start * each}</b>")
         rows += cells[start : start + columns]
     dead = f"{stats.dead:,} dead" + (f": {ranges(stats.dead_units, limit=20)}" if stats.dead else "")
-    told = f"Map of {count(units, 'unit')}, {dead}; {len(stats.rare_units):,} rare"
+    told = f"Map of {count(units, 'unit')}, {dead}"
+    told += f"; {len(stats.rare_units):,} rare" if stats.knows_rates else "; how often the others fired was not counted"
     picture = el("div", Html("".join(rows)), class_="map", style=f"--n:{columns}", role="img", aria_label=told)
     if each == 1:
         return picture
@@ -61,9 +62,11 @@ def _single(stats: SiteStats) -> Iterator[str]:
     for unit, (rate, top) in enumerate(zip(stats.firing_rate, stats.max_preactivation, strict=True)):
         near = BLOCKS.number(top)
         if unit in unknown:
-            kind, told = "q", f"NaN or infinite, fired at {percent(rate)} or more"
+            kind, told = "q", "NaN or infinite, " + ("fired" if rate is None else f"fired at {percent(rate)} or more")
         elif unit in dead:
             kind, told = "x", f"dead, headroom {near}"
+        elif rate is None:
+            kind, told = "k9", "fired"
         else:
             kind, told = ("r", f"rare, {percent(rate)}") if unit in rare else (f"k{tenth(rate)}", percent(rate))
             told += f", max {near}"
@@ -75,9 +78,12 @@ def _grouped(stats: SiteStats, each: int) -> Iterator[str]:
     dead, unknown = set(stats.dead_units), set(stats.nonfinite_units)
     for start in range(0, stats.site.units, each):
         units = range(start, min(start + each, stats.site.units))
-        mean = sum(stats.firing_rate[unit] for unit in units) / len(units)
+        known = [rate for unit in units if (rate := stats.firing_rate[unit]) is not None]
+        counted = len(known) == len(units)
+        mean = sum(known) / len(units) if counted else 1.0
         silent, lost = sum(unit in dead for unit in units), sum(unit in unknown for unit in units)
         quarter = 4 * silent // len(units)
         kind = "x" if quarter == 4 else f"k{tenth(mean)}" + (f" p p{quarter}" if silent else "")
-        told = f"{silent} of {len(units)} dead, mean {percent(mean)}" + (f", {lost} NaN or infinite" if lost else "")
+        told = f"{silent} of {len(units)} dead" + (f", mean {percent(mean)}" if counted else "")
+        told += f", {lost} NaN or infinite" if lost else ""
         yield f'<i class="{"q" if lost else kind}" title="units {units[0]}–{units[-1]}: {told}"></i>'

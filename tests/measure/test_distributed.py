@@ -1,0 +1,298 @@
+"""A scan by several processes is the scan by one: same sites, same counts; and one failure ends it for all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deadrelu.measure.distributed import Ranks, _agreed, _skipped
+from deadrelu.measure.tallied import Part, Tallied, joined
+from deadrelu.programs.program import Batch
+from deadrelu.programs.share import WHOLE, Share
+from deadrelu.report import Counts, Site, Skipped
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "sample_models"
+ROUNDED = ("mean_activation", "dormancy")
+CODE = """
+import os, signal, time
+import torch
+from torch import nn
+
+class Fork(nn.Module):
+    '''Which activation runs depends on the batch; one is called twice by some batches only; one never.'''
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.fc, self.out = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.even, self.odd, self.twice, self.never = nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.ReLU()
+
+    def forward(self, x):
+        number = int(x[0, 0])
+        x = self.fc(x[:, 1:])
+        x = self.odd(x) if number % 2 else self.even(x)
+        x = self.out(x)
+        if number == 5:
+            x = self.twice(x - 0.5)
+        x = self.twice(x)
+        return torch.relu(x - 1) if number == 3 else x
+
+def data():
+    torch.manual_seed(11)
+    for number in range(11):
+        x = torch.randn(4 if number < 10 else 2, 5)
+        x[:, 0] = number
+        yield x
+
+def failing():
+    for number, x in enumerate(data()):
+        if number == 3 and os.environ["RANK"] == os.environ["BAD"]:
+            how = os.environ["HOW"]
+            if how == "raise":
+                raise OSError("the disk is on fire")
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(600)
+        print("the loader says hello")
+        yield x
+
+def shuffled():
+    generator = torch.Generator()
+    generator.seed()
+    return torch.utils.data.DataLoader(torch.cat(list(data())[:10]), 4, shuffle=True, generator=generator)
+
+class Samples(torch.utils.data.Dataset):
+    '''Writes down which samples were touched.'''
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        with open(f"touched.{os.environ.get('RANK', 'alone')}", "a") as file:
+            file.write(f"{index}\\n")
+        x = torch.randn(5, generator=torch.Generator().manual_seed(index))
+        x[0] = index // 4
+        return x
+"""
+
+
+def run(*words: str, cwd: Path = ROOT, ranks: int = 2, **changes: str) -> subprocess.CompletedProcess[str]:
+    """`deadrelu` with these words under our torchrun, or alone with one rank."""
+    command = [sys.executable, "-m"]
+    if ranks > 1:
+        command += ["deadrelu.cli.torchrun", f"--nproc-per-node={ranks}", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **changes}
+    return subprocess.run(
+        [*command, "deadrelu", *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
+def same_but_for_rounding(one: dict[str, Any], many: dict[str, Any]) -> None:
+    """Equal in every byte, but for the means, which agree to seven digits."""
+    for ours, theirs in zip(one["sites"], many["sites"], strict=True):
+        for name in ROUNDED:
+            assert ours.pop(name) == pytest.approx(theirs.pop(name), rel=1e-6, abs=1e-9)
+    assert json.dumps(one) == json.dumps(many)
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    (tmp_path / "fork.py").write_text(CODE)
+    return tmp_path
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_the_report_is_that_of_one_process(ranks: int, tmp_path: Path) -> None:
+    words = ["scan", str(SAMPLES / "conv.pt"), "--data", str(SAMPLES / "digits.npz"), "--format", "json"]
+    one, many = run(*words, ranks=1), run(*words, "-o", f"json={tmp_path / 'many.json'}", ranks=ranks)
+    assert (one.returncode, many.returncode) == (0, 0), many.stderr
+    assert json.loads((tmp_path / "many.json").read_text()) == json.loads(many.stdout)
+    assert many.stderr.count("note: ") == 1  # rank 0 alone is heard
+    same_but_for_rounding(json.loads(one.stdout), json.loads(many.stdout))
+
+
+@pytest.mark.parametrize("data", ["data", "Samples"])
+def test_sites_that_only_some_ranks_met_come_out_as_in_one_process(data: str, code: Path) -> None:
+    words = ["scan", "fork.py:Fork", "--data", f"fork.py:{data}", "--batch-size", "4", "--format", "json"]
+    one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code)
+    report = json.loads(one.stdout)
+    ids = [site["id"] for site in report["sites"]]
+    assert ids == ["even", "twice#1", "odd", ":relu#1", "twice#2"]
+    assert [skipped["id"] for skipped in report["skipped"]] == ["never"]
+    same_but_for_rounding(report, json.loads(many.stdout))
+
+
+def test_of_a_data_set_a_rank_touches_its_own_samples_and_the_first_batch(code: Path) -> None:
+    run("scan", "fork.py:Fork", "--data", "fork.py:Samples", "--batch-size", "4", cwd=code)
+    touched = [set(map(int, (code / f"touched.{rank}").read_text().split())) for rank in (0, 1)]
+    assert touched[0] == {i for i in range(40) if i // 4 % 2 == 0}
+    assert touched[1] == {i for i in range(40) if i // 4 % 2 == 1} | {0, 1, 2, 3}
+
+
+def test_more_ranks_than_batches_are_no_harm(code: Path) -> None:
+    words = ["scan", "fork.py:Fork", "--data", "fork.py:data", "--samples", "6", "--format", "json"]
+    one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code, ranks=3)
+    same_but_for_rounding(json.loads(one.stdout), json.loads(many.stdout))
+
+
+@pytest.mark.parametrize("bad", ["0", "1"])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("raise", "failing failed at batch 3: .*the disk is on fire"),
+        ("kill", "rank died|lost each other"),
+        ("hang", "lost each other"),
+    ],
+)
+def test_a_rank_that_fails_dies_or_hangs_ends_the_run_with_2_and_one_line(
+    how: str, said: str, bad: str, code: Path
+) -> None:
+    waits = {"DEADRELU_RANK_TIMEOUT": "6" if how == "hang" else "100"}
+    done = run("scan", "fork.py:Fork", "--data", "fork.py:failing", cwd=code, HOW=how, BAD=bad, **waits)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = errors(done)
+    assert re.search(said, line), line
+
+
+def test_the_gate_fails_with_1_and_only_after_rank_0_has_written(tmp_path: Path) -> None:
+    words = ["scan", str(SAMPLES / "dying.pt"), "--data", str(SAMPLES / "digits.npz"), "--max-dead", "1%"]
+    done = run(*words, "-o", f"json={tmp_path / 'out.json'}")
+    assert done.returncode == 1
+    assert "FAIL" in done.stdout
+    assert json.loads((tmp_path / "out.json").read_text())["summary"]["verdict"] == "fail"
+    assert errors(done) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scan", "fork.py:Fork", "--data", "fork.py:shuffled"], "does not see the same data"),
+        (["scan", "fork.py:Fork", "--nope"], "No such option"),
+        (["patch", "fork.py:Fork"], "a patch is made by one process"),
+    ],
+)
+def test_an_error_of_every_rank_is_said_once(words: list[str], said: str, code: Path) -> None:
+    done = run(*words, cwd=code)
+    assert done.returncode == 2
+    (line,) = errors(done)
+    assert said in line
+
+
+def test_without_a_site_every_rank_ends_with_3(code: Path) -> None:
+    (code / "plain.py").write_text("from torch import nn\ndef make(): return nn.Linear(5, 2)\n")
+    done = run("scan", "plain.py:make", "--data", "fork.py:data", cwd=code)
+    assert done.returncode == 3
+    assert len(errors(done)) == 1
+
+
+def test_a_user_who_has_a_group_of_their_own_keeps_it(tmp_path: Path) -> None:
+    program = tmp_path / "own.py"
+    program.write_text(
+        "import sys, torch, torch.distributed as dist, deadrelu\n"
+        "from deadrelu.measure.distributed import Ranks\n"
+        "dist.init_process_group('gloo')\n"
+        "model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU())\n"
+        "torch.manual_seed(0)\n"
+        "x = torch.randn(10, 4)\n"
+        "for p in model.parameters(): torch.nn.init.normal_(p)\n"
+        "alone = deadrelu.scan(model, x, batch_size=3)\n"
+        "shared = deadrelu.scan(model, x, batch_size=3, ranks=Ranks())\n"
+        "assert dist.is_initialized()\n"
+        "for report in (alone, shared):\n"
+        "    sys.stdout.write(f'{report.data.samples} {report.sites[0].firing_rate}\\n')\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(program)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("10 ")]
+    assert len(lines) == 4
+    assert len(set(lines)) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_every_batch_is_counted_once_and_the_first_is_seen_by_all(size: int) -> None:
+    shares = [Share(rank, size) for rank in range(size)]
+    for index in range(20):
+        assert sum(share.counts(index) for share in shares) == 1
+        assert sum(share.takes(index) for share in shares) == (size if index == 0 else 1)
+    for share in shares:
+        made = list(share.of_all(range(20)))
+        assert made == [index for index, _ in zip(share.indices(), made, strict=False)]
+    assert list(WHOLE.of_all(range(5))) == [0, 1, 2, 3, 4]
+
+
+def site(name: str, first: tuple[int, ...], *, units: int = 2, calls: int = 1, call: int = 1, **facts: Any) -> Tallied:
+    """A site as one rank met it, with nothing counted."""
+    described = Site(
+        id=name, op="relu", module=name, call=call, calls=calls, after=None, source=None, swappable=True,
+        feature_axis=1, shape=facts.pop("shape", ("N", units)), units=units,
+    )  # fmt: skip
+    none = Counts(
+        samples=0, rows=0, positions=0, fires=(0,) * units, row_fires=(0,) * units, maxima=(None,) * units,
+        output_sums=(0.0,) * units, nonfinite=(0,) * units,
+    )  # fmt: skip
+    return Tallied(site=described, functional=False, certain=True, first=first, counts=none, **facts)
+
+
+def part(*sites: Tallied, skipped: Sequence[Skipped] = ()) -> Part:
+    return Part(sites=sites, skipped=tuple(skipped), samples=1, batches=1)
+
+
+def test_sites_stand_in_the_order_of_their_first_calls_and_bear_the_name_of_the_most_calls() -> None:
+    zero = part(site("a", (0, 0, 0)), site("c", (4, 0, 1)))
+    one = part(site("a", (0, 0, 0), calls=2), site("b", (1, 0, 1)), site("a", (3, 0, 2), call=2, calls=2))
+    assert [t.site.id for t in _agreed([zero, one])] == ["a#1", "b", "a#2", "c"]
+
+
+def test_a_site_whose_units_differ_between_ranks_is_lost() -> None:
+    (met,) = _agreed([part(site("a", (0, 0, 0), units=3)), part(site("a", (1, 0, 0), units=4))])
+    assert met.lost == "its feature axis has 3 units in one call and 4 in another"
+
+
+def test_what_is_skipped_anywhere_is_skipped_unless_another_rank_called_it() -> None:
+    never, sparse = "never called: no batch reached it", "its pre-activation is a sparse tensor"
+    zero = part(skipped=[Skipped(id="a", op="relu", reason=never), Skipped(id="b", op="relu", reason=never)])
+    one = part(
+        site("a", (1, 0, 0)),
+        skipped=[Skipped(id="b", op="relu", reason=never), Skipped(id="c", op="relu", reason=sparse)],
+    )
+    assert [(s.id, s.reason) for s in _skipped([zero, one])] == [("b", never), ("c", sparse)]
+
+
+def test_shapes_are_joined_as_one_process_notes_them() -> None:
+    assert joined([(("N", 4, 7), 1), ((), 0), (("N", 4, 9), 1)], 4) == (("N", 4, "*"), 1)
+    assert joined([(("N", 5, 4), 2), (("N", 4), 1)], 4) == (("*", 4), 1)
+    assert joined([((), 0)], 4) == ((), 0)
+
+
+def test_a_batch_is_known_by_its_content() -> None:
+    x = torch.arange(6.0).reshape(2, 3)
+    same = [Batch(2, (x.clone(),)), Batch(2, (x.t().contiguous().t(),))]
+    other = [Batch(2, (x + 1,)), Batch(2, (x.half(),)), Batch(2, (x.reshape(3, 2),)), Batch(2, (), {"x": x})]
+    digests = {Ranks.opening(batch) for batch in (Batch(2, (x,)), *same)}
+    assert len(digests) == 1
+    assert len(digests | {Ranks.opening(batch) for batch in other}) == 5
+    assert Ranks.opening(replace(same[0], kwargs={"m": torch.zeros((), dtype=torch.bfloat16)})) not in digests

@@ -1,0 +1,372 @@
+"""The kernels and the tally against a recomputation in numpy, in float64, of every figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from deadrelu.activations import ACTIVATIONS, BY_NAME
+from deadrelu.judge.statistics import add
+from deadrelu.measure import kernels, tally
+from deadrelu.measure.figures import Rule
+from deadrelu.measure.kernels import Scratch, by_unit, figures
+from deadrelu.measure.tally import Tally, UncountableError
+from deadrelu.programs.program import CallGroup, CallSite, Features
+from deadrelu.report import Counts
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+PARAMETERS = {"hardtanh": (-0.7, 1.3), "threshold": (0.4, -9.0), "hardshrink": (0.6,), "softshrink": (0.3,)}
+OPS = [kind.name for kind in ACTIVATIONS]
+Array = npt.NDArray[np.float64]
+
+
+def channels_last(z: Tensor) -> Tensor:
+    return z.contiguous(memory_format=torch.channels_last)
+
+
+def strided(z: Tensor) -> Tensor:
+    """The same values with gaps in memory along every dimension."""
+    wide = torch.full([2 * size for size in z.shape], math.nan, dtype=z.dtype)
+    wide[tuple(slice(None, None, 2) for _ in z.shape)] = z
+    return wide[tuple(slice(None, None, 2) for _ in z.shape)]
+
+
+def expanded(z: Tensor) -> Tensor:
+    """The first row, repeated without memory of its own."""
+    return z[:1].expand_as(z)
+
+
+@dataclass(frozen=True)
+class Layout:
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    arrange: Callable[[Tensor], Tensor] = Tensor.contiguous
+
+
+LAYOUTS = {
+    "large maps": Layout((3, 5, 12, 9), (1,)),
+    "small maps": Layout((6, 7, 3, 2), (1,)),
+    "maps of one position": Layout((6, 7, 1, 1), (1,)),
+    "large maps, channels-last": Layout((3, 5, 12, 9), (1,), channels_last),
+    "small maps, channels-last": Layout((6, 7, 3, 2), (1,), channels_last),
+    "linear": Layout((17, 11), (-1,)),
+    "sequences of channels": Layout((4, 6, 70), (1,)),
+    "short sequences of channels": Layout((4, 6, 5), (1,)),
+    "tokens": Layout((4, 9, 11), (-1,)),
+    "features in front": Layout((5, 8, 70), (0,)),
+    "features in front of few": Layout((5, 4), (0,)),
+    "one dimension": Layout((9,), (0,)),
+    "split heads": Layout((3, 4, 5, 6), (1, 3)),
+    "heads at the end": Layout((3, 5, 2, 6), (2, 3)),
+    "gaps in memory": Layout((3, 5, 12, 9), (1,), strided),
+    "gaps in memory, tokens": Layout((4, 9, 11), (-1,), strided),
+    "rows that repeat": Layout((4, 6, 7), (1,), expanded),
+    "one unit": Layout((9, 1, 6), (1,)),
+    "one sample": Layout((1, 6, 70), (1,)),
+    "one of each": Layout((1, 1), (1,)),
+    "volumes": Layout((2, 3, 4, 5, 6), (1,)),
+    "no row": Layout((0, 4, 3), (1,)),
+    "no position": Layout((3, 4, 0), (1,)),
+}
+
+
+def site(op: str, axes: tuple[int, ...] = (1,)) -> CallSite:
+    return CallSite(
+        op=op,
+        parameters=PARAMETERS.get(op, ()),
+        module="act",
+        call=1,
+        functional=False,
+        features=Features(axes),
+        after=None,
+        source=None,
+        group=CallGroup(calls=1),
+    )
+
+
+def rows_units_positions(z: Tensor, axes: tuple[int, ...]) -> Array:
+    """By numpy alone: `(rows, units, positions)`; with the features in front there is one row."""
+    values = z.detach().to(torch.float64).numpy()
+    kept = [axis % values.ndim for axis in axes]
+    first = [] if 0 in kept else [0]
+    rest = [d for d in range(values.ndim) if d not in (*first, *kept)]
+    rows = values.shape[0] if first else 1
+    units = math.prod(values.shape[d] for d in kept)
+    return values.transpose(*first, *kept, *rest).reshape(rows, units, math.prod(values.shape[d] for d in rest))
+
+
+def bounds(op: str, dtype: torch.dtype) -> tuple[float, float]:
+    """Where the activation's gradient begins and ends, as torch rounds it to the type of the pre-activation."""
+    p = PARAMETERS.get(op, ())
+    edges = {
+        "relu": (0.0, math.inf),
+        "relu6": (0.0, 6.0),
+        "hardtanh": p,
+        "threshold": (p[0] if p else 0.0, math.inf),
+        "hardswish": (-3.0, math.inf),
+        "hardsigmoid": (-3.0, 3.0),
+    }
+    low, high = edges[op] if op in edges else (-p[0], p[0])
+    return float(torch.tensor(low, dtype=dtype)), float(torch.tensor(high, dtype=dtype))
+
+
+def hits(z: Array, op: str, dtype: torch.dtype) -> npt.NDArray[np.bool_]:
+    low, high = bounds(op, dtype)
+    with np.errstate(invalid="ignore"):
+        if op.endswith("shrink"):
+            return (z < low) | (z > high)
+        return (z > low) & ((z < high) | math.isinf(high))
+
+
+def outputs(z: Array, op: str, dtype: torch.dtype) -> Array:
+    """The size of what each activation gives, by its formula."""
+    low, high = bounds(op, dtype)
+    formulas: dict[str, Callable[[], Any]] = {
+        "relu": lambda: np.maximum(z, 0),
+        "relu6": lambda: np.clip(z, 0, 6),
+        "hardtanh": lambda: np.clip(z, low, high),
+        "threshold": lambda: np.where(z > low, z, PARAMETERS["threshold"][1]),
+        "hardswish": lambda: z * np.clip(z + 3, 0, 6) / 6,
+        "hardsigmoid": lambda: np.clip(z + 3, 0, 6) / 6,
+        "hardshrink": lambda: np.where((z < low) | (z > high), z, 0),
+        "softshrink": lambda: np.sign(z) * np.maximum(np.abs(z) - high, 0),
+    }
+    return np.abs(formulas[op]())
+
+
+def check(counts: Counts, seen: Sequence[Array], op: str, dtype: torch.dtype, stats: str = "full") -> None:
+    """Every figure of `counts` against numpy over all the tensors in `seen`, `(rows, units, positions)` each."""
+    fired = [hits(z, op, dtype) for z in seen]
+    assert counts.rows == sum(len(z) for z in seen)
+    assert counts.positions == sum(z.shape[0] * z.shape[2] for z in seen)
+    assert counts.fires == tuple(sum(f.sum((0, 2)) for f in fired))
+    assert counts.row_fires == tuple(sum(f.any(2).sum(0) for f in fired))
+    if stats != "full":
+        return
+    bad = [~np.isfinite(z) for z in seen]
+    assert counts.nonfinite == tuple(sum(b.sum((0, 2)) for b in bad))
+    for unit in range(len(counts.fires)):
+        values = np.concatenate([z[:, unit][~b[:, unit]] for z, b in zip(seen, bad, strict=True)])
+        assert counts.maxima[unit] == (values.max() if values.size else None)
+        exact = outputs(values, op, dtype)
+        tolerance = {torch.float16: 2e-3, torch.bfloat16: 1e-2, torch.float32: 1e-5, torch.float64: 1e-12}[dtype]
+        assert math.isclose(counts.output_sums[unit], exact.sum(), rel_tol=tolerance, abs_tol=tolerance)
+
+
+def awkward(z: Tensor, seed: int) -> Tensor:
+    """Some values replaced by the ones on which counters go wrong."""
+    tiny = float(torch.finfo(z.dtype).smallest_normal) / 4
+    odd = [math.nan, math.inf, -math.inf, -0.0, 0.0, tiny, -tiny, 6.0, -3.0, 3.0, float(torch.finfo(z.dtype).max) / 64]
+    generator = torch.Generator().manual_seed(seed)
+    choice = torch.randint(0, 3 * len(odd), z.shape, generator=generator)
+    for number, value in enumerate(odd):
+        z = z.masked_fill(choice == number, value)
+    return z
+
+
+def normal(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
+    """Normal values, of which every third unit or so is silent under a ReLU."""
+    generator = torch.Generator().manual_seed(seed)
+    z = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    if len(shape) > 1 and shape[1] > 2:
+        z[:, ::3] = -z[:, ::3].abs()
+    return z.to(dtype)
+
+
+def counted(z: Sequence[Tensor], op: str, axes: tuple[int, ...], stats: Any = "full") -> Counts:
+    of = site(op, axes)
+    tallied = Tally(of, of.features, z[0], Scratch(), stats)
+    for one in z:
+        tallied.add(one, len(one))
+    return tallied.counts()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_counted_as_numpy_does(name: str, dtype: torch.dtype) -> None:
+    layout = LAYOUTS[name]
+    z = layout.arrange(normal(layout.shape, dtype))
+    check(counted([z], "relu", layout.axes), [rows_units_positions(z, layout.axes)], "relu", dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("name", ["large maps", "small maps", "linear", "tokens", "large maps, channels-last"])
+def test_every_activation_is_counted_as_numpy_does_also_with_values_that_are_not_finite(
+    name: str, op: str, dtype: torch.dtype
+) -> None:
+    layout = LAYOUTS[name]
+    plain = layout.arrange(normal(layout.shape, dtype, seed=1))
+    odd = layout.arrange(awkward(plain, seed=2))
+    for z in (plain, odd):
+        check(counted([z], op, layout.axes), [rows_units_positions(z, layout.axes)], op, dtype)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("name", ["large maps", "small maps", "linear", "tokens", "large maps, channels-last"])
+def test_a_single_value_that_is_not_finite_is_found(name: str, op: str, value: float) -> None:
+    layout = LAYOUTS[name]
+    z = layout.arrange(normal(layout.shape, torch.float32))
+    where = tuple(size // 2 for size in z.shape)
+    z[where] = value
+    counts = counted([z], op, layout.axes)
+    assert sum(counts.nonfinite) == 1
+    check(counts, [rows_units_positions(z, layout.axes)], op, torch.float32)
+
+
+def test_finite_values_whose_sum_overflows_are_not_called_infinite() -> None:
+    z = torch.full((4, 3), 3e38)
+    counts = counted([z], "relu", (1,))
+    assert counts.nonfinite == (0, 0, 0)
+    assert counts.output_sums == pytest.approx((1.2e39,) * 3)
+
+
+@pytest.mark.parametrize("stats", ["rates", "full"])
+@pytest.mark.parametrize(
+    ("shape", "axes", "arrange"),
+    [
+        ((2, 3, 300), (1,), Tensor.contiguous),  # rows longer than a piece
+        ((3, 2, 257), (1,), Tensor.contiguous),
+        ((5, 400), (1,), Tensor.contiguous),  # more columns than are summed at once
+        ((3, 130, 7), (1,), Tensor.contiguous),
+        ((3, 40, 30), (-1,), Tensor.contiguous),  # one row of tokens is larger than a piece
+        ((9, 5, 30), (-1,), Tensor.contiguous),
+        ((3, 33, 5, 5), (1,), channels_last),
+        ((50, 3, 3), (1,), Tensor.contiguous),
+    ],
+)
+def test_tensors_of_many_pieces_are_counted_as_numpy_does(
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    arrange: Callable[[Tensor], Tensor],
+    stats: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With pieces of 128 elements, so that each way of cutting is taken, the last piece being smaller."""
+    monkeypatch.setattr(kernels, "PIECE", 128)
+    monkeypatch.setattr(kernels, "WIDE", 32)
+    monkeypatch.setattr(tally, "SMALL", 0)
+    z = arrange(awkward(normal(shape, torch.float32), seed=3))
+    check(counted([z], "relu", axes, stats), [rows_units_positions(z, axes)], "relu", torch.float32, stats)
+
+
+def test_real_pieces_are_counted_as_numpy_does() -> None:
+    for shape, axes in (((1, 2, kernels.PIECE + 77), (1,)), ((3, kernels.WIDE + 5), (1,)), ((70, 4, 66, 70), (1,))):
+        z = normal(shape, torch.float32)
+        check(counted([z], "relu", axes), [rows_units_positions(z, axes)], "relu", torch.float32)
+
+
+@pytest.mark.parametrize("stats", ["rates", "full"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_waiting_to_be_counted_together_changes_nothing(
+    name: str, stats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small pre-activations wait for others; several sizes of batch come in turn, and the last stays behind."""
+    layout = LAYOUTS[name]
+    z = [awkward(normal((rows, *layout.shape[1:]), torch.float32, seed=rows), rows) for rows in (7, 7, 3, 7, 1)]
+    if 0 in layout.axes:
+        z = [awkward(normal(layout.shape, torch.float32, seed=seed), seed) for seed in range(5)]
+    z = [layout.arrange(one) for one in z]
+    monkeypatch.setattr(tally, "HELD", 4 * max(one.numel() for one in z))
+    waited = counted(z, "relu", layout.axes, stats)
+    monkeypatch.setattr(tally, "SMALL", 0)
+    direct = counted(z, "relu", layout.axes, stats)
+    for counts in (waited, direct):
+        check(counts, [rows_units_positions(one, layout.axes) for one in z], "relu", torch.float32, stats)
+
+
+def test_what_waits_is_a_copy() -> None:
+    """An in-place ReLU overwrites its input right after it was seen."""
+    z = normal((4, 6), torch.float32)
+    kept = z.clone()
+    of = site("relu")
+    tallied = Tally(of, of.features, z, Scratch())
+    tallied.add(z, 4)
+    z.fill_(1.0)
+    check(tallied.counts(), [rows_units_positions(kept, (1,))], "relu", torch.float32)
+
+
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_any_shape_and_feature_axis_is_counted_as_numpy_does(data: st.DataObject) -> None:
+    shape = tuple(data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5), label="shape"))
+    ndim = len(shape)
+    axis = data.draw(st.integers(0, ndim - 1), label="axis")
+    more = data.draw(st.sets(st.integers(1, ndim - 1), max_size=1) if ndim > 1 and axis else st.just(set()), label="+")
+    axes = tuple(sorted({axis, *more}))
+    order = data.draw(st.permutations(range(ndim)), label="order in memory")
+    op = data.draw(st.sampled_from(OPS), label="op")
+    z = awkward(normal(shape, torch.float32, seed=data.draw(st.integers(0, 99))), 5)
+    z = z.permute(order).contiguous().permute([order.index(d) for d in range(ndim)])
+    check(counted([z, z], op, axes), [rows_units_positions(z, axes)] * 2, op, torch.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 40), units=st.integers(1, 40), positions=st.integers(1, 90), piece=st.sampled_from([7, 64, 500])
+)
+def test_any_cut_gives_the_same_figures(rows: int, units: int, positions: int, piece: int) -> None:
+    z = normal((rows, units, positions), torch.float32)
+    kept = kernels.PIECE, kernels.WIDE
+    try:
+        kernels.PIECE, kernels.WIDE = piece, max(1, piece // 8)
+        for x in (z, z.transpose(1, 2).contiguous().transpose(1, 2)):
+            seen = figures(x, Rule("relu", (), BY_NAME["relu"].region(()), "full"), Scratch())
+            numbers = z.numpy().astype(np.float64)
+            assert seen.fires.tolist() == (numbers > 0).sum((0, 2)).tolist()
+            assert seen.row_fires.tolist() == (numbers > 0).any(2).sum(0).tolist()
+            assert seen.maxima is not None
+            assert seen.maxima.tolist() == numbers.max((0, 2)).tolist()
+            assert seen.output_sums is not None
+            np.testing.assert_allclose(seen.output_sums.numpy(), np.maximum(numbers, 0).sum((0, 2)), 1e-5, 1e-6)
+    finally:
+        kernels.PIECE, kernels.WIDE = kept
+
+
+def test_more_than_sixteen_million_firings_of_one_unit_are_counted_exactly() -> None:
+    """2^24 is where a sum in float32 sticks; memory of one row only."""
+    count = 2**24 + 2**10 + 1
+    z = torch.ones(1).expand(1, 1, count)
+    assert counted([z], "relu", (1,)).fires == (count,)
+    assert counted([torch.ones(1).expand(2**20 + 3, 1)] * 17, "relu", (1,)).fires == (17 * (2**20 + 3),)
+
+
+def test_counts_add_beyond_thirty_two_bits() -> None:
+    counts = counted([normal((4, 3), torch.float32)], "relu", (1,))
+    total = counts
+    for _ in range(31):
+        total = add(total, total)
+    assert total.positions == 4 * 2**31
+    assert total.fires == tuple(n * 2**31 for n in counts.fires)
+
+
+def test_views_need_no_copy_where_the_strides_allow() -> None:
+    for shape, axes, arrange in (
+        ((2, 3, 4, 5), (1,), Tensor.contiguous),
+        ((2, 3, 4, 5), (1,), channels_last),
+        ((2, 7, 3), (-1,), Tensor.contiguous),
+        ((6, 3), (1,), Tensor.contiguous),
+    ):
+        z = arrange(torch.randn(shape))
+        assert by_unit(z, Features(axes)).data_ptr() == z.data_ptr()
+
+
+def test_another_number_of_units_cannot_be_counted() -> None:
+    of = site("relu")
+    tallied = Tally(of, of.features, torch.zeros(2, 3), Scratch())
+    tallied.add(torch.zeros(2, 3), 2)
+    with pytest.raises(UncountableError, match="3 units in one call and 4 in another"):
+        tallied.add(torch.zeros(2, 4), 2)
+    with pytest.raises(UncountableError, match="a single number"):
+        Tally(of, of.features, torch.tensor(1.0), Scratch())

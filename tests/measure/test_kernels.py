@@ -269,9 +269,7 @@ def test_real_pieces_are_counted_as_numpy_does() -> None:
 
 @pytest.mark.parametrize("stats", ["rates", "full"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_waiting_to_be_counted_together_changes_nothing(
-    name: str, stats: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_to_be_counted_together_changes_nothing(name: str, stats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pre-activations wait for others; several sizes of batch come in turn, and the last stays behind."""
     layout = LAYOUTS[name]
     z = [awkward(normal((rows, *layout.shape[1:]), torch.float32, seed=rows), rows) for rows in (7, 7, 3, 7, 1)]

@@ -358,12 +358,12 @@ def test_a_live_module_that_fails_its_proof_comes_back_as_it_was(monkeypatch: py
     model = sick(plain(nn.ReLU))
     parameters, relus = list(model.parameters()), [model[1], model[3]]
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    from deadrelu.remedy import patch
+    from deadrelu.remedy import treatment
 
     def fail(*_: object) -> None:
         raise ModelError("no", hint="no")
 
-    monkeypatch.setattr(patch, "_check", fail)
+    monkeypatch.setattr(treatment, "_check", fail)
     with pytest.raises(ModelError):
         deadrelu.patch(model, torch.randn(320, 6), reinit=True)
     assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))

@@ -289,8 +289,8 @@ def test_on_the_dying_sample_the_sick_layers_are_named_in_order() -> None:
     advice = deadrelu.suggest(report)
     assert [(item.site, item.ailment) for item in advice.items] == [
         ("1", "mostly dead"),
-        ("3", "some dead"),
-        ("5", "some dead"),
+        ("3", "mostly dead"),
+        ("5", "mostly dead"),
     ]
 
 

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from deadrelu.report import Report, Site
 
 _WEIGHTS_ALONE = ("torch-state-dict", "safetensors")
+_CODE = ("torchscript", "torch-export", "torch-sharded")
+"""Formats that run code when they are opened: whoever scanned such a file has trusted it."""
+
 _KEPT = {"arch": "--arch", "weights_key": "--weights-key", "data_key": "--data-key"}
 
 
@@ -47,6 +50,8 @@ def _inputs(report: Report, data: str | None) -> Iterator[str]:
         value = settings.get(name)
         if isinstance(value, str) and not (name == "data_key" and data is not None):
             yield from (flag, value)
+    if report.model.format in _CODE:
+        yield "--trust"
     axes = settings.get("feature_axes")
     for pair in axes if isinstance(axes, tuple) else ():
         yield from ("--feature-axis", pair)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deadrelu.activations import BY_NAME
-from deadrelu.commands import patch_command, site_glob
+from deadrelu.commands import id_glob, patch_command, site_glob
 from deadrelu.remedies import Edit, Remedy
 from deadrelu.remedy.edits import edit_for
 from deadrelu.report import Report, SiteStats
@@ -16,6 +16,9 @@ from deadrelu.wording import count
 
 _BEST = ("leaky_relu", "silu")
 """What takes the place of an activation, the first that suits."""
+
+_GRAPHS = ("torchscript", "torch-export")
+_FOLDER = "huggingface"
 
 _CAPPED = {"relu6": "below 0, and keep the cap at 6", "hardtanh": "below 0, and keep the upper bound"}
 _IF = {
@@ -55,7 +58,7 @@ class Means:
         site, calls = self.stats.site, self._calls()
         dead = set.intersection(*(set(stats.dead_units) for stats in calls))
         on_axis = all(stats.site.feature_axis == 1 and stats.site.units == site.units for stats in calls)
-        if site.op != "relu" or not site.swappable or not on_axis or not dead or not self._file:
+        if site.op != "relu" or not site.swappable or not on_axis or not dead or not self._modules:
             return None
         live = site.units - len(dead)
         rest = "the live one stays" if live == 1 else f"each of the other {live:,} stays"
@@ -87,7 +90,9 @@ class Means:
         if not site.swappable:
             yield from self._in_source(why)
             return
-        if site.calls > 1:
+        if self.report.model.format == _FOLDER:
+            why += " A Hugging Face folder names its activation in config.json, so that all its sites change together."
+        elif site.calls > 1 and self._modules:
             why += (
                 f" `{site.module}` is one module called {site.calls} times, so that all its calls change together; to"
                 " change one alone, give each call its own module in the code first."
@@ -101,13 +106,13 @@ class Means:
 
     def reinit(self, why: str) -> Remedy | None:
         """The swap with a fresh start for the dead units; None where no file can be patched so."""
-        if self.new is None or not self.stats.site.swappable or not self._file:
+        if self.new is None or not self.stats.site.swappable or not self._modules:
             return None
         return Remedy(title=f"{self.title}, and re-initialise the dead units", why=why, command=self._patch("--reinit"))
 
     def other(self) -> Remedy | None:
         """Activations with a slope that is learnt, or a smooth tail."""
-        if self.stats.site.op != "relu" or not self.stats.site.swappable or not self._file:
+        if self.stats.site.op != "relu" or not self.stats.site.swappable or not self._modules:
             return None
         return Remedy(
             title="Try an activation whose negative side is learnt or smooth",
@@ -127,8 +132,17 @@ class Means:
         """Whether there is a model file to patch."""
         return self.report.model.path is not None
 
+    @property
+    def _modules(self) -> bool:
+        """Whether there is a file of modules to patch, rather than a graph or a config."""
+        return self._file and self.report.model.format not in (*_GRAPHS, _FOLDER)
+
     def _patch(self, *options: str) -> str:
         """`deadrelu patch` of this site, with all its calls if the module is shared."""
+        if self.report.model.format == _FOLDER:
+            return patch_command(self.report, "--sites", "all")
+        if self.report.model.format in _GRAPHS:
+            return patch_command(self.report, "--sites", id_glob(self.stats.site.id), "--slope", f"{self.slope:g}")
         with_ = ("--with", "silu") if self.new == "silu" else ()
         slope = () if with_ else ("--slope", f"{self.slope:g}")
         chosen = ("--sites", site_glob(self.stats.site))

@@ -311,3 +311,16 @@ def test_the_edits_of_the_sample_network_leave_no_functional_relu(tmp_path: Path
     before_ids, after_ids = ([stats.site.id for stats in r.sites] for r in (report, after))
     assert set(before_ids) - set(after_ids) == {":relu#1", ":relu#2"}
     assert len(after_ids) == len(before_ids) - 2
+
+
+@pytest.mark.parametrize("form", ["torchscript", "torch-export"])
+def test_a_graph_gets_a_swap_of_single_calls_and_nothing_that_needs_modules(form: str) -> None:
+    item = only(suggest(report_of(sick(2, name="act#2", calls=2), form=form)))
+    patches = [command for command in commands(item) if "patch" in command]
+    assert patches == ["deadrelu patch m.pt --trust --data val.npz --sites 'act#2' --slope 0.01"]
+
+
+def test_a_hugging_face_folder_is_patched_as_a_whole() -> None:
+    item = only(suggest(report_of(sick(2), form="huggingface")))
+    patches = [command for command in commands(item) if "patch" in command]
+    assert patches == ["deadrelu patch m.pt --data val.npz --sites all"]

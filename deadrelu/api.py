@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deadrelu.errors import UsageError
+from deadrelu.judge.early import Until
 from deadrelu.judge.policy import Policy
-from deadrelu.report import Report, Setting
+from deadrelu.report import Report, Setting, Stats
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +67,8 @@ def scan(
     skip_sites: Sequence[str] = (),
     feature_axes: Mapping[str, int] | None = None,
     policy: Policy | None = None,
+    stats: Stats = "full",
+    until: Until | None = None,
     progress: Callable[[int], None] | None = None,
     ranks: Ranks | None = None,
 ) -> Report:
@@ -75,7 +79,10 @@ def scan(
     (shape `input_shapes`, without the batch dimension), and the report says so. `device` is auto, cpu, cuda or mps;
     None leaves a live module where it is. `device_map` "auto" spreads a Hugging Face folder over all devices, by
     accelerate. `sites` and `skip_sites` are globs over site ids; `feature_axes` maps such
-    globs to the axis that tells units apart. `progress` is told the samples seen so far after each batch. Inside a
+    globs to the axis that tells units apart. `stats` is how much is measured: "fired" (which units fired at all),
+    "rates" (how often), or "full" (also maxima, means, and everything that is not finite). `until` "verdict" stops as
+    soon as dead units cannot fail the gate any more, "likely" also when they will in all likelihood; the report says
+    so. `progress` is told the samples seen so far after each batch. Inside a
     process group of torch.distributed that you have initialised, every process measures what it is given, unless you
     give `ranks` (`deadrelu.measure.distributed.Ranks()`): then they share the work, and each gets the whole report.
 
@@ -92,6 +99,8 @@ def scan(
     from deadrelu.programs.device import choose_device
 
     policy = policy or Policy()
+    if until is not None and ranks is not None:
+        raise UsageError("processes that share the work cannot stop early", hint="scan in one process, or all the data")
     if isinstance(model, torch.nn.Module):
         opened = describe(model, None, "live module", None)
     else:
@@ -119,6 +128,7 @@ def scan(
         feature_axes=feature_axes,
         rare_below=policy.rare_below,
         confidence=policy.confidence,
+        stats=stats,
     )
     settings: dict[str, Setting] = {
         "arch": arch,
@@ -139,6 +149,7 @@ def scan(
         settings=settings,
         progress=progress,
         ranks=ranks,
+        until=until,
     )
 
 

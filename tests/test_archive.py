@@ -71,3 +71,45 @@ def test_a_file_written_without_checksums_is_let_pass(save: Save) -> None:
     finally:
         torch.serialization.set_crc32_options(True)
     assert 400 in check_archive(path)
+
+
+def _entries(path: Path) -> tuple[bytearray, int]:
+    """The bytes of a zip, and where its directory begins."""
+    content = bytearray(path.read_bytes())
+    return content, content.index(b"PK\1\2")
+
+
+def test_an_entry_that_swallows_the_next_ones_is_found(save: Save) -> None:
+    path = save({"a": torch.ones(3), "b": torch.ones(4)})
+    content, at = _entries(path)
+    content[at + 33] = 2  # its comment is 512 bytes long, says the entry
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="damaged"):
+        check_archive(path)
+
+
+def test_a_tensor_marked_as_a_folder_is_found(save: Save) -> None:
+    path = save({"a": torch.ones(3)})
+    content = path.read_bytes().replace(b"\0\0\0\0", b"\0\0\0\0")
+    at = content.rindex(b"PK\1\2", 0, content.index(b"model/data/0", content.index(b"PK\1\2")))
+    changed = bytearray(content)
+    changed[at + 38] |= 0x10
+    path.write_bytes(changed)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None  # no checksum covers it
+    with pytest.raises(FileError, match="marked as a folder"):
+        check_archive(path)
+
+
+def test_an_emptied_directory_is_found(save: Save) -> None:
+    path = save({"a": torch.ones(3)})
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\5\6")
+    content[end + 8 : end + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="damaged"):
+        check_archive(path)
+
+
+def test_more_members_than_a_plain_zip_counts_are_counted_too(save: Save) -> None:
+    assert 4 in check_archive(save([torch.ones(1) for _ in range(66_000)]))

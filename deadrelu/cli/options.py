@@ -34,6 +34,14 @@ class DeviceMap(str, Enum):
     AUTO = "auto"
 
 
+class Stats(str, Enum):
+    """How much is measured."""
+
+    FIRED = "fired"
+    RATES = "rates"
+    FULL = "full"
+
+
 class Plain(str, Enum):
     """What a command shows that makes no report: a table for a person, or JSON for a script."""
 
@@ -139,6 +147,27 @@ FeatureAxes = Annotated[
         metavar="SITE=AXIS",
         help="The axis that tells units apart. Repeatable.",
         rich_help_panel=_WHAT,
+    ),
+]
+Statistics = Annotated[
+    Stats,
+    typer.Option(
+        "--stats",
+        help="fired: which units fired at all; rates: how often; full: maxima and means too. Only full looks for NaN in"
+        " units that fired.",
+        rich_help_panel=_WHAT,
+    ),
+]
+UntilVerdict = Annotated[
+    bool,
+    typer.Option("--until-verdict", help="Stop once dead units cannot fail the gate any more.", rich_help_panel=_GATE),
+]
+UntilLikely = Annotated[
+    bool,
+    typer.Option(
+        "--until-likely",
+        help="Stop also once they will, at --confidence, if the samples come in random order.",
+        rich_help_panel=_GATE,
     ),
 ]
 MaxDead = Annotated[

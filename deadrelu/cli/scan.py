@@ -10,6 +10,8 @@ from deadrelu.cli import options as o
 from deadrelu.cli.gating import baseline_gate
 from deadrelu.cli.scanning import Asked, asking
 from deadrelu.cli.showing import check_outputs, show, write_outputs
+from deadrelu.errors import UsageError
+from deadrelu.judge.early import Until
 from deadrelu.judge.policy import Policy, exit_code, parse_limit
 from deadrelu.render.formats import Format
 
@@ -19,6 +21,7 @@ def scan(
     context: typer.Context,
     model: o.ModelArgument,
     asked: Asked,
+    stats: o.Statistics = o.Stats.FULL,
     max_dead: o.MaxDead = None,
     max_dead_total: o.MaxDeadTotal = None,
     limits: o.Limits = [],  # noqa: B006 - Typer reads the default and never changes it
@@ -30,6 +33,8 @@ def scan(
     select: o.Select = [],  # noqa: B006
     ignore: o.Ignore = [],  # noqa: B006
     strict: o.Strict = False,
+    until_verdict: o.UntilVerdict = False,
+    until_likely: o.UntilLikely = False,
     exit_zero: o.ExitZero = False,
     format: o.ReportFormat = Format.TABLE,
     output: o.Outputs = [],  # noqa: B006
@@ -49,6 +54,9 @@ def scan(
         ignore=tuple(ignore),
         limits=tuple(map(parse_limit, limits)),
     )
+    until: Until | None = "likely" if until_likely else "verdict" if until_verdict else None
+    if until and baseline:
+        raise UsageError("a scan that stops early cannot be held against a baseline", hint="leave one of the two out")
     gate = baseline_gate(
         baseline,
         update=update_baseline,
@@ -57,7 +65,7 @@ def scan(
         name=context.obj.model,
         quiet=asked.quiet,
     )
-    report = gate.hold(asked.scan(model, policy=policy), policy)
+    report = gate.hold(asked.scan(model, policy=policy, stats=stats.value, until=until), policy)
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
     raise typer.Exit(int(exit_code(report, exit_zero=exit_zero)))

@@ -33,8 +33,8 @@ class Asked:
     trust: Mapping[str, Any]
     quiet: bool
 
-    def scan(self, model: str, *, policy: Policy) -> Report:
-        """Run the model over the data, and judge what was measured. Raises what `deadrelu.scan` raises."""
+    def scan(self, model: str, *, policy: Policy, **how: Any) -> Report:
+        """Run the model over the data, `how` it says, and judge the result. Raises what `deadrelu.scan` raises."""
         import deadrelu
 
         others = ranks.joined()
@@ -43,7 +43,7 @@ class Asked:
             console.user_code(quiet=self.quiet),
             console.progress(self._total, quiet=self.quiet) as advance,
         ):
-            options = {**self._common(), **self.chosen}
+            options = {**self._common(), **self.chosen, **how}
             if others:
                 options |= {"ranks": others.ranks(), "device": others.device_for(options["device"])}
             report = deadrelu.scan(model, self.data, **options, policy=policy, progress=advance)

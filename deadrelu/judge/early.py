@@ -25,15 +25,19 @@ class Standing:
     samples: int
 
 
-def decided(sites: Sequence[Standing], policy: Policy, until: Until, look: int) -> Stopped | None:
+def decided(
+    sites: Sequence[Standing], policy: Policy, until: Until, *, look: int, skipped: bool = False
+) -> Stopped | None:
     """What the verdict on dead units will be, if that can be said already; `look` counts the looks from 1.
+
+    Nothing can be said while a site is `skipped` which more data may yet reach, if `policy.strict`.
 
     "pass" is certain: a silent unit may still fire, but none that fired can fall silent again. "fail" is likely, and
     given only for `until` "likely": with `policy.confidence`, every silent unit fires on fewer than
     `policy.rare_below` of all samples, by `silence_bound`, if the samples so far are a random choice of them. The
     error is shared out among all units, and among the looks as 1 / (look · (look + 1)), which sum to 1.
     """
-    if not sites:
+    if not sites or (skipped and policy.strict):
         return None
     if not _exceeds(sites, policy):
         return "pass"

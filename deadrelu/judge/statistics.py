@@ -44,9 +44,7 @@ def rare_units(firing_rate: Sequence[float | None], nonfinite: Sequence[int], ra
     return tuple(unit for unit, rate in enumerate(firing_rate) if 0 < (rate or 0) < rare_below and unit not in unknown)
 
 
-def describe(
-    site: Site, counts: Counts, *, rare_below: float, confidence: float, stats: Stats = "full"
-) -> SiteStats:
+def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float, stats: Stats = "full") -> SiteStats:
     """What the counts of a site say of its units.
 
     Dead units fired at no position and saw no NaN or infinity. Dormancy is mean |output| over its mean across the

@@ -13,7 +13,7 @@ from deadrelu.load import sharded_contents
 from deadrelu.load.checkpoint import Request, open_checkpoint
 from deadrelu.load.export_contents import read_exported
 from deadrelu.load.flat import read_header
-from deadrelu.load.inert import plain_globals
+from deadrelu.load.inert import plain_globals, read_tree
 from deadrelu.load.known import COMPILED, DATA_PARALLEL, RECORDS, torch_classes, torch_functions
 from deadrelu.load.members import Archive, asked_code
 from deadrelu.load.open import open_model
@@ -26,6 +26,7 @@ from deadrelu.load.trust import Origin, Trust, sha256_of
 _UNSEEN = "calls in the code of a forward (F.relu, torch.relu) are not in the file: only a scan sees them"
 _OF_TORCH = ("torch.nn.modules.", "collections.", "pathlib.", "argparse.", "numpy.")
 _LISTED_MEMBERS = 400
+_TORCH_SAVE = (FileKind.TORCH_ZIP, FileKind.LEGACY)
 _NO_WAY: Way = "not at all"
 _WAYS: dict[type[DeadreluError], Way] = {
     TrustError: "with --trust",
@@ -90,18 +91,30 @@ def _opening(path: Path, kind: FileKind, sha256: str | None) -> Opening:
         why, hint = "transformers builds it from config.json", "pip install 'deadrelu[hf]'"
         return Opening(way="with an extra", why=why, hint=hint)
     try:
-        if kind in (FileKind.TORCH_ZIP, FileKind.LEGACY):
+        if kind in _TORCH_SAVE:
             open_checkpoint(Origin(path, sha256 or ""), kind, Request(None, {}, None, Trust()))
         else:
             open_model(path)
     except FileError as error:
-        if kind.readable:
+        if kind.readable and not (kind in _TORCH_SAVE and _is_whole(path, kind)):
             raise
-        return Opening(way="not at all", hint=error.hint)
+        why = _without(path, error.message) if kind.readable else ""
+        return Opening(way="not at all", why=why, hint=error.hint)
     except DeadreluError as error:
         way = next((way for cls, way in _WAYS.items() if isinstance(error, cls)), _NO_WAY)
         return Opening(way=way, why=_without(path, error.message), hint=error.hint)
     return Opening(way="as it is", why="nothing in the file has to run")
+
+
+def _is_whole(path: Path, kind: FileKind) -> bool:
+    """Whether a file that does not open is none the worse for it: it holds something else than a model."""
+    try:
+        read_tree(Origin(path, ""), kind)
+    except TrustError:
+        return True
+    except FileError:
+        return False
+    return True
 
 
 def _without(path: Path, message: str) -> str:

@@ -77,13 +77,6 @@ class Held(Stub):
     add = append
 
 
-class _Dict(dict[Any, Any]):
-    """An OrderedDict of the file; what attributes it carries are left out."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Leave the attributes out."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Storage:
     dtype: str
@@ -91,7 +84,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _Pure:
-    """A function that a pickle may call. To the bare function, a pickle's BUILD could give other defaults."""
+    """A function that a pickle may call; it is no function itself, so that nothing can be set on it."""
 
     function: Callable[..., Any]
 
@@ -121,8 +114,17 @@ def _from_type(function: Any, _type: Any, args: Any, *_: Any) -> Any:
     return function(*args) if isinstance(function, (_Pure, StubClass)) else None
 
 
-def _dict(pairs: Any = (), *_: Any) -> _Dict:
-    return _Dict(pairs if isinstance(pairs, (list, tuple, dict)) else ())
+def _dict(pairs: Any = (), *_: Any) -> dict[Any, Any]:
+    return dict(pairs)
+
+
+def _set(values: Any = (), *_: Any) -> set[Any]:
+    return set(values)
+
+
+def _bytes(text: Any, *_: Any) -> bytes:
+    """How the older protocols write bytes: as text, to be encoded in Latin 1."""
+    return str(text).encode("latin1")
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
@@ -135,6 +137,8 @@ def _sizes(value: Any) -> tuple[int, ...]:
 # What they stand for is pure, and so are these: they take any arguments and only put them in order.
 _PURE: dict[Callable[..., Any], tuple[str, ...]] = {
     _dict: ("collections.OrderedDict",),
+    _set: ("builtins.set", "builtins.frozenset"),
+    _bytes: ("_codecs.encode",),
     _sizes: ("torch.Size",),
     _tensor: tuple(f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "tensor_v3", "qtensor")),
     _meta_tensor: ("torch._utils._rebuild_meta_tensor_no_storage",),
@@ -154,12 +158,7 @@ class _Reader(pickle._Unpickler):
     Its private name, seen on Python 3.10 to 3.14, is watched by a test.
     """
 
-    # These two read into a buffer that is made first, as large as the file says.
-    dispatch = {  # noqa: RUF012  it is the base's own name for its table
-        code: read
-        for code, read in pickle._Unpickler.dispatch.items()
-        if code not in (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0])
-    }
+    stack: list[Any]
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, encoding="latin1")
@@ -175,6 +174,19 @@ class _Reader(pickle._Unpickler):
     def get_extension(self, code: int) -> None:
         """Refuse what stands in a registry of this process and not in the file."""
         raise pickle.UnpicklingError(f"extension {code}")
+
+    def load_build(self) -> None:
+        """Keep an object's state if it is a stub. Python's own would change whatever lies on the stack."""
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Held):
+            self.stack[-1].__setstate__(state)
+
+    # BYTEARRAY8 and NEXT_BUFFER read into a buffer that is made first, as large as the file says.
+    dispatch = {  # type: ignore[assignment]
+        code: read
+        for code, read in pickle._Unpickler.dispatch.items()
+        if code not in (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0])
+    } | {pickle.BUILD[0]: load_build}
 
     def persistent_load(self, pid: Any) -> Any:
         """A storage by its type; anything else that stands outside of the pickle by its first word."""

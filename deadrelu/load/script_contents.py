@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
-from deadrelu.activations import ACTIVATIONS
+from deadrelu.activations import ACTIVATIONS, canonical
 from deadrelu.inspection import Asked, KnownSite, Node
 from deadrelu.load.members import Archive
 from deadrelu.load.pickled import Described, members
-from deadrelu.load.tree import draw, group, is_module
+from deadrelu.load.tree import MOST_NODES, draw, group, is_module
 
 _FUNCTIONS = {name.rpartition(".")[2]: kind.name for kind in ACTIVATIONS for name in kind.functions}
 _FUNCTIONAL = rf"torch\.nn\.functional(?:\.___torch_mangle_\d+)?\.({'|'.join(_FUNCTIONS)})"
 _CALL = re.compile(rf"\b(?:{_FUNCTIONAL}|torch\.({'|'.join(_FUNCTIONS)}))\(")
-_ALIAS = re.compile(rf"(\w+) = __torch__\.{_FUNCTIONAL}$")
-_CLASS = re.compile(r"^class (\w+)\(Module\):", re.MULTILINE)
+_ALIAS = re.compile(rf"(\w+) = __torch__\.{_FUNCTIONAL}")
+_CALLED = re.compile(r"\b(\w+)\(")
+_BOUNDS = re.compile(r"\w+, (-?\d{1,9}\.\d{0,9}), (-?\d{1,9}\.\d{0,9})")
+_CLASS = re.compile(r"class (\w+)\(Module\):")
 _OF_TORCH = "code/__torch__/torch/"
 
 
@@ -29,13 +32,17 @@ def read_torchscript(archive: Archive) -> tuple[Node, tuple[KnownSite, ...], tup
         tree = replace(tree, children=(*tree.children, constants))
     where = _places(pickled.root)
     code = [name for name in archive.members if name.startswith("code/") and name.endswith(".py")]
-    calls = [
+    calls = (
         site
         for name in code
         if not name.startswith(_OF_TORCH)
         for site in _calls_in(archive.read(name).decode("utf-8", "replace"), name, where)
-    ]
-    return tree, (*sites, *calls), tuple(Asked(name=name, what="source", runs=True) for name in code)
+    )
+    return (
+        tree,
+        (*sites, *islice(calls, MOST_NODES)),
+        tuple(Asked(name=name, what="source", runs=True) for name in code),
+    )
 
 
 def _constants(archive: Archive) -> Node | None:
@@ -59,28 +66,37 @@ def _places(root: Any) -> dict[str, list[str]]:
     return found
 
 
-def code_calls(text: str) -> Iterator[tuple[int, str]]:
-    """The activation calls that are written in Python source, each with its line: `torch.relu(…)`, `F.relu(…)`."""
+def code_calls(text: str) -> Iterator[tuple[int, str, str]]:
+    """The activation calls that are written in TorchScript's Python: line, class ("" outside of one), and kind."""
     aliases: dict[str, str] = {}
+    inside = ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if line.lstrip().startswith("def "):
+        if found := _CLASS.match(line):
+            inside = found[1]
+        elif line.lstrip().startswith("def "):
             aliases = {}
-        if found := _ALIAS.search(line.strip()):
+            inside = inside if line.startswith(" ") else ""
+        if found := _ALIAS.fullmatch(line.strip()):
             aliases[found[1]] = found[2]
         for call in _CALL.finditer(line):
-            yield number, _FUNCTIONS[call[1] or call[2]]
-        for alias, name in aliases.items():
-            for _ in re.finditer(rf"\b{re.escape(alias)}\(", line):
-                yield number, _FUNCTIONS[name]
+            yield number, inside, _kind(call[1] or call[2], line[call.end() :])
+        for call in _CALLED.finditer(line) if aliases else ():
+            if call[1] in aliases:
+                yield number, inside, _kind(aliases[call[1]], line[call.end() :])
+
+
+def _kind(function: str, arguments: str) -> str:
+    """The activation that a call spells: hardtanh between 0 and 6 is relu6."""
+    name = _FUNCTIONS[function]
+    bounds = _BOUNDS.match(arguments) if name == "hardtanh" else None
+    return canonical(name, (float(bounds[1]), float(bounds[2])))[0] if bounds else name
 
 
 def _calls_in(text: str, name: str, where: Mapping[str, list[str]]) -> Iterator[KnownSite]:
     """The functional sites of one code file: of each module of the classes that it defines."""
     home = name.removeprefix("code/").removesuffix(".py").replace("/", ".")
     counts: dict[tuple[str, str], int] = {}
-    starts = [(text.count("\n", 0, found.start()) + 1, found[1]) for found in _CLASS.finditer(text)]
-    for line, op in code_calls(text):
-        inside = [cls for start, cls in starts if start <= line]
-        for module in where.get(f"{home}.{inside[-1]}", ()) if inside else ():
+    for line, inside, op in code_calls(text):
+        for module in where.get(f"{home}.{inside}", ()) if inside else ():
             counts[module, op] = counts.get((module, op), 0) + 1
             yield KnownSite(id=f"{module}:{op}#{counts[module, op]}", op=op, module=module, source=f"{name}:{line}")

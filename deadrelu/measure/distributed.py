@@ -44,6 +44,8 @@ class Ranks:
             if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
                 digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
                 digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            elif isinstance(value, str):
+                digest.update(value.encode())
             elif isinstance(value, dict):
                 add(list(value.items()))
             elif isinstance(value, (list, tuple)):

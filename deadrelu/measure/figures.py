@@ -1,4 +1,4 @@
-"""What is counted at a site: where its units fire, what they put out, and what of it is not finite; on whole tensors."""
+"""What is counted at a site: where its units fire, what they put out, what is not finite; on whole tensors."""
 
 from __future__ import annotations
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from deadrelu.judge.early import Standing, Stopped, Until, decided
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.measure.scan import Plan, Progress, measure
 from deadrelu.programs.program import Batch, Program
@@ -29,19 +30,25 @@ def report_on(
     settings: Mapping[str, Setting],
     progress: Progress | None = None,
     ranks: Ranks | None = None,
+    until: Until | None = None,
 ) -> Report:
     """Run `program` over `batches` and judge what was measured; `data` gets its figures here.
 
-    `ranks` are the processes that share the work, each with the batches of its share.
+    `ranks` are the processes that share the work, each with the batches of its share. `until` says which clear verdict
+    ends the scan before the data does.
 
     Raises what `measure` raises.
     """
-    measured = measure(program, batches, plan, progress, ranks)
+
+    def stop(sites: Sequence[Standing], look: int, skipped: bool) -> Stopped | None:
+        return decided(sites, policy, until, look=look, skipped=skipped) if until else None
+
+    measured = measure(program, batches, plan, progress, ranks, stop if until else None)
     report = Report(
         tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
         model=model,
         data=replace(data, samples=measured.samples, batches=measured.batches),
-        settings=settings,
+        settings={**settings, "stats": plan.stats, "until": until, "stopped": measured.stopped},
         sites=measured.sites,
         skipped=measured.skipped,
     )

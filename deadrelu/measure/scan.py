@@ -59,6 +59,11 @@ class Plan:
     confidence: float = 0.95
     stats: Stats = "full"
 
+    def wants(self, site: str) -> bool:
+        """Whether a site of this id is to be reported."""
+        chosen = not self.sites or any(fnmatchcase(site, glob) for glob in self.sites)
+        return chosen and not any(fnmatchcase(site, glob) for glob in self.skip_sites)
+
 
 def measure(
     program: Program,
@@ -102,11 +107,11 @@ def measure(
             return True
         return tally.settled
 
-    looks = Looks(stop, plan)
+    looks = Looks(stop, plan.wants)
 
     with program.watched(observe) as run:
         for at, batch in _pieces(program, zip(share.indices(), batches, strict=False)):
-            stopped = looks.verdict(count, tallies, lost, program)
+            stopped = looks.verdict(count, [t for s, t in tallies.items() if s not in lost], program)
             if stopped:
                 break
             padding = Padding(batch, program.parameter_names)
@@ -140,7 +145,10 @@ def measure(
     chosen = _choose([t.site.id for t in found.measured], [s.id for s in found.unmeasured], plan)
     measured = [t for t in found.measured if t.site.id in chosen]
     _warn_of_guesses(measured)
-    stats = tuple(describe(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats) for t in measured)
+    stats = tuple(
+        describe(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats)
+        for t in measured
+    )
     left = tuple(s for s in found.unmeasured if s.id in chosen)
     if not stats and not left:
         raise NothingMeasuredError(
@@ -193,8 +201,7 @@ def _choose(sites: list[str], skipped: list[str], plan: Plan) -> set[str]:
         if not any(fnmatchcase(site, glob) for site in every):
             shown = ", ".join(every[:12]) + (" …" if len(every) > 12 else "")
             raise UsageError(f"no site matches {glob!r}", hint=f"the sites are {shown}")
-    wanted = {s for s in every if not plan.sites or any(fnmatchcase(s, glob) for glob in plan.sites)}
-    return {s for s in wanted if not any(fnmatchcase(s, glob) for glob in plan.skip_sites)}
+    return {site for site in every if plan.wants(site)}
 
 
 def _warn_of_guesses(sites: list[Tallied]) -> None:

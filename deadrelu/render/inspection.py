@@ -124,7 +124,7 @@ class _Drawing:
         values = sum(tensor.elements for tensor in tensors)
         kinds = sorted({tensor.dtype for tensor in tensors})
         told = f"{count(len(tensors), 'tensor')}, {count(values, 'value')}{': ' if kinds else ''}{', '.join(kinds)}"
-        yield Text.assemble(("Tree", "bold"), (f"  {self.glyphs.text(told)}", "dim"))
+        yield from paragraph(Text(self.glyphs.text(told), "dim"), width=self.width, first=Text("Tree  ", "bold"))
         lines = list(tree_lines(self.found.tree, self.glyphs, self.width))
         shown = lines if self.full or len(lines) <= MOST_LINES else lines[: MOST_LINES - 1]
         yield from shown

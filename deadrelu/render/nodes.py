@@ -29,7 +29,7 @@ _COUNTER = "num_batches_tracked"
 def tree_lines(root: Node, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """The tree, one line a part, more where its tensors do not fit beside it. Equal neighbours are drawn once."""
     dtypes = [tensor.dtype for tensor in _all_tensors(root)]
-    usual = max(set(dtypes), key=dtypes.count) if dtypes else ""
+    usual = max(sorted(set(dtypes)), key=dtypes.count) if dtypes else ""
     yield from _part(root, "", glyphs, width, Text(), Text(), usual)
     yield from _children(root, glyphs, width, Text(" "), usual)
 

@@ -108,7 +108,9 @@ def _texts(row: Row, glyphs: Glyphs) -> dict[str, str]:
         "share": percent(stats.dead_fraction),
         "rare": f"{len(stats.rare_units):,}" if stats.knows_rates else glyphs.dash,
         "always on": f"{len(stats.always_on_units):,}" if stats.knows_rates else glyphs.dash,
-        "firing rate": "ALL DEAD" if row.condition is Condition.DEAD else _histogram(rates(stats), stats.knows_rates, glyphs),
+        "firing rate": "ALL DEAD"
+        if row.condition is Condition.DEAD
+        else _histogram(rates(stats), stats.knows_rates, glyphs),
         "headroom": glyphs.number(headroom(stats)),
     }
 

@@ -155,3 +155,37 @@ def test_other_zips_are_told_apart(tmp_path: Path) -> None:
         read_arrays(tmp_path / "scripted")
     with pytest.raises(DataError, match="is a zip of other files"):
         read_arrays(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.npz"])
+def test_one_flipped_bit_in_a_zip_is_found(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    values = np.full(100, 7.0, np.float32)
+    if name == "x.pt":
+        torch.save({"x": torch.from_numpy(values)}, path)
+    else:
+        np.savez(path, x=values)
+    content = bytearray(path.read_bytes())
+    content[content.index(values.tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged"):
+        dict(read_arrays(path))  # type: ignore[arg-type]
+
+
+def test_an_archive_of_arrays_that_is_packed_beyond_all_measure_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros(1 << 25, np.float32))
+    with pytest.raises(DataError, match="claims 134217856 bytes"):
+        read_arrays(tmp_path / "x.npz")
+    np.savez_compressed(tmp_path / "small.npz", x=np.zeros(1 << 20, np.float32))
+    assert dict(read_arrays(tmp_path / "small.npz"))["x"].shape == (1 << 20,)  # type: ignore[arg-type]
+
+
+def test_two_arrays_under_one_name_are_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        warnings.simplefilter("ignore")
+        for value in (1.0, 2.0):
+            held = io.BytesIO()
+            np.save(held, np.full(3, value))
+            archive.writestr("x.npy", held.getvalue())
+    with pytest.raises(DataError, match="under one name"):
+        read_arrays(tmp_path / "x.npz")

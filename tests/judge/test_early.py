@@ -1,0 +1,115 @@
+"""When a scan may stop: never before the verdict is clear."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deadrelu.judge.early import Standing, Until, decided
+from deadrelu.judge.policy import Policy
+from tests.judge.reports import dead_report
+
+
+def standing(silent: int, units: int = 10, samples: int = 64, name: str = "act") -> Standing:
+    return Standing(site=name, units=units, silent=silent, samples=samples)
+
+
+@pytest.mark.parametrize(
+    ("sites", "policy", "verdict"),
+    [
+        ([standing(1)], {"max_dead": 0.1}, "pass"),
+        ([standing(2)], {"max_dead": 0.1}, None),
+        ([standing(9)], {}, "pass"),  # without a limit only a site that is wholly dead fails the gate
+        ([standing(10)], {}, None),
+        ([standing(0), standing(10, name="head")], {}, None),
+        ([standing(10)], {"ignore": ("DR002",)}, "pass"),
+        ([standing(10)], {"max_dead": 0.5, "ignore": ("DR002",)}, None),  # it may wake in part
+        ([standing(10)], {"max_dead": 1.0}, None),
+        ([standing(2)], {"max_dead": 0.1, "ignore": ("DR001@act",)}, "pass"),
+        ([standing(2)], {"max_dead": 0.1, "limits": (("a*", 0.2),)}, "pass"),
+        ([standing(2), standing(0, name="head")], {"max_dead_total": 0.1}, "pass"),
+        ([standing(3), standing(0, name="head")], {"max_dead_total": 0.1}, None),
+        ([], {"max_dead": 0.1}, None),
+    ],
+)
+def test_a_pass_is_told_as_soon_as_no_limit_can_be_exceeded(
+    sites: list[Standing], policy: dict[str, Any], verdict: str | None
+) -> None:
+    assert decided(sites, Policy(**policy), "verdict", look=1) == verdict
+
+
+def test_nothing_is_clear_while_a_strict_gate_has_a_skipped_site() -> None:
+    assert decided([standing(0)], Policy(strict=True), "verdict", look=1, skipped=True) is None
+    assert decided([standing(0)], Policy(strict=True), "verdict", look=1) == "pass"
+    assert decided([standing(0)], Policy(), "verdict", look=1, skipped=True) == "pass"
+
+
+@given(
+    silent=st.lists(st.integers(0, 4), min_size=1, max_size=4),
+    woken=st.data(),
+    max_dead=st.sampled_from([None, 0.0, 0.25, 0.5, 1.0]),
+    total=st.sampled_from([None, 0.1, 0.5]),
+    ignore=st.sets(st.sampled_from(["DR001", "DR002"])),
+)
+def test_no_later_firing_can_fail_a_gate_that_was_told_to_pass(
+    silent: list[int], woken: st.DataObject, max_dead: float | None, total: float | None, ignore: set[str]
+) -> None:
+    """The judge itself is the oracle, on every way in which the silent units may go on."""
+    policy = Policy(max_dead=max_dead, max_dead_total=total, ignore=tuple(sorted(ignore)))
+    sites = [standing(n, units=4, name=f"act{i}") for i, n in enumerate(silent)]
+    told = decided(sites, policy, "verdict", look=1)
+    later = [woken.draw(st.integers(0, n)) for n in silent]
+    if told == "pass":
+        assert verdict(later, policy) == "pass"
+    if told is None and "DR002" not in ignore:
+        assert verdict(silent, policy) == "fail", "the scan went on although as many dead units would have passed"
+
+
+def verdict(dead: list[int], policy: Policy) -> str:
+    """What the judge says where so many units of each site are dead."""
+    report = dead_report({f"act{i}": tuple(range(n)) for i, n in enumerate(dead)}, units=4, policy=policy)
+    return report.verdict
+
+
+def needed(units: int, look: int, rare: float, confidence: float) -> int:
+    """From (1 − rate)^n ≤ α / (look (look + 1) units)."""
+    return math.ceil(math.log((1 - confidence) / (look * (look + 1) * units)) / math.log(1 - rare))
+
+
+@pytest.mark.parametrize("look", [1, 2, 7])
+def test_a_fail_is_likely_from_the_number_of_samples_on_that_the_union_bound_asks_for(look: int) -> None:
+    policy = Policy(max_dead=0.1, rare_below=0.01, confidence=0.95)
+    n = needed(10 + 30, look, 0.01, 0.95)
+    for samples, verdict in ((n - 1, None), (n + 1, "fail")):
+        sites = [standing(5, samples=samples), standing(0, units=30, samples=1, name="head")]
+        assert decided(sites, policy, "likely", look=look) == verdict
+        assert decided(sites, policy, "verdict", look=look) is None
+
+
+def test_nothing_is_likely_where_nothing_is_rare() -> None:
+    assert decided([standing(10, samples=10**9)], Policy(rare_below=0.0), "likely", look=1) is None
+
+
+@pytest.mark.parametrize("until", ["verdict", "likely"])
+def test_a_site_at_its_limit_passes_whatever_the_samples(until: Until) -> None:
+    assert decided([standing(1, samples=10**9)], Policy(max_dead=0.1), until, look=9) == "pass"
+
+
+def test_likely_is_wrong_less_often_than_the_confidence_allows() -> None:
+    """Units that all fire on just the rate of "rare", looked at again and again: a fail would be wrong each time."""
+    dice = random.Random(0)
+    policy = Policy(max_dead=0.0, rare_below=0.05, confidence=0.8)
+    units, wrong, rounds = 20, 0, 400
+    for _ in range(rounds):
+        first = [math.ceil(math.log(dice.random()) / math.log(1 - 0.05)) for _ in range(units)]  # geometric
+        for look, samples in enumerate((16, 32, 64, 128, 256, 512), 1):
+            silent = sum(n > samples for n in first)
+            if decided([standing(silent, units, samples)], policy, "likely", look=look) == "fail":
+                wrong += 1
+                break
+    assert wrong / rounds <= 0.2

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Took(NamedTuple):
+    """Seconds by the clock, and seconds of processor time of the whole process, which a busy machine changes less."""
+
+    seconds: float
+    processor: float
 
 
 @dataclass(frozen=True)
@@ -18,32 +27,36 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)
     printed: bool = False
 
-    def seconds(self) -> float:
+    def run(self) -> Took:
         """Run it to its end. Raises `CalledProcessError` where it fails."""
-        begun = time.perf_counter()
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
             self.words, env={**os.environ, **self.environment}, capture_output=True, text=True, check=True
         )
-        lived = time.perf_counter() - begun
-        return float(done.stdout.split()[-1]) if self.printed else lived
+        lived, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+        worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Took(float(done.stdout.split()[-1]) if self.printed else lived, worked)
 
 
-def interleaved(processes: Mapping[str, Process], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each process in each round, after one round that only warms the caches."""
-    seconds: dict[str, list[float]] = {name: [] for name in processes}
+def interleaved(processes: Mapping[str, Process], rounds: int) -> dict[str, list[Took]]:
+    """What each process took in each round, after one round that only warms the caches."""
+    times: dict[str, list[Took]] = {name: [] for name in processes}
     for number in range(rounds + 1):
         for name, process in processes.items():
-            took = process.seconds()
+            took = process.run()
             if number:
-                seconds[name].append(took)
-    return seconds
+                times[name].append(took)
+    return times
 
 
-def table(seconds: Mapping[str, Sequence[float]], base: str) -> str:
-    """A Markdown table: median, range, and the median of the ratios to `base` of the same round."""
-    lines = ["| | median | range | ratio |", "|---|---|---|---|"]
-    for name, times in seconds.items():
-        ratio = statistics.median(own / other for own, other in zip(times, seconds[base], strict=True))
-        middle = statistics.median(times)
-        lines.append(f"| {name} | {middle:.3f} s | {min(times):.3f}–{max(times):.3f} | {ratio:.2f} |")
+def table(times: Mapping[str, Sequence[Took]], base: str) -> str:
+    """A Markdown table: median and range, and the medians of the ratios to `base` of the same round."""
+    lines = ["| | median | range | ratio | ratio of processor time |", "|---|---|---|---|---|"]
+    for name, took in times.items():
+        pairs = list(zip(took, times[base], strict=True))
+        ratio = statistics.median(own.seconds / other.seconds for own, other in pairs)
+        work = statistics.median(own.processor / other.processor for own, other in pairs)
+        clock = [one.seconds for one in took]
+        spread = f"{min(clock):.3f}–{max(clock):.3f}"
+        lines.append(f"| {name} | {statistics.median(clock):.3f} s | {spread} | {ratio:.2f} | {work:.2f} |")
     return "\n".join(lines)

@@ -18,7 +18,20 @@ LIGHT = (
     "import deadrelu.report, deadrelu.errors, deadrelu.activations, deadrelu.files, deadrelu.wording",
     "from deadrelu import Policy, Report, judge, scan",
 )
-COMMANDS = (["--help"], ["--version"], ["scan", "--help"], [], ["scan"], ["scan", "m.pt", "--max-dead", "x"])
+REPORT = str(ROOT / "tests" / "render" / "goldens" / "report.json")
+COMMANDS = (
+    ["--help"],
+    ["--version"],
+    ["scan", "--help"],
+    [],
+    ["scan"],
+    ["scan", "m.pt", "--max-dead", "x"],
+    ["rules"],
+    ["report", REPORT],
+    ["diff", REPORT, REPORT],
+    ["merge", REPORT],
+    ["suggest", REPORT],
+)
 
 
 def imported(*arguments: str, path: Path = ROOT) -> set[str]:

@@ -64,7 +64,9 @@ def open_model(
     if (is_spec(text) and not path.exists()) or (path.suffix == ".py" and path.is_file()):
         if arch is not None or weights_key is not None:
             raise UsageError(f"{text} is code already", hint="give the weights as MODEL and the code with --arch")
-        return describe(build(text, arch_args), text, "architecture", None)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)  # the same initial weights each time: a second scan must tell of the same model
+            return describe(build(text, arch_args), text, "architecture", None)
     kind = sniff(path)
     if kind is FileKind.HUGGINGFACE:
         if arch is not None or weights_key is not None:

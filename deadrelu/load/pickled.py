@@ -18,8 +18,8 @@ from typing import Any
 from deadrelu.errors import FileError
 from deadrelu.load.stub import Stub, StubClass, stub_class
 
-LONGEST = 12 << 20
-"""Pickles of more bytes (12 MiB) are not read: a tree takes up to eighty times as much memory."""
+LONGEST = 8 << 20
+"""Pickles of more bytes (8 MiB) are not read: a tree takes up to eighty times as much memory."""
 
 _LEGACY_PREAMBLE = 3
 _AGAIN = "copy or download it again, or save it again"

@@ -79,16 +79,16 @@ def code_calls(text: str) -> Iterator[tuple[int, str, str]]:
         if found := _ALIAS.fullmatch(line.strip()):
             aliases[found[1]] = found[2]
         for call in _CALL.finditer(line):
-            yield number, inside, _kind(call[1] or call[2], line[call.end() :])
+            yield number, inside, _kind(call[1] or call[2], line, call.end())
         for call in _CALLED.finditer(line) if aliases else ():
             if call[1] in aliases:
-                yield number, inside, _kind(aliases[call[1]], line[call.end() :])
+                yield number, inside, _kind(aliases[call[1]], line, call.end())
 
 
-def _kind(function: str, arguments: str) -> str:
-    """The activation that a call spells: hardtanh between 0 and 6 is relu6."""
+def _kind(function: str, line: str, at: int) -> str:
+    """The activation that a call spells whose arguments begin at `at`: hardtanh between 0 and 6 is relu6."""
     name = _FUNCTIONS[function]
-    bounds = _BOUNDS.match(arguments) if name == "hardtanh" else None
+    bounds = _BOUNDS.match(line, at) if name == "hardtanh" else None
     return canonical(name, (float(bounds[1]), float(bounds[2])))[0] if bounds else name
 
 

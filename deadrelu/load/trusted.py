@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -72,7 +73,16 @@ def run_trusted(origin: Origin, code: Mapping[str, Code]) -> Any:
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr), origin.path.open("rb") as file:
             warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=reader)
+            # Only a zip can be mapped; and by name alone, torch.load would take *.safetensors for that format.
+            mapped_in = zipfile.is_zipfile(file) and origin.path.suffix != ".safetensors"
+            file.seek(0)
+            return torch.load(
+                str(origin.path) if mapped_in else file,
+                map_location="cpu",
+                weights_only=False,
+                pickle_module=reader,
+                mmap=mapped_in,
+            )
     except (Exception, SystemExit) as error:
         raise ArchitectureError(
             f"{origin.path} cannot be unpickled: {blame(error)}",

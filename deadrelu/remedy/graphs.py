@@ -90,7 +90,7 @@ def patch_graph(
         return result
     with replacing(output, force=force) as temporary:
         graph.save(temporary, force=True)
-        after, evidence = ask(request, temporary, data, {}, ours=True)
+        after, evidence = ask(request, request.of_patched(temporary, ours=True), data, {})
         proved = _proved(result, swapped, after, evidence)
     return replace(proved, output=str(output))
 

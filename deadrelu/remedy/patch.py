@@ -59,7 +59,9 @@ def patch_file(
         return result
     with replacing(output, force=force) as temporary:
         _save(treatment.module, temporary, legacy=info.format == "torch-legacy" and request.arch is None)
-        after, evidence = ask(request, temporary, data, treatment.axes)
+        code = request.arch or (request.model if info.format == "architecture" else None)
+        patched = request.of_patched(temporary, code=code, ours=code is not None)
+        after, evidence = ask(request, patched, data, treatment.axes)
         done = proved(result, treatment, after, evidence)
     return replace(done, output=str(output), notes=(*_written_notes(info, treatment.module), *done.notes))
 
@@ -124,7 +126,8 @@ def _written_notes(info: ModelInfo, module: nn.Module) -> tuple[str, ...]:
     if info.format in ("torch-module", "torch-legacy"):
         return ()
     code = type(module)
+    held = "is code" if info.format == "architecture" else "holds weights and no activations"
     return (
-        f"{info.path or 'the model'} holds weights and no activations, so a whole module was written",
+        f"a whole module was written, because {info.path} {held}",
         f"opening it needs the code of {code.__module__}.{code.__qualname__}",
     )

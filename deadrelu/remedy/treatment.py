@@ -135,7 +135,8 @@ def proved(result: PatchResult, treatment: Treatment, after: Report | None, evid
     order = {site: dead_after[site] for site in result.dead_before if site in dead_after}
     gone = [site for site in result.dead_before if site not in dead_after]
     notes = [f"no gradient was taken: {evidence.no_gradient}"] if evidence.no_gradient else []
-    notes += [f"{site} does not run any more on this data" for site in gone]
+    if gone:
+        notes.append(f"these sites do not run any more on this data: {', '.join(gone)}")
     if evidence.parameters_added:
         notes.append(f"new parameters: {', '.join(evidence.parameters_added)}")
     return replace(

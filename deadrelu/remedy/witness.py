@@ -40,6 +40,17 @@ class ModelRequest:
     trust: Trust = field(default_factory=Trust)
     device: str = "auto"
 
+    def of_patched(self, path: Path, *, code: str | None = None, ours: bool = False) -> ModelRequest:
+        """How the patched file is opened: by the same rules, with the `code` that its classes belong to.
+
+        `ours` lets it run code although nobody was asked: we have just written it, out of what the user had opened,
+        and that very file is meant.
+        """
+        trust = self.trust
+        if (trust.sha256 or ours) and path.is_file():  # a folder runs no code of its own
+            trust = replace(trust, sha256=(*trust.sha256, sha256_of(path)))
+        return replace(self, model=str(path), arch=code, arch_args=None, weights_key=None, trust=trust)
+
     def program(self) -> tuple[Comparable, ModelInfo]:
         """The model as a program, and what the report says of it."""
         opened = open_model(
@@ -54,31 +65,23 @@ class ModelRequest:
 
 
 def ask(
-    original: ModelRequest, patched: Path, data: DataRequest, swapped: Mapping[str, int], *, ours: bool = False
+    original: ModelRequest, patched: ModelRequest, data: DataRequest, swapped: Mapping[str, int]
 ) -> tuple[Report | None, Evidence]:
-    """Let a fresh process scan the `patched` file and compare it with the original; both are opened by the same rules.
+    """Let a fresh process scan the patched model and compare it with the original.
 
     `swapped` maps each call of a swapped module (`path#1`) to its feature axis. The report is None where no site is
-    left that has a flat region. `ours` lets the patched file run code although nobody was asked: this process has just
-    written it, and that very file is meant. Raises `ModelError` if the process cannot say, `UsageError` for live data.
+    left that has a flat region. Raises `ModelError` if the process cannot say, `UsageError` for live data.
     """
     if not isinstance(data.data, (str, Path, type(None))):
         raise UsageError(
             f"a fresh process proves what was written, and cannot see the {type(data.data).__name__} of this one",
             hint="give the data as a file, or as code: file.py:name",
         )
-    trust = original.trust
-    if (trust.sha256 or ours) and patched.is_file():  # a folder runs no code of its own
-        trust = replace(trust, sha256=(*trust.sha256, sha256_of(patched)))
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         question = {
             "original": asdict(original),
-            "patched": asdict(
-                replace(
-                    original, model=str(patched), weights_key=None, trust=trust, arch=None if ours else original.arch
-                )
-            ),
+            "patched": asdict(patched),
             "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
             "swapped": dict(swapped),
             "answer": str(answer),

@@ -163,7 +163,8 @@ def _end(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
         yield from paragraph(Text(said, "bold"), width=width, first=" ")
         return
     still = {c.site: c.dead_after for c in result.changes if c.dead_after}
-    text = f"{count(units, 'unit')} can learn again: a swap needs fine-tuning, and is no cure by itself."
+    learn = f"{count(units, 'unit')} can learn again" if units else "No unit was dead where it was swapped"
+    text = f"{learn}: a swap needs fine-tuning, and is no cure by itself."
     if still:
         left = "; ".join(f"{glyphs.text(site)}: {ranges(dead)}" for site, dead in still.items())
         text = f"Some units have no gradient of their own even so ({left})."

@@ -52,7 +52,7 @@ def test_a_state_dict_becomes_a_whole_module_and_the_source_edits_are_printed(tm
     out = tmp_path / "patched.pt"
     done = deadrelu("patch", WEIGHTS, "--arch", NET, "--data", DIGITS, "-o", str(out), COLUMNS="200")
     assert done.code == 0, done.err
-    assert "holds weights and no activations, so a whole module was written" in done.out
+    assert f"A whole module was written, because {WEIGHTS} holds weights and no activations" in done.out
     assert "- F.relu(self.hidden(x.flatten(1)))\n" in done.out
     assert "+ F.leaky_relu(self.hidden(x.flatten(1)), 0.01)\n" in done.out
     assert "- nn.ReLU(inplace=True)\n" in done.out

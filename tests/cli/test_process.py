@@ -69,12 +69,18 @@ def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(name: str) -
 
 @pytest.mark.skipif(not GLIBC, reason="the allocator of glibc")
 def test_the_allocator_is_tuned_in_the_command_alone() -> None:
-    watch = "import ctypes, sys; real = ctypes.CDLL; calls = []\n"
-    watch += "class Spy(real):\n    def __getattr__(self, name):\n        calls.append(name); return super().__getattr__(name)\n"
-    watch += "ctypes.CDLL = Spy\n"
+    watch = (
+        "import ctypes, sys; real = ctypes.CDLL; calls = []\n"
+        "class Spy(real):\n"
+        "    def __getattr__(self, name):\n"
+        "        calls.append(name)\n"
+        "        return super().__getattr__(name)\n"
+        "ctypes.CDLL = Spy\n"
+    )
     scan = f"import deadrelu; deadrelu.scan({CONV!r}, {DIGITS!r}); print('mallopt' in calls)"
     assert python(watch + scan).stdout == "False\n"
-    own = "from deadrelu.cli import process; process.own()\nwith process.importing(): import torch\nprint('mallopt' in calls)"
+    own = "from deadrelu.cli import process; process.own()\nwith process.importing(): import torch\n"
+    own += "print('mallopt' in calls)"
     assert python(watch + own).stdout == "True\n"
     assert python(watch + own, DEADRELU_MALLOC="0").stdout == "False\n"
     assert python(watch + "import torch\n" + own).stdout == "False\n"  # too late: somebody else's process

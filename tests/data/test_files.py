@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 

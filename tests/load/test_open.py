@@ -170,3 +170,12 @@ def test_weights_that_are_not_finite_are_counted(save: Save) -> None:
     with torch.no_grad():
         net[0].bias[0] = torch.nan
     assert open_model(save(net)).info.nonfinite_weights == {"0.bias": 1}
+
+
+def test_code_has_the_same_initial_weights_each_time_and_leaves_the_dice_alone(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("from torch import nn\n\ndef make():\n    return nn.Linear(3, 2)\n")
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = (open_model(f"{tmp_path / 'net.py'}:make").module for _ in range(2))
+    assert torch.equal(first.weight, second.weight)
+    assert torch.equal(before, torch.get_rng_state())

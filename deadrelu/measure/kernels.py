@@ -79,10 +79,10 @@ def figures(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
 def _long(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
     """Units one after another, each with many positions: sums along the rows of a `(rows · units, positions)` view."""
     rows, units, positions = x.shape
-    spans = x.view(rows * units, positions).split(PIECE, 1)  # one, unless a row is longer than a piece
+    spans = _cut(x.view(rows * units, positions), PIECE, 1)  # one, unless a row is longer than a piece
     parts = _Parts(len(spans), rows * units, x, rule)
     for band, span in enumerate(spans):
-        for piece, hits, outputs, tops in parts.places(band, span.split(max(1, PIECE // positions)), 0):
+        for piece, hits, outputs, tops in parts.places(band, _cut(span, max(1, PIECE // positions), 0), 0):
             buffer = scratch.like(piece, parts.dtype)
             mark_hits(piece, rule.region, buffer)
             torch.sum(buffer, 1, out=hits)
@@ -97,14 +97,14 @@ def _short(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
     """Units one after another, each with few positions: sums across the rows of a `(rows, units · positions)` view."""
     rows, units, positions = x.shape
     width = min(units, max(1, WIDE // positions)) * positions
-    bands = x.view(rows, units * positions).split(max(1, PIECE // width))
+    bands = _cut(x.view(rows, units * positions), max(1, PIECE // width), 0)
     parts = _Parts(len(bands), units * positions, x, rule)
     per_row = torch.empty(rows, units, dtype=parts.dtype) if positions > 1 else None
     ones = torch.ones(positions, dtype=parts.dtype)
     row = 0
     for band, whole in enumerate(bands):
         unit = 0
-        for piece, hits, outputs, tops in parts.places(band, whole.split(width, 1), 1):
+        for piece, hits, outputs, tops in parts.places(band, _cut(whole, width, 1), 1):
             buffer = scratch.like(piece, parts.dtype)
             mark_hits(piece, rule.region, buffer)
             torch.sum(buffer, 0, out=hits)
@@ -127,10 +127,10 @@ def _across(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
         return _short(x.view(rows, units, 1), rule, scratch)
     if positions * units > PIECE:  # one row at a time, and that in pieces
         return _summed_up([_across_row(row, rule, scratch) for row in x])
-    pieces = x.split(PIECE // (positions * units))
+    pieces = _cut(x, PIECE // (positions * units), 0)
     parts = _Parts(len(pieces), units, x, rule)
     per_row = torch.empty(rows, units, dtype=parts.dtype)
-    for band, (piece, hits) in enumerate(zip(pieces, per_row.split(len(pieces[0])), strict=True)):
+    for band, (piece, hits) in enumerate(zip(pieces, _cut(per_row, len(pieces[0]), 0), strict=True)):
         buffer = scratch.like(piece, parts.dtype)
         mark_hits(piece, rule.region, buffer)
         torch.sum(buffer, 1, out=hits)
@@ -162,6 +162,11 @@ def _summed_up(parts: list[Figures]) -> Figures:
     return out
 
 
+def _cut(x: Tensor, step: int, dim: int) -> Sequence[Tensor]:
+    """Pieces of `step` along a dimension. Most tensors are one piece, and then the call of split is saved."""
+    return (x,) if x.shape[dim] <= step else x.split(step, dim)
+
+
 class _Parts:
     """Where the pieces leave their sums, `(bands, columns)`, so that they are added up once, in float64."""
 
@@ -178,7 +183,8 @@ class _Parts:
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Each piece of a band, cut `along` a dimension, with the places of its hits, outputs and maxima."""
         step = pieces[0].shape[along]
-        return zip(pieces, *(sums[band].split(step) for sums in (self.hits, self.outputs, self.tops)), strict=True)
+        sums = (_cut(sums[band], step, 0) for sums in (self.hits, self.outputs, self.tops))
+        return zip(pieces, *sums, strict=True)
 
     def figures(self, folded: tuple[int, int, int], per_row: Tensor | None) -> Figures:
         """The sums by unit: a view of `folded` shape has the units in the middle.

@@ -86,10 +86,10 @@ def encoder() -> nn.Module:
 
 
 NETWORKS = {
-    "ResNet-18, 64 px": Network(resnet18, (32, 3, 64, 64), 4),
-    "ResNet-18, 224 px": Network(resnet18, (8, 3, 224, 224), 2),
-    "VGG-11, 64 px": Network(vgg11, (16, 3, 64, 64), 2),
-    "MLP 2048": Network(lambda: mlp(2048, 4), (256, 2048), 4),
-    "transformer": Network(encoder, (16, 64, 256), 4),
-    "tiny MLP": Network(lambda: mlp(256, 6), (64, 256), 200),
+    "ResNet-18, 64 px": Network(resnet18, (32, 3, 64, 64), 12),
+    "ResNet-18, 224 px": Network(resnet18, (8, 3, 224, 224), 10),
+    "VGG-11, 64 px": Network(vgg11, (16, 3, 64, 64), 10),
+    "MLP 2048": Network(lambda: mlp(2048, 4), (256, 2048), 12),
+    "transformer": Network(encoder, (16, 64, 256), 12),
+    "tiny MLP": Network(lambda: mlp(256, 6), (64, 256), 400),
 }

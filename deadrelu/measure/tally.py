@@ -176,7 +176,7 @@ def _add(counters: Tensor, more: Tensor, units: Tensor | None) -> None:
     if units is None:
         counters += more
     else:
-        counters[: len(more)] += more
+        counters.index_add_(0, units, more)
 
 
 def _is_cheap_to_pick(x: Tensor, units: int) -> bool:

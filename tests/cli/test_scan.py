@@ -139,7 +139,7 @@ def test_weights_need_their_code_alone_and_the_next_command_works_as_it_stands()
     done = deadrelu("scan", WEIGHTS, "--arch", NET, "--data", DIGITS)
     assert done.code == 0, done
     command = shlex.split(done.out.splitlines()[-1])
-    assert command[:2] == ["deadrelu", "scan"]
+    assert command[:2] == ["deadrelu", "suggest"]
     following = deadrelu(*command[1:])
     assert following.code == 0, following
 

@@ -32,6 +32,7 @@ class Scratch:
     def __init__(self) -> None:
         """No buffer yet."""
         self._buffers: dict[torch.dtype, Tensor] = {}
+        self._ones: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def like(self, piece: Tensor, dtype: torch.dtype) -> Tensor:
         """A dense buffer in the shape of `piece`, whose content is left over from another."""
@@ -39,6 +40,12 @@ class Scratch:
         if buffer is None or buffer.numel() < piece.numel():
             buffer = self._buffers[dtype] = torch.empty(max(PIECE, piece.numel()), dtype=dtype)
         return buffer[: piece.numel()].view(piece.shape)
+
+    def ones(self, size: int, dtype: torch.dtype) -> Tensor:
+        """A vector of ones, fewer than `LONG`, for sums by a matrix product."""
+        if (size, dtype) not in self._ones:
+            self._ones[size, dtype] = torch.ones(size, dtype=dtype)
+        return self._ones[size, dtype]
 
 
 def by_unit(z: Tensor, features: Features) -> Tensor:
@@ -99,8 +106,8 @@ def _short(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
     width = min(units, max(1, WIDE // positions)) * positions
     bands = _cut(x.view(rows, units * positions), max(1, PIECE // width), 0)
     parts = _Parts(len(bands), units * positions, x, rule)
-    per_row = torch.empty(rows, units, dtype=parts.dtype) if positions > 1 else None
-    ones = torch.ones(positions, dtype=parts.dtype)
+    per_row: Tensor | None = None
+    ones = scratch.ones(positions, parts.dtype)
     row = 0
     for band, whole in enumerate(bands):
         unit = 0
@@ -108,10 +115,14 @@ def _short(x: Tensor, rule: Rule, scratch: Scratch) -> Figures:
             buffer = scratch.like(piece, parts.dtype)
             mark_hits(piece, rule.region, buffer)
             torch.sum(buffer, 0, out=hits)
-            if per_row is not None:  # a matrix product: torch's own sum over a few neighbours is slow
+            if positions > 1:  # a matrix product: torch's own sum over a few neighbours is slow
                 found = torch.mv(buffer.view(-1, positions), ones).view(len(piece), -1)
-                per_row[row : row + len(piece), unit : unit + found.shape[1]] = found
-                unit += found.shape[1]
+                if found.shape == (rows, units):
+                    per_row = found
+                else:
+                    per_row = torch.empty(rows, units, dtype=parts.dtype) if per_row is None else per_row
+                    per_row[row : row + len(piece), unit : unit + found.shape[1]] = found
+                    unit += found.shape[1]
             if parts.full:
                 replace_by_outputs(piece, rule, buffer)
                 torch.sum(buffer, 0, out=outputs)
@@ -172,7 +183,7 @@ class _Parts:
 
     def __init__(self, bands: int, columns: int, x: Tensor, rule: Rule) -> None:
         """Space for the sums of `x`."""
-        self.dtype = torch.promote_types(x.dtype, torch.float32)
+        self.dtype = x.dtype if x.dtype is torch.float32 else torch.promote_types(x.dtype, torch.float32)
         self.full = rule.stats == "full"
         self.hits = torch.empty(bands, columns, dtype=self.dtype)
         self.outputs = torch.empty(bands, columns, dtype=self.dtype) if self.full else self.hits
@@ -192,7 +203,7 @@ class _Parts:
         `per_row` `(rows, units)` holds the hits of each row; None where each row is one position.
         """
         fires = self.hits.view(folded).sum((0, 2), dtype=torch.float64)
-        row_fires = fires.clone() if per_row is None else per_row.gt(0).sum(0, dtype=torch.float64)
+        row_fires = fires if per_row is None else per_row.gt(0).sum(0, dtype=torch.float64)
         if not self.full:
             return Figures(fires, row_fires)
         outputs = self.outputs.view(folded).sum((0, 2), dtype=torch.float64)

@@ -12,10 +12,10 @@ from deadrelu.measure.kernels import Scratch, by_unit, figures
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
 
-HELD = 1 << 16
-"""Elements of the small pre-activations of one site that wait to be counted together (a quarter of a megabyte)."""
+HELD = 1 << 17
+"""Elements of the small pre-activations of one site that wait to be counted together (half a megabyte)."""
 
-SMALL = HELD // 4
+SMALL = HELD // 8
 """A pre-activation of at most so many elements waits: by itself its figures would cost more than the layer."""
 
 

@@ -97,8 +97,8 @@ def memory(names: list[str]) -> Iterator[str]:
     yield "| 10 batches | plain, MiB | " + " | ".join(shown) + " |"
     yield "|---" * (len(shown) + 2) + "|"
     for name in names:
-        base = statistics.median(peak(name, "plain", 10) for _ in range(3))
-        above = [statistics.median(peak(name, contender, 10) for _ in range(3)) - base for contender in shown]
+        base = statistics.median(peak(name, "plain", 10) for _ in range(2))
+        above = [statistics.median(peak(name, contender, 10) for _ in range(2)) - base for contender in shown]
         yield f"| {name} | {base:.0f} | " + " | ".join(f"{mib:+.0f} ({mib / base:+.1%})" for mib in above) + " |"
 
 
@@ -116,6 +116,8 @@ def machine(rounds: int) -> Iterator[str]:
     """What it ran on, without names."""
     yield f"- {platform.system()} on {platform.machine()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
     yield f"- Python {platform.python_version()}, torch {torch.__version__}"
+    if policy := os.environ.get("OMP_WAIT_POLICY"):
+        yield f"- OMP_WAIT_POLICY={policy}: on a busy machine threads that wait actively slow each other"
     if torch.cuda.is_available():
         yield f"- {torch.cuda.get_device_name()}"
     yield f"- {rounds} rounds; load average at the start {os.getloadavg()[0]:.1f} (1.0 is one busy CPU)"

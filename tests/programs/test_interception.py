@@ -237,8 +237,8 @@ def test_torch_still_has_the_private_pieces_that_interception_uses() -> None:
     """Seen on torch 2.13.0; this says what to do when one is gone.
 
     `modes.without_modes` may do nothing (slower, not wrong); `torch._C.DisableTorchFunction` may be replaced by a flag
-    that the handlers of `interception.py` look at; without `_should_skip_dynamo` a scan imports torch._dynamo again, and
-    `Operators._should_skip_dynamo` can go.
+    that the handlers of `interception.py` look at; without `_should_skip_dynamo` a scan imports torch._dynamo again,
+    and `Operators._should_skip_dynamo` can go.
     """
     assert hasattr(_python_dispatch.TorchDispatchMode, "_should_skip_dynamo")
     assert callable(_python_dispatch._disable_current_modes)

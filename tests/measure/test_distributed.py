@@ -211,7 +211,7 @@ def test_without_a_site_every_rank_ends_with_3(code: Path) -> None:
 def test_a_user_who_has_a_group_of_their_own_keeps_it(tmp_path: Path) -> None:
     program = tmp_path / "own.py"
     program.write_text(
-        "import sys, torch, torch.distributed as dist, deadrelu\n"
+        "import os, sys, torch, torch.distributed as dist, deadrelu\n"
         "from deadrelu.measure.distributed import Ranks\n"
         "dist.init_process_group('gloo')\n"
         "model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU())\n"
@@ -223,7 +223,9 @@ def test_a_user_who_has_a_group_of_their_own_keeps_it(tmp_path: Path) -> None:
         "assert dist.is_initialized()\n"
         "for report in (alone, shared):\n"
         "    sys.stdout.write(f'{report.data.samples} {report.sites[0].firing_rate}\\n')\n"
-        "dist.destroy_process_group()\n"  # gloo's threads may abort a process that ends with its group still open
+        "sys.stdout.flush()\n"
+        "dist.barrier()\n"
+        "os._exit(0)\n"  # gloo's threads now and then abort a process that Python takes apart
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(program)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

@@ -25,7 +25,7 @@ class Rule:
 
 @dataclass
 class Figures:
-    """What one tensor adds to the counters of a site, one entry a unit, in float64 (exact for the counts).
+    """What one tensor adds to the counters of a site, one entry a unit; counts are whole numbers in some float.
 
     `fires` and `row_fires` count positions and rows; `maxima` and `output_sums` are None unless the stats are full,
     and hold only the finite values; `nonfinite` is None where every value is finite, or none was looked for.
@@ -37,16 +37,34 @@ class Figures:
     output_sums: Tensor | None = None
     nonfinite: Tensor | None = None
 
+    def add(self, maxima: Tensor | None, output_sums: Tensor | None, nonfinite: Tensor) -> None:
+        """Add the figures of a tensor whose firing is counted already."""
+        self.nonfinite = nonfinite if self.nonfinite is None else self.nonfinite + nonfinite
+        if self.maxima is not None and maxima is not None:
+            self.maxima = torch.maximum(self.maxima, maxima)
+        if self.output_sums is not None and output_sums is not None:
+            self.output_sums = self.output_sums + output_sums
 
-def mark_hits(z: Tensor, region: Region, out: Tensor) -> None:
-    """Write 1.0 where a unit fires, else 0.0. NaN compares false, so that it never counts as firing."""
-    if region.outside:
-        torch.gt(z, region.high, out=out)
-        out.add_(torch.lt(z, region.low))
-        return
-    torch.gt(z, region.low, out=out)
-    if not math.isinf(region.high):
-        out.mul_(torch.lt(z, region.high))
+
+class Bounds:
+    """The ends of a region as tensors without dimensions: torch compares with them faster than with numbers."""
+
+    def __init__(self, region: Region, like: Tensor) -> None:
+        """The ends in the type and on the device of `like`, as torch would round the numbers themselves."""
+        self.low = torch.tensor(region.low, dtype=like.dtype, device=like.device)
+        self.high = torch.tensor(region.high, dtype=like.dtype, device=like.device)
+        self.has_high = not math.isinf(region.high)
+        self.outside = region.outside
+
+    def mark_hits(self, z: Tensor, out: Tensor) -> None:
+        """Write 1.0 where a unit fires, else 0.0. NaN compares false, so that it never counts as firing."""
+        if self.outside:
+            torch.gt(z, self.high, out=out)
+            out.add_(torch.lt(z, self.low))
+            return
+        torch.gt(z, self.low, out=out)
+        if self.has_high:
+            out.mul_(torch.lt(z, self.high))
 
 
 def replace_by_outputs(z: Tensor, rule: Rule, hits: Tensor) -> None:
@@ -86,24 +104,19 @@ def activated(z: Tensor, rule: Rule) -> Tensor:
     raise ValueError(f"no output is known for {rule.op}")
 
 
-def with_nonfinite(x: Tensor, rule: Rule, seen: Figures) -> Figures:
-    """The figures of `x` `(rows, units, positions)` with the values that are not finite counted apart.
-
-    The counts of firing are right already.
-    """
+def finite_figures(x: Tensor, rule: Rule) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    """Maxima and output sums of what is finite in `x` `(rows, units, positions)`, and how much is not, by unit."""
     finite = x.isfinite()
-    out = Figures(seen.fires, seen.row_fires)
+    maxima = sums = None
     if rule.stats == "full":
-        out.maxima = x.where(finite, -math.inf).amax((0, 2))
-        out.output_sums = activated(x, rule).abs().where(finite, 0.0).sum((0, 2), dtype=torch.float64)
-    out.nonfinite = finite.logical_not_().sum((0, 2), dtype=torch.float64)
-    return out
+        maxima = x.where(finite, -math.inf).amax((0, 2)).double()
+        sums = activated(x, rule).abs().where(finite, 0.0).sum((0, 2), dtype=torch.float64)
+    return maxima, sums, finite.logical_not_().sum((0, 2), dtype=torch.float64)
 
 
 def at_once(x: Tensor, rule: Rule) -> Figures:
-    """The figures of `x` in whole-tensor operations, for a device that has no use for pieces; no value is read back."""
+    """The figures of `x` in whole-tensor operations, for a device that has no use for blocks; no value is read back."""
     hits = torch.empty(x.shape, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
-    mark_hits(x, rule.region, hits)
+    Bounds(rule.region, x).mark_hits(x, hits)
     per_row = hits.sum(2, dtype=torch.float64)
-    seen = Figures(per_row.sum(0), (per_row > 0).sum(0, dtype=torch.float64))
-    return with_nonfinite(x, rule, seen)
+    return Figures(per_row.sum(0), (per_row > 0).sum(0, dtype=torch.float64), *finite_figures(x, rule))

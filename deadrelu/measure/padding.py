@@ -71,11 +71,8 @@ class Padding:
         self._has_decoder = any(name.startswith("decoder_") for name in given)
         self._own = Tokens.of(given.get("attention_mask"), batch.samples)
         self._decoder = Tokens.of(given.get("decoder_attention_mask"), batch.samples)
-
-    @property
-    def is_there(self) -> bool:
+        self.is_there = self._own is not None or self._decoder is not None
         """Whether any token is padding."""
-        return self._own is not None or self._decoder is not None
 
     def parts(self, site: CallSite, z: Tensor, features: Features) -> Iterator[tuple[Tensor, int]]:
         """What of a pre-activation is data, as tensors with the number of samples in each; all of it without a mask."""

@@ -100,8 +100,13 @@ def measure(
                 firsts[site] = (*at, len(firsts))
                 tallies[site] = Tally(site, _features(site, z, plan), z, scratch, plan.stats)
             tally = tallies[site]
-            for part, of in padding.parts(site, z, tally.features) if share.counts(at[0]) else ():
-                tally.add(part, of)
+            if not is_counted:
+                return tally.settled
+            if not padding.is_there:
+                tally.add(z, batch.samples)
+            else:
+                for part, of in padding.parts(site, z, tally.features):
+                    tally.add(part, of)
         except UncountableError as error:
             lost[site] = str(error)
             return True
@@ -114,14 +119,14 @@ def measure(
             stopped = looks.verdict(count, [t for s, t in tallies.items() if s not in lost], program)
             if stopped:
                 break
-            padding = Padding(batch, program.parameter_names)
+            padding, is_counted = Padding(batch, program.parameter_names), share.counts(at[0])
             if padding.is_there and not padded:
                 padded = True
                 log.info("positions that attention_mask marks as padding are not counted")
             if ranks and not first_batch:
                 first_batch = ranks.opening(batch)
             _run(run, batch, max(at[0], count))
-            if not share.counts(at[0]):
+            if not is_counted:
                 continue
             samples, count = samples + batch.samples, count + 1
             if progress is not None:

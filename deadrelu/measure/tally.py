@@ -7,16 +7,19 @@ import math
 import torch
 from torch import Tensor
 
-from deadrelu.measure.figures import Rule
-from deadrelu.measure.kernels import Scratch, by_unit, figures
+from deadrelu.measure.figures import Figures, Rule, at_once
+from deadrelu.measure.kernels import Counter, Scratch, by_unit, counter
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
 
-HELD = 1 << 17
-"""Elements of the small pre-activations of one site that wait to be counted together (half a megabyte)."""
+LAYOUTS = 8
+"""So many layouts of one site are planned for at a time: sequences of any length must not fill the memory."""
 
-SMALL = HELD // 8
-"""A pre-activation of at most so many elements waits: by itself its figures would cost more than the layer."""
+EARLY = 16
+"""After each of so many first counts it is asked which units are silent, where nothing else is to be learnt."""
+
+LARGE = 1 << 16
+"""From so many elements on it is quicker to look at the few silent units alone."""
 
 
 class UncountableError(Exception):
@@ -51,15 +54,16 @@ class Tally:
         self._output_sums = torch.zeros(self.units, dtype=torch.float64, device=z.device)
         self._silent: Tensor | None = None
         self._counted = 0
-        self._held = torch.empty(0)
-        self._filled = 0
-        self._known: tuple[object, ...] = ()
+        self._counters: dict[tuple[object, ...], Counter] = {}
+        self._known: tuple[tuple[object, ...], Counter] | None = None
 
     @property
     def silent(self) -> int:
         """How many units have fired at no position yet, whether they are dead or met only NaN. Waits for a GPU."""
-        self._release()
-        return 0 if self.settled else int((self._fires == 0).sum())
+        if self.settled:
+            return 0
+        self._add_waiting()
+        return int((self._fires == 0).sum())
 
     def add(self, z: Tensor, samples: int) -> None:
         """Count one pre-activation, of `samples` independent samples.
@@ -70,73 +74,84 @@ class Tally:
             return
         if z.is_quantized:
             z = z.dequantize()
-        if self._known != (z.shape, samples):
-            self._note_shape(z, samples)
+        key = (samples, z.shape, z.stride(), z.dtype, z.device)
+        if self._known is None or self._known[0] != key:
+            self._known = key, self._planned(key, z, samples)
+        counts = self._known[1]
         self.samples += samples
-        if self._hold(z):
-            return
-        self._release()
-        self._count(by_unit(z, self.features))
-
-    def _hold(self, z: Tensor) -> bool:
-        """Copy a small pre-activation to the others that wait; False where it is not small, or not like them."""
-        size = z.numel()
-        if not 0 < size <= SMALL or self.axis == 0 or not z.is_cpu or z.layout is not torch.strided:
-            return False
-        rows, shape = len(z), z.shape[1:]
-        if self._held.shape[1:] != shape or self._held.dtype != z.dtype:
-            self._release()
-            self._held = torch.empty((HELD * rows // size, *shape), dtype=z.dtype)
-        if self._filled + rows > len(self._held):
-            self._release()
-        self._held[self._filled : self._filled + rows] = z
-        self._filled += rows
-        return True
-
-    def _release(self) -> None:
-        """Count what waits."""
-        if self._filled:
-            self._count(by_unit(self._held[: self._filled], self.features))
-            self._filled = 0
-
-    def _count(self, x: Tensor) -> None:
-        """Count `(rows, units, positions)`."""
-        self.rows += x.shape[0]
-        self.positions += x.shape[0] * x.shape[2]
+        self.rows += counts.rows
+        self.positions += counts.rows * counts.positions
         self._counted += 1
-        units = self._silent if self.stats == "fired" else None
-        if units is not None and not _is_cheap_to_pick(x, len(units)):
-            units = None
-        if units is not None:
-            x = x.index_select(1, units)
-        seen = figures(x, self._rule, self._scratch)
+        if self.stats == "full" or (self._silent is not None and not len(self._silent)):
+            counts.take(z)
+            if counts.is_full:
+                self._add(counts.taken())
+        else:
+            self._add_and_look(counts, z)
+
+    def _planned(self, key: tuple[object, ...], z: Tensor, samples: int) -> Counter:
+        """The counter of a layout, a new one where the layout is new."""
+        found = self._counters.get(key)
+        if found is None:
+            self._note_shape(z, samples)
+            if len(self._counters) == LAYOUTS:
+                self._add_waiting()
+                self._counters.clear()
+            found = self._counters[key] = counter(z, self.features, self._rule, self._scratch)
+        return found
+
+    def _add_and_look(self, counts: Counter, z: Tensor) -> None:
+        """Count, and look now and then which units are silent: they alone can be dead, or not fit to be called so."""
+        picked = self._pick(z)
+        if self.stats == "fired" and picked is not None:
+            x, units = picked
+            self._add(at_once(x, self._rule), units)
+        else:
+            counts.take(z)
+        # On a GPU every look waits for the device: after 1, 2, 4, … counts it costs next to nothing.
+        is_early = self.stats == "fired" and (picked is not None or self._counted <= EARLY)
+        if self._counted & (self._counted - 1) == 0 or (z.is_cpu and (is_early or counts.is_full)):
+            self._add_waiting()
+            self._silent = (self._fires == 0).nonzero().squeeze(1)
+            self.settled = self.stats == "fired" and len(self._silent) == 0
+            picked = picked or self._pick(z)
+        elif counts.is_full:
+            self._add(counts.taken())
+        if z.is_cpu and self._silent is not None and len(self._silent):
+            self._look_for_nonfinite(z, picked)
+
+    def _look_for_nonfinite(self, z: Tensor, picked: tuple[Tensor, Tensor] | None) -> None:
+        """A silent unit with such a value must not be called dead. The sum may be so for other reasons, too."""
+        x, units = picked or (z, None)
+        if math.isfinite(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).item()):
+            return
+        if units is None:
+            x = by_unit(z, self.features)
+        _add(self._nonfinite, x.isfinite().logical_not_().sum((0, 2)), units)
+
+    def _pick(self, z: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The pre-activations of the silent units and which these are; None where all of `z` is read as quickly."""
+        units = self._silent
+        if units is None or not len(units) or 4 * len(units) > self.units or z.numel() < LARGE:
+            return None
+        x = by_unit(z, self.features)
+        return (x.index_select(1, units), units) if x.is_contiguous() or not x.is_cpu else None
+
+    def _add_waiting(self) -> None:
+        for counts in self._counters.values():
+            self._add(counts.taken())
+
+    def _add(self, seen: Figures | None, units: Tensor | None = None) -> None:
+        """Add to the counters of these units; None is all."""
+        if seen is None:
+            return
         _add(self._fires, seen.fires.long(), units)
         _add(self._row_fires, seen.row_fires.long(), units)
-        if seen.maxima is not None and seen.output_sums is not None:
-            torch.maximum(self._maxima, seen.maxima.double(), out=self._maxima)
-            self._output_sums += seen.output_sums
-        elif seen.nonfinite is None and not math.isfinite(self._sum_of_silent(x, units)):
-            seen.nonfinite = x.isfinite().logical_not_().sum((0, 2))
         if seen.nonfinite is not None:
             _add(self._nonfinite, seen.nonfinite.long(), units)
-        # On a GPU every look waits for the device: after 1, 2, 4, … counts it costs next to nothing.
-        if self.stats == "fired" and (x.is_cpu or self._counted & (self._counted - 1) == 0):
-            self._silent = (self._fires == 0).nonzero().squeeze(1)
-            self.settled = len(self._silent) == 0
-
-    def _sum_of_silent(self, x: Tensor, units: Tensor | None) -> float:
-        """A sum that is not finite if a unit that is silent so far has such a value in `x`: it must not be called dead.
-
-        It may be not finite for other reasons, too, and costs nothing once every unit has fired.
-        """
-        if self._silent is not None and not len(self._silent):
-            return 0.0
-        self._silent = (self._fires == 0).nonzero().squeeze(1)
-        if not len(self._silent):
-            return 0.0
-        if units is None and _is_cheap_to_pick(x, len(self._silent)):
-            x = x.index_select(1, self._silent)
-        return x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).item()
+        if seen.maxima is not None and seen.output_sums is not None:
+            torch.maximum(self._maxima, seen.maxima, out=self._maxima)
+            self._output_sums += seen.output_sums
 
     def _note_shape(self, z: Tensor, samples: int) -> None:
         """Remember the shape with its features in one place: "N" for the samples, "*" for sizes that vary."""
@@ -144,7 +159,6 @@ class Tally:
         units = math.prod(z.shape[axis] for axis in axes)
         if units != self.units:
             raise UncountableError(f"its feature axis has {self.units} units in one call and {units} in another")
-        self._known = (z.shape, samples)
         kept: list[int | str] = [size for dim, size in enumerate(z.shape) if dim not in axes[1:]]
         kept[axes[0]] = self.units
         if axes[0] != 0 and kept[0] == samples:
@@ -158,7 +172,7 @@ class Tally:
 
     def counts(self) -> Counts:
         """The counters as plain numbers."""
-        self._release()
+        self._add_waiting()
         return Counts(
             samples=self.samples,
             rows=self.rows,
@@ -177,8 +191,3 @@ def _add(counters: Tensor, more: Tensor, units: Tensor | None) -> None:
         counters += more
     else:
         counters.index_add_(0, units, more)
-
-
-def _is_cheap_to_pick(x: Tensor, units: int) -> bool:
-    """Whether taking so many units out of `x` reads less memory than a look at all of it."""
-    return 4 * units <= x.shape[1] and (x.is_contiguous() or not x.is_cpu)

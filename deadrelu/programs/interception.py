@@ -57,6 +57,7 @@ class Interception:
         self._provenance: Provenance | None = None
         self._inside = False
         self._blind: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._is_moded = False
         self._batch = 0
         self._hooks: dict[int, RemovableHandle] = {}
 
@@ -85,6 +86,7 @@ class Interception:
             if self._operators or audit:
                 stack.enter_context(Operators(self._on_operator))
             self._blind = without_modes if self._operators or audit else nullcontext
+            self._is_moded = self._functional or self._operators or audit
             yield
         if not self._functional:
             self._unhook()
@@ -117,9 +119,11 @@ class Interception:
         if self._inside or self._register.passes(group):
             return
         z = args[0] if args else kwargs.get("input")
-        if isinstance(z, Tensor):
-            op, parameters = self._kinds[key][1]
-            self._observe(group, self._paths[key], op, parameters, z)
+        if not isinstance(z, Tensor) or (not self._is_moded and self._register.tells(group, z)):
+            return
+        op, parameters = self._kinds[key][1]
+
+        self._observe(group, self._paths[key], op, parameters, z)
 
     def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0] if args else None

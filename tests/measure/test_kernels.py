@@ -19,7 +19,7 @@ from deadrelu.activations import ACTIVATIONS, BY_NAME
 from deadrelu.judge.statistics import add
 from deadrelu.measure import kernels, tally
 from deadrelu.measure.figures import Rule
-from deadrelu.measure.kernels import Scratch, by_unit, figures
+from deadrelu.measure.kernels import SHARE, Scratch, by_unit, counter
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.programs.program import CallGroup, CallSite, Features
 from deadrelu.report import Counts
@@ -183,9 +183,11 @@ def normal(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
     return z.to(dtype)
 
 
-def counted(z: Sequence[Tensor], op: str, axes: tuple[int, ...], stats: Any = "full") -> Counts:
+def counted(
+    z: Sequence[Tensor], op: str, axes: tuple[int, ...], stats: Any = "full", block: int | None = None
+) -> Counts:
     of = site(op, axes)
-    tallied = Tally(of, of.features, z[0], Scratch(), stats)
+    tallied = Tally(of, of.features, z[0], Scratch(block), stats)
     for one in z:
         tallied.add(one, len(one))
     return tallied.counts()
@@ -236,52 +238,52 @@ def test_finite_values_whose_sum_overflows_are_not_called_infinite() -> None:
 @pytest.mark.parametrize(
     ("shape", "axes", "arrange"),
     [
-        ((2, 3, 300), (1,), Tensor.contiguous),  # rows longer than a piece
+        ((2, 3, 300), (1,), Tensor.contiguous),  # rows longer than a block
         ((3, 2, 257), (1,), Tensor.contiguous),
-        ((5, 400), (1,), Tensor.contiguous),  # more columns than are summed at once
+        ((5, 400), (1,), Tensor.contiguous),  # a row is larger than a block
         ((3, 130, 7), (1,), Tensor.contiguous),
-        ((3, 40, 30), (-1,), Tensor.contiguous),  # one row of tokens is larger than a piece
+        ((3, 40, 30), (-1,), Tensor.contiguous),  # one row of tokens is larger than a block
         ((9, 5, 30), (-1,), Tensor.contiguous),
         ((3, 33, 5, 5), (1,), channels_last),
         ((50, 3, 3), (1,), Tensor.contiguous),
     ],
 )
-def test_tensors_of_many_pieces_are_counted_as_numpy_does(
+def test_tensors_of_many_blocks_are_counted_as_numpy_does(
     shape: tuple[int, ...],
     axes: tuple[int, ...],
     arrange: Callable[[Tensor], Tensor],
     stats: Any,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With pieces of 128 elements, so that each way of cutting is taken, the last piece being smaller."""
-    monkeypatch.setattr(kernels, "PIECE", 128)
-    monkeypatch.setattr(kernels, "WIDE", 32)
-    monkeypatch.setattr(tally, "SMALL", 0)
+    """With blocks of 128 elements, so that each way of cutting is taken, the last block being smaller."""
     z = arrange(awkward(normal(shape, torch.float32), seed=3))
-    check(counted([z], "relu", axes, stats), [rows_units_positions(z, axes)], "relu", torch.float32, stats)
+    check(counted([z], "relu", axes, stats, block=128), [rows_units_positions(z, axes)], "relu", torch.float32, stats)
 
 
-def test_real_pieces_are_counted_as_numpy_does() -> None:
-    for shape, axes in (((1, 2, kernels.PIECE + 77), (1,)), ((3, kernels.WIDE + 5), (1,)), ((70, 4, 66, 70), (1,))):
+def test_real_blocks_are_counted_as_numpy_does() -> None:
+    block = Scratch().block
+    assert block >= SHARE
+    for shape, axes in (((1, 2, block + 77), (1,)), ((3, block + 5), (1,)), ((130, 4, 66, 70), (1,))):
         z = normal(shape, torch.float32)
         check(counted([z], "relu", axes), [rows_units_positions(z, axes)], "relu", torch.float32)
 
 
+@pytest.mark.parametrize("kept", [1, kernels.KEPT])
 @pytest.mark.parametrize("stats", ["rates", "full"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_waiting_to_be_counted_together_changes_nothing(name: str, stats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small pre-activations wait for others; several sizes of batch come in turn, and the last stays behind."""
+def test_layouts_that_change_and_sums_that_wait_are_counted_as_numpy_does(
+    name: str, stats: Any, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of several sizes come in turn, more than are planned for at a time, with values that are not finite."""
+    monkeypatch.setattr(kernels, "KEPT", kept)
+    monkeypatch.setattr(tally, "LAYOUTS", 2)
     layout = LAYOUTS[name]
-    z = [awkward(normal((rows, *layout.shape[1:]), torch.float32, seed=rows), rows) for rows in (7, 7, 3, 7, 1)]
+    sizes = [7, 7, 3, 7, 1, 3, *[2] * 40]
+    z = [awkward(normal((rows, *layout.shape[1:]), torch.float32, seed=n), n) for n, rows in enumerate(sizes)]
     if 0 in layout.axes:
-        z = [awkward(normal(layout.shape, torch.float32, seed=seed), seed) for seed in range(5)]
+        z = [awkward(normal(layout.shape, torch.float32, seed=seed), seed) for seed in range(20)]
     z = [layout.arrange(one) for one in z]
-    monkeypatch.setattr(tally, "HELD", 4 * max(one.numel() for one in z))
-    waited = counted(z, "relu", layout.axes, stats)
-    monkeypatch.setattr(tally, "SMALL", 0)
-    direct = counted(z, "relu", layout.axes, stats)
-    for counts in (waited, direct):
-        check(counts, [rows_units_positions(one, layout.axes) for one in z], "relu", torch.float32, stats)
+    counts = counted(z, "relu", layout.axes, stats)
+    check(counts, [rows_units_positions(one, layout.axes) for one in z], "relu", torch.float32, stats)
 
 
 def test_what_waits_is_a_copy() -> None:
@@ -312,24 +314,24 @@ def test_any_shape_and_feature_axis_is_counted_as_numpy_does(data: st.DataObject
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.integers(1, 40), units=st.integers(1, 40), positions=st.integers(1, 90), piece=st.sampled_from([7, 64, 500])
+    rows=st.integers(1, 40), units=st.integers(1, 40), positions=st.integers(1, 90), block=st.sampled_from([7, 64, 500])
 )
-def test_any_cut_gives_the_same_figures(rows: int, units: int, positions: int, piece: int) -> None:
+def test_any_cut_gives_the_same_figures(rows: int, units: int, positions: int, block: int) -> None:
     z = normal((rows, units, positions), torch.float32)
-    kept = kernels.PIECE, kernels.WIDE
-    try:
-        kernels.PIECE, kernels.WIDE = piece, max(1, piece // 8)
-        for x in (z, z.transpose(1, 2).contiguous().transpose(1, 2)):
-            seen = figures(x, Rule("relu", (), BY_NAME["relu"].region(()), "full"), Scratch())
-            numbers = z.numpy().astype(np.float64)
+    numbers = z.numpy().astype(np.float64)
+    for x in (z, z.transpose(1, 2).contiguous().transpose(1, 2)):
+        counts = counter(x, Features((1,)), Rule("relu", (), BY_NAME["relu"].region(()), "full"), Scratch(block))
+        for _ in range(2):  # the second time with what the first has left in the buffers
+            counts.take(x)
+            seen = counts.taken()
+            assert seen is not None
             assert seen.fires.tolist() == (numbers > 0).sum((0, 2)).tolist()
             assert seen.row_fires.tolist() == (numbers > 0).any(2).sum(0).tolist()
             assert seen.maxima is not None
             assert seen.maxima.tolist() == numbers.max((0, 2)).tolist()
             assert seen.output_sums is not None
             np.testing.assert_allclose(seen.output_sums.numpy(), np.maximum(numbers, 0).sum((0, 2)), 1e-5, 1e-6)
-    finally:
-        kernels.PIECE, kernels.WIDE = kept
+        assert counts.taken() is None
 
 
 def test_more_than_sixteen_million_firings_of_one_unit_are_counted_exactly() -> None:

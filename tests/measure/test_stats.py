@@ -17,7 +17,6 @@ from deadrelu.cli.options import Stats as StatsOption
 from deadrelu.errors import UsageError
 from deadrelu.judge.merge import merge
 from deadrelu.judge.policy import Policy
-from deadrelu.measure import tally
 from deadrelu.report import Report, Stats
 from tests.architectures import ARCHITECTURES
 from tests.measure.test_exactness import kill
@@ -44,12 +43,10 @@ def dead(report: Report) -> list[tuple[int, ...]]:
     return [site.dead_units for site in report.sites]
 
 
-@pytest.mark.parametrize("small", [0, tally.SMALL])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_dead_units_are_the_same_whatever_else_is_measured(
-    name: str, small: int, monkeypatch: pytest.MonkeyPatch
+    name: str,
 ) -> None:
-    monkeypatch.setattr(tally, "SMALL", small)
     architecture = ARCHITECTURES[name]
     torch.manual_seed(1)
     model = architecture.make()
@@ -70,10 +67,8 @@ def test_the_dead_units_are_the_same_whatever_else_is_measured(
             assert least.silence_bound == all_of.silence_bound
 
 
-@pytest.mark.parametrize("small", [0, tally.SMALL])
 @pytest.mark.parametrize("layout", ["linear", "maps", "channels-last"])
-def test_a_unit_that_wakes_late_is_not_called_dead(layout: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally, "SMALL", small)
+def test_a_unit_that_wakes_late_is_not_called_dead(layout: str) -> None:
     model: nn.Module = planted()
     data = batches(14)
     if layout != "linear":
@@ -112,8 +107,7 @@ def hooks_during(model: nn.Sequential, data: list[Tensor], stats: Stats) -> list
     return seen
 
 
-def test_the_hook_of_a_site_whose_units_have_all_fired_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally, "SMALL", 0)
+def test_the_hook_of_a_site_whose_units_have_all_fired_is_removed() -> None:
     model = planted()
     data = [torch.cat([x[:, :11], torch.ones(len(x), 1)], 1) for x in batches(14)]
     hooks = hooks_during(model, data, "fired")

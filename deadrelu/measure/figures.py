@@ -51,8 +51,10 @@ class Bounds:
 
     def __init__(self, region: Region, like: Tensor) -> None:
         """The ends in the type and on the device of `like`, as torch would round the numbers themselves."""
-        self.low = torch.tensor(region.low, dtype=like.dtype, device=like.device)
-        self.high = torch.tensor(region.high, dtype=like.dtype, device=like.device)
+        dtype = torch.float32 if like.is_quantized else like.dtype
+        self.low = torch.tensor(region.low, dtype=dtype, device=like.device)
+        self.high = torch.tensor(region.high, dtype=dtype, device=like.device)
+        self._low, self._high = self.low.item(), self.high.item()
         self.has_high = not math.isinf(region.high)
         self.outside = region.outside
 
@@ -65,6 +67,15 @@ class Bounds:
         torch.gt(z, self.low, out=out)
         if self.has_high:
             out.mul_(torch.lt(z, self.high))
+
+    def shuts_out(self, x: Tensor) -> bool:
+        """Whether nothing in `x` fires and all of it is finite, as far as the smallest and largest value tell."""
+        if not x.numel():
+            return True
+        least, most = (value.item() for value in torch.aminmax(x))
+        if self.outside:
+            return bool(self._low <= least and most <= self._high)  # NaN is neither
+        return bool(-math.inf < least and most <= self._low)
 
 
 def replace_by_outputs(z: Tensor, rule: Rule, hits: Tensor) -> None:

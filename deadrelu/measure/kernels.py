@@ -25,10 +25,10 @@ SHARE = 1 << 18
 LONG = 64
 """From so many positions a row on, torch's sum along the row is fast; below, it is summed across the rows."""
 
-KEPT = 1 << 15
+KEPT = 1 << 17
 """So many sums of one layout wait to be added up, of at most `CALLS` calls."""
 
-CALLS = 16
+CALLS = 32
 
 EXACT = 1 << 24
 """Below this, float32 holds every whole number."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from deadrelu.measure.figures import Figures, Rule, at_once
+from deadrelu.measure.figures import Bounds, Figures, Rule, at_once
 from deadrelu.measure.kernels import Counter, Scratch, by_unit, counter
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
@@ -46,6 +46,7 @@ class Tally:
         self.settled = False
         self.stats = stats
         self._rule = Rule(site.op, tuple(site.parameters), site.region, "full" if stats == "full" else "rates")
+        self._bounds = Bounds(site.region, z)
         self._scratch = scratch
         self._fires = torch.zeros(self.units, dtype=torch.int64, device=z.device)
         self._row_fires = self._fires.clone()
@@ -105,20 +106,24 @@ class Tally:
         picked = self._pick(z)
         if self.stats == "fired" and picked is not None:
             x, units = picked
-            self._add(at_once(x, self._rule), units)
-        else:
-            counts.take(z)
+            if not (x.is_cpu and self._bounds.shuts_out(x)):
+                self._add(at_once(x, self._rule), units)
+                self._look()
+            return
+        counts.take(z)
         # On a GPU every look waits for the device: after 1, 2, 4, … counts it costs next to nothing.
-        is_early = self.stats == "fired" and (picked is not None or self._counted <= EARLY)
+        is_early = self.stats == "fired" and self._counted <= EARLY
         if self._counted & (self._counted - 1) == 0 or (z.is_cpu and (is_early or counts.is_full)):
             self._add_waiting()
-            self._silent = (self._fires == 0).nonzero().squeeze(1)
-            self.settled = self.stats == "fired" and len(self._silent) == 0
-            picked = picked or self._pick(z)
+            self._look()
         elif counts.is_full:
             self._add(counts.taken())
         if z.is_cpu and self._silent is not None and len(self._silent):
-            self._look_for_nonfinite(z, picked)
+            self._look_for_nonfinite(z, self._pick(z))
+
+    def _look(self) -> None:
+        self._silent = (self._fires == 0).nonzero().squeeze(1)
+        self.settled = self.stats == "fired" and len(self._silent) == 0
 
     def _look_for_nonfinite(self, z: Tensor, picked: tuple[Tensor, Tensor] | None) -> None:
         """A silent unit with such a value must not be called dead. The sum may be so for other reasons, too."""

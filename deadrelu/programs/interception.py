@@ -1,9 +1,10 @@
 """The three ways to see an activation call: a module's pre-hook, a torch function, an aten operator; each counted once.
 
-Hooks are nearly free and see every module of torch.nn. The function mode sees what a user's forward calls by name. The
-operator mode sees everything else (scripted submodules, the steps of an RNN) and where each tensor came from, but
-costs the most: it runs on the first batch, always where the model is known to need it, and now and then on a model
-that calls functions, since that may call one in a new way.
+Hooks are nearly free and see every module of torch.nn. The function mode sees what a user's forward calls by name, and
+stays after the first batches only where a forward may call more than modules. The operator mode sees everything else
+(scripted submodules, the steps of an RNN) and where each tensor came from, but costs the most: it runs on the first
+batch, always where the model is known to need it, and now and then on a model whose forwards may call a function, since
+they may do so in a new way.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from torch.utils.hooks import RemovableHandle
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
+from deadrelu.programs.forwards import is_stock, only_calls_modules
 from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Observer
 from deadrelu.programs.provenance import Provenance
 from deadrelu.programs.register import Group, Register, Surroundings
 from deadrelu.report import Skipped
+
+SETTLED = 3
+"""From this batch on functions are watched only where some forward may call one: to read that takes a while."""
 
 
 @dataclass
@@ -51,7 +56,9 @@ class Interception:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._kinds = {id(m): (m, kind) for m in modules if (kind := kind_of_module(m)) is not None}
         self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
-        self._functional = not all(_only_calls_modules(module) for module in modules)
+        self._modules = modules
+        self._has_own_forward = not all(map(is_stock, modules))
+        self._functional = self._has_own_forward
         self._operators = bool(self._recurrent) or any(isinstance(m, torch.jit.ScriptModule) for m in modules)
         self._recurrences: dict[int, _Recurrence] = {}
         self._provenance: Provenance | None = None
@@ -78,6 +85,8 @@ class Interception:
         self._register.start_pass()
         self._recurrences.clear()
         self._batch += 1
+        if self._batch == SETTLED and self._functional:
+            self._functional = not all(map(only_calls_modules, self._modules))
         audit = self._batch == 1 or (self._functional and _is_checked(self._batch))
         self._provenance = Provenance() if audit else None
         with ExitStack() as stack:
@@ -88,7 +97,7 @@ class Interception:
             self._blind = without_modes if self._operators or audit else nullcontext
             self._is_moded = self._functional or self._operators or audit
             yield
-        if not self._functional:
+        if not self._has_own_forward:
             self._unhook()
 
     def _unhook(self) -> None:
@@ -220,11 +229,3 @@ def _is_checked(batch: int) -> bool:
 
 def _in_script() -> bool:
     return isinstance(calling_module(), torch.jit.ScriptModule)
-
-
-def _only_calls_modules(module: nn.Module) -> bool:
-    """Whether the module is torch's own and its forward calls no activation function itself."""
-    if isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
-        return False
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in module.__dict__ and not hooked

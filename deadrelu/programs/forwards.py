@@ -1,0 +1,123 @@
+"""What the forward of a module can call, read from its source and never run.
+
+Where it calls nothing but modules, hooks see everything that it does. Whatever is not plainly harmless may call
+anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+
+_FUNCTIONS = frozenset({"add", "cat", "flatten", "matmul", "mean", "mul", "stack", "sum"})
+"""Functions of torch that are no activation and call none."""
+
+_METHODS = frozenset(
+    {"add", "add_", "chunk", "contiguous", "dim", "expand", "flatten", "matmul", "mean", "mul", "permute", "repeat"}
+    | {"reshape", "size", "split", "squeeze", "sum", "t", "transpose", "unsqueeze", "view"}
+)
+"""The same of a tensor's methods."""
+
+_ATTRIBUTES = frozenset({"T", "device", "dtype", "mT", "ndim", "shape"})
+
+_SYNTAX: tuple[type[ast.AST], ...] = (
+    *(ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.If, ast.IfExp, ast.Pass, ast.Return),
+    *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
+    *(ast.Name, ast.Constant, ast.Tuple, ast.List, ast.Subscript, ast.Slice, ast.Starred, ast.keyword),
+    ast.expr_context,
+)
+"""What calls nothing by itself."""
+
+
+def is_stock(module: nn.Module) -> bool:
+    """Whether the module is torch's own and its forward calls no activation function itself."""
+    if isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+        return False
+    return type(module).__module__.startswith("torch.nn.modules.") and not _is_altered(module)
+
+
+def only_calls_modules(module: nn.Module) -> bool:
+    """Whether all that the forward of a module calls, as far as it can be an activation, are its submodules."""
+    return is_stock(module) or (not _is_altered(module) and _is_plain(module, "forward", set()))
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Whether something other than the class's forward runs in a call."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in module.__dict__
+
+
+def _is_plain(module: nn.Module, name: str, seen: set[str]) -> bool:
+    """Whether a method, with the other methods of the module that it calls, is plain."""
+    kind = type(module)
+    function = inspect.getattr_static(kind, name, None)
+    overridden = any(getattr(kind, call) is not getattr(nn.Module, call) for call in ("__call__", "__getattr__"))
+    if overridden or not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
+        return False
+    tree = _parsed(function)
+    if tree is None or tree.decorator_list or not tree.args.args:
+        return False
+    seen.add(name)
+    reader = _Reader(module, tree.args.args[0].arg, function.__globals__)
+    plain = all(reader.is_harmless(node) for statement in tree.body for node in ast.walk(statement))
+    return plain and all(method in seen or _is_plain(module, method, seen) for method in reader.methods)
+
+
+@cache
+def _parsed(function: FunctionType) -> ast.FunctionDef | None:
+    """The source of a function; None where there is none to be had."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, ValueError, SyntaxError):
+        return None
+    return tree if isinstance(tree, ast.FunctionDef) else None
+
+
+class _Reader:
+    """Reads one method node by node, each call before what it calls, and notes which other methods it calls."""
+
+    def __init__(self, module: nn.Module, me: str, names: dict[str, Any]) -> None:
+        """`me` is what the method calls `self`, and `names` are the globals that it sees."""
+        self._module, self._me, self._names = module, me, names
+        self._callees: set[ast.AST] = set()
+        self._compared: set[ast.AST] = set()
+        self.methods: set[str] = set()
+
+    def is_harmless(self, node: ast.AST) -> bool:
+        """Whether this node calls nothing that could be an activation, but for a submodule or a method of `self`."""
+        if isinstance(node, ast.Call):
+            self._callees.add(node.func)
+            return isinstance(node.func, ast.Attribute)
+        if isinstance(node, ast.Attribute):
+            return (self._is_called if node in self._callees else self._is_read)(node)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+            self._compared.add(node.left)
+        return isinstance(node, _SYNTAX)
+
+    def _is_called(self, node: ast.Attribute) -> bool:
+        if self._is_mine(node):
+            if node.attr in self._module.__dict__:
+                return self._module.__dict__[node.attr] is None  # an optional layer that this module does without
+            if node.attr not in self._module._modules:
+                self.methods.add(node.attr)
+            return True
+        owner = self._names.get(node.value.id) if isinstance(node.value, ast.Name) else None
+        return node.attr in (_FUNCTIONS if owner is torch else _METHODS)
+
+    def _is_read(self, node: ast.Attribute) -> bool:
+        """What is read may be given another name and called by that, so that it must be no module or object."""
+        if not self._is_mine(node):
+            return node.attr in _ATTRIBUTES
+        if node in self._compared and node.attr in self._module._modules:
+            return True
+        values = self._module.__dict__ | self._module._parameters | self._module._buffers
+        return node.attr in values and isinstance(values[node.attr], (bool, int, float, str, torch.Tensor, type(None)))
+
+    def _is_mine(self, node: ast.Attribute) -> bool:
+        return isinstance(node.value, ast.Name) and node.value.id == self._me

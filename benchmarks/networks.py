@@ -86,10 +86,10 @@ def encoder() -> nn.Module:
 
 
 NETWORKS = {
-    "ResNet-18, 64 px": Network(resnet18, (32, 3, 64, 64), 12),
-    "ResNet-18, 224 px": Network(resnet18, (8, 3, 224, 224), 10),
-    "VGG-11, 64 px": Network(vgg11, (16, 3, 64, 64), 10),
-    "MLP 2048": Network(lambda: mlp(2048, 4), (256, 2048), 12),
-    "transformer": Network(encoder, (16, 64, 256), 12),
-    "tiny MLP": Network(lambda: mlp(256, 6), (64, 256), 400),
+    "ResNet-18, 64 px": Network(resnet18, (32, 3, 64, 64), 40),
+    "ResNet-18, 224 px": Network(resnet18, (8, 3, 224, 224), 12),
+    "VGG-11, 64 px": Network(vgg11, (16, 3, 64, 64), 24),
+    "MLP 2048": Network(lambda: mlp(2048, 4), (256, 2048), 24),
+    "transformer": Network(encoder, (16, 64, 256), 32),
+    "tiny MLP": Network(lambda: mlp(256, 6), (64, 256), 2000),
 }

@@ -15,11 +15,8 @@ from deadrelu.report import Counts, Stats
 LAYOUTS = 8
 """So many layouts of one site are planned for at a time: sequences of any length must not fill the memory."""
 
-EARLY = 16
-"""After each of so many first counts it is asked which units are silent, where nothing else is to be learnt."""
-
-LARGE = 1 << 16
-"""From so many elements on it is quicker to look at the few silent units alone."""
+LARGE = 1 << 19
+"""From so many elements on it is quicker to take the few silent units out and look at them alone."""
 
 
 class UncountableError(Exception):
@@ -111,9 +108,8 @@ class Tally:
                 self._look()
             return
         counts.take(z)
-        # On a GPU every look waits for the device: after 1, 2, 4, … counts it costs next to nothing.
-        is_early = self.stats == "fired" and self._counted <= EARLY
-        if self._counted & (self._counted - 1) == 0 or (z.is_cpu and (is_early or counts.is_full)):
+        # A look costs as much as a count, and on a GPU waits for the device: it comes after 1, 2, 4, … counts.
+        if self._counted & (self._counted - 1) == 0 or (z.is_cpu and counts.is_full):
             self._add_waiting()
             self._look()
         elif counts.is_full:

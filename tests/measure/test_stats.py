@@ -109,10 +109,10 @@ def hooks_during(model: nn.Sequential, data: list[Tensor], stats: Stats) -> list
 
 def test_the_hook_of_a_site_whose_units_have_all_fired_is_removed() -> None:
     model = planted()
-    data = [torch.cat([x[:, :11], torch.ones(len(x), 1)], 1) for x in batches(14)]
+    data = [torch.cat([x[:, :11], torch.ones(len(x), 1)], 1) for x in batches(20)]
     hooks = hooks_during(model, data, "fired")
-    assert hooks[1:11] == [1] * 10
-    assert hooks[11:] == [0] * 3
+    assert hooks[1:16] == [1] * 15, "the last unit wakes in batch 11, and it is looked after 1, 2, 4, 8, 16"
+    assert hooks[16:] == [0] * 4
     assert set(hooks_during(model, data, "rates")[1:]) == {1}
     assert set(hooks_during(model, batches(14), "fired")[1:]) == {1}, "a unit is silent to the end"
     assert not model[1]._forward_pre_hooks

@@ -1,7 +1,7 @@
 """`python -m benchmarks.end_to_end`: whole commands against hand-written scripts that only run the model.
 
 First from process start to exit over 50,000 samples; then the pass alone, with the allocator as the command tunes it
-against a plain pass with the allocator as it is.
+against a plain pass with the allocator as it is, each after a first batch that warms its process up.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from benchmarks.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = 50_000
-BATCHES = 12
-"""Enough that the first batch, at which a scan looks more closely, weighs no more than in a real scan."""
-
 HAND_WRITTEN = """
 import sys
 import numpy as np
@@ -43,8 +40,8 @@ model, data = network.make().eval(), network.data()
 with torch.inference_mode():
     model(data[0])
     begun = time.perf_counter()
-    for number in range(int(sys.argv[2])):
-        model(data[number % len(data)])
+    for batch in data:
+        model(batch)
 print(time.perf_counter() - begun)
 """
 
@@ -59,11 +56,9 @@ from benchmarks.networks import NETWORKS
 network = NETWORKS[sys.argv[1]]
 torch.manual_seed(0)
 model, data = network.make().eval(), network.data()
-with torch.inference_mode():
-    model(data[0])
-batches = [data[number % len(data)] for number in range(int(sys.argv[2]))]
+deadrelu.scan(model, data[:1])
 begun = time.perf_counter()
-deadrelu.scan(model, iter(batches))
+deadrelu.scan(model, iter(data))
 print(time.perf_counter() - begun)
 """
 
@@ -92,8 +87,7 @@ def passes(rounds: int, names: list[str]) -> str:
         plain = f"{name}: plain pass"
         words = {plain: PLAIN, f"{name}: scan": SCAN}
         processes = {
-            what: Process([sys.executable, "-c", program, name, str(BATCHES)], printed=True)
-            for what, program in words.items()
+            what: Process([sys.executable, "-c", program, name], printed=True) for what, program in words.items()
         }
         parts.append(table(interleaved(processes, rounds), plain))
     header, rule = parts[0].split("\n")[:2]

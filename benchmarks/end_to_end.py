@@ -62,18 +62,55 @@ deadrelu.scan(model, iter(data))
 print(time.perf_counter() - begun)
 """
 
+EARLY = """
+import sys, time
+import numpy as np
+import torch
+import deadrelu
+
+model = torch.load(sys.argv[1], weights_only=False).eval()
+data = torch.from_numpy(np.load(sys.argv[2])["x"])
+with torch.inference_mode():
+    model(data[:64])
+deadrelu.scan(model, data[:64])
+begun = time.perf_counter()
+if sys.argv[3] == "plain":
+    with torch.inference_mode():
+        for batch in data.split(64):
+            model(batch)
+else:
+    deadrelu.scan(model, data, until="verdict")
+print(time.perf_counter() - begun)
+"""
+
+
+def sample(folder: Path) -> tuple[str, str]:
+    """The CNN sample, and digits tiled to 50,000 samples."""
+    digits = np.load(ROOT / "sample_models" / "digits.npz")["x"]
+    np.savez(folder / "tiled.npz", x=np.resize(digits, (SAMPLES, *digits.shape[1:])))
+    return str(ROOT / "sample_models" / "conv.pt"), str(folder / "tiled.npz")
+
+
+def early(rounds: int, folder: Path) -> str:
+    """A scan that stops when its verdict is clear, against the plain pass over all of the data."""
+    files = sample(folder)
+    plain = "plain pass over all samples"
+    processes = {
+        what: Process([sys.executable, "-c", EARLY, *files, how], printed=True)
+        for what, how in {plain: "plain", "scan until the verdict is clear": "until"}.items()
+    }
+    return table(interleaved(processes, rounds), plain)
+
 
 def whole(rounds: int, folder: Path) -> str:
     """The command against the script, over digits tiled to 50,000 samples."""
-    digits = np.load(ROOT / "sample_models" / "digits.npz")["x"]
-    data, script = folder / "tiled.npz", folder / "by_hand.py"
-    np.savez(data, x=np.resize(digits, (SAMPLES, *digits.shape[1:])))
+    model, data = sample(folder)
+    script = folder / "by_hand.py"
     script.write_text(HAND_WRITTEN)
-    model = str(ROOT / "sample_models" / "conv.pt")
-    scan = [sys.executable, "-m", "deadrelu", "scan", model, "--data", str(data), "--quiet"]
+    scan = [sys.executable, "-m", "deadrelu", "scan", model, "--data", data, "--quiet"]
     by_hand = "a script that loads the model and runs it"
     processes = {
-        by_hand: Process([sys.executable, str(script), model, str(data)]),
+        by_hand: Process([sys.executable, str(script), model, data]),
         "`deadrelu scan`": Process(scan),
         "`deadrelu scan`, `DEADRELU_MALLOC=0`": Process(scan, {"DEADRELU_MALLOC": "0"}),
     }
@@ -95,13 +132,15 @@ def passes(rounds: int, names: list[str]) -> str:
 
 
 def sections(rounds: int, names: list[str]) -> str:
-    """Both tables under their headings."""
+    """The tables under their headings."""
     with tempfile.TemporaryDirectory() as folder:
-        first = whole(rounds, Path(folder))
+        first, second = whole(rounds, Path(folder)), early(rounds, Path(folder))
     return "\n\n".join(
         (
             f"### From process start to exit, {SAMPLES:,} samples through the CNN sample",
             first,
+            f"### A healthy model with `--until-verdict`, {SAMPLES:,} samples",
+            second,
             "### The pass alone: the command's allocator against a plain pass without",
             passes(rounds, names),
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.early import Stopped
 from deadrelu.judge.statistics import describe
-from deadrelu.measure.kernels import Scratch
+from deadrelu.measure.blocks import Scratch
 from deadrelu.measure.looks import Looks, Stop
 from deadrelu.measure.padding import Padding
 from deadrelu.measure.tallied import Part, Place, Tallied, tallied

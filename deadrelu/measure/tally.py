@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from deadrelu.measure.blocks import Scratch
 from deadrelu.measure.figures import Bounds, Figures, Rule, at_once
-from deadrelu.measure.kernels import Counter, Scratch, by_unit, counter
+from deadrelu.measure.kernels import Counter, counter
+from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from deadrelu.measure.kernels import by_unit
+from deadrelu.measure.units import by_unit
 from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Features, Program
 from deadrelu.remedies import Drift

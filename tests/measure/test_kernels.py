@@ -17,10 +17,12 @@ from torch import Tensor
 
 from deadrelu.activations import ACTIVATIONS, BY_NAME
 from deadrelu.judge.statistics import add
-from deadrelu.measure import kernels, tally
+from deadrelu.measure import blocks, tally
+from deadrelu.measure.blocks import SHARE, Scratch
 from deadrelu.measure.figures import Rule
-from deadrelu.measure.kernels import SHARE, Scratch, by_unit, counter
+from deadrelu.measure.kernels import counter
 from deadrelu.measure.tally import Tally, UncountableError
+from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallGroup, CallSite, Features
 from deadrelu.report import Counts
 
@@ -267,14 +269,14 @@ def test_real_blocks_are_counted_as_numpy_does() -> None:
         check(counted([z], "relu", axes), [rows_units_positions(z, axes)], "relu", torch.float32)
 
 
-@pytest.mark.parametrize("kept", [1, kernels.KEPT])
+@pytest.mark.parametrize("kept", [1, blocks.KEPT])
 @pytest.mark.parametrize("stats", ["rates", "full"])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts_that_change_and_sums_that_wait_are_counted_as_numpy_does(
     name: str, stats: Any, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of several sizes come in turn, more than are planned for at a time, with values that are not finite."""
-    monkeypatch.setattr(kernels, "KEPT", kept)
+    monkeypatch.setattr(blocks, "KEPT", kept)
     monkeypatch.setattr(tally, "LAYOUTS", 2)
     layout = LAYOUTS[name]
     sizes = [7, 7, 3, 7, 1, 3, *[2] * 40]

@@ -61,7 +61,7 @@ def _is_plain(module: nn.Module, name: str, seen: set[str]) -> bool:
     if overridden or not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
         return False
     tree = _parsed(function)
-    if tree is None or tree.decorator_list or not tree.args.args:
+    if tree is None or not tree.args.args:
         return False
     seen.add(name)
     reader = _Reader(module, tree.args.args[0].arg, function.__globals__)

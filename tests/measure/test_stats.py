@@ -17,6 +17,7 @@ from deadrelu.cli.options import Stats as StatsOption
 from deadrelu.errors import UsageError
 from deadrelu.judge.merge import merge
 from deadrelu.judge.policy import Policy
+from deadrelu.measure import tally
 from deadrelu.report import Report, Stats
 from tests.architectures import ARCHITECTURES
 from tests.measure.test_exactness import kill
@@ -43,10 +44,12 @@ def dead(report: Report) -> list[tuple[int, ...]]:
     return [site.dead_units for site in report.sites]
 
 
+@pytest.mark.parametrize("large", [0, tally.LARGE])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_dead_units_are_the_same_whatever_else_is_measured(
-    name: str,
+    name: str, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tally, "LARGE", large)
     architecture = ARCHITECTURES[name]
     torch.manual_seed(1)
     model = architecture.make()
@@ -67,8 +70,10 @@ def test_the_dead_units_are_the_same_whatever_else_is_measured(
             assert least.silence_bound == all_of.silence_bound
 
 
+@pytest.mark.parametrize("large", [0, tally.LARGE])
 @pytest.mark.parametrize("layout", ["linear", "maps", "channels-last"])
-def test_a_unit_that_wakes_late_is_not_called_dead(layout: str) -> None:
+def test_a_unit_that_wakes_late_is_not_called_dead(layout: str, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "LARGE", large)
     model: nn.Module = planted()
     data = batches(14)
     if layout != "linear":
@@ -83,8 +88,12 @@ def test_a_unit_that_wakes_late_is_not_called_dead(layout: str) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("stats", ["rates", "fired"])
-@pytest.mark.parametrize("when", [0, 5])
-def test_a_silent_unit_that_met_nan_is_never_called_dead(stats: Stats, value: float, when: int) -> None:
+@pytest.mark.parametrize("when", [0, 5, 13])
+@pytest.mark.parametrize("large", [0, tally.LARGE])
+def test_a_silent_unit_that_met_nan_is_never_called_dead(
+    stats: Stats, value: float, when: int, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally, "LARGE", large)
     data = [x[:, :, None].expand(-1, -1, 70).contiguous() for x in batches(14)]
     data[when][2, 11, 3] = value
     report = deadrelu.scan(nn.ReLU(), data, stats=stats, feature_axes={"*": 1})

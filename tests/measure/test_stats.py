@@ -88,13 +88,13 @@ def test_a_unit_that_wakes_late_is_not_called_dead(layout: str, large: int, monk
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("stats", ["rates", "fired"])
-@pytest.mark.parametrize("when", [0, 5, 13])
+@pytest.mark.parametrize("when", [0, 5, 18])
 @pytest.mark.parametrize("large", [0, tally.LARGE])
 def test_a_silent_unit_that_met_nan_is_never_called_dead(
     stats: Stats, value: float, when: int, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tally, "LARGE", large)
-    data = [x[:, :, None].expand(-1, -1, 70).contiguous() for x in batches(14)]
+    data = [x[:, :, None].expand(-1, -1, 70).contiguous() for x in batches(20)]
     data[when][2, 11, 3] = value
     report = deadrelu.scan(nn.ReLU(), data, stats=stats, feature_axes={"*": 1})
     assert dead(report) == [()]

@@ -23,7 +23,7 @@ from deadrelu.programs.program import Features
 SHARE = 1 << 18
 """Elements of a block for each thread: its part of the buffer, one megabyte, stays in its own cache."""
 
-KEPT = 1 << 17
+KEPT = 1 << 15
 """So many sums of one layout wait to be added up, of at most `CALLS` calls."""
 
 CALLS = 32

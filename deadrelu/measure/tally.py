@@ -102,8 +102,8 @@ class Tally:
 
     def _add_and_look(self, counts: Counter, z: Tensor) -> None:
         """Count, and look now and then which units are silent: they alone can be dead, or not fit to be called so."""
-        picked = self._pick(z)
-        if self.stats == "fired" and picked is not None:
+        picked = self._pick(z) if self.stats == "fired" else None
+        if picked is not None:
             x, units = picked
             if not (x.is_cpu and self._bounds.shuts_out(x)):
                 self._add(at_once(x, self._rule), units)
@@ -117,15 +117,15 @@ class Tally:
         elif counts.is_full:
             self._add(counts.taken())
         if z.is_cpu and self._silent is not None and len(self._silent):
-            self._look_for_nonfinite(z, self._pick(z))
+            self._look_for_nonfinite(z)
 
     def _look(self) -> None:
         self._silent = (self._fires == 0).nonzero().squeeze(1)
         self.settled = self.stats == "fired" and len(self._silent) == 0
 
-    def _look_for_nonfinite(self, z: Tensor, picked: tuple[Tensor, Tensor] | None) -> None:
+    def _look_for_nonfinite(self, z: Tensor) -> None:
         """A silent unit with such a value must not be called dead. The sum may be so for other reasons, too."""
-        x, units = picked or (z, None)
+        x, units = self._pick(z) or (z, None)
         if math.isfinite(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).item()):
             return
         if units is None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor
+from torch import Tensor, library
 
 KIND = "deadrelu::probe"
 """The operator's name in a graph. It returns its input, marked as an alias: what returns nothing is removed as dead."""
@@ -23,7 +22,7 @@ def _probe(x: Tensor, number: int) -> Tensor:
     return x
 
 
-_LIBRARY = torch.library.Library("deadrelu", "DEF")
+_LIBRARY = library.Library("deadrelu", "DEF")
 _LIBRARY.define("probe(Tensor(a) x, int number) -> Tensor(a)")
 _LIBRARY.impl("probe", _probe, "CompositeExplicitAutograd")
 

@@ -56,9 +56,8 @@ class Interception:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._kinds = {id(m): (m, kind) for m in modules if (kind := kind_of_module(m)) is not None}
         self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
-        self._modules = modules
-        self._has_own_forward = not all(map(is_stock, modules))
-        self._functional = self._has_own_forward
+        self._own_forwards = [m for m in modules if not is_stock(m)]  # before our hooks make all look altered
+        self._functional = bool(self._own_forwards)
         self._operators = bool(self._recurrent) or any(isinstance(m, torch.jit.ScriptModule) for m in modules)
         self._recurrences: dict[int, _Recurrence] = {}
         self._provenance: Provenance | None = None
@@ -86,7 +85,7 @@ class Interception:
         self._recurrences.clear()
         self._batch += 1
         if self._batch == SETTLED and self._functional:
-            self._functional = not all(map(only_calls_modules, self._modules))
+            self._functional = not all(map(only_calls_modules, self._own_forwards))
         audit = self._batch == 1 or (self._functional and _is_checked(self._batch))
         self._provenance = Provenance() if audit else None
         with ExitStack() as stack:
@@ -97,7 +96,7 @@ class Interception:
             self._blind = without_modes if self._operators or audit else nullcontext
             self._is_moded = self._functional or self._operators or audit
             yield
-        if not self._has_own_forward:
+        if not self._own_forwards:
             self._unhook()
 
     def _unhook(self) -> None:

@@ -178,6 +178,23 @@ def test_the_figures_are_the_same_when_functions_are_no_longer_watched(
     assert all(site.samples == 150 for site in found.sites)
 
 
+@pytest.mark.parametrize(("kind", "watched"), [(Residual, interception.SETTLED - 1), (Function, 30)])
+def test_functions_are_watched_only_as_long_as_they_must_be(
+    kind: type[nn.Module], watched: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own hooks on activation modules are no reason to think that a forward was altered."""
+    entered = []
+
+    class Counted(interception.Functions):
+        def __enter__(self) -> Any:
+            entered.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(interception, "Functions", Counted)
+    deadrelu.scan(nn.Sequential(kind(), nn.ReLU()), list(torch.randn(30, 5, 4)))
+    assert len(entered) == watched
+
+
 def test_a_module_that_is_called_more_often_later_is_still_counted() -> None:
     class Late(Base):
         def forward(self, x: Tensor) -> Tensor:

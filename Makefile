@@ -20,7 +20,7 @@ lint: $(VENV)/.developed
 clean:
 	rm -rf $(VENV) build dist
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py') | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c') | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt .
 	touch $@
 

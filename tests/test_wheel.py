@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,17 +15,24 @@ import pytest
 from tests.test_sample_models import CLAIMS
 
 ROOT = Path(__file__).parents[1]
+EXTENSION = "deadrelu/measure/_count.abi3.so"
+
+
+def built(folder: Path, **environment: str) -> Path:
+    """The wheel, built as a release would be: from the source distribution."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = folder.glob("deadrelu-*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built as a release would be."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = folder.glob("deadrelu-*.whl")
-    return built
+    """The wheel."""
+    return built(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +45,34 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_it_holds_each_file_of_the_package_and_nothing_else(wheel: Path) -> None:
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    package = ROOT / "deadrelu"
-    source = {path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.is_file()}
-    assert names == {name for name in source if "__pycache__" not in name}
-    assert {"deadrelu/py.typed", "deadrelu/report.schema.json", "deadrelu/cli/app.py"} <= names
+def held(wheel: Path) -> set[str]:
+    """The files in a wheel, but for those that describe it."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def sources() -> set[str]:
+    """The files of the package that belong into a wheel as they are."""
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "deadrelu").rglob("*") if path.is_file()}
+    return {name for name in files if "__pycache__" not in name and not name.endswith((".c", ".so"))}
+
+
+def test_it_holds_each_file_of_the_package_with_the_extension_and_nothing_else(wheel: Path) -> None:
+    assert held(wheel) == {*sources(), EXTENSION}
+    assert {"deadrelu/py.typed", "deadrelu/report.schema.json", "deadrelu/cli/app.py"} <= held(wheel)
+    assert "-cp310-abi3-" in wheel.name
+
+
+def test_without_a_compiler_it_is_built_all_the_same(tmp_path: Path) -> None:
+    assert held(built(tmp_path, CC="false")) == sources()
+
+
+def test_the_source_distribution_holds_what_the_tests_need(wheel: Path) -> None:
+    (archive,) = wheel.parent.glob("deadrelu-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    kept = ["tests/conftest.py", "sample_models/digits.npz", "deadrelu/measure/_count.c", "constraints.txt", "Makefile"]
+    assert {*kept, *sources()} <= names
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]
 
 
 def test_its_metadata_names_the_command_the_licence_and_the_readme(wheel: Path) -> None:

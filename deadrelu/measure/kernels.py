@@ -1,4 +1,4 @@
-"""Which way of counting fits a pre-activation: by blocks where it lies densely in main memory, else at once."""
+"""Which way of counting fits a pre-activation: a loop in C; else torch's operations, block by block or at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deadrelu.measure.blocks import Across, Long, Scratch, Short
 from deadrelu.measure.figures import Figures, Rule, at_once
+from deadrelu.measure.native import Native
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import Features
 
@@ -20,6 +21,8 @@ class Counter(Protocol):
 
     rows: int
     positions: int
+    is_thorough: bool
+    """Whether it takes all figures in one trip, so that nothing is gained by looking at some units alone."""
 
     @property
     def is_full(self) -> bool:
@@ -33,8 +36,10 @@ class Counter(Protocol):
 
 
 def counter(z: Tensor, features: Features, rule: Rule, scratch: Scratch) -> Counter:
-    """The counter for pre-activations like `z`: of its shape, strides, type and device."""
+    """The counter for pre-activations like `z`: of its class, shape, strides, type and device."""
     x = by_unit(z, features)
+    if Native.counts(z, rule):
+        return Native(z, x, features, rule)
     if x.numel() == 0 or x.device.type != "cpu":
         return _Whole(x, features, rule)
     if x.is_contiguous() or not x.transpose(1, 2).is_contiguous():  # what is dense in neither way is copied
@@ -46,6 +51,7 @@ class _Whole:
     """Takes the figures of whole tensors: on a device that has no use for blocks, or where there is no element."""
 
     is_full = True
+    is_thorough = False
 
     def __init__(self, x: Tensor, features: Features, rule: Rule) -> None:
         """Nothing counted yet."""

@@ -74,7 +74,7 @@ class Tally:
             return
         if z.is_quantized:
             z = z.dequantize()
-        key = (samples, z.shape, z.stride(), z.dtype, z.device)
+        key = (samples, type(z), z.shape, z.stride(), z.dtype, z.device, z.is_neg())
         if self._known is None or self._known[0] != key:
             self._known = key, self._planned(key, z, samples)
         counts = self._known[1]
@@ -102,7 +102,7 @@ class Tally:
 
     def _add_and_look(self, counts: Counter, z: Tensor) -> None:
         """Count, and look now and then which units are silent: they alone can be dead, or not fit to be called so."""
-        picked = self._pick(z) if self.stats == "fired" else None
+        picked = self._pick(z) if self.stats == "fired" and not counts.is_thorough else None
         if picked is not None:
             x, units = picked
             if not (x.is_cpu and self._bounds.shuts_out(x)):
@@ -116,7 +116,7 @@ class Tally:
             self._look()
         elif counts.is_full:
             self._add(counts.taken())
-        if z.is_cpu and self._silent is not None and len(self._silent):
+        if z.is_cpu and not counts.is_thorough and self._silent is not None and len(self._silent):
             self._look_for_nonfinite(z)
 
     def _look(self) -> None:

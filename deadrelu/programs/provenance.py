@@ -62,16 +62,21 @@ class Provenance:
         Without a tag the number of dimensions decides: 1 for images and volumes, the last for everything flatter.
         Features on the last dimension are counted from the end, so that they hold for any number of positions before.
         """
-        tag = self._tags.get(z)
+        tag = self._known(z)
         if tag is None:
             return Features((1,) if z.ndim > 3 else (-1,), certain=z.ndim < 3), None
         axes = tag.axes
         return Features(tuple(a - z.ndim for a in axes) if axes[-1] == z.ndim - 1 and axes[0] > 0 else axes), tag.after
 
+    def _known(self, x: Tensor) -> Tag | None:
+        """The tag of a tensor, unless it has lost dimensions since (`squeeze_`, the end of a torch.func transform)."""
+        tag = self._tags.get(x)
+        return None if tag is None or tag.axes[-1] >= x.ndim else tag
+
     def _tag_of(self, name: str, args: Sequence[Any], out: Tensor, layer: Callable[[], str | None]) -> Tag | None:
         """The tag of one output; None if nothing is known of it."""
         bare = _bare(name)
-        inputs = [(x, tag) for x in _tensors(args) if (tag := self._tags.get(x)) is not None]
+        inputs = [(x, tag) for x in _tensors(args) if (tag := self._known(x)) is not None]
         if out.ndim == 0:
             return None
         if any(key in bare for key in _FIRST) and out.ndim > 1:

@@ -81,7 +81,7 @@ class Register:
         """
         call = self._counts.get(group, 0) + 1
         site = self._sites.get((*group, call))
-        if site is None or z.layout is not torch.strided or z.is_nested:
+        if site is None or _unreadable(z):
             return False
         self._counts[group] = call
         if self._observer(site, z.detach() if z.requires_grad else z):
@@ -109,9 +109,8 @@ class Register:
         site = self._sites.get((*group, call))
         if site is None:
             site = self._sites[(*group, call)] = self._new_site(group, path, op, parameters, call, surroundings())
-        if z.layout != torch.strided or z.is_nested:
-            kind = "nested" if z.is_nested else str(z.layout).removeprefix("torch.")
-            self.skip(site.id, op, f"its pre-activation is a {kind} tensor")
+        if why := _unreadable(z):
+            self.skip(site.id, op, why)
         elif self._observer(site, z.detach()):
             self._settled.setdefault(group, set()).add(call)
         return site
@@ -137,3 +136,16 @@ class Register:
             group=calls,
             rectified=around.rectified,
         )
+
+
+def _unreadable(z: Tensor) -> str | None:
+    """Why the values of a pre-activation cannot be read; None if they can.
+
+    `is_functorch_wrapped_tensor` is private to torch (seen on 2.13.0); a test scans a model that needs it.
+    """
+    if z.layout is not torch.strided or z.is_nested:
+        kind = "nested" if z.is_nested else str(z.layout).removeprefix("torch.")
+        return f"its pre-activation is a {kind} tensor"
+    if torch._C._functorch.is_functorch_wrapped_tensor(z):
+        return "called inside a transform of torch.func (vmap, jvp, …), where no value can be read"
+    return None

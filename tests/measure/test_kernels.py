@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deadrelu.activations import ACTIVATIONS, BY_NAME
 from deadrelu.judge.statistics import add
-from deadrelu.measure import blocks, tally
+from deadrelu.measure import blocks, native, tally
 from deadrelu.measure.blocks import SHARE, Scratch
 from deadrelu.measure.figures import Rule
 from deadrelu.measure.kernels import counter
@@ -46,6 +46,17 @@ def strided(z: Tensor) -> Tensor:
 def expanded(z: Tensor) -> Tensor:
     """The first row, repeated without memory of its own."""
     return z[:1].expand_as(z)
+
+
+@pytest.fixture(params=["in C", "in torch"], scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this module runs with the extension, and as where there is none."""
+    in_c = request.param == "in C"
+    if in_c and not native.IS_THERE:
+        pytest.skip("the extension in C was not built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "IS_THERE", in_c)
+        yield
 
 
 @dataclass(frozen=True)
@@ -269,6 +280,31 @@ def test_real_blocks_are_counted_as_numpy_does() -> None:
         check(counted([z], "relu", axes), [rows_units_positions(z, axes)], "relu", torch.float32)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("shape", "axes", "arrange"),
+    [
+        *(((3, 2, positions), (1,), Tensor.contiguous) for positions in (15, 16, 17, 4095, 4096, 4097, 40000)),
+        *(((2, units, 5), (1,), Tensor.contiguous) for units in (50, 51, 52, 255, 257)),
+        *(((2, lines, 300), (-1,), Tensor.contiguous) for lines in (255, 256, 257, 600)),
+        ((600, 257), (1,), Tensor.contiguous),
+        ((300, 7, 15), (1,), Tensor.contiguous),
+        ((9, 3, 50, 50), (1,), channels_last),
+    ],
+)
+def test_the_cuts_of_the_loop_in_c_are_counted_as_numpy_does(
+    shape: tuple[int, ...], axes: tuple[int, ...], arrange: Callable[[Tensor], Tensor], threads: int
+) -> None:
+    """Around the sizes of its blocks and tiles, shared among more threads than there are units, too."""
+    z = arrange(awkward(normal(shape, torch.float32), seed=4))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        check(counted([z, z], "relu6", axes), [rows_units_positions(z, axes)] * 2, "relu6", torch.float32)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("kept", [1, blocks.KEPT])
 @pytest.mark.parametrize("stats", ["rates", "full"])
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -286,6 +322,15 @@ def test_layouts_that_change_and_sums_that_wait_are_counted_as_numpy_does(
     z = [layout.arrange(one) for one in z]
     counts = counted(z, "relu", layout.axes, stats)
     check(counts, [rows_units_positions(one, layout.axes) for one in z], "relu", torch.float32, stats)
+
+
+def test_a_tensor_that_is_negative_by_a_flag_is_counted_by_its_values() -> None:
+    """The imaginary part of a conjugate holds the numbers with the other sign in memory."""
+    z = torch.complex(normal((4, 6), torch.float32), normal((4, 6), torch.float32, seed=1)).conj().imag
+    assert z.is_neg()
+    plain = z.clone()
+    counts = counted([plain, z, plain], "relu", (1,))
+    check(counts, [rows_units_positions(plain, (1,))] * 3, "relu", torch.float32)
 
 
 def test_what_waits_is_a_copy() -> None:

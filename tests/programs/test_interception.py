@@ -220,6 +220,27 @@ def test_an_unusable_tensor_is_skipped_with_its_reason() -> None:
     assert [s.site.id for s in report.sites] == [":relu#2"]
 
 
+@pytest.mark.parametrize("transform", ["vmap", "jvp"])
+def test_a_call_inside_a_transform_of_torch_func_is_skipped_with_its_reason(transform: str) -> None:
+    class Transformed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 6)
+            self.act = nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            def inner(row: Tensor) -> Tensor:
+                return self.act(torch.relu(self.fc(row)))
+
+            out = torch.func.vmap(inner)(x) if transform == "vmap" else torch.func.jvp(inner, (x,), (x,))[0]
+            return F.relu(out)
+
+    report = deadrelu.scan(Transformed(), [torch.randn(5, 4)] * 4)
+    assert {s.id for s in report.skipped} == {":relu#1", "act"}
+    assert all("torch.func" in s.reason for s in report.skipped)
+    assert [(s.site.id, s.positions) for s in report.sites] == [(":relu#2", 20)]
+
+
 def test_a_feature_axis_that_changes_its_length_is_skipped_with_its_reason() -> None:
     class Scores(nn.Module):
         """ReLU attention: as many units as there are keys."""

@@ -1,0 +1,177 @@
+/* Counts float32 pre-activations of ReLU and its kin, clamps all of them, in one trip to memory.
+
+A tensor lies densely as (rows, units, positions), or "across": as (rows, positions, units). Each thread has units of
+its own, so that figures do not depend on how many threads there are, and nothing has to be added up between them. The OpenMP
+runtime is the one that torch has loaded: this file is not linked to another, so that a process keeps one pool. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030A0000
+#include <Python.h>
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GLIBC__)
+#define EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define EACH_PROCESSOR
+#endif
+
+enum {
+    SHORT = 16,   /* lines of fewer floats are counted as columns */
+    BLOCK = 4096, /* floats of a line, and */
+    SUMMED = 256, /* lines of a column, that are added up in float32, of which rounding takes no more than it must */
+    TILE = 256,   /* columns that are counted together: their sums stay in the first cache */
+};
+
+/* A unit fires where low < z <= high, and puts out min(max(z, bottom), top). */
+typedef struct {
+    float low, high, bottom, top;
+} Clamp;
+
+/* What is added to, an entry for each unit. Sums are of the sizes of outputs. What is not finite is only counted. */
+typedef struct {
+    int64_t *fires, *row_fires, *nonfinite;
+    double *maxima, *sums;
+} Figures;
+
+typedef struct {
+    Py_ssize_t rows, units, positions;
+    Clamp clamp;
+    Figures add;
+} Task;
+
+/* NaN does not fire. */
+static inline int fires(float z, Clamp clamp) { return (z > clamp.low) & (z <= clamp.high); }
+
+/* The size of the output, so small that a block of them does not overflow. */
+static inline float size(float z, Clamp clamp) {
+    const float raised = z > clamp.bottom ? z : clamp.bottom;
+    return fabsf(raised < clamp.top ? raised : clamp.top) / BLOCK;
+}
+
+static inline void heighten(double *maximum, float value) { *maximum = value > *maximum ? value : *maximum; }
+
+/* Units with many positions each: along every line. */
+EACH_PROCESSOR
+static void count_lines(const Task *task, const float *z, Py_ssize_t from, Py_ssize_t to) {
+    const Clamp clamp = task->clamp;
+    const Figures *add = &task->add;
+    for (Py_ssize_t row = 0; row < task->rows; row++)
+        for (Py_ssize_t unit = from; unit < to; unit++) {
+            const float *line = z + (row * task->units + unit) * task->positions;
+            int64_t fired = 0;
+            for (Py_ssize_t at = 0; at < task->positions; at += BLOCK) {
+                const int end = task->positions - at < BLOCK ? (int)(task->positions - at) : BLOCK;
+                int32_t hits = 0, odd = 0;
+                float most = -INFINITY, sum = 0;
+#pragma omp simd reduction(+ : hits, odd, sum) reduction(max : most)
+                for (int i = 0; i < end; i++) {
+                    const float value = line[at + i];
+                    const int finite = fabsf(value) <= FLT_MAX;
+                    const float top = finite ? value : -INFINITY;
+                    hits += fires(value, clamp);
+                    odd += !finite;
+                    most = top > most ? top : most;
+                    sum += finite ? size(value, clamp) : 0;
+                }
+                fired += hits;
+                add->nonfinite[unit] += odd;
+                add->sums[unit] += (double)sum * BLOCK;
+                heighten(&add->maxima[unit], most);
+            }
+            add->fires[unit] += fired;
+            add->row_fires[unit] += fired > 0;
+        }
+}
+
+/* Everything else: across the lines of a row, so many of them, where each unit has `width` columns. */
+EACH_PROCESSOR
+static void count_columns(const Task *task, const float *z, Py_ssize_t lines, Py_ssize_t width, Py_ssize_t from,
+                          Py_ssize_t to) {
+    const Clamp clamp = task->clamp;
+    const Figures *add = &task->add;
+    const Py_ssize_t together = TILE / width, stride = task->units * width;
+    for (Py_ssize_t unit = from; unit < to; unit += together) {
+        const Py_ssize_t units = to - unit < together ? to - unit : together;
+        const int columns = (int)(units * width);
+        int32_t hits[TILE], odd[TILE] = {0};
+        float most[TILE], sum[TILE] = {0};
+        Py_ssize_t left = SUMMED;
+        for (int c = 0; c < columns; c++)
+            most[c] = -INFINITY;
+        for (Py_ssize_t row = 0; row < task->rows; row++) {
+            memset(hits, 0, sizeof hits);
+            for (Py_ssize_t line = row * lines; line < (row + 1) * lines; line++) {
+                const float *here = z + line * stride + unit * width;
+#pragma omp simd
+                for (int c = 0; c < columns; c++) {
+                    const float value = here[c];
+                    const int finite = fabsf(value) <= FLT_MAX;
+                    const float top = finite ? value : -INFINITY;
+                    hits[c] += fires(value, clamp);
+                    odd[c] += !finite;
+                    most[c] = top > most[c] ? top : most[c];
+                    sum[c] += finite ? size(value, clamp) : 0;
+                }
+                if (--left && line + 1 < task->rows * lines)
+                    continue;
+                left = SUMMED;
+                for (int c = 0; c < columns; c++) {
+                    add->nonfinite[unit + c / width] += odd[c];
+                    add->sums[unit + c / width] += (double)sum[c] * BLOCK;
+                    odd[c] = 0;
+                    sum[c] = 0;
+                }
+            }
+            for (Py_ssize_t u = 0; u < units; u++) {
+                int64_t fired = 0;
+                for (Py_ssize_t c = u * width; c < (u + 1) * width; c++)
+                    fired += hits[c];
+                add->fires[unit + u] += fired;
+                add->row_fires[unit + u] += fired > 0;
+            }
+        }
+        for (int c = 0; c < columns; c++)
+            heighten(&add->maxima[unit + c / width], most[c]);
+    }
+}
+
+static PyObject *count(PyObject *module, PyObject *arguments) {
+    (void)module;
+    Task task;
+    int across;
+    Py_ssize_t parts;
+    unsigned long long fires, row_fires, nonfinite, maxima, sums, z;
+    if (!PyArg_ParseTuple(arguments, "nnnpffffnKKKKKK", &task.rows, &task.units, &task.positions, &across,
+                          &task.clamp.low, &task.clamp.high, &task.clamp.bottom, &task.clamp.top, &parts, &fires,
+                          &row_fires, &nonfinite, &maxima, &sums, &z))
+        return NULL;
+    if (!z) {
+        PyErr_SetString(PyExc_ValueError, "the tensor has no memory");
+        return NULL;
+    }
+    const float *first = (const float *)(uintptr_t)z;
+    task.add = (Figures){(int64_t *)(uintptr_t)fires, (int64_t *)(uintptr_t)row_fires, (int64_t *)(uintptr_t)nonfinite,
+                         (double *)(uintptr_t)maxima, (double *)(uintptr_t)sums};
+    Py_BEGIN_ALLOW_THREADS
+#pragma omp parallel for schedule(static, 1) if (parts > 1)
+    for (Py_ssize_t part = 0; part < parts; part++) {
+        const Py_ssize_t from = task.units * part / parts, to = task.units * (part + 1) / parts;
+        if (across)
+            count_columns(&task, first, task.positions, 1, from, to);
+        else if (task.positions < SHORT)
+            count_columns(&task, first, 1, task.positions, from, to);
+        else
+            count_lines(&task, first, from, to);
+    }
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {{"count", count, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_count", .m_methods = methods};
+
+PyMODINIT_FUNC PyInit__count(void) { return PyModule_Create(&definition); }

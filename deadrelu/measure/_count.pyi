@@ -1,0 +1,18 @@
+def count(
+    rows: int,
+    units: int,
+    positions: int,
+    across: bool,
+    low: float,
+    high: float,
+    bottom: float,
+    top: float,
+    parts: int,
+    fires: int,
+    row_fires: int,
+    nonfinite: int,
+    maxima: int,
+    sums: int,
+    z: int,
+    /,
+) -> None: ...

@@ -50,10 +50,11 @@ def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float
     Dead units fired at no position and saw no NaN or infinity. Dormancy is mean |output| over its mean across the
     site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None where that mean is 0 or not finite.
     `rare_below` is in 0..1, `confidence` between 0 and 1. Where there was no position, no unit is called dead. `stats`
-    says how much was counted: with "fired" all that counts of a count is whether it is 0.
+    says how much was counted: with "fired" all that counts of a count is whether it is 0. Less than "full" looks for
+    what is not finite in silent units alone; some counters see it elsewhere, too, but the report must not hang on that.
     """
     units, positions = range(len(counts.fires)), counts.positions
-    nonfinite = tuple(unit for unit in units if counts.nonfinite[unit])
+    nonfinite = tuple(u for u in units if counts.nonfinite[u] and (stats == "full" or not counts.fires[u]))
     rates = _rates(counts.fires, positions, stats)
     nothing = (None,) * len(counts.fires)
     means: tuple[float | None, ...] = nothing

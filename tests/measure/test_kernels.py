@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deadrelu.activations import ACTIVATIONS, BY_NAME
 from deadrelu.judge.statistics import add
-from deadrelu.measure import blocks, native, tally
+from deadrelu.measure import blocks, tally
 from deadrelu.measure.blocks import SHARE, Scratch
 from deadrelu.measure.figures import Rule
 from deadrelu.measure.kernels import counter
@@ -25,6 +25,8 @@ from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallGroup, CallSite, Features
 from deadrelu.report import Counts
+
+pytestmark = pytest.mark.usefixtures("way")
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 PARAMETERS = {"hardtanh": (-0.7, 1.3), "threshold": (0.4, -9.0), "hardshrink": (0.6,), "softshrink": (0.3,)}
@@ -46,17 +48,6 @@ def strided(z: Tensor) -> Tensor:
 def expanded(z: Tensor) -> Tensor:
     """The first row, repeated without memory of its own."""
     return z[:1].expand_as(z)
-
-
-@pytest.fixture(params=["in C", "in torch"], scope="module", autouse=True)
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test of this module runs with the extension, and as where there is none."""
-    in_c = request.param == "in C"
-    if in_c and not native.IS_THERE:
-        pytest.skip("the extension in C was not built")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "IS_THERE", in_c)
-        yield
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from deadrelu.cli.options import Stats as StatsOption
 from deadrelu.errors import UsageError
 from deadrelu.judge.merge import merge
 from deadrelu.judge.policy import Policy
-from deadrelu.measure import tally
+from deadrelu.measure import native, tally
 from deadrelu.report import Report, Stats
 from tests.architectures import ARCHITECTURES
 from tests.measure.test_exactness import kill
+
+pytestmark = pytest.mark.usefixtures("way")
 
 
 def planted(width: int = 12, bias: float = 0.0) -> nn.Sequential:
@@ -101,6 +103,19 @@ def test_a_silent_unit_that_met_nan_is_never_called_dead(
     if value != math.inf:  # at +inf a ReLU fires, and a unit that fired is looked at no more
         assert report.sites[0].nonfinite_units == (11,)
         assert report.verdict == "fail"
+
+
+@pytest.mark.parametrize("stats", get_args(Stats))
+def test_the_report_does_not_hang_on_the_way_of_counting(stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [x[:, :, None].expand(-1, -1, 70).contiguous() for x in batches(20)]
+    data[7][2, 11, 3] = math.nan  # in a unit that never fires,
+    data[15][1, 2, 5] = math.nan  # and in one that fires from the third batch on
+    reports = []
+    for in_c in (native.IS_THERE, False):
+        monkeypatch.setattr(native, "IS_THERE", in_c)
+        reports.append(deadrelu.scan(nn.ReLU(), data, stats=stats, feature_axes={"*": 1}))
+    assert reports[0].sites == reports[1].sites
+    assert reports[0].sites[0].nonfinite_units == ((2, 11) if stats == "full" else (11,))
 
 
 def hooks_during(model: nn.Sequential, data: list[Tensor], stats: Stats) -> list[int]:

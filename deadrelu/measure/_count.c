@@ -1,8 +1,8 @@
 /* Counts float32 pre-activations of ReLU and its kin, clamps all of them, in one trip to memory.
 
 A tensor lies densely as (rows, units, positions), or "across": as (rows, positions, units). Each thread has units of
-its own, so that figures do not depend on how many threads there are, and nothing has to be added up between them. The OpenMP
-runtime is the one that torch has loaded: this file is not linked to another, so that a process keeps one pool. */
+its own, so that figures do not depend on how many threads there are, and nothing has to be added up between them.
+The OpenMP runtime is the one that torch has loaded: this is not linked to another, so that a process keeps one pool. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
@@ -19,7 +19,7 @@ runtime is the one that torch has loaded: this file is not linked to another, so
 #endif
 
 enum {
-    SHORT = 16,   /* lines of fewer floats are counted as columns */
+    SHORT = 40,   /* lines of fewer floats are counted as columns */
     BLOCK = 4096, /* floats of a line, and */
     SUMMED = 256, /* lines of a column, that are added up in float32, of which rounding takes no more than it must */
     TILE = 256,   /* columns that are counted together: their sums stay in the first cache */
@@ -86,16 +86,44 @@ static void count_lines(const Task *task, const float *z, Py_ssize_t from, Py_ss
         }
 }
 
+/* Add the hits of one row, `width` columns a unit. */
+static inline void fold(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
+    for (int unit = 0; unit < units; unit++) {
+        int32_t fired = 0;
+        for (int c = 0; c < width; c++)
+            fired += hits[unit * width + c];
+        fires[unit] += fired;
+        row_fires[unit] += fired > 0;
+    }
+}
+
+/* The same; of the usual small maps the compiler knows how many columns it adds up. */
+static inline void add_hits(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
+    switch (width) {
+    case 1:
+        fold(hits, units, 1, fires, row_fires);
+        break;
+    case 4:
+        fold(hits, units, 4, fires, row_fires);
+        break;
+    case 16:
+        fold(hits, units, 16, fires, row_fires);
+        break;
+    default:
+        fold(hits, units, width, fires, row_fires);
+    }
+}
+
 /* Everything else: across the lines of a row, so many of them, where each unit has `width` columns. */
 EACH_PROCESSOR
-static void count_columns(const Task *task, const float *z, Py_ssize_t lines, Py_ssize_t width, Py_ssize_t from,
+static void count_columns(const Task *task, const float *z, Py_ssize_t lines, int width, Py_ssize_t from,
                           Py_ssize_t to) {
     const Clamp clamp = task->clamp;
     const Figures *add = &task->add;
-    const Py_ssize_t together = TILE / width, stride = task->units * width;
+    const int together = TILE / width;
+    const Py_ssize_t stride = task->units * width;
     for (Py_ssize_t unit = from; unit < to; unit += together) {
-        const Py_ssize_t units = to - unit < together ? to - unit : together;
-        const int columns = (int)(units * width);
+        const int units = to - unit < together ? (int)(to - unit) : together, columns = units * width;
         int32_t hits[TILE], odd[TILE] = {0};
         float most[TILE], sum[TILE] = {0};
         Py_ssize_t left = SUMMED;
@@ -118,23 +146,19 @@ static void count_columns(const Task *task, const float *z, Py_ssize_t lines, Py
                 if (--left && line + 1 < task->rows * lines)
                     continue;
                 left = SUMMED;
-                for (int c = 0; c < columns; c++) {
-                    add->nonfinite[unit + c / width] += odd[c];
-                    add->sums[unit + c / width] += (double)sum[c] * BLOCK;
-                    odd[c] = 0;
-                    sum[c] = 0;
-                }
+                for (int u = 0, c = 0; u < units; u++)
+                    for (int end = c + width; c < end; c++) {
+                        add->nonfinite[unit + u] += odd[c];
+                        add->sums[unit + u] += (double)sum[c] * BLOCK;
+                        odd[c] = 0;
+                        sum[c] = 0;
+                    }
             }
-            for (Py_ssize_t u = 0; u < units; u++) {
-                int64_t fired = 0;
-                for (Py_ssize_t c = u * width; c < (u + 1) * width; c++)
-                    fired += hits[c];
-                add->fires[unit + u] += fired;
-                add->row_fires[unit + u] += fired > 0;
-            }
+            add_hits(hits, units, width, add->fires + unit, add->row_fires + unit);
         }
-        for (int c = 0; c < columns; c++)
-            heighten(&add->maxima[unit + c / width], most[c]);
+        for (int u = 0, c = 0; u < units; u++)
+            for (int end = c + width; c < end; c++)
+                heighten(&add->maxima[unit + u], most[c]);
     }
 }
 
@@ -162,7 +186,7 @@ static PyObject *count(PyObject *module, PyObject *arguments) {
         if (across)
             count_columns(&task, first, task.positions, 1, from, to);
         else if (task.positions < SHORT)
-            count_columns(&task, first, 1, task.positions, from, to);
+            count_columns(&task, first, 1, (int)task.positions, from, to);
         else
             count_lines(&task, first, from, to);
     }

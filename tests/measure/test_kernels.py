@@ -275,7 +275,7 @@ def test_real_blocks_are_counted_as_numpy_does() -> None:
 @pytest.mark.parametrize(
     ("shape", "axes", "arrange"),
     [
-        *(((3, 2, positions), (1,), Tensor.contiguous) for positions in (15, 16, 17, 4095, 4096, 4097, 40000)),
+        *(((3, 2, positions), (1,), Tensor.contiguous) for positions in (16, 17, 39, 40, 41, 4095, 4096, 4097, 40000)),
         *(((2, units, 5), (1,), Tensor.contiguous) for units in (50, 51, 52, 255, 257)),
         *(((2, lines, 300), (-1,), Tensor.contiguous) for lines in (255, 256, 257, 600)),
         ((600, 257), (1,), Tensor.contiguous),

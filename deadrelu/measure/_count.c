@@ -18,6 +18,13 @@ The OpenMP runtime is the one that torch has loaded: this is not linked to anoth
 #define EACH_PROCESSOR
 #endif
 
+/* Inlined for certain: what is not would be compiled for the oldest processor alone. */
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
 enum {
     SHORT = 40,   /* lines of fewer floats are counted as columns */
     BLOCK = 4096, /* floats of a line, and */
@@ -43,15 +50,15 @@ typedef struct {
 } Task;
 
 /* NaN does not fire. */
-static inline int fires(float z, Clamp clamp) { return (z > clamp.low) & (z <= clamp.high); }
+INLINE int fires(float z, Clamp clamp) { return (z > clamp.low) & (z <= clamp.high); }
 
 /* The size of the output, so small that a block of them does not overflow. */
-static inline float size(float z, Clamp clamp) {
+INLINE float size(float z, Clamp clamp) {
     const float raised = z > clamp.bottom ? z : clamp.bottom;
     return fabsf(raised < clamp.top ? raised : clamp.top) / BLOCK;
 }
 
-static inline void heighten(double *maximum, float value) { *maximum = value > *maximum ? value : *maximum; }
+INLINE void heighten(double *maximum, float value) { *maximum = value > *maximum ? value : *maximum; }
 
 /* Units with many positions each: along every line. */
 EACH_PROCESSOR
@@ -87,7 +94,7 @@ static void count_lines(const Task *task, const float *z, Py_ssize_t from, Py_ss
 }
 
 /* Add the hits of one row, `width` columns a unit. */
-static inline void fold(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
+INLINE void fold(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
     for (int unit = 0; unit < units; unit++) {
         int32_t fired = 0;
         for (int c = 0; c < width; c++)
@@ -98,7 +105,7 @@ static inline void fold(const int32_t *hits, int units, int width, int64_t *fire
 }
 
 /* The same; of the usual small maps the compiler knows how many columns it adds up. */
-static inline void add_hits(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
+INLINE void add_hits(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
     switch (width) {
     case 1:
         fold(hits, units, 1, fires, row_fires);

@@ -82,7 +82,8 @@ class Tally:
         self.rows += counts.rows
         self.positions += counts.rows * counts.positions
         self._counted += 1
-        if self.stats == "full" or (self._silent is not None and not len(self._silent)):
+        is_enough = self.stats == "full" or (self.stats == "rates" and counts.is_thorough)
+        if is_enough or (self._silent is not None and not len(self._silent)):
             counts.take(z)
             if counts.is_full:
                 self._add(counts.taken())

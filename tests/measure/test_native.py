@@ -1,0 +1,84 @@
+"""The extension in C: that it is there, can be turned off, and brings no threads of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deadrelu.activations import BY_NAME
+from deadrelu.measure import native
+from deadrelu.measure.figures import Rule
+from deadrelu.measure.native import Native
+
+pytestmark = pytest.mark.skipif(not native.IS_THERE, reason="the extension in C was not built")
+
+
+def told(program: str, **environment: str) -> str:
+    """What a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_environment_turns_it_off() -> None:
+    program = "from deadrelu.measure.native import IS_THERE; print(IS_THERE)"
+    assert told(program, DEADRELU_NATIVE="0") == "False"
+    assert told(program, DEADRELU_NATIVE="") == "True"
+
+
+def test_dead_units_and_rates_are_the_same_without_it() -> None:
+    """Of a real model and data; means differ by rounding."""
+    samples = Path(__file__).parents[2] / "sample_models"
+    program = (
+        "from deadrelu.cli.app import main; import sys;"
+        f"sys.argv = ['deadrelu', 'scan', {str(samples / 'conv.pt')!r}, '--data', {str(samples / 'digits.npz')!r},"
+        " '--format', 'json']; main()"
+    )
+    reports = [json.loads(told(program, DEADRELU_NATIVE=switch))["sites"] for switch in ("1", "0")]
+    for one, other in zip(*reports, strict=True):
+        for key in ("dead_units", "firing_rate", "sample_rate", "max_preactivation"):
+            assert one[key] == other[key]
+        assert one["mean_activation"] == pytest.approx(other["mean_activation"], rel=1e-5)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_process_keeps_one_runtime_of_threads() -> None:
+    program = (
+        "import deadrelu.measure.native;"
+        "print({line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line or 'libomp' in line})"
+    )
+    assert len(eval(told(program))) == 1
+
+
+@pytest.mark.parametrize(
+    ("z", "op", "counted"),
+    [
+        (torch.ones(2, 3), "relu", True),
+        (torch.ones(2, 3), "relu6", True),
+        (torch.ones(2, 3), "hardswish", False),
+        (torch.ones(2, 3, dtype=torch.bfloat16), "relu", False),
+        (torch.ones(2, 3, device="meta"), "relu", False),
+        (torch.ones(0, 3), "relu", False),
+        (torch.nn.Parameter(torch.ones(2, 3)), "relu", False),  # a subclass may have no memory of its own
+    ],
+)
+def test_it_counts_what_it_can_read_and_nothing_else(z: Tensor, op: str, counted: bool) -> None:
+    assert Native.counts(z, Rule(op, (), BY_NAME[op].region(()), "full")) is counted
+
+
+def test_a_tensor_without_memory_is_refused() -> None:
+    """What is left of a sharded parameter: a shape, and an empty storage."""
+    from deadrelu.measure import _count
+
+    z = torch.ones(2, 3)
+    z.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match="no memory"):
+        _count.count(2, 3, 1, False, 0.0, 1.0, 0.0, 1.0, 1, 8, 8, 8, 8, 8, z.data_ptr())

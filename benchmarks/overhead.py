@@ -1,8 +1,8 @@
 """What a scan costs, as a ratio to the plain forward pass: `python -m benchmarks.overhead [--rounds N] [--networks …]`.
 
 Every contender runs right after a plain pass of its own, A B A B, over the same batches; the ratio of each pair is
-taken, and the median and quartiles of those. Peak memory is that of a process of its own for each figure. Writes
-`benchmarks/RESULTS.md`.
+taken, and the median and quartiles of those. Peak memory is that of a process of its own for each figure, in which
+glibc gives large tensors back at once. Writes `benchmarks/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from benchmarks.networks import NETWORKS, Network
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 GROWTH = (10, 100, 1000)
+NOTHING_KEPT = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""Glibc gives large tensors back at once. What it would keep by chance differs by more than a scan needs."""
 
 
 def ratios(network: Network, rounds: int, device: str) -> tuple[float, dict[str, list[float]]]:
@@ -57,7 +59,14 @@ def ratios(network: Network, rounds: int, device: str) -> tuple[float, dict[str,
 def peak(network: str, contender: str, batches: int) -> float:
     """The peak memory, in MiB, of a process that makes one pass over so many batches."""
     command = [sys.executable, "-m", "benchmarks.overhead", "--peak", network, contender, str(batches)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=RESULTS.parent.parent)
+    done = subprocess.run(
+        command,
+        env={**os.environ, **NOTHING_KEPT},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=RESULTS.parent.parent,
+    )
     return float(json.loads(done.stdout))
 
 

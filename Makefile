@@ -18,7 +18,7 @@ lint: $(VENV)/.developed
 	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist *.egg-info deadrelu/measure/*.so
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c') | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt .

@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
+_FEED_FORWARDS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+"""Torch's own layers that call an activation which they were given: `self.activation(self.linear1(x))`."""
+
 _FUNCTIONS = frozenset({"add", "cat", "flatten", "matmul", "mean", "mul", "stack", "sum"})
 """Functions of torch that are no activation and call none."""
 
@@ -38,7 +41,7 @@ _SYNTAX: tuple[type[ast.AST], ...] = (
 
 def is_stock(module: nn.Module) -> bool:
     """Whether the module is torch's own and its forward calls no activation function itself."""
-    if isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+    if isinstance(module, _FEED_FORWARDS) and not isinstance(module.activation, nn.Module):
         return False
     return type(module).__module__.startswith("torch.nn.modules.") and not _is_altered(module)
 
@@ -46,6 +49,16 @@ def is_stock(module: nn.Module) -> bool:
 def only_calls_modules(module: nn.Module) -> bool:
     """Whether all that the forward of a module calls, as far as it can be an activation, are its submodules."""
     return is_stock(module) or (not _is_altered(module) and _is_plain(module, "forward", set()))
+
+
+def feed(module: nn.Module) -> nn.Module | None:
+    """The submodule of one of torch's transformer layers whose output, and nothing else, it gives to its activation.
+
+    A hook on that one sees what a function mode would see. None for every other module.
+    """
+    if type(module) not in _FEED_FORWARDS or _is_altered(module) or "_ff_block" in module.__dict__:
+        return None
+    return module.get_submodule("linear1")
 
 
 def _is_altered(module: nn.Module) -> bool:

@@ -1,7 +1,8 @@
 """The three ways to see an activation call: a module's pre-hook, a torch function, an aten operator; each counted once.
 
 Hooks are nearly free and see every module of torch.nn. The function mode sees what a user's forward calls by name, and
-stays after the first batches only where a forward may call more than modules. The operator mode sees everything else
+stays after the first batches only where a forward may call more than modules (of torch's own transformer layers, a hook
+on the linear layer before their activation tells the same). The operator mode sees everything else
 (scripted submodules, the steps of an RNN) and where each tensor came from, but costs the most: it runs on the first
 batch, always where the model is known to need it, and now and then on a model whose forwards may call a function, since
 they may do so in a new way.
@@ -9,9 +10,11 @@ they may do so in a new way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
-from deadrelu.programs.forwards import is_stock, only_calls_modules
+from deadrelu.programs.forwards import feed, is_stock, only_calls_modules
 from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Observer
@@ -58,6 +61,7 @@ class Interception:
         self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
         self._own_forwards = [m for m in modules if not is_stock(m)]  # before our hooks make all look altered
         self._functional = bool(self._own_forwards)
+        self._feeds = _feeds(self._own_forwards, modules)
         self._operators = bool(self._recurrent) or any(isinstance(m, torch.jit.ScriptModule) for m in modules)
         self._recurrences: dict[int, _Recurrence] = {}
         self._provenance: Provenance | None = None
@@ -76,6 +80,8 @@ class Interception:
                 stack.callback(self._hooks[key].remove)
             for module in self._recurrent:
                 stack.callback(module.register_forward_pre_hook(self._on_recurrence).remove)
+            for layer, feeding in self._feeds:
+                stack.callback(feeding.register_forward_hook(partial(self._on_feed, layer)).remove)
             yield
 
     @contextmanager
@@ -85,7 +91,8 @@ class Interception:
         self._recurrences.clear()
         self._batch += 1
         if self._batch == SETTLED and self._functional:
-            self._functional = not all(map(only_calls_modules, self._own_forwards))
+            hooked = {id(layer) for layer, _ in self._feeds}
+            self._functional = not all(id(m) in hooked or only_calls_modules(m) for m in self._own_forwards)
         audit = self._batch == 1 or (self._functional and _is_checked(self._batch))
         self._provenance = Provenance() if audit else None
         with ExitStack() as stack:
@@ -132,6 +139,19 @@ class Interception:
         op, parameters = self._kinds[key][1]
 
         self._observe(group, self._paths[key], op, parameters, z)
+
+    def _on_feed(self, layer: nn.Module, _feed: nn.Module, _args: tuple[Any, ...], output: object) -> None:
+        """A forward hook on what feeds the activation of one of torch's layers, for when functions are not watched."""
+        if self._is_moded or self._inside or not isinstance(output, Tensor):
+            return
+        call = read_call(spellings()[layer.activation], (output,), {})
+        if call is None:
+            return
+        op, parameters, z = call
+        path = self._paths[id(layer)]
+        group = ("call", path, op)
+        if not self._register.passes(group) and not self._register.tells(group, z):
+            self._observe(group, path, op, parameters, z)
 
     def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0] if args else None
@@ -219,6 +239,18 @@ class Interception:
     def _surroundings(self, z: Tensor, functional: bool, rectified: bool) -> Surroundings:
         features, after = (self._provenance or Provenance()).features(z)
         return Surroundings(features, after, calling_source() if functional else None, rectified)
+
+
+def _feeds(own: list[nn.Module], modules: list[nn.Module]) -> list[tuple[nn.Module, nn.Module]]:
+    """Each layer that hands what a submodule of it alone gives to an activation function, with that submodule."""
+    owners = Counter(id(child) for module in modules for child in module.children())
+
+    def can_be_read(layer: nn.Module, feeding: nn.Module) -> bool:
+        activation = layer.activation
+        return owners[id(feeding)] == 1 and isinstance(activation, Hashable) and activation in spellings()
+
+    found = [(layer, feeding) for layer in own if (feeding := feed(layer)) is not None]
+    return [pair for pair in found if can_be_read(*pair)]
 
 
 def _is_checked(batch: int) -> bool:

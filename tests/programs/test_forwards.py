@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -160,7 +161,6 @@ def test_what_is_put_around_a_forward_may_call_anything() -> None:
         module = Residual()
         alter(module)
         assert not only_calls_modules(module)
-    assert not only_calls_modules(nn.TransformerEncoderLayer(8, 2))
     namespace: dict[str, Any] = {"Base": Base}
     exec("class NoSource(Base):\n    def forward(self, x): return self.act(x)", namespace)
     assert not only_calls_modules(namespace["NoSource"]())
@@ -178,21 +178,113 @@ def test_the_figures_are_the_same_when_functions_are_no_longer_watched(
     assert all(site.samples == 150 for site in found.sites)
 
 
-@pytest.mark.parametrize(("kind", "watched"), [(Residual, interception.SETTLED - 1), (Function, 30)])
-def test_functions_are_watched_only_as_long_as_they_must_be(
-    kind: type[nn.Module], watched: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Our own hooks on activation modules are no reason to think that a forward was altered."""
-    entered = []
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows by one whenever functions are watched for a forward pass."""
+    found: list[object] = []
 
     class Counted(interception.Functions):
         def __enter__(self) -> Any:
-            entered.append(self)
+            found.append(self)
             return super().__enter__()
 
     monkeypatch.setattr(interception, "Functions", Counted)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "watched"), [(Residual, interception.SETTLED - 1), (Function, 30)])
+def test_functions_are_watched_only_as_long_as_they_must_be(
+    kind: type[nn.Module], watched: int, entered: list[object]
+) -> None:
+    """Our own hooks on activation modules are no reason to think that a forward was altered."""
     deadrelu.scan(nn.Sequential(kind(), nn.ReLU()), list(torch.randn(30, 5, 4)))
     assert len(entered) == watched
+
+
+def encoder_layer(activation: Any) -> nn.Module:
+    return nn.TransformerEncoderLayer(4, 2, 6, activation=activation, batch_first=True)
+
+
+class Borrowed(nn.Module):
+    """Another module owns the layer before the activation, and may call it without one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = encoder_layer(F.relu)
+        self.borrowed = self.layer.linear1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.borrowed(x).mean()
+
+
+class Cross(nn.Module):
+    """A decoder layer, called twice in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.TransformerDecoderLayer(4, 2, 6, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.decoder(x, x), x)
+
+
+def replaced() -> nn.Module:
+    layer = encoder_layer(F.relu)
+    layer._ff_block = lambda x: x + F.relu(x)  # type: ignore[assignment]
+    return layer
+
+
+class Heir(nn.TransformerEncoderLayer):
+    def _ff_block(self, x: Tensor) -> Tensor:
+        return torch.relu(x) - 1
+
+
+@pytest.mark.parametrize(
+    ("make", "watched", "calls"),
+    [
+        (lambda: encoder_layer(F.relu), 2, 1),
+        (lambda: encoder_layer(torch.relu), 2, 1),
+        (lambda: encoder_layer(F.relu6), 2, 1),
+        (lambda: nn.TransformerEncoder(encoder_layer("relu"), 3, enable_nested_tensor=False), 2, 3),
+        (Cross, 2, 2),
+        (lambda: encoder_layer(nn.ReLU()), 1, 1),
+        (lambda: encoder_layer(lambda x: F.relu(x) * 2), 30, 1),
+        (Borrowed, 30, 1),
+        (replaced, 30, 1),
+        (lambda: Heir(4, 2, 6, batch_first=True), 30, 1),
+    ],
+)
+def test_the_activation_of_a_transformer_layer_is_seen_by_a_hook_where_that_is_sure(
+    make: Callable[[], nn.Module],
+    watched: int,
+    calls: int,
+    entered: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    model, data = make().eval(), list(torch.randn(30, 2, 5, 4))
+    found = deadrelu.scan(model, data)
+    assert len(entered) == watched
+    assert [site.positions for site in found.sites] == [30 * 2 * 5] * calls
+    monkeypatch.setattr(interception, "SETTLED", 1000)
+    assert deadrelu.scan(model, data).sites == found.sites
+
+
+def test_what_the_linear_layer_of_a_transformer_layer_gives_is_what_is_counted() -> None:
+    """Against numpy: what the layer computes before its activation, with two units that never fire."""
+    torch.manual_seed(0)
+    layer, data, seen = encoder_layer(F.relu).eval(), torch.randn(20, 2, 5, 4), []
+    linear = layer.get_submodule("linear1")
+    with torch.no_grad():
+        linear.get_parameter("bias")[:2] -= 100
+    taken = linear.register_forward_hook(lambda *given: seen.append(given[2].detach()))
+    for x in data:
+        layer(x)
+    taken.remove()
+    z = torch.cat(seen).numpy().reshape(-1, 6)
+    (site,) = deadrelu.scan(layer, list(data)).sites
+    assert site.firing_rate == pytest.approx((z > 0).mean(0))
+    assert site.dead_units == (0, 1)
 
 
 def test_a_module_that_is_called_more_often_later_is_still_counted() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -138,6 +138,7 @@ def dispatch_mode(model: nn.Module, batches: Iterable[Tensor]) -> object:
 
 
 CONTENDERS: dict[str, Pass] = {
+    "plain": plain,
     "interception": interception,
     "ours, fired": ours("fired"),
     "ours, rates": ours("rates"),
@@ -147,4 +148,3 @@ CONTENDERS: dict[str, Pass] = {
     "dispatch mode": dispatch_mode,
     "store all": store_all,
 }
-PEERS: Sequence[str] = ("naive", "fastai-style", "dispatch mode", "store all")

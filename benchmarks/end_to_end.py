@@ -7,13 +7,16 @@ against a plain pass with the allocator as it is, each after a first batch that 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.interleaved import Process, interleaved, table
+from benchmarks.lockstep import in_turns
 from benchmarks.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -28,38 +31,6 @@ data = torch.from_numpy(np.load(sys.argv[2])["x"])
 with torch.inference_mode():
     for batch in data.split(64):
         model(batch)
-"""
-
-PLAIN = """
-import sys, time
-import torch
-from benchmarks.networks import NETWORKS
-network = NETWORKS[sys.argv[1]]
-torch.manual_seed(0)
-model, data = network.make().eval(), network.data()
-with torch.inference_mode():
-    model(data[0])
-    begun = time.perf_counter()
-    for batch in data:
-        model(batch)
-print(time.perf_counter() - begun)
-"""
-
-SCAN = """
-import sys, time
-from deadrelu.cli import process
-process.own()
-with process.importing():
-    import torch
-import deadrelu
-from benchmarks.networks import NETWORKS
-network = NETWORKS[sys.argv[1]]
-torch.manual_seed(0)
-model, data = network.make().eval(), network.data()
-deadrelu.scan(model, data[:1])
-begun = time.perf_counter()
-deadrelu.scan(model, iter(data))
-print(time.perf_counter() - begun)
 """
 
 EARLY = """
@@ -120,39 +91,37 @@ def whole(rounds: int, folder: Path) -> str:
     return table(interleaved(processes, rounds), by_hand)
 
 
-def passes(rounds: int, names: list[str]) -> str:
-    """For each network the scan in the command's process against the plain pass in any."""
-    parts = []
+def passes(rounds: int, names: Sequence[str]) -> Iterator[str]:
+    """For each network the scan in the command's process against the plain pass in any, line by line."""
+    yield "| | plain pass | scan by the command | ratio | ratio of processor time |"
+    yield "|---|---|---|---|---|"
     for name in names:
-        plain = f"{name}: plain pass"
-        words = {plain: PLAIN, f"{name}: scan": SCAN}
-        processes = {
-            what: Process([sys.executable, "-c", program, name], printed=True) for what, program in words.items()
-        }
-        parts.append(table(interleaved(processes, rounds), plain))
-    header, rule = parts[0].split("\n")[:2]
-    return "\n".join([header, rule, *(line for part in parts for line in part.split("\n")[2:])])
-
-
-def sections(rounds: int, names: list[str]) -> str:
-    """The tables under their headings."""
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = whole(rounds, Path(folder)), early(rounds, Path(folder))
-    return "\n\n".join(
-        (
-            f"### From process start to exit, {SAMPLES:,} samples through the CNN sample",
-            first,
-            f"### A healthy model with `--until-verdict --max-dead 5%`, {SAMPLES:,} samples",
-            second,
-            "### The pass alone: the command's allocator against a plain pass without",
-            passes(rounds, names),
+        pairs = [in_turns(("plain", name), ("scan", name)) for _ in range(rounds)]
+        clocks = [scan.seconds / plain.seconds for plain, scan in pairs]
+        low, middle, high = statistics.quantiles(clocks, n=4, method="inclusive")
+        work = statistics.median(scan.processor / plain.processor for plain, scan in pairs)
+        seconds = " | ".join(
+            f"{statistics.median(took.seconds for took in side):.3f} s" for side in zip(*pairs, strict=True)
         )
-    )
+        yield f"| {name} | {seconds} | {middle:.3f} ({low:.2f}–{high:.2f}) | {work:.2f} |"
+
+
+def sections(rounds: int, names: Sequence[str]) -> Iterator[str]:
+    """The tables under their headings, part by part."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"### From process start to exit, {SAMPLES:,} samples through the CNN sample\n"
+        yield whole(rounds, Path(folder))
+        yield f"\n### A healthy model with `--until-verdict --max-dead 5%`, {SAMPLES:,} samples\n"
+        yield early(rounds, Path(folder))
+    yield "\n### The pass alone: the command's allocator against a plain pass without\n"
+    yield from passes(rounds, names)
+    yield ""
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--network", action="append", choices=NETWORKS, help="repeatable; all of them by default")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
     chosen = parser.parse_args()
-    sys.stdout.write(sections(chosen.rounds, chosen.network or list(NETWORKS)) + "\n")
+    for part in sections(chosen.rounds, chosen.networks):
+        print(part, flush=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +18,32 @@ class Network:
     shape: tuple[int, ...]
     batches: int
 
-    def data(self) -> list[Tensor]:
-        """Standard normal batches, the same each time."""
+    def model(self) -> nn.Module:
+        """The network for inference, the same each time."""
+        torch.manual_seed(0)
+        return self.make().eval()
+
+    def stream(self, batches: int) -> Iterator[Tensor]:
+        """Standard normal batches, one at a time, the same each time."""
         generator = torch.Generator().manual_seed(0)
-        return [torch.randn(self.shape, generator=generator) for _ in range(self.batches)]
+        return (torch.randn(self.shape, generator=generator) for _ in range(batches))
+
+    def data(self) -> list[Tensor]:
+        """The batches of one measurement."""
+        return list(self.stream(self.batches))
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """The same network over the same weights in memory, for hooks that the other is not to have."""
+    other = copy.deepcopy(model)
+    other.load_state_dict(model.state_dict(), assign=True)
+    return other
+
+
+def turns(batches: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """The batches of a measurement in 20 to 40 turns, so that what else the machine does falls on two passes alike."""
+    size = max(1, len(batches) // 32)
+    return [batches[start : start + size] for start in range(0, len(batches), size)]
 
 
 class Block(nn.Module):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 
 from benchmarks.interleaved import Process, interleaved, table
 
 
-def sections(rounds: int) -> str:
+def sections(rounds: int) -> Iterator[str]:
     """The help against the bare imports; and torch imported and left, plainly and as the command does it."""
     python = sys.executable
     own = "from deadrelu.cli import process; process.own()\nwith process.importing(): import torch\n"
@@ -24,16 +25,14 @@ def sections(rounds: int) -> str:
             [python, "-c", own + "process.leave(0)"], {"DEADRELU_EXIT": "python"}
         ),
     }
-    return "\n\n".join(
-        (
-            "### Start-up",
-            table(interleaved(helps, rounds), "`import typer, rich`"),
-            table(interleaved(torch, rounds), "`import torch`"),
-        )
-    )
+    yield "### Start-up\n"
+    yield table(interleaved(helps, rounds), "`import typer, rich`")
+    yield ""
+    yield table(interleaved(torch, rounds), "`import torch`")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    sys.stdout.write(sections(parser.parse_args().rounds) + "\n")
+    for line in sections(parser.parse_args().rounds):
+        print(line, flush=True)

@@ -161,9 +161,12 @@ def nonfinite(module: nn.Module) -> dict[str, int]:
         values = tensor.detach() if tensor.layout is torch.strided else tensor.detach().coalesce().values()
         if values.element_size() == 1:
             values = values.float()  # the 8-bit floats have no isfinite
-        bad = int(torch.isfinite(values).logical_not_().sum())
+        wide = torch.promote_types(values.dtype, torch.float32)  # where a sum does not soon overflow
+        if bool(values.sum(dtype=wide).isfinite()):
+            continue  # one trip to memory: neither NaN nor infinity goes lost in a sum
+        bad = values.numel() - int(torch.isfinite(values).count_nonzero())
         if name not in parameters:
-            bad -= int(torch.isneginf(values).sum())
+            bad -= int(torch.isneginf(values).count_nonzero())
         if bad:
             counts[name] = bad
     return counts

@@ -167,6 +167,19 @@ def test_values_that_are_not_finite_are_counted_by_name() -> None:
     assert nonfinite(nn.Linear(2, 2)) == {}
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+@pytest.mark.parametrize(
+    "name", ["float64", "float32", "bfloat16", "float16", "float8_e5m2", "complex128", "complex64", "complex32"]
+)
+def test_weights_of_every_type_are_counted_also_where_their_sum_overflows(name: str) -> None:
+    dtype, module = getattr(torch, name), nn.Module()
+    largest = torch.full((3, 50), torch.finfo(dtype).max, dtype=torch.float64)
+    module.weight = nn.Parameter(largest.to(dtype), requires_grad=False)
+    assert nonfinite(module) == {}
+    module.weight.view(-1)[[4, 5, 99]] = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=torch.float64).to(dtype)
+    assert nonfinite(module) == {"weight": 3}
+
+
 def test_half_precision_weights_load_into_a_model_of_full_precision(save: Save) -> None:
     state = {key: value.half() if value.is_floating_point() else value for key, value in _state().items()}
     module = open_model(save(state), arch=ARCH).module

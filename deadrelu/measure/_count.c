@@ -1,7 +1,7 @@
 /* Counts float32 pre-activations of ReLU and its kin, clamps all of them, in one trip to memory.
 
-A tensor lies densely as (rows, units, positions), or "across": as (rows, positions, units). Each thread has units of
-its own, so that figures do not depend on how many threads there are, and nothing has to be added up between them.
+A tensor lies densely as (rows, units, positions), or "across": as (rows, positions, units). Each thread has rows or
+units of its own, and with rows figures of its own, too: nothing has to be added up between them.
 The OpenMP runtime is the one that torch has loaded: this is not linked to another, so that a process keeps one pool. */
 
 #define PY_SSIZE_T_CLEAN
@@ -46,8 +46,13 @@ typedef struct {
 typedef struct {
     Py_ssize_t rows, units, positions;
     Clamp clamp;
-    Figures add;
 } Task;
+
+/* What one thread does of it: rows and units up to those named last, and the figures that it adds to. */
+typedef struct {
+    Py_ssize_t row, last_row, unit, last_unit;
+    Figures add;
+} Part;
 
 /* NaN does not fire. */
 INLINE int fires(float z, Clamp clamp) { return (z > clamp.low) & (z <= clamp.high); }
@@ -62,11 +67,11 @@ INLINE void heighten(double *maximum, float value) { *maximum = value > *maximum
 
 /* Units with many positions each: along every line. */
 EACH_PROCESSOR
-static void count_lines(const Task *task, const float *z, Py_ssize_t from, Py_ssize_t to) {
+static void count_lines(const Task *task, const float *z, const Part *part) {
     const Clamp clamp = task->clamp;
-    const Figures *add = &task->add;
-    for (Py_ssize_t row = 0; row < task->rows; row++)
-        for (Py_ssize_t unit = from; unit < to; unit++) {
+    const Figures *add = &part->add;
+    for (Py_ssize_t row = part->row; row < part->last_row; row++)
+        for (Py_ssize_t unit = part->unit; unit < part->last_unit; unit++) {
             const float *line = z + (row * task->units + unit) * task->positions;
             int64_t fired = 0;
             for (Py_ssize_t at = 0; at < task->positions; at += BLOCK) {
@@ -123,20 +128,20 @@ INLINE void add_hits(const int32_t *hits, int units, int width, int64_t *fires, 
 
 /* Everything else: across the lines of a row, so many of them, where each unit has `width` columns. */
 EACH_PROCESSOR
-static void count_columns(const Task *task, const float *z, Py_ssize_t lines, int width, Py_ssize_t from,
-                          Py_ssize_t to) {
+static void count_columns(const Task *task, const float *z, Py_ssize_t lines, int width, const Part *part) {
     const Clamp clamp = task->clamp;
-    const Figures *add = &task->add;
+    const Figures *add = &part->add;
     const int together = TILE / width;
     const Py_ssize_t stride = task->units * width;
-    for (Py_ssize_t unit = from; unit < to; unit += together) {
-        const int units = to - unit < together ? (int)(to - unit) : together, columns = units * width;
+    for (Py_ssize_t unit = part->unit; unit < part->last_unit; unit += together) {
+        const Py_ssize_t rest = part->last_unit - unit;
+        const int units = rest < together ? (int)rest : together, columns = units * width;
         int32_t hits[TILE], odd[TILE] = {0};
         float most[TILE], sum[TILE] = {0};
         Py_ssize_t left = SUMMED;
         for (int c = 0; c < columns; c++)
             most[c] = -INFINITY;
-        for (Py_ssize_t row = 0; row < task->rows; row++) {
+        for (Py_ssize_t row = part->row; row < part->last_row; row++) {
             memset(hits, 0, sizeof hits);
             for (Py_ssize_t line = row * lines; line < (row + 1) * lines; line++) {
                 const float *here = z + line * stride + unit * width;
@@ -150,7 +155,7 @@ static void count_columns(const Task *task, const float *z, Py_ssize_t lines, in
                     most[c] = top > most[c] ? top : most[c];
                     sum[c] += finite ? size(value, clamp) : 0;
                 }
-                if (--left && line + 1 < task->rows * lines)
+                if (--left && line + 1 < part->last_row * lines)
                     continue;
                 left = SUMMED;
                 for (int u = 0, c = 0; u < units; u++)
@@ -172,30 +177,41 @@ static void count_columns(const Task *task, const float *z, Py_ssize_t lines, in
 static PyObject *count(PyObject *module, PyObject *arguments) {
     (void)module;
     Task task;
-    int across;
+    int across, by_row;
     Py_ssize_t parts;
     unsigned long long fires, row_fires, nonfinite, maxima, sums, z;
-    if (!PyArg_ParseTuple(arguments, "nnnpffffnKKKKKK", &task.rows, &task.units, &task.positions, &across,
-                          &task.clamp.low, &task.clamp.high, &task.clamp.bottom, &task.clamp.top, &parts, &fires,
-                          &row_fires, &nonfinite, &maxima, &sums, &z))
+    if (!PyArg_ParseTuple(arguments, "nnnpffffpnKKKKKK", &task.rows, &task.units, &task.positions, &across,
+                          &task.clamp.low, &task.clamp.high, &task.clamp.bottom, &task.clamp.top, &by_row, &parts,
+                          &fires, &row_fires, &nonfinite, &maxima, &sums, &z))
         return NULL;
     if (!z) {
         PyErr_SetString(PyExc_ValueError, "the tensor has no memory");
         return NULL;
     }
     const float *first = (const float *)(uintptr_t)z;
-    task.add = (Figures){(int64_t *)(uintptr_t)fires, (int64_t *)(uintptr_t)row_fires, (int64_t *)(uintptr_t)nonfinite,
-                         (double *)(uintptr_t)maxima, (double *)(uintptr_t)sums};
     Py_BEGIN_ALLOW_THREADS
 #pragma omp parallel for schedule(static, 1) if (parts > 1)
-    for (Py_ssize_t part = 0; part < parts; part++) {
-        const Py_ssize_t from = task.units * part / parts, to = task.units * (part + 1) / parts;
+    for (Py_ssize_t index = 0; index < parts; index++) {
+        const Py_ssize_t own = by_row ? index * task.units : 0;
+        Part part = {.last_row = task.rows, .last_unit = task.units};
+        part.add.fires = (int64_t *)(uintptr_t)fires + own;
+        part.add.row_fires = (int64_t *)(uintptr_t)row_fires + own;
+        part.add.nonfinite = (int64_t *)(uintptr_t)nonfinite + own;
+        part.add.maxima = (double *)(uintptr_t)maxima + own;
+        part.add.sums = (double *)(uintptr_t)sums + own;
+        if (by_row) {
+            part.row = task.rows * index / parts;
+            part.last_row = task.rows * (index + 1) / parts;
+        } else {
+            part.unit = task.units * index / parts;
+            part.last_unit = task.units * (index + 1) / parts;
+        }
         if (across)
-            count_columns(&task, first, task.positions, 1, from, to);
+            count_columns(&task, first, task.positions, 1, &part);
         else if (task.positions < SHORT)
-            count_columns(&task, first, 1, (int)task.positions, from, to);
+            count_columns(&task, first, 1, (int)task.positions, &part);
         else
-            count_lines(&task, first, from, to);
+            count_lines(&task, first, &part);
     }
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;

@@ -7,6 +7,7 @@ def count(
     high: float,
     bottom: float,
     top: float,
+    by_row: bool,
     parts: int,
     fires: int,
     row_fires: int,

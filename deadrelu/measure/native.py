@@ -29,6 +29,9 @@ CLAMPS = frozenset({"relu", "relu6", "hardtanh"})
 GRAIN = 1 << 15
 """Elements for which it does not pay to wake the other threads."""
 
+ROOM = 1 << 15
+"""Figures of a kind that a site may keep, for all threads together. Where that is too little, threads share units."""
+
 
 class Native:
     """Counts what lies densely in memory, or a copy that does. All figures are taken, whatever the rule asks for."""
@@ -49,19 +52,23 @@ class Native:
         across = not x.is_contiguous() and x.transpose(1, 2).is_contiguous()
         self._in_place = x.data_ptr() == z.data_ptr() and (across or x.is_contiguous())
         across = across and self._in_place
-        self._whole = torch.zeros(3, units, dtype=torch.int64)
-        self._sums = torch.zeros(units, dtype=torch.float64)
-        self._maxima = torch.full((units,), -math.inf, dtype=torch.float64)
+        # With one position a unit, each row is a line of one large row: it fires where the unit does.
+        rows, positions, across = (1, self.rows, True) if self.positions == 1 else (self.rows, self.positions, across)
+        threads = torch.get_num_threads() if x.numel() >= GRAIN else 1
+        # By rows, as the operations before and after divide a map: each processor finds its half in its own cache.
+        by_row = not across and threads <= rows and threads * units <= ROOM
+        parts = threads if by_row else min(threads, units)
+        places = (threads if by_row else 1, units)
+        self._whole = torch.zeros(3, *places, dtype=torch.int64)
+        self._sums = torch.zeros(places, dtype=torch.float64)
+        self._maxima = torch.full(places, -math.inf, dtype=torch.float64)
         self._taken = 0
         low, high = rule.region.low, rule.region.high
         last = high if math.isinf(high) else float(np.nextafter(np.float32(high), np.float32(-math.inf)))
-        parts = min(torch.get_num_threads(), units) if x.numel() >= GRAIN else 1
-        # With one position a unit, each row is a line of one large row: it fires where the unit does.
-        rows, positions, across = (1, self.rows, True) if self.positions == 1 else (self.rows, self.positions, across)
         fires, row_fires, nonfinite = (counters.data_ptr() for counters in self._whole)
         self._count = partial(
             _count.count,
-            *(rows, units, positions, across, low, last, low, high, parts),
+            *(rows, units, positions, across, low, last, low, high, by_row, parts),
             *(fires, row_fires, nonfinite, self._maxima.data_ptr(), self._sums.data_ptr()),
         )
 
@@ -77,10 +84,10 @@ class Native:
         if not self._taken:
             return None
         self._taken = 0
-        fires, row_fires, nonfinite = self._whole.clone()
+        fires, row_fires, nonfinite = self._whole.sum(1)
         seen = Figures(fires, fires if self.positions == 1 else row_fires, nonfinite=nonfinite)
         if self._full:
-            seen.maxima, seen.output_sums = self._maxima.clone(), self._sums.clone()
+            seen.maxima, seen.output_sums = self._maxima.amax(0), self._sums.sum(0)
         self._whole.zero_()
         self._sums.zero_()
         self._maxima.fill_(-math.inf)

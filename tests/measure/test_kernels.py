@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deadrelu.activations import ACTIVATIONS, BY_NAME
 from deadrelu.judge.statistics import add
-from deadrelu.measure import blocks, tally
+from deadrelu.measure import blocks, native, tally
 from deadrelu.measure.blocks import SHARE, Scratch
 from deadrelu.measure.figures import Rule
 from deadrelu.measure.kernels import counter
@@ -280,13 +280,15 @@ def test_real_blocks_are_counted_as_numpy_does() -> None:
         *(((2, lines, 300), (-1,), Tensor.contiguous) for lines in (255, 256, 257, 600)),
         ((600, 257), (1,), Tensor.contiguous),
         ((300, 7, 15), (1,), Tensor.contiguous),
+        ((601, 70, 3), (1,), Tensor.contiguous),
+        ((7, 3, 4097), (1,), Tensor.contiguous),
         ((9, 3, 50, 50), (1,), channels_last),
     ],
 )
 def test_the_cuts_of_the_loop_in_c_are_counted_as_numpy_does(
     shape: tuple[int, ...], axes: tuple[int, ...], arrange: Callable[[Tensor], Tensor], threads: int
 ) -> None:
-    """Around the sizes of its blocks and tiles, shared among more threads than there are units, too."""
+    """Around the sizes of its blocks and tiles, shared among more threads than there are units or rows, too."""
     z = arrange(awkward(normal(shape, torch.float32), seed=4))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -294,6 +296,12 @@ def test_the_cuts_of_the_loop_in_c_are_counted_as_numpy_does(
         check(counted([z, z], "relu6", axes), [rows_units_positions(z, axes)] * 2, "relu6", torch.float32)
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_share_units_where_each_its_own_figures_would_take_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = awkward(normal((40, 300, 4), torch.float32), seed=5)
+    monkeypatch.setattr(native, "ROOM", 2 * 299)
+    check(counted([z, z], "relu", (1,)), [rows_units_positions(z, (1,))] * 2, "relu", torch.float32)
 
 
 @pytest.mark.parametrize("kept", [1, blocks.KEPT])

@@ -81,4 +81,4 @@ def test_a_tensor_without_memory_is_refused() -> None:
     z = torch.ones(2, 3)
     z.untyped_storage().resize_(0)
     with pytest.raises(ValueError, match="no memory"):
-        _count.count(2, 3, 1, False, 0.0, 1.0, 0.0, 1.0, 1, 8, 8, 8, 8, 8, z.data_ptr())
+        _count.count(2, 3, 1, False, 0.0, 1.0, 0.0, 1.0, False, 1, 8, 8, 8, 8, 8, z.data_ptr())

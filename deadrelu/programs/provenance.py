@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,8 +36,16 @@ class Tag:
 
 def makes_features(name: str) -> bool:
     """Whether operator `name` (without namespace and overload) makes the features of what it gives out."""
-    bare = _bare(name)
-    return any(key in bare for key in _FIRST) or bare.strip("_").startswith(_LAST)
+    return any(_makes(name))
+
+
+@cache
+def _makes(name: str) -> tuple[bool, bool]:
+    """Whether the operator puts features on dimension 1, and whether it puts them on the last."""
+    bare = name
+    for library in ("native_", "_native_", "cudnn_", "miopen_"):
+        bare = bare.removeprefix(library)
+    return any(key in bare for key in _FIRST), bare.strip("_").startswith(_LAST)
 
 
 class Provenance:
@@ -75,15 +84,16 @@ class Provenance:
 
     def _tag_of(self, name: str, args: Sequence[Any], out: Tensor, layer: Callable[[], str | None]) -> Tag | None:
         """The tag of one output; None if nothing is known of it."""
-        bare = _bare(name)
-        inputs = [(x, tag) for x in _tensors(args) if (tag := self._known(x)) is not None]
         if out.ndim == 0:
             return None
-        if any(key in bare for key in _FIRST) and out.ndim > 1:
+        inputs = ((x, tag) for x in _tensors(args) if (tag := self._known(x)) is not None)
+        on_first, on_last = _makes(name)
+        if on_first and out.ndim > 1:
             return Tag((1,), layer())
-        if bare.strip("_").startswith(_LAST):
-            if "norm" in bare and len(args) > 1 and isinstance(args[1], (list, tuple)) and len(args[1]) > 1 and inputs:
-                return inputs[0][1]  # a norm over (C, H, W) says nothing of which of them is the feature
+        if on_last:
+            normed = args[1] if "norm" in name and len(args) > 1 else ()
+            if isinstance(normed, (list, tuple)) and len(normed) > 1 and (first := next(inputs, None)):
+                return first[1]  # a norm over (C, H, W) says nothing of which of them is the feature
             return Tag((out.ndim - 1,), layer())
         for x, tag in inputs:
             axes = _carried(name, args, x, tag.axes, out)
@@ -101,11 +111,6 @@ def following(provenance: Provenance, layer: Callable[[], str | None]) -> Operat
         return output
 
     return Operators(handle)
-
-
-def _bare(name: str) -> str:
-    """The operator's name without that of the library which does the work."""
-    return name.removeprefix("native_").removeprefix("_native_").removeprefix("cudnn_").removeprefix("miopen_")
 
 
 def _tensors(values: Any) -> Iterable[Tensor]:

@@ -1,0 +1,63 @@
+"""The benchmarks compare like with like: every contender sees the same calls, and all batches of both sides are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import deadrelu
+from benchmarks.contenders import Pass, dispatch_mode, naive, store_all
+from benchmarks.lockstep import in_turns as processes_in_turns
+from benchmarks.networks import mlp, twin
+from benchmarks.overhead import in_turns
+
+
+@pytest.fixture(params=["modules", "functions"])
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    return (mlp(8, 3) if request.param == "modules" else encoder).eval()
+
+
+@pytest.mark.parametrize("peer", [naive, store_all, dispatch_mode])
+def test_peers_count_what_a_scan_counts(peer: Pass, model: nn.Module) -> None:
+    data = list(torch.randn(5, 4, 6, 8))
+    sites = deadrelu.scan(model, data).sites
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        counts = peer(model, data)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+    assert len(counts) == len(sites)
+    for count, site in zip(counts.values(), sites, strict=True):
+        assert (count / site.positions).tolist() == pytest.approx(site.firing_rate)
+
+
+def test_two_passes_in_turns_both_run_every_batch() -> None:
+    batches = [torch.full((2, 8), float(n)) for n in range(70)]
+    seen: dict[str, list[float]] = {"mine": [], "other": []}
+    model = mlp(8, 2).eval()
+    other = twin(model)
+    assert [p.data_ptr() for p in model.parameters()] == [p.data_ptr() for p in other.parameters()]
+    for name, net in (("mine", model), ("other", other)):
+        net.register_forward_pre_hook(lambda _, args, name=name: seen[name].append(args[0][0, 0].item()))
+
+    def run(net: nn.Module, data: Iterable[Tensor]) -> None:
+        for x in data:
+            net(x)
+
+    plainly, took = in_turns(run, model, other, batches)
+    assert min(plainly, took) > 0
+    assert seen["mine"] == list(range(70))
+    assert sorted(seen["other"]) == list(range(70))
+
+
+def test_two_processes_in_turns_tell_what_each_took() -> None:
+    plain, scan = processes_in_turns(("plain", "tiny MLP"), ("scan", "tiny MLP"))
+    assert min(plain.seconds, scan.seconds) > 0.01
+    assert scan.processor > 0

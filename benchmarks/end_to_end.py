@@ -1,7 +1,7 @@
 """`python -m benchmarks.end_to_end`: whole commands against hand-written scripts that only run the model.
 
 First from process start to exit over 50,000 samples; then the pass alone, with the allocator as the command tunes it
-against a plain pass with the allocator as it is, each after a first batch that warms its process up.
+against a plain pass with the allocator as it is, in two processes by turns, each warmed up by a first batch.
 """
 
 from __future__ import annotations

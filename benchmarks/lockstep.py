@@ -29,9 +29,9 @@ def in_turns(*sides: tuple[str, str]) -> list[Took]:
             )
             for side in sides
         ]
-        count = {int(_heard(process)) for process in processes}
+        (count,) = {int(_heard(process)) for process in processes}
         took = [Took(0.0, 0.0) for _ in processes]
-        for _ in range(*count):
+        for _ in range(count):
             for index, process in enumerate(processes):
                 time.sleep(REST)
                 print(file=process.stdin, flush=True)

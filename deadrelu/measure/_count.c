@@ -1,7 +1,7 @@
 /* Counts float32 pre-activations of ReLU and its kin, clamps all of them, in one trip to memory.
 
 A tensor lies densely as (rows, units, positions), or "across": as (rows, positions, units). Each thread has rows or
-units of its own, and with rows figures of its own, too: nothing has to be added up between them.
+units of its own, and with rows figures of its own, too: those are added up when they are read, not in every call.
 The OpenMP runtime is the one that torch has loaded: this is not linked to another, so that a process keeps one pool. */
 
 #define PY_SSIZE_T_CLEAN
@@ -48,9 +48,9 @@ typedef struct {
     Clamp clamp;
 } Task;
 
-/* What one thread does of it: rows and units up to those named last, and the figures that it adds to. */
+/* What one thread does of it: rows and units up to, but not with, the ends, and the figures that it adds to. */
 typedef struct {
-    Py_ssize_t row, last_row, unit, last_unit;
+    Py_ssize_t row, end_row, unit, end_unit;
     Figures add;
 } Part;
 
@@ -70,8 +70,8 @@ EACH_PROCESSOR
 static void count_lines(const Task *task, const float *z, const Part *part) {
     const Clamp clamp = task->clamp;
     const Figures *add = &part->add;
-    for (Py_ssize_t row = part->row; row < part->last_row; row++)
-        for (Py_ssize_t unit = part->unit; unit < part->last_unit; unit++) {
+    for (Py_ssize_t row = part->row; row < part->end_row; row++)
+        for (Py_ssize_t unit = part->unit; unit < part->end_unit; unit++) {
             const float *line = z + (row * task->units + unit) * task->positions;
             int64_t fired = 0;
             for (Py_ssize_t at = 0; at < task->positions; at += BLOCK) {
@@ -133,15 +133,15 @@ static void count_columns(const Task *task, const float *z, Py_ssize_t lines, in
     const Figures *add = &part->add;
     const int together = TILE / width;
     const Py_ssize_t stride = task->units * width;
-    for (Py_ssize_t unit = part->unit; unit < part->last_unit; unit += together) {
-        const Py_ssize_t rest = part->last_unit - unit;
+    for (Py_ssize_t unit = part->unit; unit < part->end_unit; unit += together) {
+        const Py_ssize_t rest = part->end_unit - unit;
         const int units = rest < together ? (int)rest : together, columns = units * width;
         int32_t hits[TILE], odd[TILE] = {0};
         float most[TILE], sum[TILE] = {0};
         Py_ssize_t left = SUMMED;
         for (int c = 0; c < columns; c++)
             most[c] = -INFINITY;
-        for (Py_ssize_t row = part->row; row < part->last_row; row++) {
+        for (Py_ssize_t row = part->row; row < part->end_row; row++) {
             memset(hits, 0, sizeof hits);
             for (Py_ssize_t line = row * lines; line < (row + 1) * lines; line++) {
                 const float *here = z + line * stride + unit * width;
@@ -155,7 +155,7 @@ static void count_columns(const Task *task, const float *z, Py_ssize_t lines, in
                     most[c] = top > most[c] ? top : most[c];
                     sum[c] += finite ? size(value, clamp) : 0;
                 }
-                if (--left && line + 1 < part->last_row * lines)
+                if (--left && line + 1 < part->end_row * lines)
                     continue;
                 left = SUMMED;
                 for (int u = 0, c = 0; u < units; u++)
@@ -193,7 +193,7 @@ static PyObject *count(PyObject *module, PyObject *arguments) {
 #pragma omp parallel for schedule(static, 1) if (parts > 1)
     for (Py_ssize_t index = 0; index < parts; index++) {
         const Py_ssize_t own = by_row ? index * task.units : 0;
-        Part part = {.last_row = task.rows, .last_unit = task.units};
+        Part part = {.end_row = task.rows, .end_unit = task.units};
         part.add.fires = (int64_t *)(uintptr_t)fires + own;
         part.add.row_fires = (int64_t *)(uintptr_t)row_fires + own;
         part.add.nonfinite = (int64_t *)(uintptr_t)nonfinite + own;
@@ -201,10 +201,10 @@ static PyObject *count(PyObject *module, PyObject *arguments) {
         part.add.sums = (double *)(uintptr_t)sums + own;
         if (by_row) {
             part.row = task.rows * index / parts;
-            part.last_row = task.rows * (index + 1) / parts;
+            part.end_row = task.rows * (index + 1) / parts;
         } else {
             part.unit = task.units * index / parts;
-            part.last_unit = task.units * (index + 1) / parts;
+            part.end_unit = task.units * (index + 1) / parts;
         }
         if (across)
             count_columns(&task, first, task.positions, 1, &part);

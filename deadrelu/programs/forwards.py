@@ -56,14 +56,15 @@ def feed(module: nn.Module) -> nn.Module | None:
 
     A hook on that one sees what a function mode would see. None for every other module.
     """
-    if type(module) not in _FEED_FORWARDS or _is_altered(module) or "_ff_block" in module.__dict__:
+    if type(module) not in _FEED_FORWARDS or _is_altered(module):
         return None
     return module.get_submodule("linear1")
 
 
 def _is_altered(module: nn.Module) -> bool:
-    """Whether something other than the class's forward runs in a call."""
-    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in module.__dict__
+    """Whether something other than the methods of the class runs in a call."""
+    replaced = any(callable(value) and hasattr(type(module), name) for name, value in module.__dict__.items())
+    return bool(module._forward_hooks or module._forward_pre_hooks) or replaced
 
 
 def _is_plain(module: nn.Module, name: str, seen: set[str]) -> bool:

@@ -2,10 +2,10 @@
 
 Hooks are nearly free and see every module of torch.nn. The function mode sees what a user's forward calls by name, and
 stays after the first batches only where a forward may call more than modules (of torch's own transformer layers, a hook
-on the linear layer before their activation tells the same). The operator mode sees everything else
-(scripted submodules, the steps of an RNN) and where each tensor came from, but costs the most: it runs on the first
-batch, always where the model is known to need it, and now and then on a model whose forwards may call a function, since
-they may do so in a new way.
+on the linear layer before their activation tells the same). The operator mode sees everything else (scripted
+submodules, the steps of an RNN) and where each tensor came from, but costs the most: it runs on the first batch, always
+where the model is known to need it, and now and then on a model whose forwards may call a function, since they may do
+so in a new way.
 """
 
 from __future__ import annotations

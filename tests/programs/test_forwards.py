@@ -228,10 +228,23 @@ class Cross(nn.Module):
         return self.decoder(self.decoder(x, x), x)
 
 
-def replaced() -> nn.Module:
-    layer = encoder_layer(F.relu)
+def replaced(activation: Any) -> nn.Module:
+    layer = encoder_layer(activation)
     layer._ff_block = lambda x: x + F.relu(x)  # type: ignore[assignment]
     return layer
+
+
+class Recurrent(nn.Module):
+    """Its RNN needs operators to be watched in every pass, which then see the layer's activation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = encoder_layer(F.relu)
+        self.rnn = nn.RNN(4, 3, nonlinearity="relu", batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, _ = self.rnn(self.layer(x))
+        return out
 
 
 class Heir(nn.TransformerEncoderLayer):
@@ -250,7 +263,9 @@ class Heir(nn.TransformerEncoderLayer):
         (lambda: encoder_layer(nn.ReLU()), 1, 1),
         (lambda: encoder_layer(lambda x: F.relu(x) * 2), 30, 1),
         (Borrowed, 30, 1),
-        (replaced, 30, 1),
+        (lambda: replaced(F.relu), 30, 1),
+        (lambda: replaced(nn.ReLU()), 30, 1),
+        (Recurrent, 2, 2),
         (lambda: Heir(4, 2, 6, batch_first=True), 30, 1),
     ],
 )

@@ -104,6 +104,13 @@ def test_the_model_comes_back_as_it_was_after_an_error_too(x: Tensor, error: Bas
     assert state_of(model) == before
 
 
+def test_no_seed_is_left_behind_for_a_gpu_that_is_not_at_work_yet(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.manual_seed` queues one, with which every GPU would begin when its owner comes to use it."""
+    model = moody()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail(f"all GPUs shall begin with {seed}"))
+    deadrelu.scan(model, x, device="cpu")
+
+
 @pytest.mark.parametrize("switch", [True, False])
 def test_the_fast_path_is_left_as_its_owner_set_it(x: Tensor, switch: bool) -> None:
     torch.backends.mha.set_fastpath_enabled(switch)

@@ -41,7 +41,7 @@ def rare_units(firing_rate: Sequence[float | None], nonfinite: Sequence[int], ra
     only that they fired is known (None).
     """
     unknown = set(nonfinite)
-    return tuple(unit for unit, rate in enumerate(firing_rate) if 0 < (rate or 0) < rare_below and unit not in unknown)
+    return tuple([unit for unit, rate in enumerate(firing_rate) if rate and rate < rare_below and unit not in unknown])
 
 
 def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float, stats: Stats = "full") -> SiteStats:
@@ -53,27 +53,27 @@ def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float
     says how much was counted: with "fired" all that counts of a count is whether it is 0. Less than "full" looks for
     what is not finite in silent units alone; some counters see it elsewhere, too, but the report must not hang on that.
     """
-    units, positions = range(len(counts.fires)), counts.positions
-    nonfinite = tuple(u for u in units if counts.nonfinite[u] and (stats == "full" or not counts.fires[u]))
+    positions, is_full = counts.positions, stats == "full"
+    seen = list(enumerate(zip(counts.fires, counts.nonfinite, strict=True)))
+    nonfinite = tuple([unit for unit, (fires, odd) in seen if odd and (is_full or not fires)])
+    dead = [unit for unit, (fires, odd) in seen if not fires and not odd]
+    always_on = [unit for unit, fires in enumerate(counts.fires) if fires == positions]
     rates = _rates(counts.fires, positions, stats)
     nothing = (None,) * len(counts.fires)
-    means: tuple[float | None, ...] = nothing
-    if stats == "full" and positions:
-        means = tuple(_finite(total / positions) for total in counts.output_sums)
-    always_on = () if stats == "fired" else tuple(u for u in units if positions and counts.fires[u] == positions)
+    means = _ratios(counts.output_sums, positions) if is_full and positions else nothing
     return SiteStats(
         site=site,
         samples=counts.samples,
         positions=positions,
         rows=counts.rows,
         rate_per="sample" if counts.rows == counts.samples else "row",
-        dead_units=tuple(u for u in units if positions and not counts.fires[u] and not counts.nonfinite[u]),
+        dead_units=tuple(dead) if positions else (),
         rare_units=rare_units(rates, nonfinite, rare_below),
-        always_on_units=always_on,
+        always_on_units=tuple(always_on) if positions and stats != "fired" else (),
         nonfinite_units=nonfinite,
         firing_rate=rates,
         sample_rate=_rates(counts.row_fires, counts.rows, stats),
-        max_preactivation=tuple(_finite(value) for value in counts.maxima) if stats == "full" else nothing,
+        max_preactivation=counts.maxima if is_full else nothing,
         mean_activation=means,
         dormancy=_dormancy(means),
         silence_bound=silence_bound(counts.samples, confidence),
@@ -104,11 +104,9 @@ def add(a: Counts, b: Counts) -> Counts:
 
 def _dormancy(means: Sequence[float | None]) -> tuple[float | None, ...]:
     """Each unit's mean |output| over the mean of the site."""
-    if not means or None in means:
-        return (None,) * len(means)
     sizes = [abs(mean) for mean in means if mean is not None]
-    across = math.fsum(sizes) / len(sizes)
-    return tuple(_finite(size / across) if across else None for size in sizes)
+    across = math.fsum(sizes) / len(sizes) if sizes else 0.0
+    return _ratios(sizes, across) if across and len(sizes) == len(means) else (None,) * len(means)
 
 
 def _larger(a: float | None, b: float | None) -> float | None:
@@ -119,10 +117,10 @@ def _larger(a: float | None, b: float | None) -> float | None:
 def _rates(fires: Sequence[int], of: int, stats: Stats) -> tuple[float | None, ...]:
     """Each count as a share of what it was counted among; None where all that is known is that it is not 0."""
     if stats == "fired":
-        return tuple(None if count else 0.0 for count in fires)
-    return tuple(count / of if of else 0.0 for count in fires)
+        return tuple([None if count else 0.0 for count in fires])
+    return tuple([count / of if of else 0.0 for count in fires])
 
 
-def _finite(value: float | None) -> float | None:
-    """The value, or None if it is NaN or infinite."""
-    return value if value is not None and math.isfinite(value) else None
+def _ratios(values: Sequence[float], of: float) -> tuple[float | None, ...]:
+    """Each value as a multiple of what is not 0; None where that is NaN or infinite."""
+    return tuple([ratio if math.isfinite(ratio := value / of) else None for value in values])

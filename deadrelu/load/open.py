@@ -22,6 +22,7 @@ from deadrelu.load.script import open_script
 from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.trust import Origin, Trust, sha256_of
 from deadrelu.load.weights import nonfinite
+from deadrelu.programs.dice import seeded
 from deadrelu.programs.eager import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Program
@@ -64,8 +65,7 @@ def open_model(
     if (is_spec(text) and not path.exists()) or (path.suffix == ".py" and path.is_file()):
         if arch is not None or weights_key is not None:
             raise UsageError(f"{text} is code already", hint="give the weights as MODEL and the code with --arch")
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)  # the same initial weights each time: a second scan must tell of the same model
+        with seeded(torch.device("cpu")):  # the same initial weights each time: a second scan tells of the same model
             return describe(build(text, arch_args), text, "architecture", None)
     kind = sniff(path)
     if kind is FileKind.HUGGINGFACE:

@@ -172,8 +172,6 @@ def _pieces(program: Program, numbered: Iterable[tuple[int, Batch]]) -> Iterator
 
 def _run(run: Run, batch: Batch, index: int) -> None:
     """One forward pass; whatever the model raises becomes one line."""
-    shapes = [tuple(x.shape) for x in (*batch.args, *batch.kwargs.values()) if isinstance(x, Tensor)]
-    where = f"the model raised on batch {index + 1}, with input {', '.join(map(str, shapes)) or 'of no tensor'}"
     try:
         run(batch)
     except DeadreluError:
@@ -181,8 +179,11 @@ def _run(run: Run, batch: Batch, index: int) -> None:
     except torch.OutOfMemoryError as error:
         raise ModelError("the device ran out of memory", hint="give a smaller --batch-size") from error
     except (Exception, SystemExit) as error:
+        given = (x for x in (*batch.args, *batch.kwargs.values()) if isinstance(x, Tensor))
+        shapes = ", ".join(str(tuple(x.shape)) for x in given) or "of no tensor"
         raise ModelError(
-            f"{where}: {blame(error)}", hint="check that the data has the shape and type which the model takes"
+            f"the model raised on batch {index + 1}, with input {shapes}: {blame(error)}",
+            hint="check that the data has the shape and type which the model takes",
         ) from error
 
 

@@ -45,11 +45,8 @@ class Tally:
         self.settled = False
         self.stats = stats
         self._rule = Rule(site.op, tuple(site.parameters), site.region, "full" if stats == "full" else "rates")
-        self._bounds = Bounds(site.region, z)
         self._scratch = scratch
-        self._fires = torch.zeros(self.units, dtype=torch.int64, device=z.device)
-        self._row_fires = self._fires.clone()
-        self._nonfinite = self._fires.clone()
+        self._fires, self._row_fires, self._nonfinite = torch.zeros(3, self.units, dtype=torch.int64, device=z.device)
         self._maxima = torch.full((self.units,), -math.inf, dtype=torch.float64, device=z.device)
         self._output_sums = torch.zeros(self.units, dtype=torch.float64, device=z.device)
         self._silent: Tensor | None = None
@@ -106,7 +103,7 @@ class Tally:
         picked = self._pick(z) if self.stats == "fired" and not counts.is_thorough else None
         if picked is not None:
             x, units = picked
-            if not (x.is_cpu and self._bounds.shuts_out(x)):
+            if not (x.is_cpu and Bounds(self._rule.region, x).shuts_out(x)):
                 self._add(at_once(x, self._rule), units)
                 self._look()
             return
@@ -183,7 +180,7 @@ class Tally:
             positions=self.positions,
             fires=tuple(self._fires.tolist()),
             row_fires=tuple(self._row_fires.tolist()),
-            maxima=tuple(value if math.isfinite(value) else None for value in self._maxima.tolist()),
+            maxima=tuple([value if math.isfinite(value) else None for value in self._maxima.tolist()]),
             output_sums=tuple(self._output_sums.tolist()),
             nonfinite=tuple(self._nonfinite.tolist()),
         )

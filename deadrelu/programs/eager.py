@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deadrelu.programs.dice import seeded
 from deadrelu.programs.interception import Interception
 from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run
@@ -80,11 +81,12 @@ class EagerProgram:
         self._interception = interception = Interception(self.module, observer)
         with ExitStack() as stack:
             stack.enter_context(_settled(self.module, self.device))
-            stack.enter_context(interception.watching())
-            stack.enter_context(torch.no_grad())
             # What accelerate moves as it is needed lies on "meta"; its own hooks take the input there.
             lies = (p.device for p in self.module.parameters() if not p.is_meta)
             device = self.device or next(lies, torch.device("cpu"))
+            stack.enter_context(seeded(device))
+            stack.enter_context(interception.watching())
+            stack.enter_context(torch.no_grad())
 
             def run(batch: Batch) -> Any:
                 args, kwargs = moved((batch.args, batch.kwargs), device)
@@ -107,27 +109,26 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def _settled(module: nn.Module, device: torch.device | None) -> Iterator[None]:
-    """Eval mode, uncompiled, fused encoder path off, on `device`, dice seeded; everything back as it was on leaving."""
+    """Eval mode, uncompiled, fused encoder path off, on `device`; everything back as it was on leaving."""
     modules = list(module.modules())
-    training = [m.training for m in modules]
-    compiled = [m.__dict__.get("_compiled_call_impl") for m in modules]
     fast = torch.backends.mha.get_fastpath_enabled()
     tensors = [(t, t.data) for t in (*module.parameters(), *module.buffers())] if device else []
     with ExitStack() as stack:
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
-        for m, flag, call in zip(modules, training, compiled, strict=True):
-            stack.callback(setattr, m, "training", flag)
-            if call is not None:
+        is_training = any(m.training for m in modules)
+        for m in modules:
+            if is_training:
+                stack.callback(setattr, m, "training", m.training)
+            if (call := m.__dict__.get("_compiled_call_impl")) is not None:
                 stack.callback(setattr, m, "_compiled_call_impl", call)
                 m._compiled_call_impl = None
         for tensor, data in tensors:
             stack.callback(setattr, tensor, "data", data)
-        stack.enter_context(torch.random.fork_rng([device] if device and device.type == "cuda" else []))
         if "torch._dynamo" in sys.modules:  # importing it costs seconds, and only a compiled model has done so
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        torch.manual_seed(0)
         torch.backends.mha.set_fastpath_enabled(False)  # the fused encoder layer calls no relu at all
-        module.eval()
+        if is_training:
+            module.eval()
         if device:
             module.to(device)
         yield

@@ -1,7 +1,7 @@
 """The three ways to see an activation call: a module's pre-hook, a torch function, an aten operator; each counted once.
 
 Hooks are nearly free and see every module of torch.nn. The function mode sees what a user's forward calls by name, and
-stays after the first batches only where a forward may call more than modules (of torch's own transformer layers, a hook
+stays after the first batch only where a forward may call more than modules (of torch's own transformer layers, a hook
 on the linear layer before their activation tells the same). The operator mode sees everything else (scripted
 submodules, the steps of an RNN) and where each tensor came from, but costs the most: it runs on the first batch, always
 where the model is known to need it, and now and then on a model whose forwards may call a function, since they may do
@@ -28,11 +28,11 @@ from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Observer
 from deadrelu.programs.provenance import Provenance
-from deadrelu.programs.register import Group, Register, Surroundings
+from deadrelu.programs.register import Calls, Group, Register, Surroundings
 from deadrelu.report import Skipped
 
-SETTLED = 3
-"""From this batch on functions are watched only where some forward may call one: to read that takes a while."""
+SETTLED = 2
+"""From this batch on functions are watched only where some forward may call one; before it, in every way there is."""
 
 
 @dataclass
@@ -54,9 +54,10 @@ class Interception:
 
     def __init__(self, model: nn.Module, observer: Observer) -> None:
         """Look at the modules of `model`, and decide which ways of seeing it needs."""
-        modules = list(model.modules())
+        named = dict(model.named_modules())
+        modules = list(named.values())
         self._register = Register(observer)
-        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._paths = {id(module): path for path, module in named.items()}
         self._kinds = {id(m): (m, kind) for m in modules if (kind := kind_of_module(m)) is not None}
         self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
         self._own_forwards = [m for m in modules if not is_stock(m)]  # before our hooks make all look altered
@@ -76,7 +77,8 @@ class Interception:
         """Hooks on every activation module; gone on leaving, whatever happened."""
         with ExitStack() as stack:
             for key, (module, _) in self._kinds.items():
-                self._hooks[key] = module.register_forward_pre_hook(self._on_module, with_kwargs=True)
+                hook = partial(self._on_module, self._register.calls(("module", key)))
+                self._hooks[key] = module.register_forward_pre_hook(hook, with_kwargs=True)
                 stack.callback(self._hooks[key].remove)
             for module in self._recurrent:
                 stack.callback(module.register_forward_pre_hook(self._on_recurrence).remove)
@@ -111,7 +113,7 @@ class Interception:
 
         Only where no forward is the user's own: such a one may call a module more often than it did before.
         """
-        for key in [key for key in self._hooks if self._register.is_settled(("module", key))]:
+        for key in [key for key in self._hooks if self._register.calls(("module", key)).are_settled]:
             self._hooks.pop(key).remove()
 
     def skipped(self) -> tuple[Skipped, ...]:
@@ -127,18 +129,14 @@ class Interception:
                 out.append(Skipped(id=path or ROOT, op="relu", reason=reason))
         return tuple(out)
 
-    def _on_module(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _on_module(self, calls: Calls, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
-        key = id(module)
-        group = ("module", key)
-        if self._inside or self._register.passes(group):
-            return
         z = args[0] if args else kwargs.get("input")
-        if not isinstance(z, Tensor) or (not self._is_moded and self._register.tells(group, z)):
+        if self._inside or not isinstance(z, Tensor) or (calls.passes() if self._is_moded else calls.tells(z)):
             return
+        key = id(module)
         op, parameters = self._kinds[key][1]
-
-        self._observe(group, self._paths[key], op, parameters, z)
+        self._observe(("module", key), self._paths[key], op, parameters, z)
 
     def _on_feed(self, layer: nn.Module, _feed: nn.Module, _args: tuple[Any, ...], output: object) -> None:
         """A forward hook on what feeds the activation of one of torch's layers, for when functions are not watched."""
@@ -150,7 +148,7 @@ class Interception:
         op, parameters, z = call
         path = self._paths[id(layer)]
         group = ("call", path, op)
-        if not self._register.passes(group) and not self._register.tells(group, z):
+        if not self._register.calls(group).tells(z):
             self._observe(group, path, op, parameters, z)
 
     def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -160,7 +158,7 @@ class Interception:
             steps = len(x.batch_sizes)
         elif isinstance(x, Tensor) and isinstance(module, nn.RNN):
             steps = x.shape[1 if module.batch_first and x.ndim == 3 else 0]
-        before = self._register.calls(("call", self._paths[id(module)], "relu"))
+        before = self._register.calls(("call", self._paths[id(module)], "relu")).number
         self._recurrences[id(module)] = _Recurrence(max(steps, 1), before)
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -88,8 +88,8 @@ class Provenance:
             return None
         inputs = ((x, tag) for x in _tensors(args) if (tag := self._known(x)) is not None)
         on_first, on_last = _makes(name)
-        if on_first and out.ndim > 1:
-            return Tag((1,), layer())
+        if on_first:  # what else it gives out has one dimension: means and variances
+            return Tag((1,), layer()) if out.ndim > 1 else None
         if on_last:
             normed = args[1] if "norm" in name and len(args) > 1 else ()
             if isinstance(normed, (list, tuple)) and len(normed) > 1 and (first := next(inputs, None)):

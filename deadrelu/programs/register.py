@@ -39,59 +39,73 @@ class Place:
         return ("module", self.path) if self.is_module else ("call", self.path, op)
 
 
+class Calls:
+    """The calls that are counted together: how many there were in this forward pass, and the site of each."""
+
+    def __init__(self, observer: Observer) -> None:
+        """None yet; `observer` will be told of every one."""
+        self._observer = observer
+        self.number = 0
+        self.sites: dict[int, CallSite] = {}
+        self.group = CallGroup()
+        self._settled: set[int] = set()
+
+    def tells(self, z: Tensor) -> bool:
+        """Count the next call, and tell the observer, if its site is known; False, and not counted, otherwise.
+
+        The short way of `Register.observe`, for what is called in every pass.
+        """
+        number = self.number + 1
+        if number not in self._settled:
+            site = self.sites.get(number)
+            if site is None or _unreadable(z):
+                return False
+            if self._observer(site, z.detach() if z.requires_grad else z):
+                self._settled.add(number)
+        self.number = number
+        return True
+
+    def passes(self) -> bool:
+        """Count the next call if nothing more is to be learnt from it; False, and not counted, otherwise."""
+        if self.number + 1 not in self._settled:
+            return False
+        self.number += 1
+        return True
+
+    def settle(self, number: int) -> None:
+        """Nothing more is to be learnt from the call of this number."""
+        self._settled.add(number)
+
+    @property
+    def are_settled(self) -> bool:
+        """Whether nothing more is to be learnt from any that was ever made."""
+        return 0 < self.group.calls == len(self._settled)
+
+
 class Register:
     """Every call site met so far, in all forward passes."""
 
     def __init__(self, observer: Observer) -> None:
         """Nothing met yet; `observer` will be told of every call."""
         self._observer = observer
-        self._sites: dict[Group, CallSite] = {}
-        self._groups: dict[Group, CallGroup] = {}
-        self._counts: dict[Group, int] = {}
-        self._settled: dict[Group, set[int]] = {}
+        self._calls: dict[Group, Calls] = {}
         self.unreadable: dict[str, Skipped] = {}
 
     def start_pass(self) -> None:
         """Count the calls from 1 again."""
-        self._counts.clear()
+        for calls in self._calls.values():
+            calls.number = 0
 
-    def calls(self, group: Group) -> int:
-        """How often the group was called in this forward pass."""
-        return self._counts.get(group, 0)
+    def calls(self, group: Group) -> Calls:
+        """The calls of a group, also before the first."""
+        found = self._calls.get(group)
+        if found is None:
+            found = self._calls[group] = Calls(self._observer)
+        return found
 
     def has_met(self, group: Group) -> bool:
         """Whether the group was ever called."""
-        return group in self._groups
-
-    def passes(self, group: Group) -> bool:
-        """Count the group's next call if nothing more is to be learnt from it; False, and not counted, otherwise."""
-        settled = self._settled.get(group)
-        if settled is None:
-            return False
-        call = self._counts.get(group, 0) + 1
-        if call not in settled:
-            return False
-        self._counts[group] = call
-        return True
-
-    def tells(self, group: Group, z: Tensor) -> bool:
-        """Count the group's next call, and tell the observer, if its site is known; False, and not counted, otherwise.
-
-        The short way of `observe`, for what is called in every pass.
-        """
-        call = self._counts.get(group, 0) + 1
-        site = self._sites.get((*group, call))
-        if site is None or _unreadable(z):
-            return False
-        self._counts[group] = call
-        if self._observer(site, z.detach() if z.requires_grad else z):
-            self._settled.setdefault(group, set()).add(call)
-        return True
-
-    def is_settled(self, group: Group) -> bool:
-        """Whether nothing more is to be learnt from any call of the group that was ever made."""
-        settled = self._settled.get(group)
-        return settled is not None and len(settled) == self._groups[group].calls
+        return group in self._calls and bool(self._calls[group].sites)
 
     def observe(
         self,
@@ -101,41 +115,39 @@ class Register:
         parameters: Parameters,
         z: Tensor,
         surroundings: Callable[[], Surroundings],
-        call: int | None = None,
+        number: int | None = None,
     ) -> CallSite:
-        """Count the call (as number `call`, if that is given), name its site if it is new, and tell the observer."""
-        call = call or self._counts.get(group, 0) + 1
-        self._counts[group] = call
-        site = self._sites.get((*group, call))
+        """Count the call (as this number, if one is given), name its site if it is new, and tell the observer."""
+        calls = self.calls(group)
+        calls.number = number or calls.number + 1
+        site = calls.sites.get(calls.number)
         if site is None:
-            site = self._sites[(*group, call)] = self._new_site(group, path, op, parameters, call, surroundings())
+            site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, surroundings())
         if why := _unreadable(z):
             self.skip(site.id, op, why)
         elif self._observer(site, z.detach()):
-            self._settled.setdefault(group, set()).add(call)
+            calls.settle(site.call)
         return site
 
     def skip(self, id: str, op: str, reason: str) -> None:
         """Note a site that cannot be read, once."""
         self.unreadable.setdefault(id, Skipped(id=id, op=op, reason=reason))
 
-    def _new_site(
-        self, group: Group, path: str, op: str, parameters: Parameters, call: int, around: Surroundings
-    ) -> CallSite:
-        calls = self._groups.setdefault(group, CallGroup())
-        calls.calls = max(calls.calls, call)
-        return CallSite(
-            op=op,
-            parameters=parameters,
-            module=path,
-            call=call,
-            functional=group[0] == "call",
-            features=around.features,
-            after=around.after,
-            source=around.source,
-            group=calls,
-            rectified=around.rectified,
-        )
+
+def _new_site(group: Group, path: str, op: str, parameters: Parameters, calls: Calls, around: Surroundings) -> CallSite:
+    calls.group.calls = max(calls.group.calls, calls.number)
+    return CallSite(
+        op=op,
+        parameters=parameters,
+        module=path,
+        call=calls.number,
+        functional=group[0] == "call",
+        features=around.features,
+        after=around.after,
+        source=around.source,
+        group=calls.group,
+        rectified=around.rectified,
+    )
 
 
 def _unreadable(z: Tensor) -> str | None:

@@ -255,17 +255,17 @@ class Heir(nn.TransformerEncoderLayer):
 @pytest.mark.parametrize(
     ("make", "watched", "calls"),
     [
-        (lambda: encoder_layer(F.relu), 2, 1),
-        (lambda: encoder_layer(torch.relu), 2, 1),
-        (lambda: encoder_layer(F.relu6), 2, 1),
-        (lambda: nn.TransformerEncoder(encoder_layer("relu"), 3, enable_nested_tensor=False), 2, 3),
-        (Cross, 2, 2),
+        (lambda: encoder_layer(F.relu), 1, 1),
+        (lambda: encoder_layer(torch.relu), 1, 1),
+        (lambda: encoder_layer(F.relu6), 1, 1),
+        (lambda: nn.TransformerEncoder(encoder_layer("relu"), 3, enable_nested_tensor=False), 1, 3),
+        (Cross, 1, 2),
         (lambda: encoder_layer(nn.ReLU()), 1, 1),
         (lambda: encoder_layer(lambda x: F.relu(x) * 2), 30, 1),
         (Borrowed, 30, 1),
         (lambda: replaced(F.relu), 30, 1),
         (lambda: replaced(nn.ReLU()), 30, 1),
-        (Recurrent, 2, 2),
+        (Recurrent, 1, 2),
         (lambda: Heir(4, 2, 6, batch_first=True), 30, 1),
     ],
 )

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files import replacing
+from deadrelu.programs.dice import seeded
 from deadrelu.programs.export import graph as exportgraph
 from deadrelu.programs.export.batchsize import BatchSize, joined
 from deadrelu.programs.export.graph import Input, calls, inputs, operator_of
@@ -122,8 +123,7 @@ class ExportedProgram:
                 outputs.append(rows.out(self.module.graph.process_outputs(flat)))
             return joined(outputs)
 
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(0)
+        with seeded(device):
             yield run
 
     def swap(self, swaps: Sequence[Swap]) -> Swapped:

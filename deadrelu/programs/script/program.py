@@ -15,6 +15,7 @@ from torch import nn
 
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files import replacing
+from deadrelu.programs.dice import seeded
 from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.register import Place, Register
@@ -186,7 +187,7 @@ class TorchScriptProgram:
 
     @contextmanager
     def _settled(self) -> Iterator[torch.device]:
-        """Eval mode, on the device, dice seeded; the training flags and the device as they were on leaving."""
+        """Eval mode, on the device, with seeded random numbers; training flags and device as they were on leaving."""
         flags = [(module, module.training) for module in self.module.modules() if hasattr(module, "training")]
         tensors = [(t, t.data) for t in (*self.module.parameters(), *self.module.buffers())] if self.device else []
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -196,15 +197,14 @@ class TorchScriptProgram:
                 stack.callback(setattr, module, "training", flag)
             for tensor, data in tensors:
                 stack.callback(setattr, tensor, "data", data)
-            cuda = self.device is not None and self.device.type == "cuda"
-            stack.enter_context(torch.random.fork_rng([self.device] if cuda else []))
-            torch.manual_seed(0)
             torch.backends.mha.set_fastpath_enabled(False)
             self.module.eval()
             if self.device:
                 self.module.to(self.device)
             first = next(iter((*self.module.parameters(), *self.module.buffers())), None)
-            yield self.device or (first.device if first is not None else torch.device("cpu"))
+            device = self.device or (first.device if first is not None else torch.device("cpu"))
+            stack.enter_context(seeded(device))
+            yield device
 
 
 def _never(module: Any) -> str:

@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
 
 test: $(VENV)/.developed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check

@@ -7,7 +7,6 @@ The OpenMP runtime is the one that torch has loaded: this is not linked to anoth
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
-#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,7 +25,7 @@ The OpenMP runtime is the one that torch has loaded: this is not linked to anoth
 #endif
 
 enum {
-    SHORT = 40,   /* lines of fewer floats are counted as columns */
+    SHORT = 80,   /* lines of fewer floats are counted as columns */
     BLOCK = 4096, /* floats of a line, and */
     SUMMED = 256, /* lines of a column, that are added up in float32, of which rounding takes no more than it must */
     TILE = 256,   /* columns that are counted together: their sums stay in the first cache */
@@ -46,6 +45,7 @@ typedef struct {
 typedef struct {
     Py_ssize_t rows, units, positions;
     Clamp clamp;
+    int relu;
 } Task;
 
 /* What one thread does of it: rows and units up to, but not with, the ends, and the figures that it adds to. */
@@ -54,20 +54,31 @@ typedef struct {
     Figures add;
 } Part;
 
-/* NaN does not fire. */
-INLINE int fires(float z, Clamp clamp) { return (z > clamp.low) & (z <= clamp.high); }
+/* NaN does not fire. What `relu` says is in `clamp`, too, but there the compiler does not know it. */
+INLINE int fires(float z, Clamp clamp, int relu) { return relu ? z > 0 : (z > clamp.low) & (z <= clamp.high); }
 
-/* The size of the output, so small that a block of them does not overflow. */
-INLINE float size(float z, Clamp clamp) {
+/* The size of the output. */
+INLINE float size(float z, Clamp clamp, int relu) {
     const float raised = z > clamp.bottom ? z : clamp.bottom;
-    return fabsf(raised < clamp.top ? raised : clamp.top) / BLOCK;
+    return relu ? (z > 0 ? z : 0) : fabsf(raised < clamp.top ? raised : clamp.top);
 }
+
+/* The same of what is finite, and NaN of everything else, however it is clamped. */
+INLINE float size_if_finite(float z, Clamp clamp, int relu) { return size(z, clamp, relu) + z * 0; }
 
 INLINE void heighten(double *maximum, float value) { *maximum = value > *maximum ? value : *maximum; }
 
+/* One float of a unit where not all of them are finite, or where they are too large to be added up in float32. */
+static void add_one(float z, Clamp clamp, const Figures *add, Py_ssize_t unit) {
+    if (isfinite(z)) {
+        add->sums[unit] += size(z, clamp, 0);
+        heighten(&add->maxima[unit], z);
+    } else
+        add->nonfinite[unit]++;
+}
+
 /* Units with many positions each: along every line. */
-EACH_PROCESSOR
-static void count_lines(const Task *task, const float *z, const Part *part) {
+INLINE void along(const Task *task, const float *z, const Part *part, int relu) {
     const Clamp clamp = task->clamp;
     const Figures *add = &part->add;
     for (Py_ssize_t row = part->row; row < part->end_row; row++)
@@ -76,102 +87,133 @@ static void count_lines(const Task *task, const float *z, const Part *part) {
             int64_t fired = 0;
             for (Py_ssize_t at = 0; at < task->positions; at += BLOCK) {
                 const int end = task->positions - at < BLOCK ? (int)(task->positions - at) : BLOCK;
-                int32_t hits = 0, odd = 0;
+                int32_t hits = 0;
                 float most = -INFINITY, sum = 0;
-#pragma omp simd reduction(+ : hits, odd, sum) reduction(max : most)
+#pragma omp simd reduction(+ : hits, sum) reduction(max : most)
                 for (int i = 0; i < end; i++) {
                     const float value = line[at + i];
-                    const int finite = fabsf(value) <= FLT_MAX;
-                    const float top = finite ? value : -INFINITY;
-                    hits += fires(value, clamp);
-                    odd += !finite;
-                    most = top > most ? top : most;
-                    sum += finite ? size(value, clamp) : 0;
+                    hits += fires(value, clamp, relu);
+                    most = value > most ? value : most;
+                    sum += size_if_finite(value, clamp, relu);
                 }
                 fired += hits;
-                add->nonfinite[unit] += odd;
-                add->sums[unit] += (double)sum * BLOCK;
-                heighten(&add->maxima[unit], most);
+                if (isfinite(sum)) {
+                    add->sums[unit] += sum;
+                    heighten(&add->maxima[unit], most);
+                } else
+                    for (int i = 0; i < end; i++)
+                        add_one(line[at + i], clamp, add, unit);
             }
             add->fires[unit] += fired;
             add->row_fires[unit] += fired > 0;
         }
 }
 
-/* Add the hits of one row, `width` columns a unit. */
-INLINE void fold(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
-    for (int unit = 0; unit < units; unit++) {
-        int32_t fired = 0;
-        for (int c = 0; c < width; c++)
-            fired += hits[unit * width + c];
-        fires[unit] += fired;
-        row_fires[unit] += fired > 0;
+EACH_PROCESSOR
+static void count_lines(const Task *task, const float *z, const Part *part) {
+    if (task->relu)
+        along(task, z, part, 1);
+    else
+        along(task, z, part, 0);
+}
+
+INLINE int ones(uint32_t word) {
+    word -= word >> 1 & 0x55555555;
+    word = (word & 0x33333333) + (word >> 2 & 0x33333333);
+    return (int)(((word + (word >> 4)) & 0x0F0F0F0F) * 0x01010101 >> 24);
+}
+
+/* Columns that are counted together, `width` of them a unit; `hits` are counts, or a bit for each of up to 32 rows. */
+typedef struct {
+    uint32_t hits[TILE];
+    float most[TILE], sum[TILE];
+} Tile;
+
+/* Add the hits of some rows to those of the units, and forget them. */
+INLINE void add_hits(Tile *tile, int units, int width, int are_bits, int64_t *fires, int64_t *row_fires) {
+    for (int u = 0; u < units; u++) {
+        uint32_t fired = 0, any = 0;
+        for (int c = u * width; c < (u + 1) * width; c++) {
+            fired += are_bits ? (uint32_t)ones(tile->hits[c]) : tile->hits[c];
+            any |= tile->hits[c];
+            tile->hits[c] = 0;
+        }
+        fires[u] += fired;
+        row_fires[u] += are_bits ? ones(any) : any > 0;
     }
 }
 
-/* The same; of the usual small maps the compiler knows how many columns it adds up. */
-INLINE void add_hits(const int32_t *hits, int units, int width, int64_t *fires, int64_t *row_fires) {
-    switch (width) {
-    case 1:
-        fold(hits, units, 1, fires, row_fires);
-        break;
-    case 4:
-        fold(hits, units, 4, fires, row_fires);
-        break;
-    case 16:
-        fold(hits, units, 16, fires, row_fires);
-        break;
-    default:
-        fold(hits, units, width, fires, row_fires);
+/* Add maxima and sums of some lines from `z` on to those of the units, from `unit` on, and forget them. */
+INLINE void add_sums(Tile *tile, int units, int width, const Task *task, const float *z, Py_ssize_t lines,
+                     const Figures *add, Py_ssize_t unit) {
+    for (int u = 0; u < units; u++) {
+        const int first = u * width, end = first + width;
+        float most = -INFINITY;
+        double sum = 0;
+#pragma omp simd reduction(+ : sum) reduction(max : most)
+        for (int c = first; c < end; c++) {
+            most = tile->most[c] > most ? tile->most[c] : most;
+            sum += tile->sum[c];
+            tile->most[c] = -INFINITY;
+            tile->sum[c] = 0;
+        }
+        if (isfinite(sum)) {
+            add->sums[unit + u] += sum;
+            heighten(&add->maxima[unit + u], most);
+        } else
+            for (Py_ssize_t line = 0; line < lines; line++)
+                for (int c = first; c < end; c++)
+                    add_one(z[line * task->units * width + c], task->clamp, add, unit + u);
     }
 }
 
 /* Everything else: across the lines of a row, so many of them, where each unit has `width` columns. */
-EACH_PROCESSOR
-static void count_columns(const Task *task, const float *z, Py_ssize_t lines, int width, const Part *part) {
+INLINE void across(const Task *task, const float *z, Py_ssize_t lines, int width, const Part *part, int relu) {
     const Clamp clamp = task->clamp;
     const Figures *add = &part->add;
-    const int together = TILE / width;
-    const Py_ssize_t stride = task->units * width;
+    const int are_bits = lines == 1, together = TILE / width;
+    const Py_ssize_t stride = task->units * width, end = part->end_row * lines;
+    Tile tile = {.hits = {0}, .sum = {0}};
+    for (int c = 0; c < TILE; c++)
+        tile.most[c] = -INFINITY;
     for (Py_ssize_t unit = part->unit; unit < part->end_unit; unit += together) {
         const Py_ssize_t rest = part->end_unit - unit;
         const int units = rest < together ? (int)rest : together, columns = units * width;
-        int32_t hits[TILE], odd[TILE] = {0};
-        float most[TILE], sum[TILE] = {0};
-        Py_ssize_t left = SUMMED;
-        for (int c = 0; c < columns; c++)
-            most[c] = -INFINITY;
+        const float *here = z + unit * width;
+        Py_ssize_t added = part->row * lines; /* the first line of which the sums are not yet added */
         for (Py_ssize_t row = part->row; row < part->end_row; row++) {
-            memset(hits, 0, sizeof hits);
+            const int bit = are_bits ? (row - part->row) % 32 : 0;
             for (Py_ssize_t line = row * lines; line < (row + 1) * lines; line++) {
-                const float *here = z + line * stride + unit * width;
 #pragma omp simd
                 for (int c = 0; c < columns; c++) {
-                    const float value = here[c];
-                    const int finite = fabsf(value) <= FLT_MAX;
-                    const float top = finite ? value : -INFINITY;
-                    hits[c] += fires(value, clamp);
-                    odd[c] += !finite;
-                    most[c] = top > most[c] ? top : most[c];
-                    sum[c] += finite ? size(value, clamp) : 0;
+                    const float value = here[line * stride + c];
+                    tile.hits[c] += (uint32_t)fires(value, clamp, relu) << bit;
+                    tile.most[c] = value > tile.most[c] ? value : tile.most[c];
+                    tile.sum[c] += size_if_finite(value, clamp, relu);
                 }
-                if (--left && line + 1 < part->end_row * lines)
-                    continue;
-                left = SUMMED;
-                for (int u = 0, c = 0; u < units; u++)
-                    for (int end = c + width; c < end; c++) {
-                        add->nonfinite[unit + u] += odd[c];
-                        add->sums[unit + u] += (double)sum[c] * BLOCK;
-                        odd[c] = 0;
-                        sum[c] = 0;
-                    }
+                if (line + 1 == added + SUMMED || line + 1 == end) {
+                    add_sums(&tile, units, width, task, here + added * stride, line + 1 - added, add, unit);
+                    added = line + 1;
+                }
             }
-            add_hits(hits, units, width, add->fires + unit, add->row_fires + unit);
+            if (!are_bits || bit == 31 || row + 1 == part->end_row)
+                add_hits(&tile, units, width, are_bits, add->fires + unit, add->row_fires + unit);
         }
-        for (int u = 0, c = 0; u < units; u++)
-            for (int end = c + width; c < end; c++)
-                heighten(&add->maxima[unit + u], most[c]);
     }
+}
+
+EACH_PROCESSOR
+static void count_columns(const Task *task, const float *z, Py_ssize_t lines, int width, const Part *part) {
+    if (!task->relu)
+        across(task, z, lines, width, part, 0);
+    else if (width == 1)
+        across(task, z, lines, 1, part, 1);
+    else if (width == 4) /* of the smallest square maps the compiler is told the size */
+        across(task, z, 1, 4, part, 1);
+    else if (width == 16)
+        across(task, z, 1, 16, part, 1);
+    else
+        across(task, z, 1, width, part, 1);
 }
 
 static PyObject *count(PyObject *module, PyObject *arguments) {
@@ -188,6 +230,7 @@ static PyObject *count(PyObject *module, PyObject *arguments) {
         PyErr_SetString(PyExc_ValueError, "the tensor has no memory");
         return NULL;
     }
+    task.relu = task.clamp.low == 0 && isinf(task.clamp.high) && task.clamp.bottom == 0 && isinf(task.clamp.top);
     const float *first = (const float *)(uintptr_t)z;
     Py_BEGIN_ALLOW_THREADS
 #pragma omp parallel for schedule(static, 1) if (parts > 1)

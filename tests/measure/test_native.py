@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from deadrelu.activations import BY_NAME
 from deadrelu.measure import native
 from deadrelu.measure.figures import Rule
 from deadrelu.measure.native import Native
+from deadrelu.programs.program import Features
 
 pytestmark = pytest.mark.skipif(not native.IS_THERE, reason="the extension in C was not built")
 
@@ -72,6 +75,37 @@ def test_the_process_keeps_one_runtime_of_threads() -> None:
 )
 def test_it_counts_what_it_can_read_and_nothing_else(z: Tensor, op: str, counted: bool) -> None:
     assert Native.counts(z, Rule(op, (), BY_NAME[op].region(()), "full")) is counted
+
+
+@pytest.mark.parametrize("odd", [None, math.nan, math.inf, -math.inf, 3.4e38])
+@pytest.mark.parametrize("op", ["relu", "hardtanh"])
+@pytest.mark.parametrize("width", [1, 2, 4, 7, 16, 25, 64, 79, 80, 81, 4096, 4100])
+def test_every_row_and_width_is_counted_as_numpy_does(width: int, op: str, odd: float | None) -> None:
+    """Rows beyond the bits of a word and the lines of a sum; `odd` stands in a few places, or fills a unit."""
+    parameters = (-1.0, 0.5) if op == "hardtanh" else ()
+    rule = Rule(op, parameters, BY_NAME[op].region(parameters), "full")
+    generator = torch.Generator().manual_seed(width)
+    for rows in (1, 31, 32, 33, 65, 300) if width < 100 else (1, 3):
+        units = 1 + 3 * rows % 11
+        z = torch.randn(rows, units, width, generator=generator)
+        z[:, ::3] = z[:, ::3].abs().neg()
+        if odd is not None:
+            z.view(-1)[torch.randint(0, z.numel(), (3,), generator=generator)] = odd
+            z[:, -1] = odd
+        counter = Native(z, z, Features((1,)), rule)
+        for _ in range(2):
+            counter.take(z)
+        seen, x = counter.taken(), z.double().numpy()
+        assert seen is not None and seen.maxima is not None and seen.output_sums is not None
+        low, high = (0, math.inf) if op == "relu" else (-1, 0.5)
+        hits, finite = (x > low) & ((x < high) | math.isinf(high)), np.isfinite(x)
+        assert seen.fires.tolist() == (2 * hits.sum((0, 2))).tolist()
+        assert seen.row_fires.tolist() == (2 * hits.any(2).sum(0)).tolist()
+        assert seen.nonfinite is not None
+        assert seen.nonfinite.tolist() == (2 * (~finite).sum((0, 2))).tolist()
+        assert seen.maxima.tolist() == np.where(finite, x, -math.inf).max((0, 2)).tolist()
+        sums = np.where(finite, np.abs(np.clip(x, low, high)), 0).sum((0, 2))
+        assert seen.output_sums.numpy() == pytest.approx(2 * sums, rel=1e-5)
 
 
 def test_a_tensor_without_memory_is_refused() -> None:

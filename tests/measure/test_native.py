@@ -96,12 +96,14 @@ def test_every_row_and_width_is_counted_as_numpy_does(width: int, op: str, odd: 
         for _ in range(2):
             counter.take(z)
         seen, x = counter.taken(), z.double().numpy()
-        assert seen is not None and seen.maxima is not None and seen.output_sums is not None
+        assert seen is not None
+        assert seen.maxima is not None
+        assert seen.output_sums is not None
+        assert seen.nonfinite is not None
         low, high = (0, math.inf) if op == "relu" else (-1, 0.5)
         hits, finite = (x > low) & ((x < high) | math.isinf(high)), np.isfinite(x)
         assert seen.fires.tolist() == (2 * hits.sum((0, 2))).tolist()
         assert seen.row_fires.tolist() == (2 * hits.any(2).sum(0)).tolist()
-        assert seen.nonfinite is not None
         assert seen.nonfinite.tolist() == (2 * (~finite).sum((0, 2))).tolist()
         assert seen.maxima.tolist() == np.where(finite, x, -math.inf).max((0, 2)).tolist()
         sums = np.where(finite, np.abs(np.clip(x, low, high)), 0).sum((0, 2))

@@ -66,8 +66,6 @@ class Dense(ABC):
     that is above 0. Outputs and maxima wait as `(bands, units · width of a sum)`.
     """
 
-    is_thorough = False
-
     _along = 0
     """The dimension of a block along which outputs are summed."""
 

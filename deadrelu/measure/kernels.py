@@ -21,8 +21,6 @@ class Counter(Protocol):
 
     rows: int
     positions: int
-    is_thorough: bool
-    """Whether it takes all figures in one trip, so that nothing is gained by looking at some units alone."""
 
     @property
     def is_full(self) -> bool:
@@ -51,7 +49,6 @@ class _Whole:
     """Takes the figures of whole tensors: on a device that has no use for blocks, or where there is no element."""
 
     is_full = True
-    is_thorough = False
 
     def __init__(self, x: Tensor, features: Features, rule: Rule) -> None:
         """Nothing counted yet."""

@@ -37,7 +37,6 @@ class Native:
     """Counts what lies densely in memory, or a copy that does. All figures are taken, whatever the rule asks for."""
 
     is_full = False
-    is_thorough = True
 
     @staticmethod
     def counts(z: Tensor, rule: Rule) -> bool:
@@ -78,6 +77,10 @@ class Native:
         if not self._in_place:
             z = by_unit(z, self._features).contiguous()
         self._count(z.data_ptr())
+
+    def all_fired(self) -> bool:
+        """Whether each unit has fired since `taken` was last called: quicker to tell than how often."""
+        return bool(self._whole[0].any(0).all())
 
     def taken(self) -> Figures | None:
         """The figures of what was counted since this was last called; None where that is nothing."""

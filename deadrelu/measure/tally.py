@@ -10,6 +10,7 @@ from torch import Tensor
 from deadrelu.measure.blocks import Scratch
 from deadrelu.measure.figures import Bounds, Figures, Rule, at_once
 from deadrelu.measure.kernels import Counter, counter
+from deadrelu.measure.native import Native
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
@@ -79,7 +80,7 @@ class Tally:
         self.rows += counts.rows
         self.positions += counts.rows * counts.positions
         self._counted += 1
-        is_enough = self.stats == "full" or (self.stats == "rates" and counts.is_thorough)
+        is_enough = self.stats == "full" or (self.stats == "rates" and isinstance(counts, Native))
         if is_enough or (self._silent is not None and not len(self._silent)):
             counts.take(z)
             if counts.is_full:
@@ -100,7 +101,15 @@ class Tally:
 
     def _add_and_look(self, counts: Counter, z: Tensor) -> None:
         """Count, and look now and then which units are silent: they alone can be dead, or not fit to be called so."""
-        picked = self._pick(z) if self.stats == "fired" and not counts.is_thorough else None
+        # A look costs as much as a count, and on a GPU waits for the device: it comes after 1, 2, 4, … counts.
+        is_time = self._counted & (self._counted - 1) == 0
+        if isinstance(counts, Native):
+            counts.take(z)
+            if is_time and counts.all_fired():
+                self._add_waiting()
+                self._look()
+            return
+        picked = self._pick(z) if self.stats == "fired" else None
         if picked is not None:
             x, units = picked
             if not (x.is_cpu and Bounds(self._rule.region, x).shuts_out(x)):
@@ -108,13 +117,12 @@ class Tally:
                 self._look()
             return
         counts.take(z)
-        # A look costs as much as a count, and on a GPU waits for the device: it comes after 1, 2, 4, … counts.
-        if self._counted & (self._counted - 1) == 0 or (z.is_cpu and counts.is_full):
+        if is_time or (z.is_cpu and counts.is_full):
             self._add_waiting()
             self._look()
         elif counts.is_full:
             self._add(counts.taken())
-        if z.is_cpu and not counts.is_thorough and self._silent is not None and len(self._silent):
+        if z.is_cpu and self._silent is not None and len(self._silent):
             self._look_for_nonfinite(z)
 
     def _look(self) -> None:

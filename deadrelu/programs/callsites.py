@@ -108,10 +108,12 @@ def _frames() -> Iterator[FrameType]:
 
 def calling_module() -> nn.Module | None:
     """The innermost module whose `__call__` is on the stack: the one whose forward makes the present call."""
-    for frame in _frames():
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         if frame.f_code is _CALL:
             module = frame.f_locals["self"]
             return module if isinstance(module, nn.Module) else None
+        frame = frame.f_back
     return None
 
 

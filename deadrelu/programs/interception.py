@@ -11,8 +11,8 @@ so in a new way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -67,8 +67,7 @@ class Interception:
         self._recurrences: dict[int, _Recurrence] = {}
         self._provenance: Provenance | None = None
         self._inside = False
-        self._blind: Callable[[], AbstractContextManager[object]] = nullcontext
-        self._is_moded = False
+        self._is_moded = self._sees_operators = False
         self._batch = 0
         self._hooks: dict[int, RemovableHandle] = {}
 
@@ -98,12 +97,12 @@ class Interception:
         audit = self._batch == 1 or (self._functional and _is_checked(self._batch))
         self._provenance = Provenance() if audit else None
         with ExitStack() as stack:
+            self._sees_operators = self._operators or audit
+            self._is_moded = self._functional or self._sees_operators
             if self._functional or audit:
                 stack.enter_context(Functions(self._on_function))
-            if self._operators or audit:
+            if self._sees_operators:
                 stack.enter_context(Operators(self._on_operator))
-            self._blind = without_modes if self._operators or audit else nullcontext
-            self._is_moded = self._functional or self._operators or audit
             yield
         if not self._own_forwards:
             self._unhook()
@@ -132,7 +131,9 @@ class Interception:
     def _on_module(self, calls: Calls, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
         z = args[0] if args else kwargs.get("input")
-        if self._inside or not isinstance(z, Tensor) or (calls.passes() if self._is_moded else calls.tells(z)):
+        if self._inside or not isinstance(z, Tensor):
+            return
+        if calls.passes() if self._sees_operators else calls.tells(z):
             return
         key = id(module)
         op, parameters = self._kinds[key][1]
@@ -201,8 +202,11 @@ class Interception:
         if id(module) in self._kinds:
             return False
         path = self._path_of(module)
-        recurrence = self._recurrences.get(id(module))
-        self._observe(("call", path, op), path, op, parameters, z, recurrence.next() if recurrence else None)
+        group = ("call", path, op)
+        if recurrence := self._recurrences.get(id(module)):
+            self._observe(group, path, op, parameters, z, recurrence.next())
+        elif self._sees_operators or not self._register.calls(group).tells(z):
+            self._observe(group, path, op, parameters, z)
         return True
 
     def _path_of(self, module: nn.Module | None) -> str:
@@ -226,7 +230,7 @@ class Interception:
         """Enter the call into the register, where the observer is told of it."""
         self._inside = True  # what we compute is no part of the model
         try:
-            with torch._C.DisableTorchFunction(), self._blind():
+            with torch._C.DisableTorchFunction(), without_modes() if self._sees_operators else nullcontext():
                 functional = group[0] == "call"
                 self._register.observe(
                     group, path, op, parameters, z, lambda: self._surroundings(z, functional, rectified), call

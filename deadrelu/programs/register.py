@@ -53,15 +53,16 @@ class Calls:
     def tells(self, z: Tensor) -> bool:
         """Count the next call, and tell the observer, if its site is known; False, and not counted, otherwise.
 
-        The short way of `Register.observe`, for what is called in every pass.
+        The short way of `Register.observe`, for what is called in every pass, but for one in which operators are seen.
         """
         number = self.number + 1
         if number not in self._settled:
             site = self.sites.get(number)
             if site is None or _unreadable(z):
                 return False
-            if self._observer(site, z.detach() if z.requires_grad else z):
-                self._settled.add(number)
+            with torch._C.DisableTorchFunction():  # what is computed there is no part of the model
+                if self._observer(site, z.detach() if z.requires_grad else z):
+                    self._settled.add(number)
         self.number = number
         return True
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.networks import FunctionalBlock
 from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.eager import EagerProgram
 from deadrelu.programs.program import Batch
@@ -59,8 +60,10 @@ class _Relus(TorchFunctionMode):
 
 
 def _watching(model: nn.Module, batches: Iterable[Tensor], see: Callable[[int, Tensor], None]) -> None:
-    """Run with forward hooks on every nn.ReLU, or with a function mode where the model has none."""
+    """Run with forward hooks on every nn.ReLU, or with a function mode where the model calls functions."""
     relus = [m for m in model.modules() if isinstance(m, nn.ReLU)]
+    if any(isinstance(m, FunctionalBlock) for m in model.modules()):
+        relus = []
     handles = [m.register_forward_hook(lambda _m, _i, out, n=n: see(n, out)) for n, m in enumerate(relus)]
     try:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The six networks on which the cost of a scan is measured, at random initialisation."""
+"""The networks on which the cost of a scan is measured, at random initialisation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -69,8 +70,21 @@ class Block(nn.Module):
         return self.relu(out)
 
 
-def resnet18() -> nn.Module:
-    """ResNet-18's layers, without its maximum pooling for 64 pixels or less."""
+class FunctionalBlock(Block):
+    """The same with a function in place of the module, so that functions have to be watched in every batch."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__(channels, width, stride)
+        del self.relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        out += self.shortcut(x)
+        return F.relu(out, inplace=True)
+
+
+def resnet18(block: type[Block] = Block) -> nn.Module:
+    """ResNet-18's layers, with blocks of this kind."""
     layers: list[nn.Module] = [
         nn.Conv2d(3, 64, 7, 2, 3, bias=False),
         nn.BatchNorm2d(64),
@@ -79,7 +93,7 @@ def resnet18() -> nn.Module:
     ]
     channels = 64
     for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        layers += [Block(channels, width, stride), Block(width, width, 1)]
+        layers += [block(channels, width, stride), block(width, width, 1)]
         channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
 
@@ -111,6 +125,7 @@ def encoder() -> nn.Module:
 NETWORKS = {
     "ResNet-18, 64 px": Network(resnet18, (32, 3, 64, 64), 40),
     "ResNet-18, 224 px": Network(resnet18, (8, 3, 224, 224), 12),
+    "ResNet-18, F.relu": Network(lambda: resnet18(FunctionalBlock), (32, 3, 64, 64), 40),
     "VGG-11, 64 px": Network(vgg11, (16, 3, 64, 64), 24),
     "MLP 2048": Network(lambda: mlp(2048, 4), (256, 2048), 24),
     "transformer": Network(encoder, (16, 64, 256), 32),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -11,21 +11,24 @@ from torch import Tensor, nn
 import deadrelu
 from benchmarks.contenders import Pass, dispatch_mode, naive, store_all
 from benchmarks.lockstep import in_turns as processes_in_turns
-from benchmarks.networks import mlp, twin
+from benchmarks.networks import FunctionalBlock, mlp, twin
 from benchmarks.overhead import in_turns
 
 
-@pytest.fixture(params=["modules", "functions"])
-def model(request: pytest.FixtureRequest) -> nn.Module:
-    torch.manual_seed(0)
+def layers() -> nn.Module:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-    return (mlp(8, 3) if request.param == "modules" else encoder).eval()
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+def both() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), FunctionalBlock(4, 8, 2))
 
 
 @pytest.mark.parametrize("peer", [naive, store_all, dispatch_mode])
-def test_peers_count_what_a_scan_counts(peer: Pass, model: nn.Module) -> None:
-    data = list(torch.randn(5, 4, 6, 8))
+@pytest.mark.parametrize(("make", "shape"), [(lambda: mlp(8, 3), (4, 6, 8)), (layers, (4, 6, 8)), (both, (4, 3, 9, 9))])
+def test_peers_count_what_a_scan_counts(peer: Pass, make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    model, data = make().eval(), list(torch.randn(5, *shape))
     sites = deadrelu.scan(model, data).sites
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

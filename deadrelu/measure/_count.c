@@ -117,6 +117,7 @@ static void count_lines(const Task *task, const float *z, const Part *part) {
         along(task, z, part, 0);
 }
 
+/* How many bits are 1. */
 INLINE int ones(uint32_t word) {
     word -= word >> 1 & 0x55555555;
     word = (word & 0x33333333) + (word >> 2 & 0x33333333);

@@ -169,7 +169,7 @@ INLINE void add_sums(Tile *tile, int units, int width, const Task *task, const f
 }
 
 /* Everything else: across the lines of a row, so many of them, where each unit has `width` columns. */
-INLINE void across(const Task *task, const float *z, Py_ssize_t lines, int width, const Part *part, int relu) {
+INLINE void down(const Task *task, const float *z, Py_ssize_t lines, int width, const Part *part, int relu) {
     const Clamp clamp = task->clamp;
     const Figures *add = &part->add;
     const int are_bits = lines == 1, together = TILE / width;
@@ -206,15 +206,15 @@ INLINE void across(const Task *task, const float *z, Py_ssize_t lines, int width
 EACH_PROCESSOR
 static void count_columns(const Task *task, const float *z, Py_ssize_t lines, int width, const Part *part) {
     if (!task->relu)
-        across(task, z, lines, width, part, 0);
+        down(task, z, lines, width, part, 0);
     else if (width == 1)
-        across(task, z, lines, 1, part, 1);
+        down(task, z, lines, 1, part, 1);
     else if (width == 4) /* of the smallest square maps the compiler is told the size */
-        across(task, z, 1, 4, part, 1);
+        down(task, z, 1, 4, part, 1);
     else if (width == 16)
-        across(task, z, 1, 16, part, 1);
+        down(task, z, 1, 16, part, 1);
     else
-        across(task, z, 1, width, part, 1);
+        down(task, z, 1, width, part, 1);
 }
 
 static PyObject *count(PyObject *module, PyObject *arguments) {

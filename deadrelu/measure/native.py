@@ -78,9 +78,9 @@ class Native:
             z = by_unit(z, self._features).contiguous()
         self._count(z.data_ptr())
 
-    def all_fired(self) -> bool:
-        """Whether each unit has fired since `taken` was last called: quicker to tell than how often."""
-        return bool(self._whole[0].any(0).all())
+    def fired(self) -> Tensor:
+        """Which units have fired since `taken` was last called: quicker to tell than how often."""
+        return self._whole[0].any(0)
 
     def taken(self) -> Figures | None:
         """The figures of what was counted since this was last called; None where that is nothing."""

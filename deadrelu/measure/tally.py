@@ -105,7 +105,7 @@ class Tally:
         is_time = self._counted & (self._counted - 1) == 0
         if isinstance(counts, Native):
             counts.take(z)
-            if is_time and counts.all_fired():
+            if is_time and bool((counts.fired() | (self._fires > 0)).all()):
                 self._add_waiting()
                 self._look()
             return

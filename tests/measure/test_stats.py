@@ -18,6 +18,9 @@ from deadrelu.errors import UsageError
 from deadrelu.judge.merge import merge
 from deadrelu.judge.policy import Policy
 from deadrelu.measure import native, tally
+from deadrelu.measure.blocks import Scratch
+from deadrelu.measure.tally import Tally
+from deadrelu.programs.program import CallGroup, CallSite, Features
 from deadrelu.report import Report, Stats
 from tests.architectures import ARCHITECTURES
 from tests.measure.test_exactness import kill
@@ -140,6 +143,18 @@ def test_the_hook_of_a_site_whose_units_have_all_fired_is_removed() -> None:
     assert set(hooks_during(model, data, "rates")[1:]) == {1}
     assert set(hooks_during(model, batches(14), "fired")[1:]) == {1}, "a unit is silent to the end"
     assert not model[1]._forward_pre_hooks
+
+
+def test_a_site_settles_although_its_units_were_asked_for_on_the_way() -> None:
+    """As `--until-verdict` does: what has been added up by then still counts as fired."""
+    site = CallSite("relu", (), "", 1, False, Features((-1,)), None, None, CallGroup(1))
+    z = torch.tensor([[1.0, -1.0]])
+    counted = Tally(site, site.features, z, Scratch(), "fired")
+    counted.add(z, 1)
+    assert counted.silent == 1
+    assert not counted.settled
+    counted.add(-z, 1)
+    assert counted.settled
 
 
 def test_a_call_that_comes_late_is_seen_although_the_others_are_settled() -> None:

@@ -58,7 +58,7 @@ _LIBRARIES = ("native_", "_native_", "cudnn_", "miopen_")
 
 _OTHERS = _by_name(
     {
-        moves.kept: "clone contiguous detach alias lift lift_fresh to to_copy type_as data lazy_clone conj resolve_conj"
+        moves.kept: "probe clone contiguous detach alias lift lift_fresh to to_copy type_as data lazy_clone conj resolve_conj"
         " resolve_neg neg_view real imag fw_primal zeros_like ones_like full_like empty_like rand_like randn_like"
         " randint_like fill zero normal uniform bernoulli exponential random log_normal cauchy geometric poisson"
         " dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout fused_dropout rrelu_with_noise"
@@ -113,11 +113,10 @@ _OTHERS = _by_name(
 """What hands on, moves, picks or ends what its inputs' axes stand for."""
 
 _POINTWISE = frozenset(
-    (
-        "absolute arccos arcsin arctan arctan2 clip complex copysign divide fix floor_divide greater greater_equal"
-        " hardswish isclose isin isreal less less_equal log_sigmoid masked_fill multiply negative not_equal polar prelu"
-        " relu6 rrelu softshrink subtract where add_relu mul_relu and or xor"
-    ).split()
+    {"absolute", "arccos", "arcsin", "arctan", "arctan2", "clip", "complex", "copysign", "divide", "fix", "isclose"}
+    | {"floor_divide", "greater", "greater_equal", "hardswish", "isin", "isreal", "less", "less_equal", "log_sigmoid"}
+    | {"masked_fill", "multiply", "negative", "not_equal", "polar", "prelu", "relu6", "rrelu", "softshrink"}
+    | {"subtract", "where", "add_relu", "mul_relu", "and", "or", "xor"}
 )
 """What is computed element by element although torch does not tag it so."""
 

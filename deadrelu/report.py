@@ -21,6 +21,9 @@ DataKind = Literal["dataset", "synthetic"]
 Stats = Literal["fired", "rates", "full"]
 """How much is measured: which units fired at all; how often; and how high, how large, and whether all is finite."""
 
+NO_ROWS = "called, but never with any rows: no sample reached it"
+"""The reason to skip a site whose pre-activations were all empty."""
+
 Setting = str | int | float | bool | None | tuple[str, ...]
 
 
@@ -122,6 +125,11 @@ class Skipped:
     id: str
     op: str
     reason: str
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether the data did not reach the site: other data, or another process, may."""
+        return self.reason == NO_ROWS or self.reason.startswith("never called")
 
 
 @dataclass(frozen=True, kw_only=True)

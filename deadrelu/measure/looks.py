@@ -31,9 +31,11 @@ class Looks:
             return None
         self._next = batches + max(1, batches // EVERY)
         self._made += 1
+        wanted = [tally for tally in tallies if self._wants(tally.site.id)]
         standings = [
             Standing(site=tally.site.id, units=tally.units, silent=tally.silent, samples=tally.samples)
-            for tally in tallies
-            if self._wants(tally.site.id)
+            for tally in wanted
+            if tally.positions
         ]
-        return self._stop(standings, self._made, any(self._wants(skipped.id) for skipped in program.skipped()))
+        skips = len(standings) < len(wanted) or any(self._wants(skipped.id) for skipped in program.skipped())
+        return self._stop(standings, self._made, skips)

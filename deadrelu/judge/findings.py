@@ -99,8 +99,8 @@ def too_few_samples(report: Report, rare_below: float, confidence: float) -> Ite
         reached = f", all that reached {weakest.site.id}," if samples < report.data.samples else ""
         message = (
             f"Silence on {count(samples, 'sample')}{reached} does not tell dead from rare: {needed:,} independent"
-            f" samples are needed to say, at {exact_percent(confidence)} confidence, that a silent unit fires on fewer than"
-            f" {exact_percent(rare_below)} of samples."
+            f" samples are needed to say, at {exact_percent(confidence)} confidence, that a silent unit fires on fewer"
+            f" than {exact_percent(rare_below)} of samples."
         )
         suggestion = f"Scan more samples: at least {needed:,}{' that reach it' if reached else ''}."
         yield _finding("DR006", None, message, suggestion=suggestion)

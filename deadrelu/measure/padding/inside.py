@@ -90,7 +90,8 @@ def _own(path: str, names: tuple[str, ...]) -> Reader:
     def reader(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handed:
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         masks = tuple(masks_in(given, path))
-        return Handed(masks, () if masks else (path,), next(iter(given.values()), None))
+        bare = not any(mask.side is None for mask in masks)  # one half of it, if not all
+        return Handed(masks, (path,) if bare else (), next(iter(given.values()), None))
 
     return reader
 

@@ -62,14 +62,18 @@ def masks_in(given: Mapping[str, Any], scope: str = "", *, axis: int = 0) -> lis
     for name, value in given.items():
         side = _side_of(name)
         if _LENGTHS.search(name):
-            tokens = list(_of_lengths(value, _lengths_of_inputs(given, side, dim)))
+            own: set[Side | None] = {None, "encoder", "decoder"} if side is None else {side}
+            own |= {None} if side == "encoder" else set()
+            tokens = list(_of_lengths(value, _lengths_of_inputs(given, own, dim)))
         elif tells_of_padding(name):
             tokens = [known] if (known := read(value, one_is_padding=bool(_DROPS.search(name)))) else []
         else:
             continue
         side = side or ("encoder" if has_decoder else None)
-        other: Side | None = "encoder" if side == "decoder" else "decoder" if side else None
-        rivals = frozenset(_lengths_of_inputs(given, other, dim) if other else ())
+        others: set[Side | None] = {None, "encoder"} if side == "decoder" else {"decoder"} if side else set()
+        if side == "encoder" and not has_decoder and not name.startswith(("src", "source")):
+            others = {None}  # the mask of what a decoder attends to, beside the decoder's own inputs
+        rivals = frozenset(_lengths_of_inputs(given, others, dim))
         found += [Mask(each, name, scope, side, rivals, axis == 1) for each in tokens]
     return found
 
@@ -104,8 +108,7 @@ def _side_of(name: str) -> Side | None:
     return next((side for prefix, side in _SIDES if name.startswith(prefix)), None)
 
 
-def _lengths_of_inputs(given: Mapping[str, Any], side: Side | None, dim: int) -> set[int]:
-    """How long the inputs of one side are in time; of both without a side."""
-    wanted = {None, "encoder", "decoder"} if side is None else {side} if side == "decoder" else {None, side}
-    inputs = (value for name, value in given.items() if _side_of(name) in wanted and not tells_of_padding(name))
+def _lengths_of_inputs(given: Mapping[str, Any], sides: set[Side | None], dim: int) -> set[int]:
+    """How long the inputs of these sides are in time."""
+    inputs = (value for name, value in given.items() if _side_of(name) in sides and not tells_of_padding(name))
     return {value.shape[dim] for value in inputs if isinstance(value, Tensor) and value.ndim > 1}

@@ -128,7 +128,7 @@ class Padding:
         # The last that was handed comes first: an encoder may be called again, with another mask.
         inside = [mask for mask in reversed(self._handed) if _is_in(path, mask.scope) and _is_on_side(path, mask)]
         if fits := fitting(sorted(inside, key=lambda mask: len(mask.scope), reverse=True)):
-            return fits[0]
+            return self._agreed(site, fits[:1])
         if fits := fitting([mask for mask in self._given if _is_on_side(path, mask)]):
             return self._agreed(site, fits)
         if any(_is_in(path, scope) for scope in self._bare):
@@ -158,8 +158,8 @@ class Padding:
             known = next((m for m in (*self._given, *self._handed) if m.tokens.equals(mask.tokens)), None)
             self._handed.append(mask if known is None else mask.as_of(known))
             self.is_idle = self.is_idle and not mask.tokens.padded
-        self._bare.update(handed.bare)
         self._bare.difference_update(mask.scope for mask in handed.masks)
+        self._bare.update(handed.bare)
         if self._held:
             self._release_held(None if handed.masks else handed.input)
         if self._waits:

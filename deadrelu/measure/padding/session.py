@@ -110,7 +110,10 @@ class Padding:
         used = self._used.get(mask.said_by)
         if used is None or used.tokens.places < mask.tokens.places:
             self._used[mask.said_by] = mask
-        return mask.tokens.parts(arranged), mask.tokens.sequences
+        parts = mask.tokens.parts(arranged)
+        if z.ndim == 3 and features.axes[0] % 3 == 1:
+            parts = (part.transpose(1, 2) for part in parts)  # the features stand where they did
+        return parts, mask.tokens.sequences
 
     def _chosen(self, site: CallSite, z: Tensor, features: Features) -> tuple[Mask, Tensor] | None:
         """The mask that holds at a site, with `z` as it is laid out by it."""

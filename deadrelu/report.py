@@ -24,6 +24,9 @@ Stats = Literal["fired", "rates", "full"]
 AxisBy = Literal["producer", "flag", "guess"]
 """Who says which axis holds the units: the layers around the call, `--feature-axis`, or nobody."""
 
+NO_ROWS = "called, but never with any rows: no sample reached it"
+"""The reason to skip a site whose pre-activations were all empty."""
+
 Setting = str | int | float | bool | None | tuple[str, ...]
 
 
@@ -132,6 +135,11 @@ class Skipped:
     id: str
     op: str
     reason: str
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether the data did not reach the site: other data, or another process, may."""
+        return self.reason == NO_ROWS or self.reason.startswith("never called")
 
 
 @dataclass(frozen=True, kw_only=True)

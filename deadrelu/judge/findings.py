@@ -95,17 +95,18 @@ def too_few_samples(report: Report, rare_below: float, confidence: float) -> Ite
     One finding for the whole scan, on the fewest samples: more data cures all sites at once. With `rare_below` 0
     nothing is rare, and there is nothing to tell apart.
     """
-    samples = min((stats.samples for stats in report.sites if stats.dead), default=None)
-    if samples is None or not rare_below:
+    weakest = min((stats for stats in report.sites if stats.dead), key=lambda stats: stats.samples, default=None)
+    if weakest is None or not rare_below:
         return
-    needed = samples_needed(rare_below, confidence)
+    samples, needed = weakest.samples, samples_needed(rare_below, confidence)
     if samples < needed:
+        reached = f", all that reached {weakest.site.id}," if samples < report.data.samples else ""
         message = (
-            f"Silence on {count(samples, 'sample')} does not tell dead from rare: {needed:,} independent samples are"
-            f" needed to say, at {exact_percent(confidence)} confidence, that a silent unit fires on fewer than"
-            f" {exact_percent(rare_below)} of samples."
+            f"Silence on {count(samples, 'sample')}{reached} does not tell dead from rare: {needed:,} independent"
+            f" samples are needed to say, at {exact_percent(confidence)} confidence, that a silent unit fires on fewer"
+            f" than {exact_percent(rare_below)} of samples."
         )
-        suggestion = f"Scan more samples: at least {needed:,}."
+        suggestion = f"Scan more samples: at least {needed:,}{' that reach it' if reached else ''}."
         yield _finding("DR006", None, message, suggestion=suggestion)
 
 

@@ -63,10 +63,11 @@ def _pair(a: Report, b: Report) -> Report:
     """The two as one, not yet judged."""
     _refuse_strangers(a, b)
     theirs = {stats.site.id: stats for stats in b.sites}
-    order = min([s.site.id for s in a.sites], [s.site.id for s in b.sites])
     ours = {stats.site.id: stats for stats in a.sites}
+    order = _order(list(ours), list(theirs))
     stats = min(_measured(a), _measured(b), key=_LEVELS.index)
     settings = {key: a.settings.get(key) for key in sorted({*a.settings, *b.settings}) if _agree(a, b, key)}
+    settings.pop("padding", None)  # figures of one scan, which would be taken for those of the whole
     settings |= {"stats": stats} if stats != "full" else {}
     stopped = {report.settings.get("stopped") for report in (a, b)}
     settings |= {"stopped": stopped.pop() if len(stopped) == 1 else "partly"} if stopped != {None} else {}
@@ -75,8 +76,8 @@ def _pair(a: Report, b: Report) -> Report:
         model=replace(a.model, path=_same(a.model.path, b.model.path)),
         data=_data(a.data, b.data),
         settings=settings,
-        sites=tuple(_site(ours[name], theirs[name], stats) for name in order),
-        skipped=_skipped(a.skipped, b.skipped),
+        sites=tuple(_site([of[name] for of in (ours, theirs) if name in of], stats) for name in order),
+        skipped=tuple(s for s in _skipped(a.skipped, b.skipped) if s.id not in order or not s.is_unreached),
         tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch)),
     )
 
@@ -89,9 +90,12 @@ def _refuse_strangers(a: Report, b: Report) -> None:
     if a.data.kind != b.data.kind:
         raise UsageError("one of the reports is of synthetic data, and another of real data", hint="scan real data")
     ours, theirs = ({stats.site.id: stats.site for stats in report.sites} for report in (a, b))
-    if lone := sorted(ours.keys() ^ theirs.keys()):
+    unreached = {skipped.id for skipped in (*a.skipped, *b.skipped) if skipped.is_unreached}
+    if lone := sorted((ours.keys() ^ theirs.keys()) - unreached):
         raise UsageError(f"the site {lone[0]} was measured in one of the reports only", hint=hint)
     for name, site in ours.items():
+        if name not in theirs:
+            continue
         if replace(site, shape=()) != replace(theirs[name], shape=()) or len(site.shape) != len(theirs[name].shape):
             raise UsageError(f"the site {name} is not the same in both reports", hint=hint)
 
@@ -101,11 +105,16 @@ def _measured(report: Report) -> Stats:
     return next((level for level in _LEVELS if level == report.settings.get("stats")), "full")
 
 
-def _site(a: SiteStats, b: SiteStats, stats: Stats) -> SiteStats:
-    """The figures of one site over both, as far as both have them; rare and bound follow the policy later."""
-    shape = tuple(_size(*pair) for pair in zip(a.site.shape, b.site.shape, strict=True))
-    site: Site = replace(a.site, shape=shape)
-    return describe(site, add(counts_of(a), counts_of(b)), rare_below=0.0, confidence=0.95, stats=stats)
+def _order(ours: list[str], theirs: list[str]) -> list[str]:
+    """The sites of both; where one was reached in one report only, by their letters, which comes before any order."""
+    return min(ours, theirs) if set(ours) == set(theirs) else sorted({*ours, *theirs})
+
+
+def _site(seen: Sequence[SiteStats], stats: Stats) -> SiteStats:
+    """The figures of one site over all, as far as all have them; rare and bound follow the policy later."""
+    shape = tuple(reduce(_size, sizes) for sizes in zip(*(each.site.shape for each in seen), strict=True))
+    site: Site = replace(seen[0].site, shape=shape)
+    return describe(site, reduce(add, map(counts_of, seen)), rare_below=0.0, confidence=0.95, stats=stats)
 
 
 def _size(a: int | str, b: int | str) -> int | str:
@@ -126,10 +135,13 @@ def _data(a: DataInfo, b: DataInfo) -> DataInfo:
 
 
 def _skipped(a: Sequence[Skipped], b: Sequence[Skipped]) -> tuple[Skipped, ...]:
-    """Each site that was skipped in any report, once; of different reasons the first by its letters."""
+    """Each site that was skipped in any report, once; of different reasons the first by its letters.
+
+    That the data did not reach it comes last: it is so in one of the reports only.
+    """
     found: dict[str, Skipped] = {}
     for skipped in (*a, *b):
-        found[skipped.id] = min(found.get(skipped.id, skipped), skipped, key=lambda s: (s.reason, s.op))
+        found[skipped.id] = min(found.get(skipped.id, skipped), skipped, key=lambda s: (s.is_unreached, s.reason, s.op))
     return tuple(found[name] for name in sorted(found))
 
 

@@ -14,13 +14,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from deadrelu.errors import DataError, DeadreluError
+from deadrelu.measure.padding.found import together
 from deadrelu.measure.tallied import Part, Tallied, joined
 from deadrelu.programs.program import ROOT, Batch
 from deadrelu.programs.share import Share
 from deadrelu.report import Counts, Skipped
-
-_NEVER_CALLED = "never called"
-"""How the reason begins for what no batch has reached: the batches of another process may have."""
 
 
 class Ranks:
@@ -86,6 +84,7 @@ class Ranks:
             samples=sum(part.samples for part in parts),
             batches=sum(part.batches for part in parts),
             opening=mine.opening,
+            padding=together(part.padding for part in parts),
         )
 
     def _summed(self, sites: Sequence[Tallied], mine: dict[tuple[object, ...], Counts]) -> list[Counts]:
@@ -153,7 +152,7 @@ def _skipped(parts: Sequence[Part]) -> tuple[Skipped, ...]:
     called = {name for part in parts for site in part.sites for name in (site.site.id, site.site.module or ROOT)}
     out: dict[str, Skipped] = {}
     for skipped in (skipped for part in parts for skipped in part.skipped):
-        if not (skipped.reason.startswith(_NEVER_CALLED) and skipped.id in called):
+        if not (skipped.is_unreached and skipped.id in called):
             out.setdefault(skipped.id, skipped)
     return tuple(out.values())
 

@@ -31,6 +31,7 @@ class Looks:
             return None
         self._next = batches + max(1, batches // EVERY)
         self._made += 1
+        wanted = [tally for tally in tallies if self._wants(tally.site.id)]
         standings = [
             Standing(
                 site=tally.site.id,
@@ -39,7 +40,8 @@ class Looks:
                 samples=tally.samples,
                 guessed=tally.features.by == "guess",
             )
-            for tally in tallies
-            if self._wants(tally.site.id)
+            for tally in wanted
+            if tally.positions
         ]
-        return self._stop(standings, self._made, any(self._wants(skipped.id) for skipped in program.skipped()))
+        skips = len(standings) < len(wanted) or any(self._wants(skipped.id) for skipped in program.skipped())
+        return self._stop(standings, self._made, skips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import torch
 
 from deadrelu.judge.early import Standing, Stopped, Until, decided
 from deadrelu.judge.policy import Policy, judge
+from deadrelu.measure.padding.found import notes
 from deadrelu.measure.scan import Plan, Progress, measure
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo, ModelInfo, Report, Setting, Tool
@@ -17,6 +19,8 @@ from deadrelu.version import __version__
 
 if TYPE_CHECKING:
     from deadrelu.measure.distributed import Ranks
+
+_log = logging.getLogger("deadrelu")
 
 
 def report_on(
@@ -44,11 +48,15 @@ def report_on(
         return decided(sites, policy, until, look=look, skipped=skipped) if until else None
 
     measured = measure(program, batches, plan, progress, ranks, stop if until else None)
+    for note in notes(measured.padding):
+        _log.info(note)
+    left_out = tuple(map(str, measured.padding.left_out))
     report = Report(
         tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
         model=model,
         data=replace(data, samples=measured.samples, batches=measured.batches),
-        settings={**settings, "stats": plan.stats, "until": until, "stopped": measured.stopped},
+        settings={**settings, "stats": plan.stats, "until": until, "stopped": measured.stopped}
+        | ({"padding": left_out} if left_out else {}),
         sites=measured.sites,
         skipped=measured.skipped,
     )

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,11 +14,10 @@ from torch import Tensor
 from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.early import Stopped
 from deadrelu.judge.statistics import describe
-from deadrelu.measure.blocks import Scratch
+from deadrelu.measure.counting import Counting
 from deadrelu.measure.looks import Looks, Stop
-from deadrelu.measure.padding import Padding
-from deadrelu.measure.tallied import Part, Place, tallied
-from deadrelu.measure.tally import Tally, UncountableError
+from deadrelu.measure.padding.found import NOTHING, PaddingFound
+from deadrelu.measure.tallied import Part
 from deadrelu.programs.code import blame
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
 from deadrelu.programs.share import WHOLE
@@ -43,6 +41,7 @@ class Measurement:
     samples: int
     batches: int
     stopped: Stopped | None = None
+    padding: PaddingFound = NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,77 +82,38 @@ def measure(
     Raises `NothingMeasuredError` without a batch or a site, `ModelError` where the forward pass raises, `UsageError`
     where a glob matches no site.
     """
-    tallies: dict[CallSite, Tally] = {}
-    lost: dict[CallSite, str] = {}
-    firsts: dict[CallSite, Place] = {}
-    scratch = Scratch()
     samples = count = 0
     stopped: Stopped | None = None
     first_batch = ""
     share = ranks.share if ranks else WHOLE
-    padded = False
-    waiting: list[tuple[CallSite, Callable[[], bool]]] = []
-
-    def observe(site: CallSite, z: Tensor) -> bool:
-        if site in lost:
-            return True
-        if site not in tallies:
-            firsts.setdefault(site, (*at, len(firsts)))
-            features = _features(site, z, plan)
-            if features.by == "open":  # what reads the output may tell where its units lie
-                waiting.append((site, partial(count_one, site, z.clone(), batch, padding, is_counted)))
-                return False
-        return count_one(site, z, batch, padding, is_counted)
-
-    def count_one(site: CallSite, z: Tensor, batch: Batch, padding: Padding, is_counted: bool) -> bool:
-        try:
-            if site not in tallies:
-                tallies[site] = Tally(site, _features(site, z, plan), z, scratch, plan.stats)
-            tally = tallies[site]
-            if not is_counted:
-                return tally.settled
-            if not padding.is_there:
-                tally.add(z, batch.samples)
-            else:
-                for part, of in padding.parts(site, z, tally.features):
-                    tally.add(part, of)
-        except UncountableError as error:
-            lost[site] = str(error)
-            return True
-        return tally.settled
-
+    counting = Counting(program, lambda site, z: _features(site, z, plan), plan.stats)
     looks = Looks(stop, plan.wants)
 
-    with program.watched(observe) as run:
+    with program.watched(counting.observe) as run, counting.padding.watching():
         for at, batch in _pieces(program, zip(share.indices(), batches, strict=False)):
-            stopped = looks.verdict(count, [t for s, t in tallies.items() if s not in lost], program)
+            stopped = looks.verdict(count, counting.tallies(), program)
             if stopped:
                 break
-            padding, is_counted = Padding(batch, program.parameter_names), share.counts(at[0])
-            if padding.is_there and not padded:
-                padded = True
-                log.info("positions that attention_mask marks as padding are not counted")
             if ranks and not first_batch:
                 first_batch = ranks.opening(batch)
-            _run(run, batch, max(at[0], count))
-            waiting = _counted(waiting)
+            is_counted = share.counts(at[0])
+            with counting.forward(batch, at, is_counted=is_counted):
+                _run(run, batch, max(at[0], count))
             if not is_counted:
                 continue
             samples, count = samples + batch.samples, count + 1
             if progress is not None:
                 progress(samples * share.of)
-        _counted(waiting, is_over=True)
-        skipped = [
-            *program.skipped(),
-            *(Skipped(id=s.id, op=s.op, reason=why) for s, why in lost.items() if s not in tallies),
-        ]
+        counting.end()
+        skipped = (*program.skipped(), *counting.skipped())
     is_graph = program.kind != "eager"  # where every call can be swapped, a functional one too
     found = Part(
-        sites=tuple(tallied(t, firsts[s], lost.get(s), is_graph=is_graph) for s, t in tallies.items()),
-        skipped=tuple(skipped),
+        sites=counting.sites(is_graph=is_graph),
+        skipped=skipped,
         samples=samples,
         batches=count,
         opening=first_batch,
+        padding=counting.padding.found,
     )
     if ranks:
         found = ranks.unite(found)
@@ -171,17 +131,7 @@ def measure(
             "the model made no activation call with a flat region (ReLU and its kin)",
             hint="GELU, SiLU, Tanh and x*(x>0) are not measured; a ReLU that was never called would be listed",
         )
-    return Measurement(stats, left, found.samples, found.batches, stopped)
-
-
-def _counted(
-    waiting: list[tuple[CallSite, Callable[[], bool]]], *, is_over: bool = False
-) -> list[tuple[CallSite, Callable[[], bool]]]:
-    """Count what waited for its features to be known; what goes on waiting. In the end the rest is counted by guess."""
-    for site, count in waiting:
-        if is_over or site.features.by != "open":
-            count()
-    return [] if is_over else [one for one in waiting if one[0].features.by == "open"]
+    return Measurement(stats, left, found.samples, found.batches, stopped, found.padding)
 
 
 def _pieces(program: Program, numbered: Iterable[tuple[int, Batch]]) -> Iterator[tuple[tuple[int, int], Batch]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from deadrelu.measure.padding.found import NOTHING, PaddingFound
 from deadrelu.measure.tally import Tally
 from deadrelu.programs.program import site_id
-from deadrelu.report import Counts, Site, Skipped
+from deadrelu.report import NO_ROWS, Counts, Site, Skipped
 
 Place = tuple[int, ...]
 """When a site first ran: the batch, the piece of it, and the site's place in the order of sites."""
@@ -49,17 +50,23 @@ class Part:
     samples: int
     batches: int
     opening: str = ""
+    padding: PaddingFound = NOTHING
 
     @property
     def measured(self) -> tuple[Tallied, ...]:
         """The sites whose counts mean something."""
-        return tuple(site for site in self.sites if site.lost is None)
+        return tuple(site for site in self.sites if _no_use(site) is None)
 
     @property
     def unmeasured(self) -> tuple[Skipped, ...]:
-        """All that was skipped, with the sites that were lost on the way."""
-        lost = (Skipped(id=t.site.id, op=t.site.op, reason=t.lost) for t in self.sites if t.lost is not None)
+        """All that was skipped, with the sites that were lost on the way, and those that no sample reached."""
+        lost = (Skipped(id=t.site.id, op=t.site.op, reason=why) for t in self.sites if (why := _no_use(t)) is not None)
         return (*self.skipped, *lost)
+
+
+def _no_use(site: Tallied) -> str | None:
+    """Why the counts of a site mean nothing; None if they do mean something."""
+    return site.lost if site.lost is not None or site.counts.positions else NO_ROWS
 
 
 def tallied(tally: Tally, first: Place, lost: str | None, *, is_graph: bool) -> Tallied:

@@ -39,7 +39,7 @@ class Tally:
         self.features = features
         if z.ndim == 0:
             raise UncountableError("its pre-activation is a single number, which has no feature axis")
-        self.units = by_unit(features.apart(z), features).shape[1]
+        self.units = by_unit(z, features).shape[1]
         self.shape: tuple[int | str, ...] = ()
         self.axis: int | None = None
         self.samples = self.rows = self.positions = 0
@@ -63,20 +63,20 @@ class Tally:
         self._add_waiting()
         return int((self._fires == 0).sum())
 
-    def add(self, z: Tensor, samples: int) -> None:
-        """Count one pre-activation, of `samples` independent samples.
+    def add(self, z: Tensor, samples: int, batch: int | None = None) -> None:
+        """Count one pre-activation, which `samples` independent samples reached that did not do so in a call before.
 
-        Raises `UncountableError` where the feature axis has another length than before.
+        `batch` is how many samples the model was given, by default as many. Raises `UncountableError` where the feature
+        axis has another length than before.
         """
         if self.settled:
             return
         if z.is_quantized:
             z = z.dequantize()
-        if self.features.cut is not None:
-            z = self.features.apart(z)
-        key = (samples, type(z), z.shape, z.stride(), z.dtype, z.device, z.is_neg())
+        size = samples if batch is None else batch
+        key = (size, type(z), z.shape, z.stride(), z.dtype, z.device, z.is_neg())
         if self._known is None or self._known[0] != key:
-            self._known = key, self._planned(key, z, samples)
+            self._known = key, self._planned(key, z, size)
         counts = self._known[1]
         self.samples += samples
         self.rows += counts.rows
@@ -90,11 +90,11 @@ class Tally:
         else:
             self._add_and_look(counts, z)
 
-    def _planned(self, key: tuple[object, ...], z: Tensor, samples: int) -> Counter:
+    def _planned(self, key: tuple[object, ...], z: Tensor, batch: int) -> Counter:
         """The counter of a layout, a new one where the layout is new."""
         found = self._counters.get(key)
         if found is None:
-            self._note_shape(z, samples)
+            self._note_shape(z, batch)
             if len(self._counters) == LAYOUTS:
                 self._add_waiting()
                 self._counters.clear()
@@ -164,7 +164,7 @@ class Tally:
             torch.maximum(self._maxima, seen.maxima, out=self._maxima)
             self._output_sums += seen.output_sums
 
-    def _note_shape(self, z: Tensor, samples: int) -> None:
+    def _note_shape(self, z: Tensor, batch: int) -> None:
         """Remember the shape with its features in one place: "N" for the samples, "*" for sizes that vary."""
         axes = [axis % z.ndim for axis in self.features.axes]
         units = math.prod(z.shape[axis] for axis in axes)
@@ -173,7 +173,7 @@ class Tally:
         kept: list[int | str] = [size for dim, size in enumerate(z.shape) if dim not in axes[1:]]
         if axes:
             kept[axes[0]] = self.units
-        if kept[0] == samples and axes[:1] != [0]:
+        if kept[0] == batch and axes[:1] != [0]:
             kept[0] = "N"
         axis = axes[0] if axes else None
         if not self.shape:

@@ -10,6 +10,7 @@ so in a new way.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -28,8 +29,12 @@ from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Observer
 from deadrelu.programs.provenance import Provenance
+from deadrelu.programs.ragged import rows_of
 from deadrelu.programs.register import Calls, Group, Register, Surroundings
+from deadrelu.programs.scripted import can_call_script
 from deadrelu.report import Skipped
+
+_log = logging.getLogger("deadrelu")
 
 SETTLED = 2
 """From this batch on functions are watched only where some forward may call one; before it, in every way there is."""
@@ -63,7 +68,8 @@ class Interception:
         self._own_forwards = [m for m in modules if not is_stock(m)]  # before our hooks make all look altered
         self._functional = bool(self._own_forwards)
         self._feeds = _feeds(self._own_forwards, modules)
-        self._operators = bool(self._recurrent) or any(isinstance(m, torch.jit.ScriptModule) for m in modules)
+        has_script = any(isinstance(m, torch.jit.ScriptModule) for m in modules)
+        self._operators = bool(self._recurrent) or has_script or can_call_script(self._own_forwards)
         self._recurrences: dict[int, _Recurrence] = {}
         self._provenance: Provenance | None = None
         self._inside = False
@@ -181,6 +187,7 @@ class Interception:
         if spelling is not None and (not isinstance(spelling, str) or _in_script()):
             call = read_call(spelling, args, kwargs)
             if call is not None and self._on_call(*call):
+                self._say_if_late(call[0])
                 self._operators = True  # neither hooks nor functions saw it: keep looking at operators
         name = function.overloadpacket.__name__
         if hides_relu(function.namespace, name):
@@ -196,6 +203,14 @@ class Interception:
             self._observe(("call", path, "relu"), path, "relu", (), output, rectified=True)
             self._operators = True
         return output
+
+    def _say_if_late(self, op: str) -> None:
+        """Say that a site may have run in batches before this, in which nothing could see it."""
+        if self._batch > 1 and not self._operators:
+            _log.warning(
+                "%s:%s was first seen in batch %d and is counted from there on; it may have run before, unseen",
+                self._path_of(calling_module()), op, self._batch,
+            )  # fmt: skip
 
     def _on_call(self, op: str, parameters: Parameters, z: Tensor) -> bool:
         """Observe a call that was made by a function or an operator; False if a module's hook has done so."""
@@ -232,7 +247,7 @@ class Interception:
         self._inside = True  # what we compute is no part of the model
         try:
             with torch._C.DisableTorchFunction(), without_modes() if self._sees_operators else nullcontext():
-                functional = group[0] == "call"
+                functional, z = group[0] == "call", rows_of(z)
                 self._register.observe(
                     group, path, op, parameters, z, lambda: self._surroundings(z, functional, rectified), call
                 )

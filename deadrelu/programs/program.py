@@ -21,11 +21,15 @@ ROOT = "(root)"
 
 @dataclass(frozen=True)
 class Batch:
-    """One call of the model: what `forward` gets, and how many independent samples that is."""
+    """One call of the model: what `forward` gets, and how many independent samples that is.
+
+    `axis` is the position of the samples in the model's input: 0, or 1 where time comes first.
+    """
 
     samples: int
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    axis: int = 0
 
 
 @dataclass(eq=False)

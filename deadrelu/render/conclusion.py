@@ -40,7 +40,7 @@ def conclusion(report: Report) -> str:
         parts.append("No activation site ran, so nothing is known of this model")
     elif summary.dead:
         whole = f"{summary.dead:,} of {count(summary.units, 'unit')} ({percent(summary.dead_fraction)})"
-        parts.append(f"{whole} never fired on {samples}")
+        parts.append(f"{whole} never fired on {_reached(report, samples)}")
         parts.extend(_certainty(report))
     elif unknown:
         parts.append(f"No unit was found dead on {samples}")
@@ -84,6 +84,15 @@ def next_step(report: Report) -> tuple[str, str]:
     ):
         return "Guard this in CI", scan_command(report, "--max-dead", "5%")
     return "Keep the figures of every unit", scan_command(report, "-o", "json=report.json")
+
+
+def _reached(report: Report, samples: str) -> str:
+    """How many samples reached the sites with dead units; `samples` where those were all of the data's."""
+    reached = [stats.samples for stats in report.sites if stats.dead]
+    least, most = min(reached), max(reached)
+    if least >= report.data.samples:
+        return samples
+    return f"the {'' if least == most else f'{least:,} to '}{count(most, 'sample')} that reached their sites"
 
 
 def _certainty(report: Report) -> list[str]:

@@ -85,7 +85,9 @@ def test_that_padding_is_left_out_is_noted_once(caplog: pytest.LogCaptureFixture
     tokens, mask = padded(left=False)
     with caplog.at_level(logging.INFO, "deadrelu"):
         deadrelu.scan(made("opt"), {"input_ids": tokens, "attention_mask": mask}, batch_size=2)
-    assert sum("padding are not counted" in message for message in caplog.messages) == 1
+    assert [message for message in caplog.messages if "padding" in message] == [
+        "left out as padding: 26 of 54 positions (attention_mask)"
+    ]
     caplog.clear()
     with caplog.at_level(logging.INFO, "deadrelu"):
         deadrelu.scan(made("opt"), MODELS["opt"][1]())

@@ -1,0 +1,1 @@
+"""Leaves out the positions that are padding, however the model is told which these are."""

@@ -1,0 +1,67 @@
+"""What a scan left out as padding, and where it may have taken padding for data; and how that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from deadrelu.wording import count
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """How many of the positions of a scan one mask marked as padding."""
+
+    said_by: str
+    padded: int
+    places: int
+
+    def __str__(self) -> str:
+        """For a person, and for the settings of a report."""
+        return f"{self.padded:,} of {count(self.places, 'position')} ({self.said_by})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddingFound:
+    """What was left out, by each mask; what was not, though it may be padding; and the sites where that is open.
+
+    `suspects` maps the path of an embedding to its padding_idx, where that occurred in the input and no mask was known.
+    `doubtful` are the ids of sites to which two masks seemed to apply.
+    """
+
+    left_out: tuple[LeftOut, ...] = ()
+    suspects: tuple[tuple[str, int], ...] = ()
+    doubtful: tuple[str, ...] = ()
+
+
+NOTHING = PaddingFound()
+
+
+def together(parts: Iterable[PaddingFound]) -> PaddingFound:
+    """What several processes found, as one."""
+    parts = list(parts)
+    sums: dict[str, LeftOut] = {}
+    for out in (out for part in parts for out in part.left_out):
+        had = sums.get(out.said_by)
+        padded, places = (had.padded, had.places) if had else (0, 0)
+        sums[out.said_by] = LeftOut(said_by=out.said_by, padded=padded + out.padded, places=places + out.places)
+    return PaddingFound(
+        left_out=tuple(sums.values()),
+        suspects=tuple(dict.fromkeys(suspect for part in parts for suspect in part.suspects)),
+        doubtful=tuple(dict.fromkeys(id for part in parts for id in part.doubtful)),
+    )
+
+
+def notes(found: PaddingFound) -> list[str]:
+    """What to tell the user, one line each."""
+    said = [f"left out as padding: {out}" for out in found.left_out]
+    for path, index in found.suspects:
+        said.append(
+            f"{path or 'the embedding'} was given its padding_idx {index}, and no mask says which positions are"
+            " padding: they count as data; pass the model's mask or lengths with the data"
+        )
+    if found.doubtful:
+        more = f" and {len(found.doubtful) - 3} more" if len(found.doubtful) > 3 else ""
+        sites = ", ".join(found.doubtful[:3]) + more
+        said.append(f"two padding masks fit the shape of {sites}: all positions there count as data")
+    return said

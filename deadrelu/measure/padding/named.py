@@ -1,0 +1,114 @@
+"""Finds the masks and lengths among what a forward is given, by the names of its parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from deadrelu.measure.padding.tokens import Tokens, read
+
+Side = Literal["encoder", "decoder"]
+
+# Not just any name that ends so: a `global_attention_mask` is 1 at few of the real tokens.
+_KEEPS = re.compile(r"^(encoder_|decoder_|src_|tgt_|source_|target_|text_)?(attention|input)_mask$")
+_DROPS = re.compile(r"(^|_)(padding|pad)_mask$")
+_LENGTHS = re.compile(r"(^|_|seq|seqs)(lens?|lengths?)$")
+_SIDES: tuple[tuple[str, Side], ...] = (
+    *((prefix, "decoder") for prefix in ("decoder_", "tgt", "trg", "target")),
+    *((prefix, "encoder") for prefix in ("encoder_", "memory_", "src", "source")),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """What is padding, who says so, and where that holds.
+
+    `scope` is the path of the module that was given it, "" for the model: it holds for what runs inside. `side` is the
+    half of an encoder–decoder model for which it is meant, and `rivals` are how long the inputs of the other half are.
+    `time_first` says that the module works on `(T, N, F)`.
+    """
+
+    tokens: Tokens
+    said_by: str
+    scope: str = ""
+    side: Side | None = None
+    rivals: frozenset[int] = frozenset()
+    time_first: bool = False
+
+    def as_of(self, other: Mask) -> Mask:
+        """The same mask, which another has told of before."""
+        return replace(self, tokens=other.tokens, said_by=other.said_by)
+
+
+def tells_of_padding(name: str) -> bool:
+    """Whether a parameter of this name may be a mask of padding, or lengths."""
+    return any(pattern.search(name) for pattern in (_KEEPS, _DROPS, _LENGTHS))
+
+
+def masks_in(given: Mapping[str, Any], scope: str = "", *, axis: int = 0) -> list[Mask]:
+    """The masks among the arguments of one call, by name. `axis` is where its inputs have the samples.
+
+    Of a model with decoder inputs, a mask whose name tells no side is the encoder's.
+    """
+    has_decoder = any(name.startswith(("decoder_", "tgt", "trg")) for name in given)
+    dim = 1 - axis
+    found = []
+    for name, value in given.items():
+        side = _side_of(name)
+        if _LENGTHS.search(name):
+            own: set[Side | None] = {None, "encoder", "decoder"} if side is None else {side}
+            own |= {None} if side == "encoder" else set()
+            tokens = list(_of_lengths(value, _lengths_of_inputs(given, own, dim)))
+        elif tells_of_padding(name):
+            tokens = [known] if (known := read(value, one_is_padding=bool(_DROPS.search(name)))) else []
+        else:
+            continue
+        side = side or ("encoder" if has_decoder else None)
+        others: set[Side | None] = {None, "encoder"} if side == "decoder" else {"decoder"} if side else set()
+        if side == "encoder" and not has_decoder and not name.startswith(("src", "source")):
+            others = {None}  # the mask of what a decoder attends to, beside the decoder's own inputs
+        rivals = frozenset(_lengths_of_inputs(given, others, dim))
+        found += [Mask(each, name, scope, side, rivals, axis == 1) for each in tokens]
+    return found
+
+
+def packed(sequences: PackedSequence) -> Tokens:
+    """The padding that a packing left out: sequences of `batch_sizes`, in the order before they were sorted."""
+    sizes = sequences.batch_sizes.cpu()
+    lengths = (sizes[:, None] > torch.arange(int(sizes[0]))).sum(0)
+    if sequences.unsorted_indices is not None:
+        lengths = lengths[sequences.unsorted_indices.cpu()]
+    return Tokens(torch.arange(len(sizes)) < lengths[:, None])
+
+
+def _of_lengths(value: Any, sizes: set[int]) -> Iterator[Tokens]:
+    """The padding of sequences of these lengths, in tensors that are as long as the longest, or as an input is."""
+    if isinstance(value, (list, tuple)) and value and all(type(length) is int for length in value):
+        value = torch.tensor(value)
+    if not isinstance(value, Tensor) or value.ndim != 1 or not value.numel():
+        return
+    lengths = value.detach().cpu()
+    if lengths.is_complex() or lengths.dtype == torch.bool or not bool((lengths == lengths.round()).all()):
+        return
+    longest = int(lengths.max())
+    if longest < 1 or int(lengths.min()) < 0 or not any(size >= longest for size in sizes):
+        return
+    for size in {longest, *(size for size in sizes if size >= longest)}:
+        yield Tokens(torch.arange(size) < lengths[:, None])
+
+
+def _side_of(name: str) -> Side | None:
+    """The half of an encoder–decoder model that a parameter of this name belongs to."""
+    return next((side for prefix, side in _SIDES if name.startswith(prefix)), None)
+
+
+def _lengths_of_inputs(given: Mapping[str, Any], sides: set[Side | None], dim: int) -> set[int]:
+    """How long the inputs of these sides are in time."""
+    inputs = (value for name, value in given.items() if _side_of(name) in sides and not tells_of_padding(name))
+    return {value.shape[dim] for value in inputs if isinstance(value, Tensor) and value.ndim > 1}

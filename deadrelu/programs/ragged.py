@@ -1,0 +1,26 @@
+"""Nested tensors: sequences of several lengths in one tensor, without padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def rows_of(z: Tensor) -> Tensor:
+    """The rows `(sum of lengths, F)` of a nested tensor of sequences `(length, F)`; `z` itself where it is another.
+
+    Where a jagged tensor has them in one piece, that very piece: what is known of it is not lost. `_values`, `_lengths`
+    and `_ragged_idx` are private to torch (seen on 2.13.0); a test scans models that need them.
+    """
+    if not z.is_nested:
+        return z
+    if z.layout is torch.jagged and getattr(z, "_ragged_idx", 0) == 1 and getattr(z, "_lengths", 0) is None:
+        values: Any = z._values
+        return values if isinstance(values, Tensor) else z
+    try:
+        sequences = z.unbind()
+        return torch.cat(list(sequences)) if all(x.ndim == 2 for x in sequences) else z
+    except (RuntimeError, NotImplementedError):
+        return z

@@ -1,0 +1,84 @@
+"""Whether a module's own code can call a scripted function: neither hooks nor function modes see what that calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+_MANY = 4000
+"""So many objects are looked at, and then no more: a large program is reached from one function."""
+
+
+def can_call_script(modules: Iterable[nn.Module]) -> bool:
+    """Whether the code of these modules, or a function that it names, holds a scripted or traced function or module.
+
+    Reads what names stand for, and runs nothing. What is made or looked up while the model runs is not found.
+    """
+    waiting: list[Any] = []
+    seen: set[int] = set()
+    for module in modules:
+        values = [value for name, value in vars(module).items() if not name.startswith("_")]
+        waiting += [*values, type(module)]
+    while waiting and len(seen) < _MANY:
+        value = waiting.pop()
+        if isinstance(value, (torch.jit.ScriptFunction, torch.jit.ScriptModule)):
+            return True
+        if id(value) in seen or isinstance(value, (torch.Tensor, str, int, float)):
+            continue
+        seen.add(id(value))
+        waiting += _reached(value)
+    return False
+
+
+def _reached(value: Any) -> Iterator[Any]:
+    """What a function, a class or a container holds or names."""
+    if isinstance(value, (list, tuple)):
+        yield from value[:64]
+    elif isinstance(value, dict):
+        yield from list(value.values())[:64]
+    elif isinstance(value, (staticmethod, classmethod)):
+        yield value.__func__
+    elif isinstance(value, property):
+        yield value.fget
+    elif isinstance(value, FunctionType) and _is_own(value.__module__):
+        yield from _named(value)
+    elif isinstance(value, type) and _is_own(value.__module__):
+        for kind in value.__mro__:
+            if _is_own(kind.__module__):
+                yield from vars(kind).values()
+    elif hasattr(value, "__func__"):
+        yield value.__func__
+
+
+def _named(function: FunctionType) -> Iterator[Any]:
+    """What the names in a function's code stand for: globals, with what is taken from modules, and the enclosed."""
+    yield from function.__defaults__ or ()
+    yield getattr(function, "__wrapped__", None)
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+    names = set(_names(function.__code__))
+    for name in names & function.__globals__.keys():
+        value = function.__globals__[name]
+        if not isinstance(value, ModuleType):
+            yield value
+        elif _is_own(value.__name__):
+            yield from (vars(value)[inner] for inner in names & vars(value).keys())
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _is_own(module: str | None) -> bool:
+    """Whether something is neither torch's nor Python's, by the name of the module where it stands."""
+    return (module or "").partition(".")[0] not in ("torch", "builtins", "typing", "collections", "numpy")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from deadrelu.activations import Parameters
-from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
+from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, read_calls, spellings
 from deadrelu.programs.forwards import feed, is_stock, only_calls_modules
 from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
@@ -164,10 +164,11 @@ class Interception:
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         spelling = None if self._inside else spellings().get(function)
-        call = None if spelling is None else read_call(spelling, args, kwargs)
-        if call is None:
+        calls = [] if spelling is None else read_calls(spelling, args, kwargs)
+        if not calls:
             return function(*args, **kwargs)
-        self._on_call(*call)
+        for call in calls:
+            self._on_call(*call)
         self._inside = True  # what the call is made of, down to the operator, is this call
         try:
             return function(*args, **kwargs)
@@ -178,9 +179,9 @@ class Interception:
         spelling = None if self._inside else spellings().get(function)
         # Torch's own functions clamp for numerical reasons (cdist does); a scripted clamp is the user's.
         if spelling is not None and (not isinstance(spelling, str) or _in_script()):
-            call = read_call(spelling, args, kwargs)
-            if call is not None and self._on_call(*call):
-                self._operators = True  # neither hooks nor functions saw it: keep looking at operators
+            for call in read_calls(spelling, args, kwargs):
+                if self._on_call(*call):
+                    self._operators = True  # neither hooks nor functions saw it: keep looking at operators
         name = function.overloadpacket.__name__
         if hides_relu(function.namespace, name):
             path = self._path_of(calling_module()) or ROOT

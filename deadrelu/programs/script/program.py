@@ -23,8 +23,8 @@ from deadrelu.programs.script import graph as scriptgraph
 from deadrelu.programs.script.graph import Probed
 from deadrelu.programs.script.layers import layers, signature
 from deadrelu.programs.script.names import NAMES_FILE, Names
-from deadrelu.programs.script.nodes import activation_modules, class_of, constants, trains
-from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, Watch, activation_named
+from deadrelu.programs.script.nodes import activation_modules, constants, op_of, trains
+from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, Watch
 from deadrelu.programs.substitutes import choose
 from deadrelu.report import Skipped
 
@@ -122,8 +122,8 @@ class TorchScriptProgram:
             return ()
         out = {**self._register.unreadable, **{skipped.id: skipped for skipped in self._watch.unmet()}}
         for path, module in activation_modules(self.module):
-            if not self._watch.has_met(path) and path not in self._swapped:
-                op = activation_named(class_of(module) or "")
+            op = op_of(module)
+            if op is not None and not self._watch.has_met(path) and path not in self._swapped:
                 out.setdefault(path, Skipped(id=path, op=op, reason=_never(module)))
         return tuple(out.values())
 

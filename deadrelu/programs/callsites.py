@@ -24,6 +24,7 @@ from deadrelu.activations import (
     clamp_kind,
     leak_kind,
 )
+from deadrelu.programs.undisturbed import our_folder
 from deadrelu.report import Source
 
 Spelling = Activation | Leak | str
@@ -189,5 +190,5 @@ def _columns(frame: FrameType) -> dict[str, int]:
 
 def shown(name: str) -> str:
     """A path as a person would type it: relative where it lies below the working directory."""
-    path = Path(name)
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
+    path, here = Path(name), our_folder()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()

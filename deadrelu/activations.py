@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,71 @@ ACTIVATIONS: tuple[Activation, ...] = (
     ),
 )
 
-CLAMPS = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_")
-"""Torch's clamps, as functions, methods and operators. With a lower bound of zero they are ReLUs by another name."""
+CLAMPS = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_", "_foreach_clamp_min", "_foreach_clamp_min_")
+"""Torch's clamps, as functions, methods and operators. With a lower bound of zero they are ReLUs by another name.
+
+Those of a whole list of tensors make one call for each tensor.
+"""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """An activation that multiplies what is below zero by a slope, and is a ReLU where that slope is zero.
+
+    `attributes` are the fields of its class in `torch.nn` that hold the slope. They are also the keywords by which its
+    `functions` take it, from argument number `first` on, with these `defaults`. The two slopes of an RReLU are
+    averaged, as in eval mode.
+    """
+
+    name: str
+    module: str
+    attributes: tuple[str, ...]
+    functions: tuple[str, ...]
+    operators: tuple[str, ...]
+    defaults: tuple[float, ...] = ()
+    first: int = 1
+
+
+_RRELU = Leak(
+    name="rrelu",
+    module="RReLU",
+    attributes=("lower", "upper"),
+    functions=_spellings("rrelu"),
+    operators=("rrelu", "rrelu_"),
+    defaults=(1 / 8, 1 / 3),
+)
+
+LEAKS: tuple[Leak, ...] = (
+    Leak(
+        name="leaky_relu",
+        module="LeakyReLU",
+        attributes=("negative_slope",),
+        functions=_spellings("leaky_relu"),
+        operators=("leaky_relu", "leaky_relu_"),
+        defaults=(0.01,),
+    ),
+    Leak(
+        name="prelu",
+        module="PReLU",
+        attributes=("weight",),
+        functions=("torch.nn.functional.prelu", "torch.prelu", "torch.Tensor.prelu"),
+        operators=("prelu", "_prelu_kernel"),
+    ),
+    _RRELU,
+    replace(_RRELU, functions=(), operators=("rrelu_with_noise", "rrelu_with_noise_"), first=2),
+    Leak(
+        name="elu",
+        module="ELU",
+        attributes=("alpha",),
+        functions=_spellings("elu"),
+        operators=("elu", "elu_"),
+        defaults=(1.0,),
+    ),
+)
+"""The leaky activations, each of which may be a ReLU."""
+
+SPELLED: tuple[Activation | Leak, ...] = (*ACTIVATIONS, *LEAKS)
+"""All kinds of activation with a module of their own in `torch.nn`."""
 
 BY_NAME = {kind.name: kind for kind in ACTIVATIONS}
 
@@ -144,6 +207,16 @@ def clamp_kind(low: object, high: object) -> tuple[str, Parameters] | None:
     if isinstance(high, bool) or not isinstance(high, (int, float)) or high <= 0:
         return None
     return canonical("hardtanh", (0.0, float(high)))
+
+
+def leak_kind(slopes: Sequence[float]) -> tuple[str, Parameters] | None:
+    """The activation that leaks with these slopes, one for all units or one a unit; None if every unit leaks.
+
+    All zero, it is a plain ReLU. A ReLU with parameters leaks in the units whose slope is not zero.
+    """
+    if all(slopes) or not slopes:
+        return None
+    return ("relu", tuple(slopes)) if any(slopes) else ("relu", ())
 
 
 def canonical(name: str, parameters: Parameters) -> tuple[str, Parameters]:

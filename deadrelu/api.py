@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
 
 KEPT_SUFFIXES = (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".bin", ".ckpt", ".model", ".tar")
 """File name endings that say nothing which a patched whole module would belie (`.safetensors` would)."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _undisturbed(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which leaves the process as it found it, whatever the user's code changes."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        from deadrelu.programs.undisturbed import undisturbed
+
+        with undisturbed():
+            return function(*args, **kwargs)
+
+    return call
 
 
 def open_model(
@@ -47,6 +65,7 @@ def open_model(
     )
 
 
+@_undisturbed
 def scan(
     model: nn.Module | str | Path,
     data: object = None,
@@ -155,6 +174,7 @@ def scan(
     )
 
 
+@_undisturbed
 def patch(
     model: nn.Module | str | Path,
     data: object = None,

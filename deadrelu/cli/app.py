@@ -120,7 +120,9 @@ def _run(say_error: Callable[[DeadreluError], None]) -> int:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    except Exception as error:  # the last resort: one line, never a traceback
+    except BaseException as error:  # the last resort: one line, never a traceback
+        if isinstance(error, SystemExit) and ranks.joined():
+            raise  # how a rank ends the run for all
         _trace()
         said = f"{type(error).__name__}: {error}"
         say_error(DeadreluError(f"deadrelu itself failed: {said}", hint="--debug shows where; please report it"))

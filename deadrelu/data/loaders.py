@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -16,9 +14,10 @@ from deadrelu.data.cast import Caster, is_array
 from deadrelu.data.choose import required_names
 from deadrelu.data.columns import choose_columns, rows_of
 from deadrelu.errors import DataError
-from deadrelu.programs.code import blame
+from deadrelu.programs.code import users_code
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.undisturbed import stdout_on_stderr
 
 
 def is_dataset(data: object) -> bool:
@@ -99,20 +98,18 @@ class LoaderBatches:
         """What the user's iterable gives, unchanged."""
         iterator: Iterator[Any] | None = None
         index = 0
+
+        def failed(why: str) -> DataError:
+            return DataError(f"{self._where} failed at batch {index}: {why}", hint="run the loader alone to see why")
+
         while True:
-            try:
-                with redirect_stdout(sys.stderr):
-                    if iterator is None:
-                        iterator = iter(self._fresh())
-                    raw = next(iterator)
-            except StopIteration:
+            # Its data may come from gradients, as adversarial examples do.
+            with users_code(failed), stdout_on_stderr(), torch.enable_grad():
+                if iterator is None:
+                    iterator = iter(self._fresh())
+                raw = next(iterator, iterator)
+            if raw is iterator:
                 return
-            except (Exception, SystemExit) as error:
-                if isinstance(error, DataError):
-                    raise
-                raise DataError(
-                    f"{self._where} failed at batch {index}: {blame(error)}", hint="run the loader alone to see why"
-                ) from error
             yield raw
             index += 1
 

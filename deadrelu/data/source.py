@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,10 @@ from deadrelu.data.files import read_arrays
 from deadrelu.data.images import ImageOptions, Images
 from deadrelu.data.loaders import LoaderBatches, are_columns, is_dataset, load_dataset
 from deadrelu.errors import DataError
-from deadrelu.programs.code import blame, import_spec, is_spec
+from deadrelu.programs.code import import_spec, is_spec, users_code
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.undisturbed import in_their_folder, stdout_on_stderr
 from deadrelu.report import DataInfo
 
 _KINDS = "a .npy, .npz, .pt or .safetensors file, a folder of images, or code as file.py:name"
@@ -84,7 +83,7 @@ class _Opening:
     def _open_text(self, text: str, source: str) -> Batches:
         path = Path(text).expanduser()
         if path.is_dir():
-            folder = Images(path, self.program, self.images)
+            folder = Images(path.absolute(), self.program, self.images)
             return self._batches(
                 source,
                 lambda share: folder.batches(
@@ -148,14 +147,12 @@ class _Opening:
     def _open_callable(self, make: Callable[[], Any], where: str) -> Batches:
         """Open what the callable returns; where that is an iterator, call again for each pass."""
 
+        def failed(why: str) -> DataError:
+            return DataError(f"{where} failed when it was called: {why}", hint="it must take no arguments")
+
         def call() -> Any:
-            try:
-                with redirect_stdout(sys.stderr):
-                    return make()
-            except (Exception, SystemExit) as error:
-                raise DataError(
-                    f"{where} failed when it was called: {blame(error)}", hint="it must take no arguments"
-                ) from error
+            with users_code(failed), stdout_on_stderr(), in_their_folder():
+                return make()
 
         made = call()
         if _is_iterator(made):

@@ -132,7 +132,9 @@ def _try(program: Program, inputs: _Inputs, seed: int) -> tuple[str | None, bool
     try:
         with program.watched(lambda _site, _z: None) as run:
             output = run(batch)
-    except Exception as error:  # whatever a wrong shape makes the model raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a wrong shape makes the model raise
         said = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
         return " ".join(said.split())[:200], False
     tensor = first_tensor(output)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 from torch import nn
 
-from deadrelu.errors import ArchitectureError, TrustError
+from deadrelu.errors import ArchitectureError
 from deadrelu.load.extras import extra
 from deadrelu.load.pretrained import from_config
 from deadrelu.programs import code
+from deadrelu.programs.undisturbed import in_their_folder, stdout_on_stderr
 
 _HUBS = ("timm:", "torchvision:", "hf:")
 
@@ -97,15 +96,12 @@ def _only_module_class(module: ModuleType, spec: str) -> object:
 
 def _call(spec: str, make: Callable[[], object]) -> nn.Module:
     """Run the user's or the hub's code; whatever it raises or prints is no matter of stdout."""
-    try:
-        with redirect_stdout(sys.stderr):
-            made = make()
-    except (ArchitectureError, TrustError):
-        raise
-    except (Exception, SystemExit) as error:
-        raise ArchitectureError(
-            f"{spec} cannot be built: {code.blame(error)}", hint="give what it needs with --arch-arg NAME=VALUE"
-        ) from error
+
+    def failed(why: str) -> ArchitectureError:
+        return ArchitectureError(f"{spec} cannot be built: {why}", hint="give what it needs with --arch-arg NAME=VALUE")
+
+    with code.users_code(failed), stdout_on_stderr(), in_their_folder():
+        made = make()
     if not isinstance(made, nn.Module):
         raise ArchitectureError(
             f"{spec} gave a {type(made).__name__}, not an nn.Module", hint="return the model from it"

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -66,9 +65,9 @@ def _read_state(folder: Path) -> dict[str, Any]:
                 key: torch.empty(held.size, dtype=held.properties.dtype, device="cpu") for key, held in wanted.items()
             }
             load(flat, storage_reader=reader, no_dist=True)
-    except FileError:
+    except (FileError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit, CheckpointException) as error:  # the last is no Exception, but a BaseException
+    except BaseException as error:  # CheckpointException is one, too
         raise FileError(f"{folder} is damaged: torch cannot read it: {blame(error)}", hint=_AGAIN) from error
     return _nested(flat, index)
 

@@ -83,7 +83,9 @@ def run_trusted(origin: Origin, code: Mapping[str, Code]) -> Any:
                 pickle_module=reader,
                 mmap=mapped_in,
             )
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise ArchitectureError(
             f"{origin.path} cannot be unpickled: {blame(error)}",
             hint="run it where the model's code can be imported, or name the code with --arch FILE.py:Name",

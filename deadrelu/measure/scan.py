@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
+from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.early import Stopped
 from deadrelu.judge.statistics import describe
 from deadrelu.measure.counting import Counting
 from deadrelu.measure.looks import Looks, Stop
 from deadrelu.measure.padding.found import NOTHING, PaddingFound
 from deadrelu.measure.tallied import Part
-from deadrelu.programs.code import blame
+from deadrelu.programs.code import users_code
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
 from deadrelu.programs.share import WHOLE
 from deadrelu.report import SiteStats, Skipped, Stats
@@ -143,19 +143,20 @@ def _pieces(program: Program, numbered: Iterable[tuple[int, Batch]]) -> Iterator
 
 def _run(run: Run, batch: Batch, index: int) -> None:
     """One forward pass; whatever the model raises becomes one line."""
-    try:
-        run(batch)
-    except DeadreluError:
-        raise
-    except torch.OutOfMemoryError as error:
-        raise ModelError("the device ran out of memory", hint="give a smaller --batch-size") from error
-    except (Exception, SystemExit) as error:
+
+    def failed(why: str) -> ModelError:
         given = (x for x in (*batch.args, *batch.kwargs.values()) if isinstance(x, Tensor))
         shapes = ", ".join(str(tuple(x.shape)) for x in given) or "of no tensor"
-        raise ModelError(
-            f"the model raised on batch {index + 1}, with input {shapes}: {blame(error)}",
+        return ModelError(
+            f"the model raised on batch {index + 1}, with input {shapes}: {why}",
             hint="check that the data has the shape and type which the model takes",
-        ) from error
+        )
+
+    with users_code(failed):
+        try:
+            run(batch)
+        except torch.OutOfMemoryError as error:
+            raise ModelError("the device ran out of memory", hint="give a smaller --batch-size") from error
 
 
 def _features(site: CallSite, z: Tensor, plan: Plan) -> Features:

@@ -10,6 +10,7 @@ from torch import Tensor
 from deadrelu.measure.blocks import Scratch
 from deadrelu.measure.figures import Bounds, Figures, Rule, at_once
 from deadrelu.measure.kernels import Counter, counter
+from deadrelu.measure.leaks import Leaks
 from deadrelu.measure.native import Native
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
@@ -39,6 +40,10 @@ class Tally:
         self.features = features
         if z.ndim == 0:
             raise UncountableError("its pre-activation is a single number, which has no feature axis")
+        try:
+            self._leaks = Leaks.of(site, features, z)
+        except ValueError as error:
+            raise UncountableError(str(error)) from error
         self.units = by_unit(z, features).shape[1]
         self.shape: tuple[int | str, ...] = ()
         self.axis: int | None = None
@@ -73,6 +78,8 @@ class Tally:
             return
         if z.is_quantized:
             z = z.dequantize()
+        if self._leaks is not None:
+            z = self._leaks.rectified(z)
         size = samples if batch is None else batch
         key = (size, type(z), z.shape, z.stride(), z.dtype, z.device, z.is_neg())
         if self._known is None or self._known[0] != key:
@@ -186,13 +193,14 @@ class Tally:
     def counts(self) -> Counts:
         """The counters as plain numbers."""
         self._add_waiting()
+        maxima = tuple([value if math.isfinite(value) else None for value in self._maxima.tolist()])
         return Counts(
             samples=self.samples,
             rows=self.rows,
             positions=self.positions,
             fires=tuple(self._fires.tolist()),
             row_fires=tuple(self._row_fires.tolist()),
-            maxima=tuple([value if math.isfinite(value) else None for value in self._maxima.tolist()]),
+            maxima=maxima if self._leaks is None else self._leaks.known(maxima),
             output_sums=tuple(self._output_sums.tolist()),
             nonfinite=tuple(self._nonfinite.tolist()),
         )

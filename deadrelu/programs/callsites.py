@@ -14,11 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deadrelu.activations import ACTIVATIONS, CLAMPS, Activation, Parameters, canonical, clamp_kind
+from deadrelu.activations import (
+    CLAMPS,
+    SPELLED,
+    Activation,
+    Leak,
+    Parameters,
+    canonical,
+    clamp_kind,
+    leak_kind,
+)
+from deadrelu.programs.undisturbed import our_folder
 from deadrelu.report import Source
 
-Spelling = Activation | str
-"""What a torch function spells: an activation, or (as its own name) one of the clamps, which may be one."""
+Spelling = Activation | Leak | str
+"""What a torch function spells: an activation, or what may be one: a leak, or (as its own name) one of the clamps."""
+
+Call = tuple[str, Parameters, Tensor]
+"""An activation call: which activation, its parameters, its pre-activation."""
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _FUNCTIONAL = os.path.join(_TORCH, "nn", "functional.py")
@@ -30,7 +43,7 @@ _CALL = nn.Module.__call__.__code__
 def spellings() -> Mapping[Any, Spelling]:
     """Every torch function, method and operator that can be an activation call, by the object itself."""
     table: dict[Any, Spelling] = {}
-    for kind in ACTIVATIONS:
+    for kind in SPELLED:
         for dotted in kind.functions:
             function: Any = torch
             for part in dotted.split(".")[1:]:
@@ -56,24 +69,38 @@ def _add_operator(table: dict[Any, Spelling], name: str, spelling: Spelling) -> 
 
 
 @cache
-def module_kinds() -> Mapping[Any, Activation]:
+def module_kinds() -> Mapping[Any, Activation | Leak]:
     """Each activation module of torch.nn, by its forward: a subclass that keeps it is still that activation."""
-    return {getattr(nn, kind.module).forward: kind for kind in ACTIVATIONS}
+    return {getattr(nn, kind.module).forward: kind for kind in SPELLED}
 
 
 def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
-    """The activation which this module applies, and its parameters; None if its forward is not torch's own."""
+    """The activation which this module applies, and its parameters; None if it leaks, or has a forward of its own."""
     if isinstance(module, torch.jit.ScriptModule) or "forward" in module.__dict__:
         return None
     kind = module_kinds().get(type(module).forward)
     if kind is None:
         return None
-    return canonical(kind.name, tuple(float(getattr(module, name)) for name in kind.attributes))
+    values = [getattr(module, name) for name in kind.attributes]
+    if isinstance(kind, Leak):
+        return leak_of(values)
+    return canonical(kind.name, tuple(map(float, values)))
 
 
-def read_call(
-    spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[str, Parameters, Tensor] | None:
+def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Call]:
+    """The activation calls that a call of torch makes: none, one, or of a list of tensors one for each."""
+    first = args[0] if args else kwargs.get("self")
+    if not isinstance(first, (list, tuple)):
+        found = read_call(spelling, args, kwargs)
+        return [] if found is None else [found]
+    given = dict(zip(("self", "bound"), args, strict=False)) | dict(kwargs)
+    bound = next((given[name] for name in ("bound", "scalar", "scalars", "other") if name in given), None)
+    bounds = bound if isinstance(bound, (list, tuple)) else [bound] * len(first)
+    calls = (read_call("clamp_min", (z, low), {}) for z, low in zip(first, bounds, strict=False))
+    return [call for call in calls if call is not None]
+
+
+def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
     """The activation that a call applies, its parameters and its pre-activation; None if it is no activation after all.
 
     Integers have no gradient, so a clamp of indices is none either.
@@ -85,16 +112,37 @@ def read_call(
         low = _number(args[1] if len(args) > 1 else kwargs.get("min"))
         high = None if "min" in spelling else _number(args[2] if len(args) > 2 else kwargs.get("max"))
         found = clamp_kind(low, high)
+    elif isinstance(spelling, Leak):
+        given = dict(zip((*spelling.attributes, "training"), args[spelling.first :], strict=False)) | dict(kwargs)
+        defaults = dict(zip(spelling.attributes, spelling.defaults, strict=False))
+        found = leak_of([given.get(name, defaults.get(name)) for name in spelling.attributes], given.get("training"))
     else:
         given = dict(zip(spelling.attributes, args[1:], strict=False)) | dict(kwargs)
-        defaults = zip(spelling.attributes, spelling.defaults, strict=True)
-        found = canonical(spelling.name, tuple(float(given.get(name, default)) for name, default in defaults))
+        values = zip(spelling.attributes, spelling.defaults, strict=True)
+        found = canonical(spelling.name, tuple(float(given.get(name, default)) for name, default in values))
     return None if found is None else (*found, z)
 
 
+def leak_of(values: list[Any], trains: object = False) -> tuple[str, Parameters] | None:
+    """The activation that leaks with these values of its slope; None where it leaks, or where nobody can know."""
+    if len(values) == 1 and isinstance(weight := values[0], Tensor):
+        if weight.is_meta:
+            return None
+        weight = weight.dequantize() if weight.is_quantized else weight.detach()
+        # Most weights hold no zero, and then they need not be copied.
+        return leak_kind(weight.flatten().tolist()) if not bool(weight.all()) else None
+    slopes = [float(value) for value in values if isinstance(value, (int, float))]
+    if len(slopes) != len(values) or (trains and len(set(slopes)) > 1):
+        return None
+    return leak_kind([sum(slopes) / len(slopes)])
+
+
 def _number(value: object) -> object:
-    """A bound as a number, also where it was given as a tensor of one element."""
-    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    """A bound as a number, also where it was given as a tensor whose elements are all the same."""
+    if not isinstance(value, Tensor) or value.numel() == 0 or value.is_meta:
+        return value
+    first = value.flatten()[0]
+    return first.item() if value.numel() == 1 or bool((value == first).all()) else value
 
 
 def _frames() -> Iterator[FrameType]:
@@ -142,5 +190,5 @@ def _columns(frame: FrameType) -> dict[str, int]:
 
 def shown(name: str) -> str:
     """A path as a person would type it: relative where it lies below the working directory."""
-    path = Path(name)
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
+    path, here = Path(name), our_folder()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()

@@ -11,12 +11,13 @@ import re
 import sys
 import traceback
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from deadrelu.errors import DeadreluError
+from deadrelu.programs.undisturbed import in_their_folder, our_folder, stdout_on_stderr
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _SPEC = re.compile(rf"(?P<target>.+\.py|{_NAME})(?::(?P<name>{_NAME}))?")
@@ -45,9 +46,27 @@ def import_spec(spec: str, *, error: type[DeadreluError]) -> tuple[ModuleType, o
     if match is None:
         raise error(f"{spec!r} names no Python file or module", hint=_FORMS)
     target, name = match["target"], match["name"]
-    with redirect_stdout(sys.stderr):
+    with stdout_on_stderr(), in_their_folder():
         module = _import_file(Path(target), error) if target.endswith(".py") else _import_module(target, error)
     return module, None if name is None else _attribute(module, target, name, error)
+
+
+class users_code:  # noqa: N801  entered for each batch: a generator would take longer
+    """Runs the user's code. Whatever it raises, also by `sys.exit`, becomes the `error` that is made of one line.
+
+    Ctrl-C and our own errors pass.
+    """
+
+    def __init__(self, error: Callable[[str], DeadreluError]) -> None:
+        self._error = error
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
+        """Raise the error in the place of what was raised."""
+        if raised is not None and not isinstance(raised, (DeadreluError, KeyboardInterrupt)):
+            raise self._error(blame(raised)) from raised
 
 
 def blame(exception: BaseException) -> str:
@@ -89,20 +108,23 @@ def _importable(*folders: Path) -> Iterator[None]:
 
 def _import_module(name: str, error: type[DeadreluError]) -> ModuleType:
     """Import by dotted name, with the working folder in reach."""
-    try:
-        with _importable(Path.cwd()):
+
+    def failed(why: str) -> DeadreluError:
+        return error(f"{name} cannot be imported: {why}", hint=f"try `python -c 'import {name}'`")
+
+    with users_code(failed), _importable(our_folder()):
+        try:
             return importlib.import_module(name)
-    except ModuleNotFoundError as missing:
-        if missing.name is not None and f"{name}.".startswith(f"{missing.name}."):
-            raise error(f"there is no module {missing.name!r} (wanted by {name!r})", hint=_FORMS) from missing
-        raise error(f"{name} cannot be imported: {blame(missing)}", hint="install or fix what it imports") from missing
-    except (Exception, SystemExit) as raised:
-        raise error(f"{name} cannot be imported: {blame(raised)}", hint=f"try `python -c 'import {name}'`") from raised
+        except ModuleNotFoundError as missing:
+            if missing.name is not None and f"{name}.".startswith(f"{missing.name}."):
+                raise error(f"there is no module {missing.name!r} (wanted by {name!r})", hint=_FORMS) from missing
+            why = f"{name} cannot be imported: {blame(missing)}"
+            raise error(why, hint="install or fix what it imports") from missing
 
 
 def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
     """Import a file: as part of its package if it lies in one, since only then do its relative imports work."""
-    path = file.resolve()
+    path = (our_folder() / file).resolve()
     if not path.is_file():
         raise error(f"there is no file {file}", hint="give the path from the folder that you are in")
     root = path.parent
@@ -113,15 +135,16 @@ def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and _is_from(known, path):
         return known
-    try:
-        with _importable(path.parent, root, Path.cwd()):
-            if root != path.parent:
-                module = importlib.import_module(name)
-                if _is_from(module, path):
-                    return module
-            return _execute(path, name if root == path.parent else path.stem)
-    except (Exception, SystemExit) as raised:
-        raise error(f"{file} cannot be imported: {blame(raised)}", hint=f"try `python {file}`") from raised
+
+    def failed(why: str) -> DeadreluError:
+        return error(f"{file} cannot be imported: {why}", hint=f"try `python {file}`")
+
+    with users_code(failed), _importable(path.parent, root, our_folder()):
+        if root != path.parent:
+            module = importlib.import_module(name)
+            if _is_from(module, path):
+                return module
+        return _execute(path, name if root == path.parent else path.stem)
 
 
 def _is_from(module: ModuleType, path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from deadrelu.programs.dice import seeded
 from deadrelu.programs.interception import Interception
 from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run
+from deadrelu.programs.session import one_run, session
 from deadrelu.report import Skipped
 
 
@@ -80,7 +81,8 @@ class EagerProgram:
         """
         self._interception = interception = Interception(self.module, observer)
         with ExitStack() as stack:
-            stack.enter_context(_settled(self.module, self.device))
+            turn = stack.enter_context(session())
+            settled = stack.enter_context(_settled(self.module, self.device))
             # What accelerate moves as it is needed lies on "meta"; its own hooks take the input there.
             lies = (p.device for p in self.module.parameters() if not p.is_meta)
             device = self.device or next(lies, torch.device("cpu"))
@@ -90,7 +92,8 @@ class EagerProgram:
 
             def run(batch: Batch) -> Any:
                 args, kwargs = moved((batch.args, batch.kwargs), device)
-                with interception.forward((args, kwargs), batch.samples):
+                with one_run(turn), interception.forward((args, kwargs), batch.samples):
+                    settled()
                     return self.module(*args, **kwargs)
 
             yield run
@@ -108,17 +111,17 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _settled(module: nn.Module, device: torch.device | None) -> Iterator[None]:
-    """Eval mode, uncompiled, fused encoder path off, on `device`; everything back as it was on leaving."""
+def _settled(module: nn.Module, device: torch.device | None) -> Iterator[Callable[[], None]]:
+    """Eval mode, uncompiled, on `device`; everything back as it was on leaving.
+
+    Gives a function that sets eval mode again, where a loader that uses the model has left it in training.
+    """
     modules = list(module.modules())
-    fast = torch.backends.mha.get_fastpath_enabled()
     tensors = [(t, t.data) for t in (*module.parameters(), *module.buffers())] if device else []
     with ExitStack() as stack:
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         is_training = any(m.training for m in modules)
         for m in modules:
-            if is_training:
-                stack.callback(setattr, m, "training", m.training)
+            stack.callback(setattr, m, "training", m.training)
             if (call := m.__dict__.get("_compiled_call_impl")) is not None:
                 stack.callback(setattr, m, "_compiled_call_impl", call)
                 m._compiled_call_impl = None
@@ -126,9 +129,14 @@ def _settled(module: nn.Module, device: torch.device | None) -> Iterator[None]:
             stack.callback(setattr, tensor, "data", data)
         if "torch._dynamo" in sys.modules:  # importing it costs seconds, and only a compiled model has done so
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        torch.backends.mha.set_fastpath_enabled(False)  # the fused encoder layer calls no relu at all
         if is_training:
             module.eval()
         if device:
             module.to(device)
-        yield
+        still = [m for m in modules if not m.training]
+
+        def again() -> None:
+            if any(m.training for m in still):
+                module.eval()
+
+        yield again

@@ -9,12 +9,16 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections import Counter
+from collections.abc import Hashable
 from functools import cache
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
+
+from deadrelu.programs.callsites import spellings
 
 _FEED_FORWARDS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 """Torch's own layers that call an activation which they were given: `self.activation(self.linear1(x))`."""
@@ -59,6 +63,18 @@ def feed(module: nn.Module) -> nn.Module | None:
     if type(module) not in _FEED_FORWARDS or _is_altered(module):
         return None
     return module.get_submodule("linear1")
+
+
+def feeds(own: list[nn.Module], modules: list[nn.Module]) -> list[tuple[nn.Module, nn.Module]]:
+    """Each layer that hands what a submodule of it alone gives to an activation function, with that submodule."""
+    owners = Counter(id(child) for module in modules for child in module.children())
+
+    def can_be_read(layer: nn.Module, feeding: nn.Module) -> bool:
+        activation = layer.activation
+        return owners[id(feeding)] == 1 and isinstance(activation, Hashable) and activation in spellings()
+
+    found = [(layer, feeding) for layer in own if (feeding := feed(layer)) is not None]
+    return [pair for pair in found if can_be_read(*pair)]
 
 
 def _is_altered(module: nn.Module) -> bool:

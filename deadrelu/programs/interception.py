@@ -11,11 +11,12 @@ so in a new way.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -23,8 +24,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from deadrelu.activations import Parameters
-from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, spellings
-from deadrelu.programs.forwards import feed, is_stock, only_calls_modules
+from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, read_calls, spellings
+from deadrelu.programs.forwards import feeds, is_stock, only_calls_modules
 from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Observer
@@ -32,6 +33,7 @@ from deadrelu.programs.provenance import Provenance
 from deadrelu.programs.ragged import rows_of
 from deadrelu.programs.register import Calls, Group, Register, Surroundings
 from deadrelu.programs.scripted import can_call_script
+from deadrelu.programs.threads import Task, followed, here, workers_of
 from deadrelu.report import Skipped
 
 _log = logging.getLogger("deadrelu")
@@ -67,12 +69,16 @@ class Interception:
         self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
         self._own_forwards = [m for m in modules if not is_stock(m)]  # before our hooks make all look altered
         self._functional = bool(self._own_forwards)
-        self._feeds = _feeds(self._own_forwards, modules)
+        self._feeds = feeds(self._own_forwards, modules)
         has_script = any(isinstance(m, torch.jit.ScriptModule) for m in modules)
         self._operators = bool(self._recurrent) or has_script or can_call_script(self._own_forwards)
+        self._workers = {path: name for path, module in named.items() if (name := workers_of(module)) is not None}
         self._recurrences: dict[int, _Recurrence] = {}
         self._provenance: Provenance | None = None
-        self._inside = False
+        self._lock = threading.RLock()
+        self._thread: int | None = None
+        self._task = Task()
+        self._callers: dict[int, Task | None] = {}
         self._is_moded = self._sees_operators = False
         self._batch = 0
         self._hooks: dict[int, RemovableHandle] = {}
@@ -102,17 +108,33 @@ class Interception:
             self._functional = not all(id(m) in hooked or only_calls_modules(m) for m in self._own_forwards)
         audit = self._batch == 1 or self._register.is_waiting or (self._functional and _is_checked(self._batch))
         self._provenance = Provenance(inputs, samples) if audit else None
-        with ExitStack() as stack:
-            self._sees_operators = self._operators or audit
-            self._is_moded = self._functional or self._sees_operators
-            if self._functional or audit:
-                stack.enter_context(Functions(self._on_function))
-            if self._sees_operators:
-                stack.enter_context(Operators(self._on_operator))
-            yield
+        self._callers.clear()
+        self._sees_operators = self._operators or audit
+        self._is_moded = self._functional or self._sees_operators
+        modes = partial(self._modes, self._batch, functions=self._functional or audit, operators=self._sees_operators)
+        with followed(lambda: self._path_of(calling_module()), modes) as self._task, modes():
+            self._thread = get_ident()
+            try:
+                yield
+            finally:
+                self._thread = None
         self._register.end_pass()
         if not self._own_forwards:
             self._unhook()
+
+    @contextmanager
+    def _modes(self, batch: int, *, functions: bool, operators: bool) -> Iterator[None]:
+        """What sees the calls of one thread in the pass of this number."""
+        if batch != self._batch:  # a thread that the pass before has left behind
+            here.task = None
+            yield
+            return
+        with ExitStack() as stack:
+            if functions:
+                stack.enter_context(Functions(self._on_function))
+            if operators:
+                stack.enter_context(Operators(self._on_operator))
+            yield
 
     def _unhook(self) -> None:
         """Remove the hooks of modules that have nothing more to tell.
@@ -125,6 +147,11 @@ class Interception:
     def skipped(self) -> tuple[Skipped, ...]:
         """What could not be read, and the activation modules that no forward pass called."""
         out = list(self._register.unreadable.values())
+        for path, workers in self._workers.items():
+            reason = (
+                f"its `{workers}` was at work before the forward pass: functions that are called there are not seen"
+            )
+            out.append(Skipped(id=f"{path}:relu", op="relu", reason=reason))
         for key, (_, (op, _)) in self._kinds.items():
             if not self._register.has_met(("module", key)):
                 out.append(Skipped(id=self._paths[key] or ROOT, op=op, reason="never called: no batch reached it"))
@@ -138,17 +165,38 @@ class Interception:
     def _on_module(self, calls: Calls, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
         z = args[0] if args else kwargs.get("input")
-        if self._inside or not isinstance(z, Tensor):
+        if here.inside or not isinstance(z, Tensor) or (get_ident() != self._thread and not self._is_followed(module)):
             return
-        if calls.passes() if self._sees_operators else calls.tells(z):
-            return
-        key = id(module)
-        op, parameters = self._kinds[key][1]
-        self._observe(("module", key), self._paths[key], op, parameters, z)
+        if self._task.started:
+            self._note_caller(module)
+        with self._lock if self._task.started else nullcontext():
+            if calls.passes() if self._sees_operators else calls.tells(z):
+                return
+            key = id(module)
+            op, parameters = self._kinds[key][1]
+            self._observe(("module", key), self._paths[key], op, parameters, z)
+
+    def _is_followed(self, module: nn.Module) -> bool:
+        """Whether a call in another thread is part of this forward pass, and can be counted.
+
+        A thread that was there before may work for this pass or for anyone, such as a loader that uses the model.
+        """
+        if self._thread is None or here.task is not None:
+            return self._thread is not None
+        path, op = self._paths[id(module)], self._kinds.get(id(module), (module, ("relu", ())))[1][0]
+        self._register.skip(path or ROOT, op, "called in a thread that was there before the forward pass")
+        return False
+
+    def _note_caller(self, module: nn.Module) -> None:
+        """Say where the calls of a module cannot be told apart, since several threads make them at once."""
+        if self._callers.setdefault(id(module), here.task) is not here.task:
+            path, op = self._paths[id(module)], self._kinds[id(module)][1][0]
+            reason = "several threads call it in one forward pass, so that its calls cannot be told apart"
+            self._register.skip(path or ROOT, op, reason)
 
     def _on_feed(self, layer: nn.Module, _feed: nn.Module, _args: tuple[Any, ...], output: object) -> None:
         """A forward hook on what feeds the activation of one of torch's layers, for when functions are not watched."""
-        if self._is_moded or self._inside or not isinstance(output, Tensor):
+        if self._is_moded or here.inside or not isinstance(output, Tensor) or get_ident() != self._thread:
             return
         call = read_call(spellings()[layer.activation], (output,), {})
         if call is None:
@@ -160,6 +208,8 @@ class Interception:
             self._observe(group, path, op, parameters, z)
 
     def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if get_ident() != self._thread and here.task is None:
+            return
         x = args[0] if args else None
         steps = 1
         if isinstance(x, nn.utils.rnn.PackedSequence):
@@ -170,25 +220,26 @@ class Interception:
         self._recurrences[id(module)] = _Recurrence(max(steps, 1), before)
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        spelling = None if self._inside else spellings().get(function)
-        call = None if spelling is None else read_call(spelling, args, kwargs)
-        if call is None:
+        spelling = None if here.inside else spellings().get(function)
+        calls = [] if spelling is None else read_calls(spelling, args, kwargs)
+        if not calls:
             return function(*args, **kwargs)
-        self._on_call(*call)
-        self._inside = True  # what the call is made of, down to the operator, is this call
+        for call in calls:
+            self._on_call(*call)
+        here.inside = True  # what the call is made of, down to the operator, is this call
         try:
             return function(*args, **kwargs)
         finally:
-            self._inside = False
+            here.inside = False
 
     def _on_operator(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        spelling = None if self._inside else spellings().get(function)
+        spelling = None if here.inside else spellings().get(function)
         # Torch's own functions clamp for numerical reasons (cdist does); a scripted clamp is the user's.
         if spelling is not None and (not isinstance(spelling, str) or _in_script()):
-            call = read_call(spelling, args, kwargs)
-            if call is not None and self._on_call(*call):
-                self._say_if_late(call[0])
-                self._operators = True  # neither hooks nor functions saw it: keep looking at operators
+            for call in read_calls(spelling, args, kwargs):
+                if self._on_call(*call):
+                    self._say_if_late(call[0])
+                    self._operators = True  # neither hooks nor functions saw it: keep looking at operators
         name = function.overloadpacket.__name__
         if hides_relu(function.namespace, name):
             path = self._path_of(calling_module()) or ROOT
@@ -198,7 +249,7 @@ class Interception:
             output = function(*args, **kwargs)
         if self._provenance is not None:
             self._provenance.follow(function, args, kwargs, output, lambda: self._path_of(calling_module()) or None)
-        if gives_rectified(function.namespace, name) and not self._inside and isinstance(output, Tensor):
+        if gives_rectified(function.namespace, name) and not here.inside and isinstance(output, Tensor):
             path = self._path_of(calling_module())
             self._observe(("call", path, "relu"), path, "relu", (), output, rectified=True)
             self._operators = True
@@ -217,12 +268,17 @@ class Interception:
         module = calling_module()
         if id(module) in self._kinds:
             return False
-        path = self._path_of(module)
+        path, task = self._path_of(module), here.task
+        if task is not self._task:
+            if task is None or self._thread is None:
+                return True  # a thread that goes on after its forward pass
+            path = (path if module is not None else task.path) + task.name
         group = ("call", path, op)
-        if recurrence := self._recurrences.get(id(module)):
-            self._observe(group, path, op, parameters, z, recurrence.next())
-        elif self._sees_operators or not self._register.calls(group).tells(z):
-            self._observe(group, path, op, parameters, z)
+        with self._lock if self._task.started else nullcontext():
+            if recurrence := self._recurrences.get(id(module)):
+                self._observe(group, path, op, parameters, z, recurrence.next())
+            elif self._sees_operators or not self._register.calls(group).tells(z):
+                self._observe(group, path, op, parameters, z)
         return True
 
     def _path_of(self, module: nn.Module | None) -> str:
@@ -244,7 +300,7 @@ class Interception:
         rectified: bool = False,
     ) -> None:
         """Enter the call into the register, where the observer is told of it."""
-        self._inside = True  # what we compute is no part of the model
+        here.inside = True  # what we compute is no part of the model
         try:
             with torch._C.DisableTorchFunction(), without_modes() if self._sees_operators else nullcontext():
                 functional, z = group[0] == "call", rows_of(z)
@@ -252,23 +308,11 @@ class Interception:
                     group, path, op, parameters, z, lambda: self._surroundings(z, functional, rectified), call
                 )
         finally:
-            self._inside = False
+            here.inside = False
 
     def _surroundings(self, z: Tensor, functional: bool, rectified: bool) -> Surroundings:
         reading = self._provenance.read(z) if self._provenance is not None else None
         return Surroundings(reading, calling_source() if functional else None, rectified)
-
-
-def _feeds(own: list[nn.Module], modules: list[nn.Module]) -> list[tuple[nn.Module, nn.Module]]:
-    """Each layer that hands what a submodule of it alone gives to an activation function, with that submodule."""
-    owners = Counter(id(child) for module in modules for child in module.children())
-
-    def can_be_read(layer: nn.Module, feeding: nn.Module) -> bool:
-        activation = layer.activation
-        return owners[id(feeding)] == 1 and isinstance(activation, Hashable) and activation in spellings()
-
-    found = [(layer, feeding) for layer in own if (feeding := feed(layer)) is not None]
-    return [pair for pair in found if can_be_read(*pair)]
 
 
 def _is_checked(batch: int) -> bool:

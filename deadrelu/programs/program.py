@@ -65,7 +65,8 @@ class Features:
 class CallSite:
     """One activation call as the program meets it: a `report.Site` in the making, compared by identity.
 
-    `parameters` are the activation's own (the bounds of a hardtanh). `group` knows how many calls share its name.
+    `parameters` are the activation's own: the bounds of a hardtanh; the slopes, along dimension 1, of a ReLU that leaks
+    in some units. `group` knows how many calls share its name.
     `after` is the path of the layer that produced the pre-activation. Where that was `rectified`, the ReLU is fused
     into the layer and the observer gets what it left: zero stands for everything that was silent. `obstacle` says why
     the pre-activation has no units, if it has none; `axes` what each of its axes looks like, for a person.

@@ -44,6 +44,12 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
     A cap is kept: below it leaks, above it stays at its limit. Raises `RefusedError` where `to` would lose what the
     activation is.
     """
+    if old.op == "relu" and old.parameters:
+        count = sum(slope != 0 for slope in old.parameters)
+        raise RefusedError(
+            f"it is a PReLU that leaks in {count} of its {len(old.parameters)} units already, each with its own slope; "
+            "--only-dead-units gives the dead ones a slope too"
+        )
     cap = cap_kept(old.op, old.parameters, to)
     new = _MODULES[to](slope, old.inplace)
     if cap is not None:
@@ -52,7 +58,7 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
 
 
 def for_dead_units(old: Activity, slope: float, units: int, dead: Sequence[int], axis: int | None) -> nn.Module:
-    """A PReLU that leaks in the dead units and is the same ReLU, to the last bit, in the live ones.
+    """A PReLU that leaks in the dead units and is the same, to the last bit, in the live ones.
 
     PReLU's weight runs along dimension 1, or is one number for a single unit (`axis` None). Raises `RefusedError` for
     another feature `axis`, or for another kind.
@@ -63,7 +69,7 @@ def for_dead_units(old: Activity, slope: float, units: int, dead: Sequence[int],
         raise RefusedError(f"nn.PReLU takes its units from dimension 1, and here they are on dimension {axis}")
     new = nn.PReLU(units)
     # Minus zero: a ReLU gives +0 for a negative input, and (−0)·(−z) is +0 where 0·(−z) would be −0.
-    weight = torch.full((units,), -0.0)
+    weight = torch.tensor(old.parameters) if old.parameters else torch.full((units,), -0.0)
     weight[list(dead)] = slope
     with torch.no_grad():
         new.weight.copy_(weight)

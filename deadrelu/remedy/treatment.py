@@ -169,7 +169,7 @@ def _check(treatment: Treatment, changes: Sequence[SiteChange], evidence: Eviden
 
     shared = {id(swap.new) for swap in treatment.swaps}
     aliases = {path for path, m in treatment.module.named_modules(remove_duplicate=False) if id(m) in shared}
-    wrong = [name for name in evidence.parameters_changed if name not in meant]
+    wrong = [name for name in evidence.parameters_changed if name not in meant and not inside(name)]
     wrong += [name for name in evidence.parameters_added if not inside(name) and name.rpartition(".")[0] not in aliases]
     wrong += [
         p for p in evidence.modules_changed if not inside(p) and not any(f"{p}.".startswith(f"{a}.") for a in aliases)

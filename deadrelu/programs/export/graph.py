@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from deadrelu.activations import ACTIVATIONS
+from deadrelu.activations import SPELLED
 from deadrelu.programs.callsites import spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.substitutes import Call
 from deadrelu.programs.tracebacks import python_frames, source_in
 
 _AGAIN = re.compile(r"@\d+$")
-_CLASSES = {f"torch.nn.modules.activation.{kind.module}" for kind in ACTIVATIONS}
+_CLASSES = {f"torch.nn.modules.activation.{kind.module}" for kind in SPELLED}
 _TRAINING = {
     "batch_norm": 5,
     "native_batch_norm": 5,
@@ -116,6 +117,13 @@ def operator_of(node: Node) -> str:
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return ""
     return str(node.target.overloadpacket.__name__)
+
+
+def value_of(module: GraphModule, value: Any) -> Any:
+    """What an argument of a node is where that is known without a run: a weight of the program, or the argument."""
+    if not isinstance(value, Node) or value.op != "get_attr":
+        return value
+    return reduce(getattr, str(value.target).split("."), module)
 
 
 def _calls(module: GraphModule) -> Iterator[tuple[GraphModule, Node]]:

@@ -27,6 +27,7 @@ from deadrelu.programs.export.watch import Watch
 from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.register import Register
+from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import choose
 from deadrelu.report import Skipped
 
@@ -123,8 +124,12 @@ class ExportedProgram:
                 outputs.append(rows.out(self.module.graph.process_outputs(flat)))
             return joined(outputs)
 
-        with seeded(device):
-            yield run
+        def run_in_turn(batch: Batch) -> Any:
+            with one_run(turn):
+                return run(batch)
+
+        with session() as turn, seeded(device):
+            yield run_in_turn
 
     def swap(self, swaps: Sequence[Swap]) -> Swapped:
         """Put other activations in the place of the named sites.

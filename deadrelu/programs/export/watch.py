@@ -11,9 +11,10 @@ from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
-from deadrelu.programs.callsites import read_call, spellings
+from deadrelu.activations import Parameters
+from deadrelu.programs.callsites import read_call, read_calls, spellings
 from deadrelu.programs.export.batchsize import Rows
-from deadrelu.programs.export.graph import calls, operator_of, place_of
+from deadrelu.programs.export.graph import calls, operator_of, place_of, value_of
 from deadrelu.programs.program import ROOT, CallSite
 from deadrelu.programs.provenance import Provenance, following
 from deadrelu.programs.register import Place, Register, Surroundings
@@ -73,9 +74,10 @@ class Watch:
     def unmet(self) -> list[Skipped]:
         """The calls whose branch no batch took."""
         out: dict[str, Skipped] = {}
-        for _, node in calls(self._module):
+        for owner, node in calls(self._module):
             known = {key: value for key, value in node.kwargs.items() if key != "self"}
-            found = read_call(spellings()[node.target], (torch.empty(0), *node.args[1:]), known)
+            arguments = [value_of(owner, value) for value in node.args[1:]]
+            found = read_call(spellings()[node.target], (torch.empty(0), *arguments), known)
             place = self._places.get(node) or place_of(node)
             if found is not None and not self._register.has_met(place.group(found[0])):
                 id = (place.path or ROOT) if place.is_module else f"{place.path}:{found[0]}"
@@ -95,10 +97,10 @@ class Watch:
     def hear(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Observe the call, if it is one of an activation."""
         spelling = spellings().get(node.target)
-        found = None if spelling is None else read_call(spelling, args, kwargs)
-        if found is None:
-            return
-        op, parameters, z = found
+        for found in read_calls(spelling, args, kwargs) if spelling is not None else ():
+            self._hear(node, *found)
+
+    def _hear(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
         place = self._places[node]
         if self._is_rehearsing:
             if (rehearsed := self._rows.of(z)) is not None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deadrelu.programs.axes.operators import makes_features
-from deadrelu.programs.callsites import Spelling, read_call
+from deadrelu.programs.callsites import Spelling, read_call, read_calls, spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.script.nodes import (
     Graph,
@@ -23,6 +23,7 @@ from deadrelu.programs.script.nodes import (
     UnknownValueError,
     Value,
     calls,
+    is_of_lists,
     is_spelling,
     layer_path,
     nodes,
@@ -57,9 +58,13 @@ class Probe:
 
 @dataclass(frozen=True)
 class Probed:
-    """A function `run(script._c, *inputs)` that does what the module does, and the probes in it by their numbers."""
+    """A function `run(script._c, *inputs)` that does what the module does, and the probes in it by their numbers.
+
+    `calls` are the numbers of the calls that are left in the graph, also of those that are no activation after all.
+    """
 
     run: Any
+    calls: tuple[int, ...]
     probes: Mapping[int, Probe]
     fused_encoder: bool
 
@@ -83,12 +88,15 @@ def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torc
     `known` are the places of its calls. Branches that are never taken (`if inplace:`) fall away, with their probes.
     """
     graph = script.inlined_graph.copy()
-    inserted = _insert_probes(graph, known, operator_paths(script), marked=marked)
+    inserted = _insert_probes(graph, script, known, marked=marked)
     torch._C._jit_pass_constant_propagation(graph)
     torch._C._jit_pass_dce(graph)
     left: dict[int, Probe] = {}
+    found: list[int] = []
     for node in [node for node in nodes(graph) if node.kind() == KIND]:
         number = node.inputsAt(1).toIValue()
+        if (call := inserted[number].node) is not None:
+            found.append(call)
         probe = _with_arguments(inserted[number], node, script)
         if probe is not None:
             left[number] = probe
@@ -98,10 +106,10 @@ def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torc
     if device is not None:
         _move_constants(graph, device)
     encoder = any("_transformer_encoder_layer_fwd" in node.kind() for node in nodes(graph))
-    return Probed(torch._C._create_function_from_graph("probed", graph), left, encoder)
+    return Probed(torch._C._create_function_from_graph("probed", graph), tuple(found), left, encoder)
 
 
-def _insert_probes(graph: Graph, known: Sequence[Place], paths: Sequence[str], *, marked: bool) -> dict[int, Probe]:
+def _insert_probes(graph: Graph, script: Script, known: Sequence[Place], *, marked: bool) -> dict[int, Probe]:
     """Insert the probes; by number, what each stands before.
 
     No reference to a node may outlive this: torch gives the address of a node that is gone to a new one, and Python
@@ -120,7 +128,7 @@ def _insert_probes(graph: Graph, known: Sequence[Place], paths: Sequence[str], *
         passed.insertBefore(node)
         node.replaceInput(index, passed.output())
 
-    remaining, path = iter(known), iter(paths)
+    remaining, path = iter(known), iter(operator_paths(script))
     call = 0
     for node in list(nodes(graph)):
         operator = operator_of(node)
@@ -129,6 +137,8 @@ def _insert_probes(graph: Graph, known: Sequence[Place], paths: Sequence[str], *
         if spelling_of(node) is not None:
             insert(node, 0, Probe(next(remaining), call, operator, spelling_of(node)))
             call += 1
+        elif is_of_lists(node) and (first := _first_of_list(node, script)) is not None:
+            insert(first, 0, Probe(Place(here, False, None), fused=node.kind()))
         elif takes is not None and _is_fused(node):
             insert(node, takes, Probe(Place(here, False, None), fused=node.kind()))
         elif takes is not None and marked and operator and makes_features(operator):
@@ -142,7 +152,7 @@ def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int
     The graph is inlined first, so that one call of a shared module can change alone. Returns the numbers of the calls
     that are left, in their new order. Do it before the module's first own call: torch then keeps what it compiled.
     """
-    numbers = [probe.node for probe in probed(script, places(script), marked=False).probes.values()]
+    numbers = probed(script, places(script), marked=False).calls
     graph = script.graph
     torch._C._jit_pass_inline(graph)
     found = dict(enumerate(calls(graph)))
@@ -162,7 +172,7 @@ def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int
     torch._C._jit_pass_constant_propagation(graph)
     torch._C._jit_pass_dce(graph)
     gone = {number for number, chain in wanted.items() if not any(is_spelling(call.operator) for call in chain)}
-    return [number for number in numbers if number is not None and number not in gone]
+    return [number for number in numbers if number not in gone]
 
 
 def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
@@ -173,10 +183,22 @@ def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
     try:
         arguments = tuple(value_of(value, script) for value in list(call.inputs())[1:])
     except UnknownValueError:
-        # A clamp at a bound that is computed guards a number; a hardtanh is an activation whatever its bounds.
+        # A clamp at a bound that is computed guards a number. The others may be flat, whatever is computed.
         return None if isinstance(probe.spelling, str) else replace(probe, arguments=None)
     is_call = read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
     return replace(probe, arguments=arguments) if is_call else None
+
+
+def _first_of_list(node: Node, script: Script) -> Node | None:
+    """What makes the list on which a clamp at zero works; None for every other node."""
+    source = node.inputsAt(0).node()
+    try:
+        bound = value_of(node.inputsAt(1), script)
+    except UnknownValueError:
+        return None
+    spelling = spellings().get(getattr(torch.ops.aten, operator_of(node), None))
+    is_list = source.kind() == "prim::ListConstruct" and source.inputsSize() > 0
+    return source if spelling is not None and is_list and read_calls(spelling, ([torch.empty(0)], bound), {}) else None
 
 
 def _is_fused(node: Node) -> bool:

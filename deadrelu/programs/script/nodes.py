@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deadrelu.activations import ACTIVATIONS
-from deadrelu.programs.callsites import Spelling, spellings
+from deadrelu.activations import ACTIVATIONS, LEAKS, SPELLED
+from deadrelu.programs.callsites import Spelling, leak_of, spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.tracebacks import script_frames, source_in
 
@@ -22,7 +22,7 @@ Script = Any
 """Torch gives its graph classes no annotations."""
 
 _ACTIVATION = re.compile(r"__torch__\.torch\.nn\.modules\.activation\.(?:___torch_mangle_\d+\.)?(\w+)")
-_CLASSES = {kind.module for kind in ACTIVATIONS}
+_CLASSES = {kind.module for kind in SPELLED}
 
 
 class UnknownValueError(Exception):
@@ -54,13 +54,20 @@ def calls(graph: Graph) -> list[Node]:
 
 
 def spelling_of(node: Node) -> Spelling | None:
-    """What the node's operator spells, if it may be an activation call."""
-    return spellings().get(getattr(torch.ops.aten, operator_of(node), None)) if node.inputsSize() else None
+    """What the node's operator spells, if it may be an activation call of one tensor."""
+    if not node.inputsSize() or is_of_lists(node):
+        return None
+    return spellings().get(getattr(torch.ops.aten, operator_of(node), None))
+
+
+def is_of_lists(node: Node) -> bool:
+    """Whether the operator works on lists of tensors."""
+    return operator_of(node).startswith("_foreach_")
 
 
 def is_spelling(operator: str) -> bool:
-    """Whether the aten operator of this name may be an activation call."""
-    return spellings().get(getattr(torch.ops.aten, operator, None)) is not None
+    """Whether the aten operator of this name may be an activation call of one tensor."""
+    return not operator.startswith("_foreach_") and spellings().get(getattr(torch.ops.aten, operator, None)) is not None
 
 
 def operator_of(node: Node) -> str:
@@ -85,6 +92,19 @@ def is_activation(script: Script, path: str) -> bool:
         return class_of(reduce(getattr, path.split("."), script) if path else script) is not None
     except AttributeError:
         return False
+
+
+def op_of(module: Script) -> str | None:
+    """The activation that a scripted or traced module applies; None if it leaks, or was made from another class.
+
+    A trace forgets the slope of a module that it did not call, and then nothing is known of it.
+    """
+    name = class_of(module)
+    leak = next((leak for leak in LEAKS if leak.module == name), None)
+    if leak is None:
+        return next((kind.name for kind in ACTIVATIONS if kind.module == name), None)
+    found = leak_of([getattr(module, attribute, None) for attribute in leak.attributes])
+    return None if found is None else found[0]
 
 
 def class_of(module: Script) -> str | None:

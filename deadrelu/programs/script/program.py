@@ -23,8 +23,9 @@ from deadrelu.programs.script import graph as scriptgraph
 from deadrelu.programs.script.graph import Probed
 from deadrelu.programs.script.layers import layers, signature
 from deadrelu.programs.script.names import NAMES_FILE, Names
-from deadrelu.programs.script.nodes import activation_modules, class_of, constants, trains
-from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, Watch, activation_named
+from deadrelu.programs.script.nodes import activation_modules, constants, op_of, trains
+from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, Watch
+from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import choose
 from deadrelu.report import Skipped
 
@@ -122,8 +123,8 @@ class TorchScriptProgram:
             return ()
         out = {**self._register.unreadable, **{skipped.id: skipped for skipped in self._watch.unmet()}}
         for path, module in activation_modules(self.module):
-            if not self._watch.has_met(path) and path not in self._swapped:
-                op = activation_named(class_of(module) or "")
+            op = op_of(module)
+            if op is not None and not self._watch.has_met(path) and path not in self._swapped:
                 out.setdefault(path, Skipped(id=path, op=op, reason=_never(module)))
         return tuple(out.values())
 
@@ -136,6 +137,7 @@ class TorchScriptProgram:
         """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call."""
         self._register = register = Register(observer)
         with ExitStack() as stack:
+            turn = stack.enter_context(session())
             device = stack.enter_context(self._settled())
             if self._places is None:
                 watch: Watch = DispatchWatch(self.module, register)
@@ -148,7 +150,10 @@ class TorchScriptProgram:
             def run(batch: Batch) -> Any:
                 bound = signature(self.module).bind(*batch.args, **batch.kwargs)
                 bound.apply_defaults()
-                return watch.run(moved(list(bound.arguments.values()), device), batch.samples)
+                with one_run(turn):
+                    if self.module.training:  # a loader that uses the model has left it so
+                        self.module.eval()
+                    return watch.run(moved(list(bound.arguments.values()), device), batch.samples)
 
             yield run
 
@@ -190,14 +195,11 @@ class TorchScriptProgram:
         """Eval mode, on the device, with seeded random numbers; training flags and device as they were on leaving."""
         flags = [(module, module.training) for module in self.module.modules() if hasattr(module, "training")]
         tensors = [(t, t.data) for t in (*self.module.parameters(), *self.module.buffers())] if self.device else []
-        fast = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
-            stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
             for module, flag in flags:
                 stack.callback(setattr, module, "training", flag)
             for tensor, data in tensors:
                 stack.callback(setattr, tensor, "data", data)
-            torch.backends.mha.set_fastpath_enabled(False)
             self.module.eval()
             if self.device:
                 self.module.to(self.device)

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deadrelu.activations import ACTIVATIONS
-from deadrelu.programs.callsites import read_call, spellings
+from deadrelu.activations import Leak
+from deadrelu.programs.callsites import read_call, read_calls, spellings
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import ROOT, CallSite, Output
 from deadrelu.programs.provenance import Provenance, following
@@ -113,8 +113,8 @@ class ProbeWatch:
         if probe.spelling is None:
             return
         if probe.arguments is None:
-            op = probe.operator.rstrip("_")
-            self._register.skip(f"{path}:{op}", op, "its bounds are computed while the model runs")
+            op = "relu" if isinstance(probe.spelling, Leak) else probe.operator.rstrip("_")
+            self._register.skip(f"{path}:{op}", op, "its parameters are computed while the model runs")
             return
         found = read_call(probe.spelling, (z, *probe.arguments), {})
         if found is None:
@@ -146,11 +146,9 @@ class DispatchWatch:
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)
-            found = None if spelling is None else read_call(spelling, args, kwargs)
-            if found is not None:
-                op, parameters, z = found
+            for op, parameters, z in read_calls(spelling, args, kwargs) if spelling is not None else ():
 
-                def surroundings() -> Surroundings:
+                def surroundings(z: Tensor = z) -> Surroundings:
                     return Surroundings(provenance.read(z), None)
 
                 self._register.observe(("call", "", op), "", op, parameters, z, surroundings)
@@ -170,8 +168,3 @@ class DispatchWatch:
     def has_met(self, path: str) -> bool:  # noqa: ARG002  the protocol's parameter
         """The paths are not known, so that nothing can be missed."""
         return True
-
-
-def activation_named(kind: str) -> str:
-    """DESIGN's name of an activation class of torch.nn."""
-    return next(activation.name for activation in ACTIVATIONS if activation.module == kind)

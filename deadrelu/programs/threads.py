@@ -1,0 +1,109 @@
+"""Threads that work for a forward pass: those that it starts, and those of a pool to which it submits work.
+
+Torch's modes hold for one thread only, so that each of these has to enter them itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.pool import Pool
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(eq=False)
+class Task:
+    """Work of one forward pass in one thread: the pass's own thread, or what it hands to others.
+
+    `number` counts the tasks that the same task has handed out, after that one's own number: () is the pass itself,
+    (2,) the second of its tasks. `path` is the module whose forward handed it out.
+    """
+
+    number: tuple[int, ...] = ()
+    path: str = ""
+    started: int = 0
+
+    @property
+    def name(self) -> str:
+        """What tells the calls of this task from those of another: "<thread 2>", "<thread 2.1>"; "" for the pass."""
+        return f"<thread {'.'.join(map(str, self.number))}>" if self.number else ""
+
+
+class _Here(threading.local):
+    task: Task | None = None
+    inside = False
+    """Whether what is called now is part of an activation call that was seen, or of our own work."""
+
+
+here = _Here()
+"""The task of the present thread; None where it does not work for a forward pass."""
+
+Enter = Callable[[], AbstractContextManager[object]]
+"""What a thread enters before it works on a task."""
+
+
+@contextmanager
+def followed(path: Callable[[], str], enter: Enter) -> Iterator[Task]:
+    """The task of a forward pass in this thread. The threads that work for it `enter` what sees their calls.
+
+    `path` says which module hands out a task. Only one forward pass is followed at a time in a process.
+    """
+    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+
+    def handed() -> Task | None:
+        """A new task, where the present thread works for the pass."""
+        task = here.task
+        if task is None:
+            return None
+        task.started += 1
+        return Task((*task.number, task.started), path())
+
+    def start_followed(self: threading.Thread) -> None:
+        if (task := handed()) is not None:
+            self.run = partial(_work, task, enter, self.run)  # type: ignore[method-assign]
+        start(self)
+
+    def submit_followed(self: Executor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if (task := handed()) is None:
+            return submit(self, function, *args, **kwargs)
+        mine, here.task = here.task, None  # the pool's own threads outlive this pass
+        try:
+            return submit(self, _work, task, enter, function, *args, **kwargs)
+        finally:
+            here.task = mine
+
+    threading.Thread.start = start_followed  # type: ignore[method-assign]
+    ThreadPoolExecutor.submit = submit_followed  # type: ignore[method-assign]
+    here.task = root = Task()
+    try:
+        yield root
+    finally:
+        here.task = None
+        threading.Thread.start, ThreadPoolExecutor.submit = start, submit  # type: ignore[method-assign]
+
+
+def _work(task: Task, enter: Enter, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run the function as this task."""
+    here.task = task
+    try:
+        with enter():
+            return function(*args, **kwargs)
+    finally:
+        here.task = None
+
+
+def workers_of(module: nn.Module) -> str | None:
+    """The attribute in which a module keeps threads that are at work already; None if it keeps none.
+
+    How work gets to them is not known. Of a `ThreadPoolExecutor` it is.
+    """
+    for name, value in vars(module).items():
+        if isinstance(value, Pool) or (isinstance(value, threading.Thread) and value.is_alive()):
+            return name
+    return None

@@ -1,0 +1,73 @@
+"""Scans take turns in a process: eval mode, the fused path and the random state belong to one of them at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+
+from deadrelu.errors import UsageError
+from deadrelu.programs.threads import here
+
+_changed = threading.Condition()
+_turns: list[Turn] = []
+"""The scans under way. Each came while no model ran in those before it, and ends before they go on.
+
+So what each found and changed is put back in order. A scan that starts while another waits for its data does not have
+to wait for it, since the data may depend on the new scan.
+"""
+
+
+class Turn:
+    """One scan's place among those under way."""
+
+    def __init__(self) -> None:
+        """A turn of the present thread."""
+        self.thread = get_ident()
+        self.is_running = False
+
+    def begin(self) -> None:
+        """The model is about to run: wait until the scans that started later are over, and let no other start."""
+        with _changed:
+            self._wait()
+            self.is_running = True
+
+    def end(self) -> None:
+        """The model has run."""
+        with _changed:
+            self.is_running = False
+            _changed.notify_all()
+
+    def leave(self) -> None:
+        """End the scan, after those that started later."""
+        with _changed:
+            self._wait()
+            _turns.remove(self)
+            _changed.notify_all()
+
+    def _wait(self) -> None:
+        while _turns[-1].thread != self.thread:
+            _changed.wait()
+
+
+@contextmanager
+def turn() -> Iterator[Turn]:
+    """Wait until no model runs in another scan, and begin one.
+
+    Raises `UsageError` where it is a scanned model itself that asks, from its forward: that would wait forever.
+    """
+    mine = Turn()
+    with _changed:
+        if here.task is not None or any(other.is_running and other.thread == mine.thread for other in _turns):
+            raise UsageError(
+                "the forward of a model that is being scanned starts a scan itself",
+                hint="scan one model after the other, outside of forward",
+            )
+        while any(other.is_running for other in _turns):
+            _changed.wait()
+        _turns.append(mine)
+    try:
+        yield mine
+    finally:
+        mine.leave()

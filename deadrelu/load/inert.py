@@ -19,6 +19,7 @@ from deadrelu.load.known import DICT_LIKE
 from deadrelu.load.sniff import FileKind
 from deadrelu.load.stub import Stub, StubClass, stub_class
 from deadrelu.load.trust import Origin
+from deadrelu.pickles import check_fillings
 
 _SPARE_ELEMENTS = 1 << 24
 _LEGACY_PREAMBLE = 3
@@ -52,6 +53,7 @@ def read_tree(origin: Origin, kind: FileKind) -> Tree:
     """
     zipped = kind is FileKind.TORCH_ZIP
     records = check_archive(origin.held, named=origin.path) if zipped else None
+    check_fillings(origin.held, str(origin.path))
     names = _globals(origin, zipped)
     stubs = [
         (

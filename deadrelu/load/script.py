@@ -13,9 +13,9 @@ import torch
 from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
 from deadrelu.load.members import Archive
-from deadrelu.load.pickled import check_pickle
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust
+from deadrelu.pickles import check_pickle
 from deadrelu.programs.code import blame
 from deadrelu.programs.script.names import NAMES_FILE, Names
 from deadrelu.programs.script.program import Example, TorchScriptProgram

@@ -22,8 +22,8 @@ _FOLDER = 0x10
 _AGAIN = "copy or download it again, or save the model again with torch.save"
 
 
-def check_archive(path: Path, packed: tuple[str, ...] = ()) -> frozenset[int]:
-    """Check the zip and return the sizes, in bytes, of its tensor records.
+def check_archive(path: Path, packed: tuple[str, ...] = (), *, named: Path | None = None) -> frozenset[int]:
+    """Check the zip and return the sizes, in bytes, of its tensor records; errors name it `named`, or else `path`.
 
     Torch stores its members uncompressed, but for those under the folders `packed`, and never repeats a name, so a file
     that does otherwise is no work of torch's. A bit flipped in a tensor goes unseen by `torch.load`; the checksums find
@@ -33,9 +33,9 @@ def check_archive(path: Path, packed: tuple[str, ...] = ()) -> frozenset[int]:
     """
     try:
         with path.open("rb") as file:
-            return check_stream(file, str(path), path.stat().st_size, packed)
+            return check_stream(file, str(named or path), path.stat().st_size, packed)
     except OSError as error:
-        raise FileError(f"{path} is damaged: {error}", hint=_AGAIN) from error
+        raise FileError(f"{named or path} is damaged: {error}", hint=_AGAIN) from error
 
 
 def check_stream(file: IO[bytes], path: str, size: int, packed: tuple[str, ...] = ()) -> frozenset[int]:

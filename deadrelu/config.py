@@ -56,7 +56,7 @@ def find(folder: Path) -> Path | None:
         own, shared = here / "deadrelu.toml", here / "pyproject.toml"
         if own.is_file():
             return own
-        if shared.is_file() and "deadrelu" in _tables(shared).get("tool", {}):
+        if shared.is_file() and "deadrelu" in _tools(_tables(shared)):
             return shared
         if (here / ".git").exists():
             break
@@ -70,9 +70,9 @@ def read(path: Path, known: Known) -> Config:
     """
     table, label = _tables(path), _shown(path)
     if path.name == "pyproject.toml":
-        table, label = table.get("tool", {}).get("deadrelu", {}), f"[tool.deadrelu] of {_shown(path)}"
+        table, label = _tools(table).get("deadrelu", {}), f"[tool.deadrelu] of {_shown(path)}"
     if not isinstance(table, dict):
-        raise UsageError(f"{label} is no table", hint='write its keys below it: max-dead = "5%"')
+        raise UsageError(f"{label} must be a table", hint='write its keys below it: max-dead = "5%"')
     reader = _Reader(path=path, known=known)
     entries = table.pop(MODELS, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -138,6 +138,8 @@ class _Reader:
     def _value(self, key: str, raw: Any, where: str) -> Value:
         """One value in the form that the command line gives; raises `UsageError` where no command takes its type."""
         value = flattened(key, raw, where) if key in ("limits", "ignore") else raw
+        if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+            raise UsageError(f"{where} holds a NUL, which no file's name can", hint="write the name without it")
         for takes in self.known[key]:
             if takes.kind == "choice" and isinstance(value, str) and value not in choices(self.known[key]):
                 raise UsageError(f"{where} is {value!r}", hint=f"it is one of: {', '.join(choices(self.known[key]))}")
@@ -188,11 +190,17 @@ def _shown(path: Path) -> str:
     return min(os.path.relpath(path), str(path), key=len)
 
 
+def _tools(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `[tool]` of a pyproject.toml; nothing where that is no table, which is for the other tools to say."""
+    tools = tables.get("tool")
+    return tools if isinstance(tools, dict) else {}
+
+
 def _tables(path: Path) -> dict[str, Any]:
     """The TOML in a file. Raises `FileError`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(
             f"{_shown(path)} cannot be read: {error}", hint="correct it, or leave it with --no-config"
         ) from error

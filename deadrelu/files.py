@@ -1,4 +1,7 @@
-"""Writes a file or a folder whole or not at all: into a temporary neighbour first, renamed to the target at the end."""
+"""Writes a file or a folder whole or not at all: into a temporary neighbour first, renamed to the target at the end.
+
+A device or a pipe (`/dev/null`, a FIFO, `/dev/stdout`) is written to and never replaced.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,17 @@ from pathlib import Path
 
 from deadrelu.errors import OutputError
 
+_PATIENCE = 60
+
 
 def check_writable(path: Path, *, force: bool) -> None:
     """Raise `OutputError` if `path` cannot become a file: asked before the work, not after it."""
     if path.is_dir():
         raise OutputError(f"{path} is a folder", hint="name a file in it")
+    if _is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"{path} is not writable", hint="change its rights, or name a file")
+        return
     _check_place(path, force=force)
 
 
@@ -49,6 +58,10 @@ def replacing(path: Path, *, force: bool) -> Iterator[Path]:
     system refuses.
     """
     check_writable(path, force=force)
+    if _is_stream(path):
+        with _copied_to(path) as temporary:
+            yield temporary
+        return
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
@@ -102,10 +115,56 @@ def replacing_folder(path: Path, *, mark: str, force: bool) -> Iterator[Path]:
         ) from error
 
 
+def encoded(text: str) -> bytes:
+    r"""The text in UTF-8; a lone surrogate, of a name that is no UTF-8, as `\udcff`, which JSON reads back."""
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep every other process that uses this lock waiting: who reads `path`, changes it and writes it loses nothing.
+
+    The lock is a file beside `path`, `.NAME.lock`, which stays there. Raises `OutputError` after `_PATIENCE` seconds.
+    """
+    from filelock import FileLock, Timeout  # not for `deadrelu --help`
+
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with FileLock(lock, timeout=_PATIENCE):
+            yield
+    except Timeout as error:
+        raise OutputError(
+            f"{path} is being written by another process for {_PATIENCE} seconds", hint="wait for it, and try again"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise OutputError(f"{lock} cannot be locked: {error}", hint="look at the disk and at the rights") from error
+
+
 def write_text(path: Path, text: str, *, force: bool) -> None:
     """Write `text` as UTF-8, with the line ends that it has."""
     with replacing(path, force=force) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_bytes(encoded(text))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is no regular file but exists: a device, a pipe, or a name for what a process has open."""
+    return path.exists() and not path.is_dir() and (not path.is_file() or path.is_relative_to("/dev"))
+
+
+@contextmanager
+def _copied_to(stream: Path) -> Iterator[Path]:
+    """A temporary path, which is written into `stream` when the block ends well."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="deadrelu-") as folder:
+            temporary = Path(folder) / "output"
+            temporary.touch()
+            yield temporary
+            with temporary.open("rb") as source, stream.open("wb", buffering=0) as target:
+                shutil.copyfileobj(source, target)
+    except OSError as error:
+        raise OutputError(
+            f"{stream} cannot be written: {error.strerror or error}", hint="look at what reads from it"
+        ) from error
 
 
 def _umask() -> int:

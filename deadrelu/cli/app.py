@@ -100,6 +100,7 @@ def deadrelu(
 
 def main() -> NoReturn:
     """Run the command line and exit with an `ExitCode`; an uncaught exception is a 2 with one line."""
+    console.stand_in()
     process.own()
     process.leave(ranks.run(_run) if ranks.launched() else _run(console.say_error))
 

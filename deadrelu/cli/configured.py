@@ -10,15 +10,12 @@ from typing import Any
 
 import typer
 
-from deadrelu.cli import console
+from deadrelu.cli import borrowed, console
 from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.keyed import keyed, keys_of
 from deadrelu.config import Config, NamedModel, environment, find, is_option, read, variable
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.keys import Key, Known, Value, from_text
-
-TRUST = ("trust", "trust-sha256", "allow")
-"""Keys that let a model file run code: in a configuration file they hold for the models that this file names only."""
 
 _WORST = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.NOTHING_MEASURED, ExitCode.COULD_NOT_RUN)
 
@@ -35,11 +32,13 @@ class Choice:
 class Origins:
     """Where the values of one command came from: what to name in an error, by parameter name.
 
-    `model` is the model's name, if it is one of several in the configuration.
+    `filed` are the parameters whose values stand in the configuration file. `model` is the model's name, if it is one
+    of several there.
     """
 
     of: dict[str, str] = field(default_factory=dict)
     model: str | None = None
+    filed: frozenset[str] = frozenset()
 
 
 class Command(HelpfulCommand):
@@ -125,14 +124,17 @@ class Command(HelpfulCommand):
         own = keys_of(self)
         defaults: dict[str, Value] = {}
         origins: dict[str, str] = {}
+        filed: set[str] = set()
         for label, values in layers:
             for key, value in values.items():
                 if key in own and own[key].takes(value):
                     defaults[names[key]], origins[names[key]] = value, f"{key!r} in {label}"
+                    filed.add(names[key])
         for key, text in environment(os.environ, known).items():
             if key in own:
                 defaults[names[key]] = from_text(variable(key), text, own[key])
                 origins[names[key]] = f"the environment variable {variable(key)}"
+                filed.discard(names[key])
         ctx.default_map = defaults
         try:
             rest = super().parse_args(ctx, args)
@@ -142,9 +144,13 @@ class Command(HelpfulCommand):
                 raise UsageError(f"{origins[name]} is wrong: {error.message.rstrip('.')}") from error
             raise
         ctx.obj = Origins(
-            {name: origin for name, origin in origins.items() if _from_map(ctx, name)}, model.name if model else None
+            of={name: origin for name, origin in origins.items() if _from_map(ctx, name)},
+            model=model.name if model else None,
+            filed=frozenset(name for name in filed if _from_map(ctx, name)),
         )
-        _drop_borrowed_trust(ctx, names, config, model)
+        for note in (*borrowed.drop_trust(ctx, names, config, model), *borrowed.drop_force(ctx, config)):
+            _note(ctx, note)
+        borrowed.check_places(ctx, config)
         return rest
 
 
@@ -182,24 +188,6 @@ def _from_map(ctx: Any, name: str | None) -> bool:
 def _fresh(ctx: Any) -> Any:
     """A context as this one was before it was parsed."""
     return type(ctx)(ctx.command, info_name=ctx.info_name, parent=ctx.parent)
-
-
-def _drop_borrowed_trust(ctx: Any, names: Mapping[str, str], config: Config, model: NamedModel | None) -> None:
-    """Leave out the file's trust where MODEL is another file than the one that it names.
-
-    Who writes `trust = true` means the model beside it, not the next one that somebody downloads.
-    """
-    if "model" in ctx.obj.of:
-        return
-    own, given = (model.values if model else config.values).get("model"), ctx.params.get("model")
-    if isinstance(own, str) and isinstance(given, str) and os.path.abspath(own) == os.path.abspath(given):
-        return
-    for key in TRUST:
-        name = names.get(key)
-        if name in ctx.obj.of and key in config.values:
-            ctx.params[name] = False if key == "trust" else []
-            del ctx.obj.of[name]
-            _note(ctx, f"{key!r} in {config.label} is left out: it holds for the models that the file names")
 
 
 def _no_model(ctx: Any, config: Config) -> UsageError:

@@ -22,8 +22,22 @@ class Screen:
     unicode: bool
 
 
+def stand_in() -> None:
+    """Open /dev/null for each standard stream that is closed; `sys.stdout` stays None, so that a report is not lost.
+
+    Otherwise the next file that is opened gets its number, and with it what the user's code prints.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it stays open as long as the process
+
+
 def screen() -> Screen:
     """Look at stdout. `NO_COLOR` wins over `FORCE_COLOR`; a pipe gets 100 columns unless COLUMNS says otherwise."""
+    if sys.stdout is None:
+        return Screen(width=100, color=False, unicode=True)
     tty = sys.stdout.isatty()
     wanted = tty and os.environ.get("TERM") != "dumb"
     color = (wanted or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
@@ -39,10 +53,12 @@ def write(text: str) -> None:
     """Put `text` on stdout as it is: never through rich, which would wrap it and read its brackets.
 
     A reader that has gone (`| head`) is no error: the exit code still tells what the gate found. Raises `OutputError`
-    where the system refuses, as a full disk does.
+    where the system refuses, as a full disk does, and where stdout is closed.
     """
+    if sys.stdout is None:
+        raise OutputError("stdout is closed", hint="send it to a file or to /dev/null; -o FORMAT=PATH writes a report")
     try:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.write(printable(text if text.endswith("\n") else text + "\n", sys.stdout.encoding))
         sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer would raise again when Python flushes it at exit.
@@ -53,14 +69,28 @@ def write(text: str) -> None:
             ) from error
 
 
+def printable(text: str, encoding: str | None) -> str:
+    r"""The text with what this encoding cannot say written out (`\udcff`): one odd name must not cost the report."""
+    try:
+        known = encoding or "utf-8"
+        return text.encode(known, errors="backslashreplace").decode(known)
+    except LookupError:
+        return text
+
+
 def say_error(error: DeadreluError) -> None:
     """One line on stderr: what is wrong, and the next step."""
-    sys.stderr.write(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}\n")
+    _say(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}")
 
 
 def note(text: str) -> None:
     """One line on stderr that is no error."""
-    sys.stderr.write(f"note: {text}\n")
+    _say(f"note: {text}")
+
+
+def _say(line: str) -> None:
+    """A line on stderr."""
+    sys.stderr.write(f"{line}\n")
 
 
 class _Notes(logging.Handler):
@@ -68,7 +98,7 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning" if record.levelno >= logging.WARNING else "note"
-        sys.stderr.write(f"{level}: {record.getMessage()}\n")
+        _say(f"{level}: {record.getMessage()}")
 
 
 @contextmanager
@@ -84,7 +114,8 @@ def user_code(*, quiet: bool) -> Iterator[None]:
     log.setLevel(logging.INFO)
     log.propagate = False
     stdout = sys.stdout
-    stdout.flush()
+    if stdout is not None:
+        stdout.flush()
     saved = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr

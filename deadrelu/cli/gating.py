@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deadrelu.cli import console
 from deadrelu.errors import FileError, UsageError
-from deadrelu.files import check_writable, write_text
+from deadrelu.files import check_writable, locked, write_text
 from deadrelu.judge.baseline import Entries, gate, parse_tolerance, renewed, standing
 from deadrelu.judge.ledger import Ledger
 from deadrelu.judge.policy import Policy
@@ -39,10 +39,7 @@ class BaselineGate:
         name = self.name or _place(report.model.path, self.path)
         known = self.ledger.models.get(name)
         if self.update:
-            now = renewed(report, policy, known, force=self.loosen)
-            write_text(self.path, self.ledger.with_model(name, now).to_json(), force=True)
-            self._note(f"{self.path} now knows {count(len(now), 'site')} of {name}")
-            known = now
+            known = self._renew(self.path, name, report, policy)
         elif known is None:
             others = ", ".join(sorted(self.ledger.models)) or "no model at all"
             raise UsageError(
@@ -53,6 +50,15 @@ class BaselineGate:
             self._report_standing(report, known)
         settings = {**report.settings, "baseline": str(self.path), "tolerance": self.tolerance}
         return gate(replace(report, settings=settings), policy, known, self.tolerance)
+
+    def _renew(self, path: Path, name: str, report: Report, policy: Policy) -> Entries:
+        """Write what is known now, and return it; another process may have written the file during the scan."""
+        with locked(path):
+            ledger = _read(path) if path.exists() else Ledger()
+            now = renewed(report, policy, ledger.models.get(name), force=self.loosen)
+            write_text(path, ledger.with_model(name, now).to_json(), force=True)
+        self._note(f"{path} now knows {count(len(now), 'site')} of {name}")
+        return now
 
     def _report_standing(self, report: Report, known: Entries) -> None:
         """Say what is stale, and what could be tightened; the file itself stays as it is."""
@@ -92,7 +98,7 @@ def baseline_gate(
 def _read(path: Path) -> Ledger:
     """The file's content. Raises `FileError`."""
     try:
-        return Ledger.from_json(path.read_text(encoding="utf-8"), str(path))
+        return Ledger.from_json(path.read_bytes(), str(path))
     except OSError as error:
         raise FileError(
             f"the baseline {path} cannot be read: {error.strerror or error}",

@@ -22,7 +22,7 @@ def check_outputs(texts: Sequence[str], *, force: bool, name: str = "report") ->
 
     `{name}` in a path stands for `name`, with an underscore for each sign that is not safe in a file's name.
     """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    safe = re.sub(r"[^A-Za-z0-9._-]|^[.]+$", "_", name)  # of dots alone it would lead elsewhere
     texts = [text.replace("{name}", safe) for text in texts]
     outputs = [(Format(name), path) for name, path in output_paths(texts, Format)]
     for _, path in outputs:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deadrelu.archive import check_archive, check_entries
 from deadrelu.errors import DataError, FileError
+from deadrelu.pickles import check_fillings
 
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f920")
 _SAVE = "save plain arrays: numpy.savez('data.npz', x=x), or torch.save({'x': x}, 'data.pt') with tensors"
@@ -157,6 +158,10 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any] | tuple[Any, ...]:
+    try:
+        check_fillings(path, str(path))
+    except FileError as error:
+        raise DataError(error.message, hint="write or download it again") from error
     try:
         held = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
     except pickle.UnpicklingError as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from deadrelu.programs.program import Program
 
@@ -17,6 +18,7 @@ _GROWING = (1, 4, 8, 7, 16, 32)
 _LENGTHS = (64, 128, 256, 32, 16, 1024, 8, 4096, 16000)
 _STEPS = 16
 _LAYERS_TRIED = 4
+_MOST_ELEMENTS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,31 @@ def candidates(program: Program) -> Iterator[tuple[str, InputShape]]:
 def smallest_vocabulary(program: Program) -> int | None:
     """A bound that is safe for indices into the model's first embedding, or None without one."""
     sizes = [m.num_embeddings for _, m in program.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
-    return sizes[0] if sizes else None
+    return sizes[0] if sizes and type(sizes[0]) is int and sizes[0] > 0 else None
 
 
 def _shapes(module: nn.Module) -> tuple[InputShape, ...]:
     """The input shapes that this one layer takes, () if it says nothing of them."""
     for kind, shapes in _TABLE:
         if isinstance(module, kind):
-            found: tuple[InputShape, ...] = shapes(module)
-            return found
+            try:
+                found: tuple[InputShape, ...] = shapes(module)
+            except Exception:  # a file may give a layer anything as its sizes
+                return ()
+            return tuple(filter(_is_possible, found))
     return ()
+
+
+def _is_possible(shape: InputShape) -> bool:
+    """Whether one sample of this shape can be made at all."""
+    sizes = (*shape.sizes, 1 if shape.vocabulary is None else shape.vocabulary)
+    return all(type(size) is int and 0 < size < 1 << 62 for size in sizes) and prod(shape.sizes) <= _MOST_ELEMENTS
+
+
+def _inputs_of(module: Any) -> Any:
+    """How many features a linear layer takes: its weight decides, not the number that is written beside it."""
+    weight = getattr(module, "weight", None)
+    return weight.shape[1] if isinstance(weight, Tensor) and weight.ndim == 2 else module.in_features
 
 
 def _square(channels: int) -> tuple[InputShape, ...]:
@@ -103,7 +120,7 @@ def _recurrent(features: int, *, batch_first: bool) -> tuple[InputShape, ...]:
 
 _TABLE: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[Any], tuple[InputShape, ...]]], ...] = (
     (nn.Bilinear, lambda _: ()),
-    (nn.Linear, lambda m: _flat_or_steps(m.in_features)),
+    (nn.Linear, lambda m: _flat_or_steps(_inputs_of(m))),
     (nn.Conv1d, lambda m: tuple(InputShape((m.in_channels, n)) for n in _LENGTHS)),
     (nn.Conv2d, lambda m: _square(m.in_channels)),
     (nn.Conv3d, lambda m: tuple(InputShape((m.in_channels, n, n, n)) for n in _SIDES_3D)),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deadrelu.errors import FileError
 from deadrelu.judge.baseline import Entries, Entry
+from deadrelu.judge.rules import RULES
 
 LEDGER_VERSION = 1
+
+_MOST = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +39,22 @@ class Ledger:
         return head + ",\n".join(blocks) + "\n  }\n}\n"
 
     @classmethod
-    def from_json(cls, text: str, name: str) -> Ledger:
-        """Read back what `to_json` wrote; `name` is the file's, for the error. Raises `FileError`."""
+    def from_json(cls, text: str | bytes, name: str) -> Ledger:
+        """Read back what `to_json` wrote; `name` is the file's, for the error. Raises `FileError`.
+
+        Bytes are UTF-8; nothing may stand there twice, as after a merge conflict that was resolved by keeping both.
+        """
         try:
-            data = json.loads(text)
+            decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
+            data = json.loads(decoded, object_pairs_hook=_once)
             if data["deadrelu_baseline"] != LEDGER_VERSION:
                 raise ValueError(f"its version is {data['deadrelu_baseline']!r}, not {LEDGER_VERSION}")
             models = {
                 model: {site: _read(entry) for site, entry in sites.items()} for model, sites in data["models"].items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileError(
-                f"{name} is no baseline of deadrelu: {error!r}",
+                f"{name} is not a baseline of deadrelu: {_shortened(error)}",
                 hint=f"write one with `deadrelu scan MODEL --baseline {name} --update-baseline`",
             ) from error
         return cls(models=models)
@@ -60,10 +68,32 @@ def _entry(entry: Entry) -> dict[str, Any]:
 def _read(data: Mapping[str, Any]) -> Entry:
     """The inverse of `_entry`; raises what a wrong shape makes of itself."""
     units, rules = data["units"], data["rules"]
-    wrong = [n for numbers in rules.values() for n in numbers if not isinstance(n, int) or isinstance(n, bool) or n < 0]
-    if wrong or not (units is None or (isinstance(units, int) and units >= 0)):
-        raise ValueError(f"{wrong[0] if wrong else units!r} is no number of units")
-    return Entry(units=units, rules={rule: tuple(sorted(set(numbers))) for rule, numbers in rules.items()})
+    if units is not None and (type(units) is not int or not 0 < units < _MOST):
+        raise ValueError(f"{units!r} is not a number of units")
+    for rule, numbers in rules.items():
+        if rule not in RULES:
+            raise ValueError(f"{rule!r} is not a rule")
+        if type(numbers) is not list or not all(type(n) is int and 0 <= n < (units or 0) for n in numbers):
+            raise ValueError(f"{rule} names what is not a unit below {units or 0}")
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"{rule} names a unit twice")
+    return Entry(units=units, rules={rule: tuple(sorted(numbers)) for rule, numbers in rules.items()})
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of a JSON object. Raises `ValueError` if one stands there twice, since JSON would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"{key!r} stands there twice")
+    return found
+
+
+def _shortened(error: Exception) -> str:
+    """What was wrong, in a few words."""
+    if isinstance(error, RecursionError):
+        return "it nests its values too deeply"
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _text(value: Any) -> str:

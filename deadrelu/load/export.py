@@ -11,7 +11,6 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,16 +38,17 @@ def open_export(origin: Origin, trust: Trust) -> torch.export.ExportedProgram:
 
     Raises `TrustError`, which names what the screen found, and `FileError` for a damaged file.
     """
-    check_archive(origin.path)
+    check_archive(origin.held, named=origin.path)
     if not trust.covers(origin.sha256):
-        found = "; ".join(screen(origin.path)) or "nothing beyond its graph and weights was found"
+        found = "; ".join(screen(origin)) or "nothing beyond its graph and weights was found"
         raise origin.refuse(f"is a torch.export program, which runs code when it is loaded: {found}")
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr), _without_logging():
             warnings.simplefilter("ignore")
-            return torch.export.load(str(origin.path))
+            return torch.export.load(str(origin.held))
     except Exception as error:  # whatever a broken or newer graph makes torch's reader raise
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = said.replace(str(origin.held), str(origin.path))
         raise FileError(
             f"{origin.path} cannot be loaded as a torch.export program: {said}",
             hint=f"it may be damaged, or saved by a torch that {torch.__version__} cannot read",
@@ -66,14 +66,14 @@ def _without_logging() -> Iterator[None]:
         logging.disable(before)
 
 
-def screen(path: Path) -> list[str]:
+def screen(origin: Origin) -> list[str]:
     """What in the file runs when it is loaded or called, in words, the gravest first; nothing of it does here.
 
     A pickle that asks for more than tensors, expressions that are no arithmetic, guards, native libraries.
     """
     grave: list[str] = []
     usual: list[str] = []
-    with Archive(path) as archive:
+    with Archive(origin.held, named=origin.path) as archive:
         for name in archive.members:
             if name.startswith("data/aotinductor/") or name.endswith((".so", ".dll", ".dylib", ".cubin")):
                 grave.append(f"a native library ({name})")

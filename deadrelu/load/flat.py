@@ -15,12 +15,14 @@ from deadrelu.load.pickled import Described
 _DTYPES = {"F": "float", "I": "int", "U": "uint", "BF": "bfloat"}
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors by name, on the CPU. Raises `FileError` if the file is damaged."""
+def read_safetensors(path: Path, *, named: Path | None = None) -> dict[str, Tensor]:
+    """The tensors by name, on the CPU. Raises `FileError`, which names the file `named`, if it is damaged."""
     try:
         return safetensors.torch.load_file(str(path), device="cpu")
     except Exception as error:
-        raise FileError(f"{path} is a damaged safetensors file: {error}", hint="copy or download it again") from error
+        raise FileError(
+            f"{named or path} is a damaged safetensors file: {error}", hint="copy or download it again"
+        ) from error
 
 
 def read_header(path: Path) -> dict[str, Described]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from deadrelu.errors import ArchitectureError, FileError
 from deadrelu.load.extras import extra
 from deadrelu.load.flat import read_safetensors
+from deadrelu.load.held import held
 from deadrelu.load.inert import read_tree
 from deadrelu.load.pretrained import class_of, config_of
 from deadrelu.load.sniff import FileKind, refusal, sniff
-from deadrelu.load.trust import Origin, sha256_of
 from deadrelu.load.weights import shortened, states_in
 from deadrelu.programs.code import blame
 
@@ -103,7 +103,7 @@ def _shards(index: Path) -> list[Path]:
     """The files that an index lists. They lie beside it: a path that leads elsewhere is refused."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(f"{index} is no index of shards: {error}", hint="download it again") from error
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise FileError(f"{index} names files outside of its folder", hint="download it again")
@@ -117,7 +117,8 @@ def _read(file: Path) -> dict[str, Tensor]:
         return read_safetensors(file)
     if kind not in (FileKind.TORCH_ZIP, FileKind.LEGACY):
         raise refusal(kind, file)
-    states = states_in(read_tree(Origin(file, sha256_of(file)), kind).root)
+    with held(file) as origin:
+        states = states_in(read_tree(origin, kind).root)
     if "" not in states:
         raise FileError(f"{file} holds no state dict", hint="download it again")
     return states[""]

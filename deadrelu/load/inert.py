@@ -19,6 +19,7 @@ from deadrelu.load.known import DICT_LIKE
 from deadrelu.load.sniff import FileKind
 from deadrelu.load.stub import Stub, StubClass, stub_class
 from deadrelu.load.trust import Origin
+from deadrelu.pickles import check_fillings
 
 _SPARE_ELEMENTS = 1 << 24
 _LEGACY_PREAMBLE = 3
@@ -51,7 +52,8 @@ def read_tree(origin: Origin, kind: FileKind) -> Tree:
     if its pickle goes beyond what can be read without running it.
     """
     zipped = kind is FileKind.TORCH_ZIP
-    records = check_archive(origin.path) if zipped else None
+    records = check_archive(origin.held, named=origin.path) if zipped else None
+    check_fillings(origin.held, str(origin.path))
     names = _globals(origin, zipped)
     stubs = [
         (
@@ -63,12 +65,7 @@ def read_tree(origin: Origin, kind: FileKind) -> Tree:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(stubs):  # type: ignore[arg-type]
             warnings.simplefilter("ignore")
-            # By name alone, torch.load would take *.safetensors for that format, whatever the bytes say.
-            if zipped and origin.path.suffix != ".safetensors":
-                root = torch.load(str(origin.path), weights_only=True, map_location="cpu", mmap=True)
-            else:
-                with origin.path.open("rb") as file:
-                    root = torch.load(file, weights_only=True, map_location="cpu")
+            root = torch.load(str(origin.held), weights_only=True, map_location="cpu", mmap=zipped)
         _check_tensors(origin, root, records)
     except pickle.UnpicklingError as error:
         if names:
@@ -88,7 +85,7 @@ def _globals(origin: Origin, zipped: bool) -> tuple[str, ...]:
     """The globals that the pickle names and that torch does not call safe, sorted."""
     try:
         if zipped:
-            return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(origin.path))))
+            return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(origin.held))))
     except pickle.UnpicklingError:
         pass  # an instruction that torch does not read: name what can be named, for the refusal
     except Exception as error:
@@ -110,11 +107,11 @@ def plain_globals() -> frozenset[str]:
 def _listed(origin: Origin, zipped: bool) -> Iterator[str]:
     """The globals of the file's pickle, read off its instructions."""
     if zipped:
-        with zipfile.ZipFile(origin.path) as archive:
+        with zipfile.ZipFile(origin.held) as archive:
             pickled = archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))
         yield from named_globals(pickletools.genops(pickled))
         return
-    with origin.path.open("rb") as file:
+    with origin.held.open("rb") as file:
         for _ in range(_LEGACY_PREAMBLE):  # the magic number, the protocol, the byte order: each its own pickle
             for _ in pickletools.genops(file):
                 pass
@@ -158,7 +155,7 @@ def _check_tensors(origin: Origin, root: Any, records: frozenset[int] | None) ->
     A small expanded tensor (stride 0) is honest, and costs nothing; so a few million elements in all are let pass.
     """
     spare = _SPARE_ELEMENTS
-    limit = origin.path.stat().st_size
+    limit = origin.held.stat().st_size
     for value in walk(root):
         if not isinstance(value, Tensor) or value.layout is not torch.strided:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from deadrelu.load import sharded_contents
 from deadrelu.load.checkpoint import Request, open_checkpoint
 from deadrelu.load.export_contents import read_exported
 from deadrelu.load.flat import read_header
+from deadrelu.load.held import held, unchanged
 from deadrelu.load.inert import plain_globals, read_tree
 from deadrelu.load.known import COMPILED, DATA_PARALLEL, RECORDS, torch_classes, torch_functions
 from deadrelu.load.members import Archive, asked_code
@@ -21,7 +22,7 @@ from deadrelu.load.pickled import LONGEST, Pickled, read_legacy, read_pickle
 from deadrelu.load.script_contents import read_torchscript
 from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.tree import draw, group
-from deadrelu.load.trust import Origin, Trust, sha256_of
+from deadrelu.load.trust import Trust, sha256_of
 
 _UNSEEN = "calls in the code of a forward (F.relu, torch.relu) are not in the file: only a scan sees them"
 _OF_TORCH = ("torch.nn.modules.", "collections.", "pathlib.", "argparse.", "numpy.")
@@ -50,26 +51,31 @@ class _Contents:
 def inspect(model: str | Path) -> Inspection:
     """Say what the file or folder `model` is, what it would run, and what it holds; execute nothing in it.
 
-    Raises `FileError` if it cannot be read or is damaged. A kind of file that deadrelu does not open is no error: the
-    result says which it is, and what to do.
+    Raises `FileError` if it cannot be read, is damaged, or is written to meanwhile. A kind of file that deadrelu does
+    not open is no error: the result says which it is, and what to do.
     """
     path = Path(model)
     kind = sniff(path)
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    with unchanged(*files):
+        return _inspected(str(model), path, kind, files)
+
+
+def _inspected(model: str, path: Path, kind: FileKind, files: Sequence[Path]) -> Inspection:
+    """The inspection of a file, or of the files of a folder."""
     if kind in (FileKind.EMPTY, FileKind.TRUNCATED):
         raise refusal(kind, path)
     try:
         contents = _READERS.get(kind, _foreign)(path)
     except RecursionError as error:
         raise FileError(f"{path} nests its values too deeply", hint="save the state dict instead") from error
-    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
-    sha256 = _hash(path, kind)
     return Inspection(
-        path=str(model),
+        path=model,
         kind=kind.value,
         what=contents.what,
         bytes=sum(file.stat().st_size for file in files),
-        sha256=sha256,
-        opening=_opening(path, kind, sha256),
+        sha256=_hash(path, kind),
+        opening=_opening(path, kind),
         asks=contents.asks,
         members=dict(list((contents.members or {}).items())[:_LISTED_MEMBERS]),
         tree=contents.tree,
@@ -81,18 +87,19 @@ def inspect(model: str | Path) -> Inspection:
 def _hash(path: Path, kind: FileKind) -> str | None:
     """What `--trust-sha256` takes; None for a folder that is no sharded checkpoint."""
     if kind is FileKind.SHARDED:
-        return sharded_contents.sha256_of_folder(path)
+        return sharded_contents.sha256_of_folder(path, sharded_contents.read_index(path))
     return None if path.is_dir() else sha256_of(path)
 
 
-def _opening(path: Path, kind: FileKind, sha256: str | None) -> Opening:
+def _opening(path: Path, kind: FileKind) -> Opening:
     """How a scan without further options would take the file: found out by opening it so."""
     if kind is FileKind.HUGGINGFACE:
         why, hint = "transformers builds it from config.json", "pip install 'deadrelu[hf]'"
         return Opening(way="with an extra", why=why, hint=hint)
     try:
         if kind in _TORCH_SAVE:
-            open_checkpoint(Origin(path, sha256 or ""), kind, Request(None, {}, None, Trust()))
+            with held(path) as origin:
+                open_checkpoint(origin, kind, Request(None, {}, None, Trust()))
         else:
             open_model(path)
     except FileError as error:
@@ -109,7 +116,8 @@ def _opening(path: Path, kind: FileKind, sha256: str | None) -> Opening:
 def _is_whole(path: Path, kind: FileKind) -> bool:
     """Whether a file that does not open is none the worse for it: it holds something else than a model."""
     try:
-        read_tree(Origin(path, ""), kind)
+        with held(path) as origin:
+            read_tree(origin, kind)
     except TrustError:
         return True
     except FileError:
@@ -195,7 +203,7 @@ def _sharded(path: Path) -> _Contents:
     pickled = read_pickle(sharded_contents.read_index(path), str(path / sharded_contents.INDEX))
     asks = (Asked(name=sharded_contents.INDEX, what="pickle", runs=True), *_globals(pickled))
     tree = group(sharded_contents.tensors_in(pickled), kind="sharded checkpoint")
-    shards = sum(1 for _ in path.glob("*.distcp"))
+    shards = len(sharded_contents.shards_of(path))
     return _Contents(f"a sharded checkpoint of {shards} {'shard' if shards == 1 else 'shards'}", tree, asks=asks)
 
 

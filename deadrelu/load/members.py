@@ -24,13 +24,13 @@ _CODE = {".py": "source", ".pkl": "pickle", ".so": "library", ".dll": "library",
 class Archive:
     """A zip whose members are read one by one, none beyond `LONGEST` bytes; close it with `with`."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the directory only. Raises `FileError` if there is none."""
-        self.path = path
+    def __init__(self, path: Path, *, named: Path | None = None) -> None:
+        """Read the directory only; errors name the file `named`. Raises `FileError` if there is none."""
+        self.path = named or path
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise FileError(f"{path} is damaged: {error}", hint=_AGAIN) from error
+            raise FileError(f"{self.path} is damaged: {error}", hint=_AGAIN) from error
         names = self._zip.namelist()
         root = names[0].split("/")[0] if names else ""
         self.root = f"{root}/" if all(name.startswith(f"{root}/") for name in names) else ""

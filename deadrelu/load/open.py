@@ -17,10 +17,11 @@ from deadrelu.load.architecture import build, is_spec
 from deadrelu.load.checkpoint import Request, open_checkpoint, weights_into
 from deadrelu.load.export import open_export
 from deadrelu.load.flat import read_safetensors
+from deadrelu.load.held import held
 from deadrelu.load.huggingface import open_folder
 from deadrelu.load.script import open_script
 from deadrelu.load.sniff import FileKind, refusal, sniff
-from deadrelu.load.trust import Origin, Trust, sha256_of
+from deadrelu.load.trust import Origin, Trust
 from deadrelu.load.weights import nonfinite
 from deadrelu.programs.dice import seeded
 from deadrelu.programs.eager import EagerProgram
@@ -80,11 +81,17 @@ def open_model(
 
         module, sha256 = open_sharded(path, request)
         return describe(module, text, "torch-sharded", sha256)
-    origin = Origin(path, sha256_of(path))
+    with held(path) as origin:
+        return _open_file(origin, kind, request)
+
+
+def _open_file(origin: Origin, kind: FileKind, request: Request) -> Opened:
+    """A single file of a kind that can be opened."""
+    text = str(origin.path)
     if kind in (FileKind.TORCHSCRIPT, FileKind.PT2):
         return _open_program(origin, kind, request)
     if kind is FileKind.SAFETENSORS:
-        module = weights_into(origin, {"": read_safetensors(path)}, request)
+        module = weights_into(origin, {"": read_safetensors(origin.held, named=origin.path)}, request)
         return describe(module, text, "safetensors", origin.sha256)
     module, form = open_checkpoint(origin, kind, request)
     return describe(module, text, form if kind is FileKind.TORCH_ZIP else "torch-legacy", origin.sha256)

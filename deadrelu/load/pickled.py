@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import mmap
 import pickle
-import pickletools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,16 +210,6 @@ def read_legacy(path: Path) -> Pickled:
         for _ in range(_LEGACY_PREAMBLE):  # the magic number, the protocol, the byte order: each its own pickle
             _read(mapped, str(path))
         return _read(mapped, str(path))
-
-
-def check_pickle(content: bytes, where: str) -> None:
-    """Raise `FileError` if a pickle is damaged, or claims more than it has: torch's reader allocates what it claims."""
-    try:
-        for instruction, argument, _ in pickletools.genops(content):
-            if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > len(content):
-                raise ValueError("a place in its memo beyond its own length")
-    except Exception as error:
-        raise FileError(f"{where} is damaged: its pickle cannot be read", hint=_AGAIN) from error
 
 
 def _read(file: Any, where: str) -> Pickled:

@@ -20,6 +20,8 @@ from deadrelu.programs.code import blame
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 _TABLES = ("_parameters", "_buffers", "_modules")
 _HOOKS = frozenset(key for key, value in vars(nn.Module()).items() if "hook" in key and isinstance(value, dict))
+_OVERLOADS = "__overloads__"
+"""What `torch.jit.script` leaves in a module that it was given: names of overloaded methods. Only it reads them."""
 
 Code = type[Any] | Callable[..., Any]
 
@@ -45,6 +47,14 @@ def unknown(names: tuple[str, ...], allowed: Mapping[str, Code]) -> list[str]:
     builtin = (GETATTR, TORCH_FUNCTIONS) if TORCH_FUNCTIONS in names else ()
     known = (*torch_classes(), *torch_functions(), *allowed, *builtin, *((PARTIAL,) if allowed else ()))
     return [name for name in names if name not in known]
+
+
+def _is_overloads(value: Any) -> bool:
+    """Whether a value is a plain dictionary from names to lists of names."""
+    return type(value) is dict and all(
+        type(key) is str and type(names) is list and all(type(name) is str for name in names)
+        for key, names in value.items()
+    )
 
 
 class _Rebuilder:
@@ -109,6 +119,8 @@ class _Rebuilder:
             raise self.origin.refuse(f"gives {where} no parameters, buffers or modules", [stub.path])
         state: dict[str, Any] = {}
         for key, value in items.items():
+            if key == _OVERLOADS and _is_overloads(value):
+                continue
             self._check_key(key, code, where)
             path = f"{where}, {key}"
             if key in _TABLES:

@@ -7,16 +7,15 @@ import sys
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
 from deadrelu.load.members import Archive
-from deadrelu.load.pickled import check_pickle
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust
+from deadrelu.pickles import check_pickle
 from deadrelu.programs.code import blame
 from deadrelu.programs.script.names import NAMES_FILE, Names
 from deadrelu.programs.script.program import Example, TorchScriptProgram
@@ -51,10 +50,10 @@ def open_script(origin: Origin, trust: Trust) -> Script:
 
     Raises `TrustError`, which names what the archive holds, and `FileError` for a damaged one.
     """
-    check_archive(origin.path, packed=("code/", "extra/"))
+    check_archive(origin.held, packed=("code/", "extra/"), named=origin.path)
     if not trust.covers(origin.sha256):
-        raise origin.refuse(f"is a TorchScript archive, which is a program: {describe_script(origin.path)}")
-    with Archive(origin.path) as archive:
+        raise origin.refuse(f"is a TorchScript archive, which is a program: {describe_script(origin)}")
+    with Archive(origin.held, named=origin.path) as archive:
         notes = {name: archive.read(name) for name in (_TRACED, _NAMES) if name in archive.members}
         for name in archive.members:
             if name.endswith("pkl"):
@@ -63,19 +62,20 @@ def open_script(origin: Origin, trust: Trust) -> Script:
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")  # torch calls the format deprecated: so be it
-            module = torch.jit.load(str(origin.path), map_location="cpu")
+            module = torch.jit.load(str(origin.held), map_location="cpu")
     except Exception as error:  # the C++ reader of a damaged file raises also IndexError, KeyError and its like
+        said = blame(error).replace(str(origin.held), str(origin.path))[:300]
         raise FileError(
-            f"{origin.path} cannot be loaded as TorchScript: {blame(error)[:300]}",
+            f"{origin.path} cannot be loaded as TorchScript: {said}",
             hint="it may be damaged, or need operators that this torch does not have",
         ) from error
     examples = read_traced(notes[_TRACED]) if _TRACED in notes else ()
     return Script(module, examples, Names.from_json(notes[_NAMES]) if _NAMES in notes else None)
 
 
-def describe_script(path: Path) -> str:
+def describe_script(origin: Origin) -> str:
     """What the archive holds that runs, in words; nothing of it does."""
-    with Archive(path) as archive:
+    with Archive(origin.held, named=origin.path) as archive:
         files = [name for name in archive.members if name.startswith("code/") and name.endswith(".py")]
         code = {name: archive.read(name).decode(errors="replace") for name in files}
     own = sorted(name for name in code if not name.startswith(_OF_TORCH))

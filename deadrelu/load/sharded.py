@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from deadrelu.archive import check_stream
 from deadrelu.errors import FileError
 from deadrelu.load import weights
 from deadrelu.load.checkpoint import Request, needs_code, weights_into
+from deadrelu.load.held import unchanged
 from deadrelu.load.pickled import read_pickle
-from deadrelu.load.sharded_contents import INDEX, read_index, sha256_of_folder
+from deadrelu.load.sharded_contents import INDEX, read_index, sha256_of_folder, shards_of
 from deadrelu.load.trust import Origin
 from deadrelu.programs.code import blame
 
@@ -39,27 +41,50 @@ def open_sharded(folder: Path, request: Request) -> tuple[nn.Module, str]:
 
     Raises `TrustError`, naming every global that the index asks for; `FileError` if an index or a shard is damaged.
     """
-    origin = Origin(folder, sha256_of_folder(folder))
-    asks = sorted(read_pickle(read_index(folder), str(folder / INDEX)).asks)
+    shards = shards_of(folder)
+    with unchanged(*shards):
+        return _opened(folder, read_index(folder), shards, request)
+
+
+def _opened(folder: Path, index: bytes, shards: Sequence[Path], request: Request) -> tuple[nn.Module, str]:
+    """The module and the hash, by these bytes of the index: those that are hashed are those that are unpickled."""
+    origin = Origin(folder, sha256_of_folder(folder, index), folder)
+    asks = sorted(read_pickle(index, str(folder / INDEX)).asks)
     if not request.trust.covers(origin.sha256):
         note = f" (its index {INDEX} is a pickle, which torch runs to read the shards)"
         raise origin.refuse_names(asks, note, allowable=False)
     if request.arch is None:
         raise needs_code(origin)
     _log.warning("%s is trusted: torch unpickles its index", folder)
-    state = _read_state(folder)
+    state = _read_state(folder, index, shards)
     return weights_into(origin, weights.states_in(state), request), origin.sha256
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
+class _Reader(FileSystemReader):
+    """Torch's reader of such folders, for an index that was read before."""
+
+    def __init__(self, folder: Path, index: bytes) -> None:
+        super().__init__(folder)
+        self._index = index
+
+    def read_metadata(self, *_: Any, **__: Any) -> Metadata:
+        """Unpickle the index."""
+        index: Metadata = pickle.loads(self._index)
+        meta = getattr(index, "storage_meta", None) or StorageMeta()
+        meta.load_id = self.load_id
+        index.storage_meta = meta
+        return index
+
+
+def _read_state(folder: Path, pickled: bytes, shards: Sequence[Path]) -> dict[str, Any]:
     """The tensors of the folder, nested as they were saved; nothing of an optimizer or its kin."""
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
-            reader = FileSystemReader(folder)
+            reader = _Reader(folder, pickled)
             index = reader.read_metadata()
             wanted = _wanted(index)
-            _check_sizes(folder, wanted)
+            _check_sizes(folder, wanted, shards)
             _check_shards(folder, index)
             flat = {
                 key: torch.empty(held.size, dtype=held.properties.dtype, device="cpu") for key, held in wanted.items()
@@ -86,10 +111,10 @@ def _path(key: str, index: Metadata) -> tuple[str, ...]:
     return tuple(map(str, (index.planner_data or {}).get(key, (key,))))
 
 
-def _check_sizes(folder: Path, wanted: Mapping[str, TensorStorageMetadata]) -> None:
+def _check_sizes(folder: Path, wanted: Mapping[str, TensorStorageMetadata], shards: Sequence[Path]) -> None:
     """Refuse an index that claims more bytes than the shards have, before any of them is allocated."""
     claimed = sum(held.size.numel() * held.properties.dtype.itemsize for held in wanted.values())
-    held = sum(path.stat().st_size for path in folder.glob("*.distcp"))
+    held = sum(path.stat().st_size for path in shards)
     if claimed > held:
         raise FileError(f"{folder} claims {claimed} bytes of tensors in shards of {held} bytes", hint=_AGAIN)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,20 @@ def read_index(folder: Path) -> bytes:
         raise FileError(f"{folder / INDEX} cannot be read: {error.strerror or error}", hint=_AGAIN) from error
 
 
-def sha256_of_folder(folder: Path) -> str:
-    """One hash for the index and all shards: of the lines that `sha256sum` prints for them, sorted by name.
+def sha256_of_folder(folder: Path, index: bytes) -> str:
+    """One hash for the bytes of the index and all shards: of the lines that `sha256sum` prints for them, by name.
 
     By hand: `cd FOLDER && LC_ALL=C sha256sum .metadata *.distcp | sha256sum`.
     """
-    names = [INDEX, *sorted(path.name for path in folder.glob("*.distcp"))]
-    lines = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    lines = f"{hashlib.sha256(index).hexdigest()}  {INDEX}\n".encode()
+    for path in shards_of(folder):
+        lines += f"{sha256_of(path)}  ".encode() + os.fsencode(path.name) + b"\n"
+    return hashlib.sha256(lines).hexdigest()
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The shards of a folder, by name."""
+    return sorted(folder.glob("*.distcp"))
 
 
 def tensors_in(index: Pickled) -> dict[str, Described]:

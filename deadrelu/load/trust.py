@@ -29,10 +29,11 @@ class Trust:
 
 @dataclass(frozen=True)
 class Origin:
-    """The file that is being opened: where it lies, and what its bytes hash to."""
+    """The file that is being opened: its path for messages, the hash of its bytes, and where to read those bytes."""
 
     path: Path
     sha256: str
+    held: Path
 
     def refuse(self, why: str, names: Iterable[str] = ()) -> TrustError:
         """The refusal: `why` goes on from the file's path; `names` are the globals that --allow could name."""

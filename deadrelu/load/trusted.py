@@ -71,13 +71,12 @@ def run_trusted(origin: Origin, code: Mapping[str, Code]) -> Any:
     if added:
         sys.path.append(folder)
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr), origin.path.open("rb") as file:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr), origin.held.open("rb") as file:
             warnings.simplefilter("ignore")
-            # Only a zip can be mapped; and by name alone, torch.load would take *.safetensors for that format.
-            mapped_in = zipfile.is_zipfile(file) and origin.path.suffix != ".safetensors"
+            mapped_in = zipfile.is_zipfile(file)  # only a zip can be mapped
             file.seek(0)
             return torch.load(
-                str(origin.path) if mapped_in else file,
+                str(origin.held) if mapped_in else file,
                 map_location="cpu",
                 weights_only=False,
                 pickle_module=reader,

@@ -163,3 +163,22 @@ def test_a_given_shape_that_does_not_run_is_refused(linear) -> None:
 def test_counts_below_one_are_refused(linear) -> None:
     with pytest.raises(DataError, match="at least 1"):
         synthesise(linear, samples=0)
+
+
+@pytest.mark.parametrize("said", [10**30, "4", -5, float("nan"), [1], None, True, 2**40, 3])
+def test_a_linear_layer_is_fed_what_its_weight_takes_whatever_a_file_says_of_it(program_of, said: object) -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+    net[0].in_features = said
+    assert synthesise(program_of(net)).info.source == "synthetic normal (4,)"
+
+
+@pytest.mark.parametrize("said", [10**30, "4", -5, float("nan"), [1], None, 2**40])
+def test_sizes_that_no_input_can_have_are_never_tried(program_of, said: object) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    net[0].in_channels = said
+    with pytest.raises(DataError, match="no layer of the model tells"):
+        synthesise(program_of(net))
+    embedding = nn.Sequential(nn.Embedding(4, 8), nn.ReLU())
+    embedding[0].num_embeddings = said
+    with pytest.raises(DataError):
+        synthesise(program_of(embedding))

@@ -170,12 +170,15 @@ def test_gating_keeps_the_rule_and_the_site_of_every_finding(before: Dead, after
     assert held == {(f.rule, f.site) for f in dead_report(after).findings}
 
 
-entries = st.dictionaries(
-    st.text(min_size=1),
-    st.builds(
-        Entry, units=st.none() | st.integers(0, 99), rules=st.dictionaries(st.sampled_from(["DR001", "DR008"]), units)
-    ),
-)
+@st.composite
+def an_entry(draw: st.DrawFn) -> Entry:
+    """What may be known of a site: no unit beyond those that it has, and none of a site that was skipped."""
+    size = draw(st.none() | st.integers(1, 99))
+    numbers = st.just(()) if size is None else st.sets(st.integers(0, size - 1)).map(lambda s: tuple(sorted(s)))
+    return Entry(units=size, rules=draw(st.dictionaries(st.sampled_from(["DR001", "DR008"]), numbers)))
+
+
+entries = st.dictionaries(st.text(min_size=1), an_entry())
 
 
 @given(st.dictionaries(st.text(), entries))
@@ -188,8 +191,35 @@ def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
     "text",
     ["", "[]", "{}", '{"deadrelu_baseline": 2, "models": {}}', '{"deadrelu_baseline": 1, "models": {"a": {"s": {}}}}',
      '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": ["x"]}}}}}',
-     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": [true]}}}}}'],
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": [true]}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": [3]}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": [-1]}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": [1, 1]}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"DR001": "12"}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 3, "rules": {"dead": [1]}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": null, "rules": {"DR001": [1]}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 0, "rules": {}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": true, "rules": {}}}}}',
+     '{"deadrelu_baseline": 1, "models": {"a": {"s": {"units": 1e400, "rules": {}}}}}',
+     '{"deadrelu_baseline": 1, "models": []}', '{"deadrelu_baseline": 1, "models": {"a": 5}}',
+     "[" * 100_000, '{"a":' * 100_000],
+    ids=lambda text: text[:60],
 )  # fmt: skip
 def test_what_is_no_ledger_is_an_error_that_names_the_file(text: str) -> None:
-    with pytest.raises(FileError, match=r"base\.json is no baseline"):
+    with pytest.raises(FileError, match=r"base\.json is not a baseline"):
         Ledger.from_json(text, "base.json")
+
+
+def test_a_site_that_stands_there_twice_is_refused_and_named() -> None:
+    site = '"s": {"units": 3, "rules": {}}'
+    with pytest.raises(FileError, match="'s' stands there twice"):
+        Ledger.from_json(f'{{"deadrelu_baseline": 1, "models": {{"a": {{{site}, {site}}}}}}}', "base.json")
+
+
+def test_bytes_are_utf8_with_or_without_a_mark_and_utf16_is_refused() -> None:
+    text = Ledger(models={"é": {"s": Entry(units=3, rules={"DR001": (1,)})}}).to_json()
+    assert Ledger.from_json(text.encode(), "b") == Ledger.from_json(text, "b")
+    assert Ledger.from_json(text.encode("utf-8-sig"), "b") == Ledger.from_json(text, "b")
+    for encoding in ("utf-16", "utf-32"):
+        with pytest.raises(FileError, match="b is not a baseline"):
+            Ledger.from_json(text.encode(encoding), "b")

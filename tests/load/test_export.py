@@ -17,7 +17,7 @@ import deadrelu
 from deadrelu.errors import DeadreluError, FileError, TrustError, UsageError
 from deadrelu.load.export import screen
 from deadrelu.load.open import open_model
-from deadrelu.load.trust import Trust, sha256_of
+from deadrelu.load.trust import Origin, Trust, sha256_of
 from deadrelu.programs.export.program import ExportedProgram
 
 TRUSTED = Trust(all=True)
@@ -102,14 +102,15 @@ def _with_json(key: str, value: Any) -> Callable[[str, bytes], bytes]:
 @pytest.mark.parametrize("key", ["expr_str", "guards_code"])
 def test_an_expression_that_is_no_arithmetic_is_named(program: Path, key: str, expression: str) -> None:
     path = edited(program, _with_json(key, [expression] if key == "guards_code" else expression))
-    assert any("no arithmetic" in found and expression[:10] in found for found in screen(path))
+    assert any("no arithmetic" in found and expression[:10] in found for found in screen(Origin(path, "", path)))
     with pytest.raises(TrustError, match="no arithmetic"):
         open_model(path)
 
 
 @pytest.mark.parametrize("expression", ["s0", "2*s0 + 1", "Max(1, s0//2)", "Symbol('s77', integer=True)", "s0 <= 0.5"])
 def test_what_torch_writes_is_arithmetic(program: Path, expression: str) -> None:
-    found = screen(edited(program, _with_json("expr_str", expression)))
+    path = edited(program, _with_json("expr_str", expression))
+    found = screen(Origin(path, "", path))
     assert not any("no arithmetic" in text for text in found)
 
 

@@ -35,7 +35,7 @@ def test_torch_still_keeps_its_list_of_plain_globals_where_we_read_it() -> None:
 def test_objects_become_stubs_that_keep_what_the_file_says(kind: FileKind, save: Save, call: Any) -> None:
     value = {"made": argparse.Namespace(a=1), "called": call(complex, 1.0, 2.0), "path": call(Path, "x")}
     path = save(value, _use_new_zipfile_serialization=kind is FileKind.TORCH_ZIP)
-    tree = read_tree(Origin(path, ""), kind)
+    tree = read_tree(Origin(path, "", path), kind)
     made, called = tree.root["made"], tree.root["path"]
     assert isinstance(made, Stub)
     assert (made.path, made.args, made.state, made.called) == ("argparse.Namespace", (), {"a": 1}, False)
@@ -47,7 +47,8 @@ def test_objects_become_stubs_that_keep_what_the_file_says(kind: FileKind, save:
 
 def test_torch_keeps_no_stub_as_safe_afterwards(save: Save) -> None:
     before = set(torch.serialization.get_safe_globals())
-    read_tree(Origin(save(nn.Sequential(nn.ReLU())), ""), FileKind.TORCH_ZIP)
+    path = save(nn.Sequential(nn.ReLU()))
+    read_tree(Origin(path, "", path), FileKind.TORCH_ZIP)
     assert set(torch.serialization.get_safe_globals()) == before
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from deadrelu.errors import FileError
-from deadrelu.load.pickled import Described, Held, check_pickle, members, read_legacy, read_pickle
+from deadrelu.load.pickled import Described, Held, members, read_legacy, read_pickle
+from deadrelu.pickles import check_pickle
 
 Save = Callable[..., Path]
 

@@ -142,3 +142,22 @@ def test_lazy_modules_and_weight_norm_are_refused_with_the_reason(save: Save) ->
 def test_a_whole_module_in_the_legacy_format_is_refused_with_the_reason(save: Save) -> None:
     with pytest.raises(TrustError, match="old format"):
         open_model(save(nn.Linear(2, 2), _use_new_zipfile_serialization=False))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_module_that_torch_jit_script_has_looked_at_is_rebuilt(save: Save) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    torch.jit.script(net)
+    assert "__overloads__" in vars(net[0])
+    vars(net[1])["__overloads__"] = {"forward": ["forward__0"]}
+    made = open_model(save(net)).module
+    assert "__overloads__" not in vars(made[0])
+    torch.testing.assert_close(made(torch.ones(2, 3)), net(torch.ones(2, 3)))
+
+
+def test_overloads_that_are_anything_else_are_refused(save: Save) -> None:
+    for value in ([], {"forward": torch.relu}, {"forward": [torch.relu]}):
+        net = nn.Sequential(nn.ReLU())
+        vars(net[0])["__overloads__"] = value
+        with pytest.raises(TrustError, match="__overloads__"):
+            open_model(save(net))

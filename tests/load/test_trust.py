@@ -23,7 +23,7 @@ def test_trust_covers_all_files_or_those_of_a_hash_and_by_default_none() -> None
 
 
 def test_a_refusal_names_every_global_and_each_flag_that_would_allow_it() -> None:
-    error = Origin(Path("m.pt"), "ab12").refuse_names(["pkg.Net", "__main__.Other", "builtins.exec"])
+    error = Origin(Path("m.pt"), "ab12", Path("m.pt")).refuse_names(["pkg.Net", "__main__.Other", "builtins.exec"])
     assert error.message == "m.pt asks to run code: __main__.Other, builtins.exec, pkg.Net"
     assert "--trust runs" in error.hint
     assert "--trust-sha256 ab12" in error.hint
@@ -32,4 +32,4 @@ def test_a_refusal_names_every_global_and_each_flag_that_would_allow_it() -> Non
 
 
 def test_a_refusal_never_proposes_to_allow_a_builtin() -> None:
-    assert "--allow" not in Origin(Path("m.pt"), "ab").refuse_names(["builtins.exec", "os.system"]).hint
+    assert "--allow" not in Origin(Path("m.pt"), "ab", Path("m.pt")).refuse_names(["builtins.exec", "os.system"]).hint

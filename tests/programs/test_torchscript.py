@@ -295,7 +295,7 @@ def test_one_call_of_a_shared_module_is_patched_alone_and_plain_torch_loads_it(m
 
 
 def _reopened(path: Path) -> TorchScriptProgram:
-    return open_script(Origin(path, "0"), Trust(all=True)).program(None)
+    return open_script(Origin(path, "0", path), Trust(all=True)).program(None)
 
 
 @pytest.mark.parametrize("made", WAYS)

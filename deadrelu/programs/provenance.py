@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deadrelu.programs.axes.call import Call, bound, tensors_in
+from deadrelu.programs.axes.call import Call, bound, is_weight, tensors_in
 from deadrelu.programs.axes.layout import WEIGHT, Atom, Axis, Layout, Role, has, opened
 from deadrelu.programs.axes.operators import rule_of
 from deadrelu.programs.modes import Operators
@@ -152,7 +152,7 @@ class Provenance:
         inputs = [self._layout_of(x) for x in tensors_in(arguments.values())]
         rule, makes = rule_of(function)
         if not makes and not any(layout is not None and layout is not WEIGHT for layout in inputs):
-            if any(call_weight(x, self._layout_of(x)) for x in tensors_in(arguments.values())):
+            if any(is_weight(x, self._layout_of(x)) for x in tensors_in(arguments.values())):
                 self._layouts.update((out, WEIGHT) for out in outputs)
             return
         name = function.overloadpacket.__name__.strip("_")
@@ -185,11 +185,6 @@ class Provenance:
         first = next((layout.axes[0] for layout in known if layout is not None and layout.axes), ())
         fits = bool(out.ndim) and len(first) == 1 and first[0].role is Role.SAMPLE and first[0].size == out.shape[0]
         return opened(out.shape, 0 if fits else None, is_lost=True)
-
-
-def call_weight(x: Tensor, layout: Layout | None) -> bool:
-    """Whether a tensor is a parameter, or was computed from parameters alone."""
-    return isinstance(x, torch.nn.Parameter) if layout is None else layout.is_weight
 
 
 def following(provenance: Provenance, layer: Callable[[], str | None]) -> Operators:

@@ -47,10 +47,7 @@ class Call:
 
     def is_weight(self, value: Any) -> bool:
         """Whether a tensor is a parameter, or was computed from parameters alone."""
-        if not isinstance(value, Tensor):
-            return False
-        layout = self.layout_of(value)
-        return isinstance(value, nn.Parameter) if layout is None else layout.is_weight
+        return isinstance(value, Tensor) and is_weight(value, self.layout_of(value))
 
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor among the arguments, also inside lists."""
@@ -66,6 +63,16 @@ class Call:
         if given is None or (isinstance(given, (list, tuple)) and not given):
             return tuple(range(of.ndim)) if every else ()
         return tuple(dim % max(of.ndim, 1) for dim in ([given] if isinstance(given, int) else given))
+
+
+def is_weight(x: Tensor, layout: Layout | None) -> bool:
+    """Whether a tensor of this layout is a parameter, or was computed from parameters alone.
+
+    A scripted module's parameters are plain tensors that require a gradient.
+    """
+    if layout is not None:
+        return layout.is_weight
+    return isinstance(x, nn.Parameter) or (x.requires_grad and x.is_leaf)
 
 
 def bound(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def _weighted(call: Call, weight: Tensor, right: Layout, b: Tensor) -> Layout:
 
 
 def _is_layer(call: Call, left: Layout, inner: Axis, weight: Tensor) -> bool:
-    return call.is_weight(weight) or left.is_lost or has(inner, Role.FEATURE) or has(inner, Role.OPEN)
+    """Whether a product with a constant is a layer: it has trained weights or a bias, or reads features."""
+    is_trained = call.is_weight(weight) or call.name in ("addmm", "baddbmm")
+    return is_trained or left.is_lost or any(has(inner, role) for role in (Role.FEATURE, Role.OPEN, Role.RANK))
 
 
 def _of_activations(left: Layout, right: Layout, a: Tensor, b: Tensor, out: Tensor) -> Layout:

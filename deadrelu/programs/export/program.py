@@ -99,9 +99,14 @@ class ExportedProgram:
         """After the runs: what could not be observed, and what was never called."""
         if self._watch is None or self._register is None:
             return ()
-        for id in sorted(self._watch.short):
-            _log.warning("%s: a padded batch was left out, since its rows cannot be told from those of the samples", id)
-        return (*self._register.unreadable.values(), *self._watch.unmet())
+        lost = []
+        for id, op, is_measured in self._watch.short():
+            if is_measured:
+                _log.warning("%s: a padded batch was left out: its rows cannot be told from those of the samples", id)
+            else:
+                why = "every batch was too small and was padded, and its rows cannot be told from the padding"
+                lost.append(Skipped(id=id, op=op, reason=f"{why}; use a larger --batch-size"))
+        return (*self._register.unreadable.values(), *lost, *self._watch.unmet())
 
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +16,7 @@ from deadrelu.activations import Parameters
 from deadrelu.programs.callsites import read_call, read_calls, spellings
 from deadrelu.programs.export.batchsize import Rows
 from deadrelu.programs.export.graph import calls, operator_of, place_of, value_of
-from deadrelu.programs.program import ROOT, CallSite
+from deadrelu.programs.program import ROOT, CallSite, site_id
 from deadrelu.programs.provenance import Provenance, following
 from deadrelu.programs.register import Place, Register, Surroundings
 from deadrelu.report import Skipped
@@ -29,7 +30,7 @@ class Watch:
     def __init__(self, module: GraphModule, register: Register) -> None:
         """Nothing runs yet."""
         self.served: dict[CallSite, set[int]] = {}
-        self.short: set[str] = set()
+        self._short: dict[tuple[Place, str, int], None] = {}
         self._module = module
         self._register = register
         self._numbers = {node: number for number, (_, node) in enumerate(calls(module))}
@@ -79,10 +80,21 @@ class Watch:
             arguments = [value_of(owner, value) for value in node.args[1:]]
             found = read_call(spellings()[node.target], (torch.empty(0), *arguments), known)
             place = self._places.get(node) or place_of(node)
-            if found is not None and not self._register.has_met(place.group(found[0])):
+            was_short = found is not None and any((at, op) == (place, found[0]) for at, op, _ in self._short)
+            if found is not None and not was_short and not self._register.has_met(place.group(found[0])):
                 id = (place.path or ROOT) if place.is_module else f"{place.path}:{found[0]}"
                 out[id] = Skipped(id=id, op=found[0], reason="never called: no batch reached it")
         return list(out.values())
+
+    def short(self) -> Iterator[tuple[str, str, bool]]:
+        """The calls whose padded rows could not be told from the others: id, activation, and whether it was measured.
+
+        Such a batch is left out.
+        """
+        for place, op, number in self._short:
+            calls = self._register.calls(place.group(op))
+            id = site_id(place.path, op, number, calls.group.calls, functional=not place.is_module)
+            yield id, op, number in calls.sites
 
     def enter(self, node: Node, outer: str) -> str:
         """Note which layer is at work; its path."""
@@ -108,7 +120,7 @@ class Watch:
             return
         real = self._own(z)
         if real is None:
-            self.short.add(place.path or ROOT if place.is_module else f"{place.path}:{op}")
+            self._short[place, op, self._register.pass_over(place.group(op))] = None
             return
 
         def surroundings() -> Surroundings:

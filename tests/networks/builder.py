@@ -91,6 +91,8 @@ class Builder:
         self.values: list[Value] = []
         self.placed: dict[int, Placed] = {}
         """The activation calls, by the number of their statement."""
+        self.taken: list[str] = []
+        """The names of the steps that were taken."""
         self._module = nn.Module()
         self._parts: tuple[list[Any], ...] = (self.layers, self.statements, self.values)
 
@@ -140,6 +142,8 @@ class Builder:
             for part, length in zip(self._parts, lengths, strict=True):
                 del part[length:]
             self.placed = placed
+        else:
+            self.taken.append(step.__name__)
         return made
 
     def source(self, *, recording: bool = False) -> str:

@@ -6,19 +6,22 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import deadrelu
+from deadrelu.load.trust import Trust
 from deadrelu.report import Report, SiteStats, Stats
 from tests.networks.network import Built, Call
 
 Array = np.ndarray[Any, Any]
 ROWS = {1: 6, 7: 17, 64: 70}
 """How many samples are scanned in batches of a size: the last batch is smaller where it can be."""
+STATS: tuple[Stats, ...] = ("full", "rates", "fired")
 NEARLY = 1e-5
 """A pre-activation nearer to zero than this share of the largest may round to either side."""
 
@@ -79,15 +82,21 @@ def compare(
     batch_size: int,
     stats: Stats,
     *,
-    model: nn.Module | None = None,
+    file: Path | None = None,
     feature_axes: Mapping[str, int] | None = None,
 ) -> list[Verdict]:
-    """Scan the network (or `model`, another form of it) over batches of a size, and judge every site."""
+    """Scan the network (or another form of it, in a file) over batches of a size, and judge every site."""
     inputs = built.inputs(ROWS[batch_size])
     wanted = expected(built, inputs.split(batch_size))
     with _warnings() as said:
         report = deadrelu.scan(
-            model or built.model, inputs.clone(), batch_size=batch_size, stats=stats, feature_axes=feature_axes
+            file or built.model,
+            inputs.clone(),
+            batch_size=batch_size,
+            stats=stats,
+            feature_axes=feature_axes,
+            trust=Trust(all=True),
+            device="cpu",
         )
     return judge(wanted, report, len(inputs), stats, guessed=" ".join(said))
 

@@ -65,7 +65,7 @@ def scan(
     images: ImageOptions | None = None,
     sites: Sequence[str] = (),
     skip_sites: Sequence[str] = (),
-    feature_axes: Mapping[str, int] | None = None,
+    feature_axes: Mapping[str, int | None] | None = None,
     policy: Policy | None = None,
     stats: Stats = "full",
     until: Until | None = None,
@@ -78,9 +78,9 @@ def scan(
     array, a DataLoader or Dataset, an iterable of batches, a path, or a `pkg.mod:attr` spec; None synthesises noise
     (shape `input_shapes`, without the batch dimension), and the report says so. `device` is auto, cpu, cuda or mps;
     None leaves a live module where it is. `device_map` "auto" spreads a Hugging Face folder over all devices, by
-    accelerate. `sites` and `skip_sites` are globs over site ids; `feature_axes` maps such
-    globs to the axis that tells units apart. `stats` is how much is measured: "fired" (which units fired at all),
-    "rates" (how often), or "full" (also maxima, means, and everything that is not finite). `until` "verdict" stops as
+    accelerate. `sites` and `skip_sites` are globs over site ids; `feature_axes` maps such globs to the axis that holds
+    the units, None for a single unit. `stats` is how much is measured: "fired" (which units fired at all), "rates" (how
+    often), or "full" (also maxima, means, and everything that is not finite). `until` "verdict" stops as
     soon as dead units cannot fail the gate any more, "likely" also when they will in all likelihood; the report says
     so. `progress` is told the samples seen so far after each batch. Inside a
     process group of torch.distributed that you have initialised, every process measures what it is given, unless you
@@ -137,7 +137,9 @@ def scan(
         "batch_size": batch_size,
         "sites": tuple(sites),
         "skip_sites": tuple(skip_sites),
-        "feature_axes": tuple(f"{glob}={axis}" for glob, axis in (feature_axes or {}).items()),
+        "feature_axes": tuple(
+            f"{glob}={'none' if axis is None else axis}" for glob, axis in (feature_axes or {}).items()
+        ),
     }
     return report_on(
         program,
@@ -177,7 +179,7 @@ def patch(
     seed: int | None = None,
     input_shapes: Shapes | None = None,
     images: ImageOptions | None = None,
-    feature_axes: Mapping[str, int] | None = None,
+    feature_axes: Mapping[str, int | None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PatchResult:
     """Swap the activations that have dead units for ones that leak, and prove what that changed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from deadrelu.errors import FileError
@@ -20,6 +20,9 @@ Verdict = Literal["pass", "fail", "nothing measured"]
 DataKind = Literal["dataset", "synthetic"]
 Stats = Literal["fired", "rates", "full"]
 """How much is measured: which units fired at all; how often; and how high, how large, and whether all is finite."""
+
+AxisBy = Literal["producer", "flag", "guess"]
+"""Who says which axis holds the units: the layers around the call, `--feature-axis`, or nobody."""
 
 Setting = str | int | float | bool | None | tuple[str, ...]
 
@@ -40,7 +43,8 @@ class Site:
 
     `module` is the path of the activation module, or of the module whose forward made a functional call. `call`
     counts from 1 among the `calls` of the same module (or same function in the same module) in one forward.
-    `shape` is the pre-activation's, with "N" for the samples and "*" for a size that varied.
+    `shape` is the pre-activation's, with "N" for the samples and "*" for a size that varied. `feature_axis` tells the
+    units apart; None where the whole tensor is one unit.
     """
 
     id: str
@@ -51,9 +55,15 @@ class Site:
     after: str | None
     source: Source | None
     swappable: bool
-    feature_axis: int
+    feature_axis: int | None
     shape: tuple[int | str, ...]
     units: int
+    feature_axis_by: AxisBy = "producer"
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether its units are a guess, so that they pass and fail nothing."""
+        return self.feature_axis_by == "guess"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +205,11 @@ class Report:
     verdict: Verdict = "nothing measured"
 
     @property
+    def gated(self) -> tuple[SiteStats, ...]:
+        """The sites whose units are known: those with a guessed axis pass and fail no limit."""
+        return tuple(stats for stats in self.sites if not stats.site.is_guessed)
+
+    @property
     def summary(self) -> Summary:
         """Sums over the sites; `dead_fraction` is dead units over all units, 0 where nothing was measured."""
         units = sum(stats.site.units for stats in self.sites)
@@ -279,7 +294,7 @@ def _stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
     """The inverse of `_stats_to_dict`; the derived figures are derived again."""
 
     def pick(kind: type, skip: str = "") -> dict[str, Any]:
-        names = (f.name for f in fields(kind) if f.name != skip)
+        names = (f.name for f in fields(kind) if f.name != skip and (f.name in data or f.default is MISSING))
         return {name: tuple(data[name]) if isinstance(data[name], list) else data[name] for name in names}
 
     site = pick(Site)

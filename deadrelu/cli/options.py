@@ -145,7 +145,7 @@ FeatureAxes = Annotated[
     typer.Option(
         "--feature-axis",
         metavar="SITE=AXIS",
-        help="The axis that tells units apart. Repeatable.",
+        help="The axis that holds a site's units; none: the site is one unit. Repeatable.",
         rich_help_panel=_WHAT,
     ),
 ]

@@ -52,10 +52,14 @@ def read_arch_args(texts: Sequence[str]) -> dict[str, object]:
     return out
 
 
-def read_feature_axes(texts: Sequence[str]) -> dict[str, int]:
-    """`GLOB=AXIS` pairs, or a bare `AXIS` for every site."""
-    pairs = (read_pair(t if "=" in t else f"*={t}", "--feature-axis", "SITE=AXIS") for t in texts)
-    return {glob: _integers(axis, "--feature-axis", "SITE=AXIS", least=-8)[0] for glob, axis in pairs}
+def read_feature_axes(texts: Sequence[str]) -> dict[str, int | None]:
+    """`GLOB=AXIS` pairs, or a bare `AXIS` for every site; `none` is None, a single unit."""
+    form = "SITE=AXIS or SITE=none"
+    pairs = (read_pair(t if "=" in t else f"*={t}", "--feature-axis", form) for t in texts)
+    return {
+        glob: None if axis.lower() == "none" else _integers(axis, "--feature-axis", form, least=-8)[0]
+        for glob, axis in pairs
+    }
 
 
 def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]] | tuple[tuple[int, ...], ...]:

@@ -67,13 +67,13 @@ def tolerated(tolerance: int | float, units: int) -> int:
 
 def standing(report: Report, known: Entries) -> Standing:
     """Compare the number of dead units at each site with what is known; tolerance plays no part here."""
-    changes = {s.site.id: s.dead - len(known[s.site.id].dead) for s in report.sites if _measured(known, s.site.id)}
+    changes = {s.site.id: s.dead - len(known[s.site.id].dead) for s in report.gated if _measured(known, s.site.id)}
     unknown = {stats.site.id for stats in report.sites if stats.nonfinite_units}
     here = {stats.site.id for stats in report.sites} | {skipped.id for skipped in report.skipped}
     return Standing(
         worse=tuple(site for site, change in changes.items() if change > 0),
         better=tuple(site for site, change in changes.items() if change < 0 and site not in unknown),
-        new=tuple(stats.site.id for stats in report.sites if stats.site.id not in changes),
+        new=tuple(stats.site.id for stats in report.gated if stats.site.id not in changes),
         gone=tuple(site for site in known if site not in here),
     )
 
@@ -89,7 +89,7 @@ def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float 
     for finding in report.findings:
         if finding.rule == _SKIPPED and _SKIPPED in getattr(known.get(finding.site or ""), "rules", {}):
             kept.append(_as(finding, "note", f"{finding.message} The baseline knows of it."))
-        elif finding.rule not in _DEAD or finding.site is None:
+        elif finding.rule not in _DEAD or finding.site is None or measured[finding.site].site.is_guessed:
             kept.append(finding)
         elif not _measured(known, finding.site) and finding.rule == "DR001" and policy.limit(finding.site) is None:
             kept.append(_as(finding, "error", f"{finding.message} The baseline does not know this site."))
@@ -113,7 +113,7 @@ def renewed(report: Report, policy: Policy, known: Entries | None, *, force: boo
             f"the baseline is not updated, because {unknown[0]} met NaN or infinity and its dead cannot be counted",
             hint="`deadrelu rules DR003` says what to do",
         )
-    now = {stats.site.id: _entry(stats) for stats in report.sites}
+    now = {stats.site.id: _entry(stats) for stats in report.gated}
     now |= {site.id: Entry(units=None, rules={_SKIPPED: ()}) for site in report.skipped}
     looser = [] if known is None or force else list(_looser(report, policy, known))
     if looser:
@@ -170,7 +170,7 @@ def _entry(stats: SiteStats) -> Entry:
 
 def _looser(report: Report, policy: Policy, known: Entries) -> Iterator[str]:
     """What a renewed baseline would allow that this one does not."""
-    for stats in report.sites:
+    for stats in report.gated:
         site, dead = stats.site.id, stats.dead
         if _measured(known, site):
             if dead > len(known[site].dead):

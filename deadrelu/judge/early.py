@@ -17,12 +17,16 @@ Stopped = Literal["pass", "fail"]
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A site in the middle of a scan: how many of its `units` have been silent on all `samples` so far."""
+    """A site in the middle of a scan: how many of its `units` have been silent on all `samples` so far.
+
+    Limits do not apply to units that are `guessed`.
+    """
 
     site: str
     units: int
     silent: int
     samples: int
+    guessed: bool = False
 
 
 def decided(
@@ -37,7 +41,7 @@ def decided(
     `policy.rare_below` of all samples, by `silence_bound`, if the samples so far are a random choice of them. The
     error is shared out among all units, and among the looks as 1 / (look · (look + 1)), which sum to 1.
     """
-    if not sites or (skipped and policy.strict):
+    if all(site.guessed for site in sites) or (policy.strict and (skipped or any(site.guessed for site in sites))):
         return None
     if not _exceeds(sites, policy):
         return "pass"
@@ -51,11 +55,11 @@ def decided(
 def _exceeds(sites: Sequence[Standing], policy: Policy) -> bool:
     """Whether so many units are silent that the gate would fail if all of them were dead."""
     for site in sites:
-        limit = policy.limit(site.site)
+        limit = None if site.guessed else policy.limit(site.site)
         if site.silent == site.units and policy.counts("DR002", site.site):
             return True
         if limit is not None and site.silent / site.units > limit and policy.counts("DR001", site.site):
             return True
-    total = policy.max_dead_total
-    silent, units = sum(site.silent for site in sites), sum(site.units for site in sites)
+    total, known = policy.max_dead_total, [site for site in sites if not site.guessed]
+    silent, units = sum(site.silent for site in known), sum(site.units for site in known)
     return total is not None and silent / units > total and policy.counts("DR001")

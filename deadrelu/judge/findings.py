@@ -17,18 +17,22 @@ def dead_units(
 
     `limit_of` maps a site's id to its limit.
     """
-    summary = report.summary
-    over_total = max_dead_total is not None and summary.dead_fraction > max_dead_total
+    dead = sum(stats.dead for stats in report.gated)
+    units = sum(stats.site.units for stats in report.gated)
+    over_total = max_dead_total is not None and bool(units) and dead / units > max_dead_total
     if over_total and max_dead_total is not None:
-        message = _dead_of(summary.dead, summary.units, "units of all sites") + _allows(max_dead_total, summary.units)
+        message = _dead_of(dead, units, "units of all sites") + _allows(max_dead_total, units)
         yield _finding("DR001", None, message, severity="error")
     for stats in report.sites:
         if not stats.dead or _wholly_dead(stats):
             continue
         message = _dead_of(stats.dead, stats.site.units, "units")
         limit = limit_of(stats.site.id)
-        if limit is not None:
-            severity: Severity = "error" if stats.dead_fraction > limit else "note"
+        if stats.site.is_guessed:
+            severity: Severity = "note"
+            message += f", if axis {stats.site.feature_axis} holds its units, which is a guess: no limit applies."
+        elif limit is not None:
+            severity = "error" if stats.dead_fraction > limit else "note"
             message += _allows(limit, stats.site.units)
         else:
             severity = "warning" if max_dead_total is None or over_total else "note"
@@ -115,6 +119,18 @@ def skipped(report: Report, strict: bool) -> Iterator[Finding]:
             message=f"This {site.op} was skipped: {' '.join(site.reason.split()).rstrip('.')}.",
             suggestion=RULES["DR008"].fix,
         )
+
+
+def guessed(report: Report, strict: bool) -> Iterator[Finding]:
+    """DR011: nothing around the call says which axis holds the units; an error if `strict`."""
+    for stats in report.sites:
+        if stats.site.is_guessed:
+            shape = " × ".join(str(size) for size in stats.site.shape)
+            message = (
+                f"Axis {stats.site.feature_axis} of {shape} was guessed to hold the units: no layer before or after"
+                f" this {stats.site.op} says so. The site passes and fails no limit on dead units."
+            )
+            yield _finding("DR011", stats, message, severity="error" if strict else None)
 
 
 def synthetic(report: Report) -> Iterator[Finding]:

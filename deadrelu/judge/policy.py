@@ -122,7 +122,10 @@ def judge(report: Report, policy: Policy) -> Report:
 
 
 def conclude(report: Report, found: Iterable[Finding]) -> Report:
-    """The report with these findings in their order, and with the verdict that they give."""
+    """The report with these findings in their order, and with the verdict that they give.
+
+    Where the units of every site are a guess nothing was measured that could pass.
+    """
     order = {stats.site.id: place for place, stats in enumerate(report.sites)}
 
     def place(finding: Finding) -> tuple[int, bool, int]:
@@ -130,8 +133,10 @@ def conclude(report: Report, found: Iterable[Finding]) -> Report:
         return _RANK[finding.severity], finding.rule != "DR003", at
 
     findings = tuple(sorted(found, key=place))
-    verdict: Verdict = "fail" if any(finding.severity == "error" for finding in findings) else "pass"
-    return replace(report, findings=findings, verdict=verdict if report.sites else "nothing measured")
+    verdict: Verdict = "pass" if report.gated else "nothing measured"
+    if report.sites and any(finding.severity == "error" for finding in findings):
+        verdict = "fail"
+    return replace(report, findings=findings, verdict=verdict)
 
 
 def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
@@ -152,6 +157,7 @@ def _find(report: Report, policy: Policy) -> Iterator[Finding]:
     yield from find.skipped(report, policy.strict)
     yield from find.synthetic(report)
     yield from find.stopped_early(report, policy.confidence, policy.rare_below)
+    yield from find.guessed(report, policy.strict)
 
 
 def _restate(stats: SiteStats, policy: Policy) -> SiteStats:

@@ -92,6 +92,14 @@ _TABLE = (
         fix="Scan without `--until-verdict` for the figures of all of the data.",
         severity="note",
     ),
+    Rule(
+        code="DR011",
+        name="guessed-axis",
+        summary="Which axis holds the units of a site is a guess.",
+        why="If another axis holds them, what is counted as units are positions, and the dead units are other ones.",
+        fix="Set the axis with `--feature-axis SITE=AXIS`, or `SITE=none` if the site is a single unit.",
+        severity="warning",
+    ),
 )
 
 RULES = {rule.code: rule for rule in _TABLE}

@@ -32,7 +32,13 @@ class Looks:
         self._next = batches + max(1, batches // EVERY)
         self._made += 1
         standings = [
-            Standing(site=tally.site.id, units=tally.units, silent=tally.silent, samples=tally.samples)
+            Standing(
+                site=tally.site.id,
+                units=tally.units,
+                silent=tally.silent,
+                samples=tally.samples,
+                guessed=tally.features.by == "guess",
+            )
             for tally in tallies
             if self._wants(tally.site.id)
         ]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,7 @@ from deadrelu.judge.statistics import describe
 from deadrelu.measure.blocks import Scratch
 from deadrelu.measure.looks import Looks, Stop
 from deadrelu.measure.padding import Padding
-from deadrelu.measure.tallied import Part, Place, Tallied, tallied
+from deadrelu.measure.tallied import Part, Place, tallied
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.programs.code import blame
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
@@ -48,13 +49,13 @@ class Measurement:
 class Plan:
     """What to measure, and how to read it.
 
-    `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes. `rare_below` and `confidence`
-    are fractions. `stats` says how much is measured.
+    `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes, None for a single unit.
+    `rare_below` and `confidence` are fractions. `stats` says how much is measured.
     """
 
     sites: tuple[str, ...] = ()
     skip_sites: tuple[str, ...] = ()
-    feature_axes: Mapping[str, int] | None = None
+    feature_axes: Mapping[str, int | None] | None = None
     rare_below: float = 0.01
     confidence: float = 0.95
     stats: Stats = "full"
@@ -91,13 +92,22 @@ def measure(
     first_batch = ""
     share = ranks.share if ranks else WHOLE
     padded = False
+    waiting: list[tuple[CallSite, Callable[[], bool]]] = []
 
     def observe(site: CallSite, z: Tensor) -> bool:
         if site in lost:
             return True
+        if site not in tallies:
+            firsts.setdefault(site, (*at, len(firsts)))
+            features = _features(site, z, plan)
+            if features.by == "open":  # what reads the output may tell where its units lie
+                waiting.append((site, partial(count_one, site, z.clone(), batch, padding, is_counted)))
+                return False
+        return count_one(site, z, batch, padding, is_counted)
+
+    def count_one(site: CallSite, z: Tensor, batch: Batch, padding: Padding, is_counted: bool) -> bool:
         try:
             if site not in tallies:
-                firsts[site] = (*at, len(firsts))
                 tallies[site] = Tally(site, _features(site, z, plan), z, scratch, plan.stats)
             tally = tallies[site]
             if not is_counted:
@@ -126,11 +136,13 @@ def measure(
             if ranks and not first_batch:
                 first_batch = ranks.opening(batch)
             _run(run, batch, max(at[0], count))
+            waiting = _counted(waiting)
             if not is_counted:
                 continue
             samples, count = samples + batch.samples, count + 1
             if progress is not None:
                 progress(samples * share.of)
+        _counted(waiting, is_over=True)
         skipped = [
             *program.skipped(),
             *(Skipped(id=s.id, op=s.op, reason=why) for s, why in lost.items() if s not in tallies),
@@ -149,7 +161,6 @@ def measure(
         raise NothingMeasuredError("there was no data: not one batch", hint="look at what --data gives, and --samples")
     chosen = _choose([t.site.id for t in found.measured], [s.id for s in found.unmeasured], plan)
     measured = [t for t in found.measured if t.site.id in chosen]
-    _warn_of_guesses(measured)
     stats = tuple(
         describe(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats)
         for t in measured
@@ -161,6 +172,16 @@ def measure(
             hint="GELU, SiLU, Tanh and x*(x>0) are not measured; a ReLU that was never called would be listed",
         )
     return Measurement(stats, left, found.samples, found.batches, stopped)
+
+
+def _counted(
+    waiting: list[tuple[CallSite, Callable[[], bool]]], *, is_over: bool = False
+) -> list[tuple[CallSite, Callable[[], bool]]]:
+    """Count what waited for its features to be known; what goes on waiting. In the end the rest is counted by guess."""
+    for site, count in waiting:
+        if is_over or site.features.by != "open":
+            count()
+    return [] if is_over else [one for one in waiting if one[0].features.by == "open"]
 
 
 def _pieces(program: Program, numbered: Iterable[tuple[int, Batch]]) -> Iterator[tuple[tuple[int, int], Batch]]:
@@ -191,12 +212,14 @@ def _features(site: CallSite, z: Tensor, plan: Plan) -> Features:
     """The feature dimensions of a site: what --feature-axis says, else what the program found."""
     for glob, axis in (plan.feature_axes or {}).items():
         if fnmatchcase(site.id, glob) or fnmatchcase(site.module, glob):
+            if axis is None:
+                return Features((), "flag")
             if not -z.ndim <= axis < z.ndim:
                 raise UsageError(
-                    f"{site.id} has {z.ndim} dimensions, and no feature axis {axis}",
-                    hint=f"its shape is {tuple(z.shape)}",
+                    f"--feature-axis: {site.id} has no axis {axis}: its pre-activation has the shape {tuple(z.shape)}",
+                    hint=f"choose from {', '.join(site.axes or map(str, range(z.ndim)))}, or none for a single unit",
                 )
-            return Features((axis,))
+            return Features((axis,), "flag")
     return site.features
 
 
@@ -208,12 +231,3 @@ def _choose(sites: list[str], skipped: list[str], plan: Plan) -> set[str]:
             shown = ", ".join(every[:12]) + (" …" if len(every) > 12 else "")
             raise UsageError(f"no site matches {glob!r}", hint=f"the sites are {shown}")
     return {site for site in every if plan.wants(site)}
-
-
-def _warn_of_guesses(sites: list[Tallied]) -> None:
-    """Say where the feature axis was guessed: the wrong one would make units of positions."""
-    for site in (t.site for t in sites if not t.certain):
-        log.warning(
-            "the feature axis of %s was guessed to be %d from its shape %s; --feature-axis '%s=AXIS' sets it",
-            site.id, site.feature_axis, site.shape, site.id,
-        )  # fmt: skip

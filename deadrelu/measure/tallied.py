@@ -15,14 +15,13 @@ Place = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Tallied:
-    """A site with its counts. `certain` is False where the feature axis was guessed; `lost` says why it is no use.
+    """A site with its counts. `lost` says why they are no use.
 
     `site.shape` is () where the site was met, but nothing was counted.
     """
 
     site: Site
     functional: bool
-    certain: bool
     first: Place
     counts: Counts
     lost: str | None = None
@@ -80,21 +79,22 @@ def tallied(tally: Tally, first: Place, lost: str | None, *, is_graph: bool) -> 
         feature_axis=tally.axis,
         shape=tally.shape,
         units=tally.units,
+        feature_axis_by="guess" if tally.features.by == "open" else tally.features.by,
     )
-    return Tallied(
-        site=site, functional=call.functional, certain=tally.features.certain, first=first, counts=counts, lost=lost
-    )
+    return Tallied(site=site, functional=call.functional, first=first, counts=counts, lost=lost)
 
 
-def joined(shapes: Sequence[tuple[tuple[int | str, ...], int]], units: int) -> tuple[tuple[int | str, ...], int]:
+def joined(
+    shapes: Sequence[tuple[tuple[int | str, ...], int | None]], units: int
+) -> tuple[tuple[int | str, ...], int | None]:
     """One shape and feature axis for several: "*" for the sizes that vary, as one process would have noted them."""
     known = [shape for shape in shapes if shape[0]]
     if not known:
-        return (), 0
+        return (), None
     shape, axis = known[0]
     for other, _ in known[1:]:
         if len(other) == len(shape):
             shape = tuple(a if a == b else "*" for a, b in zip(shape, other, strict=True))
         else:
-            shape, axis = ("*", units), 1
+            shape, axis = ("*", units), axis and 1
     return shape, axis

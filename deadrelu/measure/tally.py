@@ -39,9 +39,9 @@ class Tally:
         self.features = features
         if z.ndim == 0:
             raise UncountableError("its pre-activation is a single number, which has no feature axis")
-        self.units = by_unit(z, features).shape[1]
+        self.units = by_unit(features.apart(z), features).shape[1]
         self.shape: tuple[int | str, ...] = ()
-        self.axis = 0
+        self.axis: int | None = None
         self.samples = self.rows = self.positions = 0
         self.settled = False
         self.stats = stats
@@ -72,6 +72,8 @@ class Tally:
             return
         if z.is_quantized:
             z = z.dequantize()
+        if self.features.cut is not None:
+            z = self.features.apart(z)
         key = (samples, type(z), z.shape, z.stride(), z.dtype, z.device, z.is_neg())
         if self._known is None or self._known[0] != key:
             self._known = key, self._planned(key, z, samples)
@@ -169,15 +171,17 @@ class Tally:
         if units != self.units:
             raise UncountableError(f"its feature axis has {self.units} units in one call and {units} in another")
         kept: list[int | str] = [size for dim, size in enumerate(z.shape) if dim not in axes[1:]]
-        kept[axes[0]] = self.units
-        if axes[0] != 0 and kept[0] == samples:
+        if axes:
+            kept[axes[0]] = self.units
+        if kept[0] == samples and axes[:1] != [0]:
             kept[0] = "N"
+        axis = axes[0] if axes else None
         if not self.shape:
-            self.shape, self.axis = tuple(kept), axes[0]
+            self.shape, self.axis = tuple(kept), axis
         elif len(kept) == len(self.shape):
             self.shape = tuple(a if a == b else "*" for a, b in zip(self.shape, kept, strict=True))
         else:
-            self.shape, self.axis = ("*", self.units), 1
+            self.shape, self.axis = ("*", self.units), axis and 1
 
     def counts(self) -> Counts:
         """The counters as plain numbers."""

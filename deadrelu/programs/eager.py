@@ -90,7 +90,7 @@ class EagerProgram:
 
             def run(batch: Batch) -> Any:
                 args, kwargs = moved((batch.args, batch.kwargs), device)
-                with interception.forward():
+                with interception.forward((args, kwargs), batch.samples):
                     return self.module(*args, **kwargs)
 
             yield run

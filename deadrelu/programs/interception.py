@@ -86,16 +86,16 @@ class Interception:
             yield
 
     @contextmanager
-    def forward(self) -> Iterator[None]:
-        """One forward pass: the calls are counted from 1 again, and seen in the ways that this pass needs."""
+    def forward(self, inputs: Any, samples: int) -> Iterator[None]:
+        """One forward pass over `inputs`: calls are counted from 1 again, and seen in the ways that this pass needs."""
         self._register.start_pass()
         self._recurrences.clear()
         self._batch += 1
         if self._batch == SETTLED and self._functional:
             hooked = {id(layer) for layer, _ in self._feeds}
             self._functional = not all(id(m) in hooked or only_calls_modules(m) for m in self._own_forwards)
-        audit = self._batch == 1 or (self._functional and _is_checked(self._batch))
-        self._provenance = Provenance() if audit else None
+        audit = self._batch == 1 or self._register.is_waiting or (self._functional and _is_checked(self._batch))
+        self._provenance = Provenance(inputs, samples) if audit else None
         with ExitStack() as stack:
             self._sees_operators = self._operators or audit
             self._is_moded = self._functional or self._sees_operators
@@ -104,6 +104,7 @@ class Interception:
             if self._sees_operators:
                 stack.enter_context(Operators(self._on_operator))
             yield
+        self._register.end_pass()
         if not self._own_forwards:
             self._unhook()
 
@@ -189,7 +190,7 @@ class Interception:
         with torch._C.DisableTorchFunction():  # an operator is a function too: it must not be seen twice
             output = function(*args, **kwargs)
         if self._provenance is not None:
-            self._provenance.follow(name, args, output, lambda: self._path_of(calling_module()) or None)
+            self._provenance.follow(function, args, kwargs, output, lambda: self._path_of(calling_module()) or None)
         if gives_rectified(function.namespace, name) and not self._inside and isinstance(output, Tensor):
             path = self._path_of(calling_module())
             self._observe(("call", path, "relu"), path, "relu", (), output, rectified=True)
@@ -239,8 +240,8 @@ class Interception:
             self._inside = False
 
     def _surroundings(self, z: Tensor, functional: bool, rectified: bool) -> Surroundings:
-        features, after = (self._provenance or Provenance()).features(z)
-        return Surroundings(features, after, calling_source() if functional else None, rectified)
+        reading = self._provenance.read(z) if self._provenance is not None else None
+        return Surroundings(reading, calling_source() if functional else None, rectified)
 
 
 def _feeds(own: list[nn.Module], modules: list[nn.Module]) -> list[tuple[nn.Module, nn.Module]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,14 +38,23 @@ class CallGroup:
 
 @dataclass(frozen=True)
 class Features:
-    """Which dimensions of a pre-activation tell its units apart, in order; all from the front, or all from the end.
+    """Which axes of a pre-activation tell its units apart, in order; all from the front, or all from the end.
 
     More than one where a reshape has split them (the heads of an attention): together they count one unit for each
-    combination. `certain` is False where nothing but the number of dimensions spoke for them.
+    combination. None where the whole tensor is one unit: a feature was picked out of its axis, or features summed up.
+
+    `by` says who knows: the layers around the call, `--feature-axis`, or nobody (a guess). It is "open" until the
+    forward pass is over in which the site was met, since a layer that reads the output may tell. With `cut`, the axes
+    are those after an axis (first) was cut into these sizes: features that were merged with the samples.
     """
 
     axes: tuple[int, ...]
-    certain: bool = True
+    by: Literal["producer", "flag", "guess", "open"] = "producer"
+    cut: tuple[int, tuple[int, ...]] | None = None
+
+    def apart(self, z: Tensor) -> Tensor:
+        """The tensor in which `axes` count."""
+        return z if self.cut is None else z.unflatten(*self.cut)
 
 
 @dataclass(eq=False)
@@ -54,7 +63,8 @@ class CallSite:
 
     `parameters` are the activation's own (the bounds of a hardtanh). `group` knows how many calls share its name.
     `after` is the path of the layer that produced the pre-activation. Where that was `rectified`, the ReLU is fused
-    into the layer and the observer gets what it left: zero stands for everything that was silent.
+    into the layer and the observer gets what it left: zero stands for everything that was silent. `obstacle` says why
+    the pre-activation has no units, if it has none; `axes` what each of its axes looks like, for a person.
     """
 
     op: str
@@ -67,6 +77,8 @@ class CallSite:
     source: Source | None
     group: CallGroup
     rectified: bool = False
+    obstacle: str | None = None
+    axes: tuple[str, ...] = ()
 
     @property
     def region(self) -> Region:

@@ -1,105 +1,195 @@
-"""Which dimensions of a tensor are its features, and which layer made them: followed from operator to operator.
+"""Which axes of a pre-activation tell its units apart, and which layer made them: followed through one forward pass.
 
-A convolution or batch norm puts its features on dimension 1; a matrix product, layer norm or embedding on the last.
-Everything else carries them along: element by element, through a reshape, a permutation, a reduction.
+Every operator hands on what the axes of its inputs stand for (`axes/`). Where nothing made features on the way, what
+consumes the tensor later in the pass may tell; where that leaves a choice, the axis is a guess and is called one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from deadrelu.programs.axes.call import Call, bound, tensors_in
+from deadrelu.programs.axes.layout import WEIGHT, Atom, Axis, Layout, Role, has, opened
+from deadrelu.programs.axes.operators import rule_of
 from deadrelu.programs.modes import Operators
+from deadrelu.programs.nest import tensors_in as inputs_in
 from deadrelu.programs.program import Features
 
-_FIRST = ("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose", "batch_norm", "group_norm", "instance_norm")
-_LAST = (
-    "addmm", "mm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "matmul", "linear", "embedding", "embedding_bag",
-    "layer_norm", "rms_norm", "bilinear", "lstm", "gru", "rnn", "scaled_dot_product",
-)  # fmt: skip
-_RESHAPES = ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze")
+RANKED = "its axis holds ranks or picks (topk, sort, gather), not always the same features"
+"""Why a site is skipped whose values were put in order before the activation."""
+
+_LOOKS = {
+    Role.FEATURE: "features",
+    Role.SAMPLE: "samples",
+    Role.PLACE: "positions",
+    Role.RANK: "ranks",
+    Role.OPEN: "unknown",
+}
 
 
-@dataclass(frozen=True)
-class Tag:
-    """What is known of a tensor: its feature dimensions, counted from the front, and which layer made them."""
-
-    axes: tuple[int, ...]
-    after: str | None
+def _by_weight(atom: Atom) -> int:
+    """Sorts atoms by how much they say of their axis: features first."""
+    return [Role.FEATURE, Role.RANK, Role.SAMPLE, Role.OPEN, Role.PLACE].index(atom.role)
 
 
-def makes_features(name: str) -> bool:
-    """Whether operator `name` (without namespace and overload) makes the features of what it gives out."""
-    return any(_makes(name))
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What is known of one pre-activation: now, and better after the pass, when its consumers have run."""
+
+    layout: Layout
+    shape: tuple[int, ...]
+
+    @property
+    def after(self) -> str | None:
+        """The path of the layer that made the features."""
+        return self.layout.after
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the tensor has no units, None if it may have some."""
+        ranked = any(atom.role is Role.RANK and atom.size > 1 for axis in self.layout.axes for atom in axis)
+        return RANKED if ranked else None
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        """What each axis looks like: `1 (64, features)`."""
+        return tuple(
+            f"{d} ({size}, {_LOOKS[next((a.role for a in sorted(axis, key=_by_weight)), Role.PLACE)]})"
+            for d, (axis, size) in enumerate(zip(self.layout.axes, self.shape, strict=True))
+        )
+
+    def features(self, *, is_final: bool = False) -> Features:
+        """Which axes hold the units: known, open until the pass is over, or then a guess."""
+        known = self._by_producer() or self._by_consumer(is_final=is_final)
+        if known is not None:
+            return known
+        axes = self._best()
+        return Features(_from_the_end(axes, len(self.shape)), "guess" if is_final else "open")
+
+    def _by_producer(self) -> Features | None:
+        axes = self.layout.features or tuple(d for d, axis in enumerate(self.layout.axes) if has(axis, Role.FEATURE))
+        if axes:
+            return _split(self.layout.axes, axes, self.shape)
+        is_open = any(has(axis, Role.OPEN) for axis in self.layout.axes)
+        return None if is_open or self.layout.is_lost else Features((), "producer")
+
+    def _by_consumer(self, *, is_final: bool) -> Features | None:
+        opens = {d: [a for a in axis if a.role is Role.OPEN] for d, axis in enumerate(self.layout.axes)}
+        wanted = [d for d, atoms in opens.items() if any(a.read_as_features for a in atoms)]
+        if len(wanted) == 1 and is_final:
+            return Features(_from_the_end((wanted[0],), len(self.shape)), "producer")
+        if wanted or self.layout.is_lost or not is_final:
+            return None
+        left = tuple(d for d, atoms in opens.items() if any(not a.read_as_places and a.size > 1 for a in atoms))
+        is_told = any(a.read_as_places for atoms in opens.values() for a in atoms)
+        if not left and is_told:
+            return Features((), "producer")
+        is_only = len(left) == 1 and len([d for d, atoms in opens.items() if atoms]) == 1
+        return (
+            Features(_from_the_end(left, len(self.shape)), "producer")
+            if is_only or (left and is_told and len(left) == 1)
+            else None
+        )
+
+    def _best(self) -> tuple[int, ...]:
+        """The axis to guess: what one of several sources said; else 1 of images and volumes, the last of the others."""
+        hinted = tuple(d for d, axis in enumerate(self.layout.axes) if any(atom.is_hint for atom in axis))
+        wanted = [d for d, axis in enumerate(self.layout.axes) if any(atom.read_as_features for atom in axis)]
+        if hinted or wanted:
+            return hinted or (wanted[0],)
+        free = [d for d, axis in enumerate(self.layout.axes) if not has(axis, Role.SAMPLE)]
+        usual = 1 if len(self.shape) > 3 else len(self.shape) - 1
+        return (usual,) if usual in free or not free else (free[-1],)
 
 
-@cache
-def _makes(name: str) -> tuple[bool, bool]:
-    """Whether the operator puts features on dimension 1, and whether it puts them on the last."""
-    bare = name
-    for library in ("native_", "_native_", "cudnn_", "miopen_"):
-        bare = bare.removeprefix(library)
-    return any(key in bare for key in _FIRST), bare.strip("_").startswith(_LAST)
+def _split(axes: Sequence[Axis], chosen: Sequence[int], shape: Sequence[int]) -> Features:
+    """The features on these axes; an axis into which samples were merged has to be cut up again."""
+    merged = next((d for d in chosen if has(axes[d], Role.SAMPLE)), None)
+    if merged is None:
+        return Features(_from_the_end(tuple(chosen), len(shape)), "producer")
+    atoms = axes[merged]
+    sizes = tuple(-1 if atom.role is Role.SAMPLE else atom.size for atom in atoms)
+    inside = tuple(merged + place for place, atom in enumerate(atoms) if atom.role is Role.FEATURE)
+    others = tuple(d if d < merged else d + len(atoms) - 1 for d in chosen if d != merged)
+    return Features(tuple(sorted((*inside, *others))), "producer", (merged, sizes))
+
+
+def _from_the_end(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Features on the last axis are counted from the end, so that they hold for any number of positions before."""
+    return tuple(a - ndim for a in axes) if axes and axes[-1] == ndim - 1 and axes[0] > 0 else axes
 
 
 class Provenance:
-    """The tags of the tensors that are alive."""
+    """What the axes stand for of the tensors that are alive."""
 
-    def __init__(self) -> None:
-        self._tags: MutableMapping[Tensor, Tag] = WeakTensorKeyDictionary()
+    def __init__(self, inputs: Any = (), samples: int = 0, samples_axis: int = 0) -> None:
+        """Follow a pass over `inputs`, a nest of tensors, whose `samples_axis` counts samples where it is so long."""
+        self._layouts: MutableMapping[Tensor, Layout] = WeakTensorKeyDictionary()
+        for x in inputs_in(inputs):
+            fits = x.ndim > samples_axis and x.shape[samples_axis] == samples
+            if x.layout is torch.strided and not x.is_nested:
+                self._layouts[x] = opened(x.shape, samples_axis if fits else None)
 
-    def follow(self, name: str, args: Sequence[Any], output: Any, layer: Callable[[], str | None]) -> None:
-        """Tag what operator `name` (without namespace and overload) made of `args`.
+    def follow(
+        self,
+        function: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        output: Any,
+        layer: Callable[[], str | None],
+    ) -> None:
+        """Note what the axes stand for of what an operator gave out. `layer` gives the path of the layer at work."""
+        outputs = tuple(x for x in tensors_in([output]) if x.layout is torch.strided and not x.is_nested)
+        if not outputs:
+            return
+        arguments = bound(function, args, kwargs)
+        inputs = [self._layout_of(x) for x in tensors_in(arguments.values())]
+        rule, makes = rule_of(function)
+        if not makes and not any(layout is not None and layout is not WEIGHT for layout in inputs):
+            if any(call_weight(x, self._layout_of(x)) for x in tensors_in(arguments.values())):
+                self._layouts.update((out, WEIGHT) for out in outputs)
+            return
+        name = function.overloadpacket.__name__.strip("_")
+        if rule is None:
+            for out in outputs:
+                self._layouts[out] = self._lost(arguments, out)
+            return
+        call = Call(name, arguments, outputs, self._layout_of, layer)
+        made = rule(call)
+        each = [made] * len(outputs) if made is None or isinstance(made, Layout) else made
+        for out, layout in zip(outputs, each, strict=True):
+            if layout is None:
+                self._layouts.pop(out, None)
+            elif out.ndim:
+                self._layouts[out] = layout if len(layout.axes) == out.ndim else opened(out.shape, is_lost=True)
 
-        `layer` gives the path of the layer at work; it is asked only where features are made, since it walks the stack.
-        """
-        for out in _tensors([output]):
-            if (out.is_floating_point() or out.is_quantized) and out.layout == torch.strided and not out.is_nested:
-                tag = self._tag_of(name, args, out, layer)
-                if tag is not None:
-                    self._tags[out] = tag
+    def read(self, z: Tensor) -> Reading:
+        """What is known of a pre-activation. A tensor of which nothing is known is watched from here on."""
+        layout = self._layout_of(z)
+        if layout is None or layout is WEIGHT or len(layout.axes) != z.ndim:
+            layout = self._layouts[z] = opened(z.shape, is_lost=True)
+        return Reading(layout, tuple(z.shape))
 
-    def features(self, z: Tensor) -> tuple[Features, str | None]:
-        """The feature dimensions of a pre-activation, and the path of the layer that made them.
+    def _layout_of(self, x: Tensor) -> Layout | None:
+        return self._layouts.get(x)
 
-        Without a tag the number of dimensions decides: 1 for images and volumes, the last for everything flatter.
-        Features on the last dimension are counted from the end, so that they hold for any number of positions before.
-        """
-        tag = self._known(z)
-        if tag is None:
-            return Features((1,) if z.ndim > 3 else (-1,), certain=z.ndim < 3), None
-        axes = tag.axes
-        return Features(tuple(a - z.ndim for a in axes) if axes[-1] == z.ndim - 1 and axes[0] > 0 else axes), tag.after
+    def _lost(self, arguments: Mapping[str, Any], out: Tensor) -> Layout:
+        """After an operator that is not known: all axes are open, but the first where it is as long as the samples."""
+        known = (self._layout_of(x) for x in tensors_in(arguments.values()))
+        first = next((layout.axes[0] for layout in known if layout is not None and layout.axes), ())
+        fits = bool(out.ndim) and len(first) == 1 and first[0].role is Role.SAMPLE and first[0].size == out.shape[0]
+        return opened(out.shape, 0 if fits else None, is_lost=True)
 
-    def _known(self, x: Tensor) -> Tag | None:
-        """The tag of a tensor, unless it has lost dimensions since (`squeeze_`, the end of a torch.func transform)."""
-        tag = self._tags.get(x)
-        return None if tag is None or tag.axes[-1] >= x.ndim else tag
 
-    def _tag_of(self, name: str, args: Sequence[Any], out: Tensor, layer: Callable[[], str | None]) -> Tag | None:
-        """The tag of one output; None if nothing is known of it."""
-        if out.ndim == 0:
-            return None
-        inputs = ((x, tag) for x in _tensors(args) if (tag := self._known(x)) is not None)
-        on_first, on_last = _makes(name)
-        if on_first:  # what else it gives out has one dimension: means and variances
-            return Tag((1,), layer()) if out.ndim > 1 else None
-        if on_last:
-            normed = args[1] if "norm" in name and len(args) > 1 else ()
-            if isinstance(normed, (list, tuple)) and len(normed) > 1 and (first := next(inputs, None)):
-                return first[1]  # a norm over (C, H, W) says nothing of which of them is the feature
-            return Tag((out.ndim - 1,), layer())
-        for x, tag in inputs:
-            axes = _carried(name, args, x, tag.axes, out)
-            if axes:
-                return Tag(axes, tag.after)
-        return None
+def call_weight(x: Tensor, layout: Layout | None) -> bool:
+    """Whether a tensor is a parameter, or was computed from parameters alone."""
+    return isinstance(x, torch.nn.Parameter) if layout is None else layout.is_weight
 
 
 def following(provenance: Provenance, layer: Callable[[], str | None]) -> Operators:
@@ -107,78 +197,7 @@ def following(provenance: Provenance, layer: Callable[[], str | None]) -> Operat
 
     def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         output = function(*args, **kwargs)
-        provenance.follow(function.overloadpacket.__name__, args, output, layer)
+        provenance.follow(function, args, kwargs, output, layer)
         return output
 
     return Operators(handle)
-
-
-def _tensors(values: Any) -> Iterable[Tensor]:
-    """Every tensor among the arguments, also inside lists (`cat`, `stack`)."""
-    for value in values if isinstance(values, (list, tuple)) else ():
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
-
-
-def _carried(name: str, args: Sequence[Any], x: Tensor, axes: tuple[int, ...], out: Tensor) -> tuple[int, ...]:
-    """Where the feature dimensions `axes` of `x` stand in `out`; empty if they are lost."""
-    base = name.rstrip("_") if name != "_unsafe_view" else name
-    if base in ("t", "transpose", "swapaxes", "adjoint"):
-        a, b = (args[1] % x.ndim, args[2] % x.ndim) if len(args) > 2 else (x.ndim - 2, x.ndim - 1)
-        return tuple(sorted({a: b, b: a}.get(axis, axis) for axis in axes))
-    if base == "permute":
-        order = [dim % x.ndim for dim in args[1]]
-        return tuple(sorted(order.index(axis) for axis in axes))
-    if base in ("select", "unbind"):
-        dim = (args[1] if len(args) > 1 else 0) % x.ndim
-        return () if dim in axes else tuple(axis - (axis > dim) for axis in axes)
-    if base == "stack":
-        dim = (args[1] if len(args) > 1 else 0) % out.ndim
-        return tuple(axis + (axis >= dim) for axis in axes)
-    if base in _RESHAPES:
-        return _reshaped(tuple(x.shape), axes, tuple(out.shape))
-    if out.ndim < x.ndim:  # a reduction that drops the dimensions it reduces
-        dims = next((arg for arg in args[1:] if type(arg) in (int, list, tuple)), None)
-        if dims is None:
-            return ()
-        gone = {dim % x.ndim for dim in ([dims] if isinstance(dims, int) else dims)}
-        if len(gone) != x.ndim - out.ndim or gone & set(axes):
-            return ()
-        return tuple(axis - sum(dim < axis for dim in gone) for axis in axes)
-    if out.ndim > x.ndim:  # broadcast from the right
-        axes = tuple(axis + out.ndim - x.ndim for axis in axes)
-    if base in ("cat", "concat", "slice", "narrow", "split", "split_with_sizes", "chunk", "index_select"):
-        return axes
-    return axes if all(out.shape[a] == x.shape[a - out.ndim + x.ndim] for a in axes) else ()
-
-
-def _reshaped(old: tuple[int, ...], axes: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
-    """Where feature dimensions stand after a reshape from `old` to `new`.
-
-    The two shapes are walked in step and cut into the smallest groups with equal numbers of elements. A group that
-    holds features passes them on to all its new dimensions, unless the samples (dimension 0) are mixed in.
-    """
-    found: list[int] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        first, second = i, j
-        a = b = 1
-        while True:
-            if a <= b and i < len(old) and (a < b or i == first):
-                a, i = a * old[i], i + 1
-            elif j < len(new) and (b < a or j == second):
-                b, j = b * new[j], j + 1
-            else:
-                break
-        group = range(first, i)
-        if any(axis in group for axis in axes):
-            if max(old[axis] for axis in axes if axis in group) == 1 and any(old[dim] > 1 for dim in group):
-                return ()
-            if 0 in group and len(group) > 1 and any(old[dim] > 1 for dim in group if dim not in axes):
-                return ()
-            found += [dim for dim in range(second, j) if new[dim] > 1 or j - second == 1]
-        if a != b:
-            return ()
-    return tuple(found)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
+from deadrelu.programs.provenance import Reading
 from deadrelu.report import Skipped, Source
 
 Group = tuple[object, ...]
@@ -18,10 +19,12 @@ Group = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is asked about a call site once, when it is new."""
+    """What is asked about a call site when it is new, and again while its features are open.
 
-    features: Features
-    after: str | None
+    `reading` is None in a pass in which operators are not followed.
+    """
+
+    reading: Reading | None
     source: Source | None
     rectified: bool = False
 
@@ -90,12 +93,25 @@ class Register:
         """Nothing met yet; `observer` will be told of every call."""
         self._observer = observer
         self._calls: dict[Group, Calls] = {}
+        self._readings: dict[CallSite, Reading | None] = {}
         self.unreadable: dict[str, Skipped] = {}
 
     def start_pass(self) -> None:
         """Count the calls from 1 again."""
         for calls in self._calls.values():
             calls.number = 0
+
+    def end_pass(self) -> None:
+        """Decide where the features lie of the sites that waited for what comes after them."""
+        for site, reading in list(self._readings.items()):
+            if reading is not None:
+                site.features = reading.features(is_final=True)
+                del self._readings[site]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some site was met while operators were not followed, so that its features are still open."""
+        return bool(self._readings)
 
     def calls(self, group: Group) -> Calls:
         """The calls of a group, also before the first."""
@@ -122,10 +138,15 @@ class Register:
         calls = self.calls(group)
         calls.number = number or calls.number + 1
         site = calls.sites.get(calls.number)
-        if site is None:
-            site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, surroundings())
-        if why := _unreadable(z):
+        if site is None or site.features.by == "open":
+            around = surroundings()
+            if site is None:
+                site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, around, z.ndim)
+            self._learn(site, around.reading)
+        if why := _unreadable(z) or site.obstacle:
             self.skip(site.id, op, why)
+            if site.obstacle:
+                calls.settle(site.call)
         elif self._observer(site, z.detach()):
             calls.settle(site.call)
         return site
@@ -134,8 +155,21 @@ class Register:
         """Note a site that cannot be read, once."""
         self.unreadable.setdefault(id, Skipped(id=id, op=op, reason=reason))
 
+    def _learn(self, site: CallSite, reading: Reading | None) -> None:
+        """Take in what is known of the features of a site; what is open is decided when the pass ends."""
+        if reading is not None:
+            site.features, site.after = reading.features(), reading.after
+            site.obstacle, site.axes = reading.obstacle, reading.described
+        if site.features.by == "open" and site.obstacle is None:
+            self._readings[site] = reading
+        else:
+            self._readings.pop(site, None)
 
-def _new_site(group: Group, path: str, op: str, parameters: Parameters, calls: Calls, around: Surroundings) -> CallSite:
+
+def _new_site(
+    group: Group, path: str, op: str, parameters: Parameters, calls: Calls, around: Surroundings, ndim: int
+) -> CallSite:
+    """A site whose features are open: an axis to guess at is that of an image, or the last of anything flatter."""
     calls.group.calls = max(calls.group.calls, calls.number)
     return CallSite(
         op=op,
@@ -143,8 +177,8 @@ def _new_site(group: Group, path: str, op: str, parameters: Parameters, calls: C
         module=path,
         call=calls.number,
         functional=group[0] == "call",
-        features=around.features,
-        after=around.after,
+        features=Features((1,) if ndim > 3 else (-1,), "open"),
+        after=None,
         source=around.source,
         group=calls.group,
         rectified=around.rectified,

@@ -57,7 +57,10 @@ class Means:
         """
         site, calls = self.stats.site, self._calls()
         dead = set.intersection(*(set(stats.dead_units) for stats in calls))
-        on_axis = all(stats.site.feature_axis == 1 and stats.site.units == site.units for stats in calls)
+        on_axis = all(
+            stats.site.feature_axis in (1, None) and stats.site.units == site.units and not stats.site.is_guessed
+            for stats in calls
+        )
         if site.op != "relu" or not site.swappable or not on_axis or not dead or not self._modules:
             return None
         live = site.units - len(dead)

@@ -29,12 +29,13 @@ def reinitialise(program: EagerProgram, batch: Batch, swaps: Sequence[Swap], *, 
     Done before the modules are swapped. The weights into a unit are drawn from N(0, gain²/fan_in) with gain
     sqrt(2 / (1 + slope²)) (He et al. 2015, eq. 15), its bias is 0, its batch norm neutral; the weights out are 0.
     """
-    flows = trace(program, batch, {swap.path: swap.sites[0].site.feature_axis for swap in swaps})
+    axes = {swap.path: swap.sites[0].site.feature_axis for swap in swaps if not swap.sites[0].site.is_guessed}
+    flows = trace(program, batch, {path: axis for path, axis in axes.items() if axis is not None})
     generator = torch.Generator().manual_seed(0)
     names = {id(t): name for name, t in (*program.module.named_parameters(), *program.module.named_buffers())}
     out: dict[str, Restart] = {}
     for swap in swaps:
-        flow = flows[swap.path]
+        flow = flows.get(swap.path, Flow(obstacle="its units are not the indices of a known axis"))
         dead = tuple(sorted(set.intersection(*(set(stats.dead_units) for stats in swap.sites))))
         if not flow.obstacle and flow.producer is not None and len(flow.producer.weight) != swap.sites[0].site.units:
             flow.stop("its units are not the rows of the layer before it")

@@ -51,14 +51,15 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
     return new.to(dtype=old.dtype, device=old.device).train(old.training)
 
 
-def for_dead_units(old: Activity, slope: float, units: int, dead: Sequence[int], axis: int) -> nn.Module:
+def for_dead_units(old: Activity, slope: float, units: int, dead: Sequence[int], axis: int | None) -> nn.Module:
     """A PReLU that leaks in the dead units and is the same ReLU, to the last bit, in the live ones.
 
-    PReLU's weight runs along dimension 1. Raises `RefusedError` for another feature `axis`, or for another kind.
+    PReLU's weight runs along dimension 1, or is one number for a single unit (`axis` None). Raises `RefusedError` for
+    another feature `axis`, or for another kind.
     """
     if old.op != "relu":
         raise RefusedError(f"only a ReLU can be left as it is in its live units, and this is {old.op}")
-    if axis != 1:
+    if axis not in (1, None):
         raise RefusedError(f"nn.PReLU takes its units from dimension 1, and here they are on dimension {axis}")
     new = nn.PReLU(units)
     # Minus zero: a ReLU gives +0 for a negative input, and (−0)·(−z) is +0 where 0·(−z) would be −0.

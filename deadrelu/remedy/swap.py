@@ -172,6 +172,8 @@ def _new_module(
     if len({(stats.site.units, stats.site.feature_axis) for stats in sites}) > 1:
         raise RefusedError("its calls have different numbers of units")
     site = sites[0].site
+    if site.is_guessed:
+        raise RefusedError("which axis holds its units is a guess; set it with --feature-axis")
     return for_dead_units(activity, wanted.slope, site.units, dead, site.feature_axis)
 
 

@@ -36,7 +36,7 @@ class Treatment:
     undo: Callable[[], None]
 
     @property
-    def axes(self) -> dict[str, int]:
+    def axes(self) -> dict[str, int | None]:
         """The feature axis of each call of a new module, by `calls`."""
         axes = {stats.site.id: stats.site.feature_axis for swap in self.swaps for stats in swap.sites}
         return {call: axes[site] for site, call in self.calls.items()}

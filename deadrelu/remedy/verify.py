@@ -45,7 +45,9 @@ class Comparable(Program, Protocol):
         """Where the weights are."""
 
 
-def compare(before: Comparable, after: Comparable, batches: Iterable[Batch], swapped: Mapping[str, int]) -> Evidence:
+def compare(
+    before: Comparable, after: Comparable, batches: Iterable[Batch], swapped: Mapping[str, int | None]
+) -> Evidence:
     """Run both programs over `batches`; `swapped` maps each call of a swapped module (`path#1`) to its feature axis."""
     drift, alive, reached = _DriftTally(), _PerUnit(swapped), _PerUnit(swapped)
     reason = "there was no batch"
@@ -130,14 +132,18 @@ def _on_entry(modules: Mapping[str, nn.Module], enter: Callable[[str, nn.Module,
 class _PerUnit:
     """For each call of each module, which units have shown a value other than zero."""
 
-    axes: Mapping[str, int]
+    axes: Mapping[str, int | None]
     seen: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, call: str, values: Tensor) -> None:
         """Take in one tensor with the shape of the pre-activation."""
         if call in self.axes:
-            hit = (by_unit(values.detach(), Features((self.axes[call],))) != 0).any(2).any(0).cpu()
+            hit = (by_unit(values.detach(), self._features(call)) != 0).any(2).any(0).cpu()
             self.seen[call] = self.seen[call] | hit if call in self.seen else hit
+
+    def _features(self, call: str) -> Features:
+        axis = self.axes[call]
+        return Features(() if axis is None else (axis,))
 
     def result(self) -> dict[str, tuple[bool, ...]]:
         """Per call, per unit."""

@@ -65,7 +65,7 @@ class ModelRequest:
 
 
 def ask(
-    original: ModelRequest, patched: ModelRequest, data: DataRequest, swapped: Mapping[str, int]
+    original: ModelRequest, patched: ModelRequest, data: DataRequest, swapped: Mapping[str, int | None]
 ) -> tuple[Report | None, Evidence]:
     """Let a fresh process scan the patched model and compare it with the original.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from deadrelu.commands import scan_command, suggest_command
+from deadrelu.commands import id_glob, scan_command, suggest_command
 from deadrelu.report import Finding, Report
 from deadrelu.wording import count, exact_percent, percent, ranges
 
@@ -53,6 +53,9 @@ def conclusion(report: Report) -> str:
         parts.append("made-up inputs give a hint, not evidence")
     if report.sites and (left_out := _LEFT_OUT.get(str(report.settings.get("stats")))):
         parts.append(left_out)
+    if guessed := len(report.sites) - len(report.gated):
+        sites = "the one site" if len(report.sites) == 1 else f"{guessed:,} of {count(len(report.sites), 'site')}"
+        parts.append(f"which axis holds the units of {sites} is a guess, so no limit applies there")
     if report.skipped:
         parts.append(f"{count(summary.skipped, 'site was', 'sites were')} skipped and may hide more")
     return "; ".join(parts) + "."
@@ -71,6 +74,9 @@ def next_step(report: Report) -> tuple[str, str]:
         return "Measure on real samples", scan_command(report, data="DATA")
     if not report.sites:
         return "Scan again, with inputs that reach an activation", scan_command(report)
+    if not report.gated:
+        glob = id_glob(report.sites[0].site.id)
+        return "Say which axis holds the units", scan_command(report, "--feature-axis", f"{glob}=AXIS")
     if report.summary.dead:
         return "What to do about it", suggest_command(report)
     if not any(

@@ -69,11 +69,13 @@ def _cases(report: Report) -> Iterator[_Case]:
             errors.setdefault(finding.site, []).append(finding)
     yield from (_Case(f"whole scan: {finding.rule}", (finding,)) for finding in errors.pop(None, ()))
     for stats in report.sites:
-        yield _Case(stats.site.id, tuple(errors.pop(stats.site.id, ())))
+        site, reason = stats.site, "which axis holds its units is a guess, so no limit applies"
+        guessed = Skipped(id=site.id, op=site.op, reason=reason) if site.is_guessed else None
+        yield _Case(site.id, tuple(errors.pop(site.id, ())), guessed)
     for skipped in report.skipped:
         yield _Case(skipped.id, tuple(errors.pop(skipped.id, ())), skipped)
-    for site, found in errors.items():
-        yield _Case(site or "", tuple(found))
+    for unmeasured, found in errors.items():
+        yield _Case(unmeasured or "", tuple(found))
 
 
 def _case(suite: ET.Element, case: _Case, report: Report) -> None:

@@ -82,7 +82,7 @@ def _row(stats: SiteStats, condition: Condition) -> str:
         _MARKS[condition],
         name,
         _code(site.after) if site.after else "",
-        f"{site.units:,}",
+        f"{site.units:,}{'?' if site.is_guessed else ''}",
         f"{stats.dead:,}",
         percent(stats.dead_fraction),
         f"{len(stats.rare_units):,}" if stats.knows_rates else BLOCKS.dash,

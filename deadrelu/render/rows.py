@@ -26,6 +26,7 @@ _LEGEND = {
     "firing rate": "firing rate: units in each tenth, 0% left to 100% right, dead left out",
     "headroom": "headroom: the largest pre-activation that a dead unit saw",
 }
+_GUESSED = "units?: the axis of the units was guessed; no limit applies to these sites"
 _NAMES = ("site", "after", "source")
 _MARK_STYLE = _STYLE | {Condition.NOTE: "cyan", Condition.HEALTHY: "green"}
 
@@ -70,6 +71,8 @@ def table_lines(rows: Sequence[Row], report: Report, glyphs: Glyphs, width: int)
     cells = {key: [Text(value, "bold")] for key, value in totals.items()}
     cells["bar"] = [_bar(report.summary.dead_fraction, widths.get("bar", 0), "", glyphs)]
     yield from lines(columns, widths, cells)
+    if any(stats.site.is_guessed for stats in report.sites):
+        yield from paragraph(Text(_GUESSED, "yellow"), width=width, first="   ")
     for key, meaning in _LEGEND.items():
         if key in widths and (report.summary.dead or key != "headroom"):
             yield from paragraph(Text(glyphs.text(meaning), "dim"), width=width, first="   ")
@@ -103,7 +106,7 @@ def _texts(row: Row, glyphs: Glyphs) -> dict[str, str]:
         "after": glyphs.text(site.after or ""),
         "source": glyphs.text(f"{site.source.file}:{site.source.line}") if site.source else "",
         "positions": f"{stats.positions:,}",
-        "units": f"{site.units:,}",
+        "units": f"{site.units:,}{'?' if site.is_guessed else ''}",
         "dead": f"{stats.dead:,}",
         "share": percent(stats.dead_fraction),
         "rare": f"{len(stats.rare_units):,}" if stats.knows_rates else glyphs.dash,

@@ -50,10 +50,13 @@ class Watch:
         self._rows = rows
         self._heard = 0
         self._register.start_pass()
-        self._provenance = Provenance() if self._pass & (self._pass - 1) == 0 else None
+        audit = self._pass & (self._pass - 1) == 0 or self._register.is_waiting
+        self._provenance = Provenance(leaves, rows.all) if audit else None
         following_operators = following(self._provenance, lambda: self._layer or None) if self._provenance else None
         with torch.no_grad(), following_operators or nullcontext():
-            return _Runner(self._module, self, "").run(*leaves, enable_io_processing=False)
+            output = _Runner(self._module, self, "").run(*leaves, enable_io_processing=False)
+        self._register.end_pass()
+        return output
 
     def rehearse(self, leaves: list[Any], rows: Rows) -> None:
         """Run once without telling anyone, and remember what the next run must find again in the real rows.
@@ -107,8 +110,8 @@ class Watch:
             return
 
         def surroundings() -> Surroundings:
-            features, after = (self._provenance or Provenance()).features(z)
-            return Surroundings(features, after, place.source)
+            reading = self._provenance.read(z) if self._provenance is not None else None
+            return Surroundings(reading, place.source)
 
         site = self._register.observe(place.group(op), place.path, op, parameters, real, surroundings)
         self.served.setdefault(site, set()).add(self._numbers[node])

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deadrelu.programs.axes.operators import makes_features
 from deadrelu.programs.callsites import Spelling, read_call
-from deadrelu.programs.provenance import makes_features
 from deadrelu.programs.register import Place
 from deadrelu.programs.script.nodes import (
     Graph,

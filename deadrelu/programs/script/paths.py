@@ -11,7 +11,7 @@ from functools import cache, reduce
 
 import torch
 
-from deadrelu.programs.provenance import makes_features
+from deadrelu.programs.axes.operators import makes_features
 from deadrelu.programs.script.nodes import (
     Graph,
     Node,

@@ -148,7 +148,7 @@ class TorchScriptProgram:
             def run(batch: Batch) -> Any:
                 bound = signature(self.module).bind(*batch.args, **batch.kwargs)
                 bound.apply_defaults()
-                return watch.run(moved(list(bound.arguments.values()), device))
+                return watch.run(moved(list(bound.arguments.values()), device), batch.samples)
 
             yield run
 

@@ -27,8 +27,8 @@ class Watch(Protocol):
     served: dict[CallSite, set[int]]
     """The calls in the graph, by number, that each site stands for."""
 
-    def run(self, arguments: Sequence[Any]) -> Output:
-        """One forward pass."""
+    def run(self, arguments: Sequence[Any], samples: int) -> Output:
+        """One forward pass over so many samples."""
 
     def unmet(self) -> list[Skipped]:
         """What is in the graph and was never called."""
@@ -56,12 +56,13 @@ class ProbeWatch:
         self._pass = 0
         self._raised: BaseException | None = None
 
-    def run(self, arguments: Sequence[Any]) -> Output:
+    def run(self, arguments: Sequence[Any], samples: int) -> Output:
         """One forward pass. Raises what the model raises, and what the observer raises as it is."""
         self._pass += 1
-        audit = self._pass & (self._pass - 1) == 0
+        audit = self._pass & (self._pass - 1) == 0 or self._register.is_waiting
         graph = self._marked() if audit else self._light
-        self._probes, self._provenance, self._raised = graph.probes, Provenance() if audit else None, None
+        self._probes, self._raised = graph.probes, None
+        self._provenance = Provenance(arguments, samples) if audit else None
         self._register.start_pass()
         with ExitStack() as stack:
             if self._provenance is not None:
@@ -70,11 +71,13 @@ class ProbeWatch:
             # A scripted encoder layer takes its fused path, where no relu is called, only without gradients.
             stack.enter_context(torch.set_grad_enabled(graph.fused_encoder))
             try:
-                return graph.run(self._script._c, *arguments)
+                output = graph.run(self._script._c, *arguments)
             except Exception:
                 if self._raised is not None:
                     raise self._raised from None
                 raise
+        self._register.end_pass()
+        return output
 
     def unmet(self) -> list[Skipped]:
         """The calls whose branch no batch took."""
@@ -119,8 +122,8 @@ class ProbeWatch:
         op, parameters, _ = found
 
         def surroundings() -> Surroundings:
-            features, after = (self._provenance or Provenance()).features(z)
-            return Surroundings(features, after, probe.place.source)
+            reading = self._provenance.read(z) if self._provenance is not None else None
+            return Surroundings(reading, probe.place.source)
 
         site = self._register.observe(probe.place.group(op), path, op, parameters, z, surroundings)
         if probe.node is not None:
@@ -136,10 +139,10 @@ class DispatchWatch:
         self._script = script
         self._register = register
 
-    def run(self, arguments: Sequence[Any]) -> Output:
+    def run(self, arguments: Sequence[Any], samples: int) -> Output:
         """One forward pass of the module itself."""
         self._register.start_pass()
-        provenance = Provenance()
+        provenance = Provenance(arguments, samples)
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)
@@ -148,15 +151,17 @@ class DispatchWatch:
                 op, parameters, z = found
 
                 def surroundings() -> Surroundings:
-                    return Surroundings(*provenance.features(z), None)
+                    return Surroundings(provenance.read(z), None)
 
                 self._register.observe(("call", "", op), "", op, parameters, z, surroundings)
             output = function(*args, **kwargs)
-            provenance.follow(function.overloadpacket.__name__, args, output, lambda: None)
+            provenance.follow(function, args, kwargs, output, lambda: None)
             return output
 
         with torch.no_grad(), Operators(handle):
-            return self._script(*arguments)
+            output = self._script(*arguments)
+        self._register.end_pass()
+        return output
 
     def unmet(self) -> list[Skipped]:
         """Nothing is known of what does not run."""

@@ -12,7 +12,7 @@ from deadrelu.render.webpage.markup import Html, code, el, facts
 from deadrelu.render.webpage.overview import findings
 from deadrelu.render.webpage.sites import mark
 from deadrelu.render.webpage.unitmap import legend, most_cells, unit_map
-from deadrelu.report import Finding, Report, SiteStats
+from deadrelu.report import Finding, Report, Site, SiteStats
 from deadrelu.wording import count, percent, ranges
 
 MOST_SITES = 300
@@ -98,10 +98,17 @@ def _facts(stats: SiteStats) -> Html:
         ("Always on", f"{len(stats.always_on_units):,} of {site.units:,}" if stats.always_on_units else None),
         ("Activation", site.op + (f" after {site.after}" if site.after else "")),
         ("Source", source),
-        ("Shape", f"{shape}, units on axis {site.feature_axis}"),
+        ("Shape", f"{shape}, {_where(site)}"),
         ("Measured", f"{count(stats.samples, 'sample')}, {count(stats.positions, 'position')} of each unit"),
         ("Silence bound", _bound(stats)),
     )
+
+
+def _where(site: Site) -> str:
+    """Which axis holds the units, and whether that is a guess."""
+    if site.feature_axis is None:
+        return "a single unit"
+    return f"units on axis {site.feature_axis}{', which is a guess' if site.is_guessed else ''}"
 
 
 def _bound(stats: SiteStats) -> str | None:

@@ -1,0 +1,164 @@
+"""The table of operators: by which rule each hands on what its inputs' axes stand for. What is not here ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from deadrelu.programs.axes import moves, picks, products
+from deadrelu.programs.axes.call import Call
+from deadrelu.programs.axes.layout import Layout
+from deadrelu.programs.axes.pointwise import merged, pointwise
+
+Rule = Callable[[Call], "Layout | Sequence[Layout | None] | None"]
+"""What is known of the outputs: one layout for all of them, or one each."""
+
+
+def copied(call: Call) -> Layout | None:
+    """`copy_`: the axes of what is copied, broadcast."""
+    source = call.get("src")
+    layout = call.known(source)
+    return merged([(source.shape, layout)], (), call.out.shape) if layout else call.known(call.get("self"))
+
+
+def extremum(call: Call) -> Layout | Sequence[Layout | None] | None:
+    """`max` and `min`: of two tensors, or along an axis."""
+    return pointwise(call) if "other" in call.arguments else moves.reduced(call)
+
+
+def _by_name(rules: Mapping[Rule, str]) -> dict[str, Rule]:
+    """The rules by the names of their operators."""
+    return {name: rule for rule, names in rules.items() for name in names.split()}
+
+
+_MAKERS = _by_name(
+    {
+        products.matrix_product: "mm addmm bmm baddbmm addbmm mv addmv matmul addmm_activation int_mm scaled_mm",
+        products.linear: "linear bilinear trilinear mkldnn_linear sparse_mm sparse_addmm transformer_encoder_layer_fwd"
+        " native_multi_head_attention",
+        products.layer_norm: "layer_norm native_layer_norm rms_norm fused_rms_norm",
+        products.embedding: "embedding embedding_bag embedding_bag_forward_only",
+        products.recurrent: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell mkldnn_rnn_layer"
+        " thnn_fused_lstm_cell thnn_fused_gru_cell cudnn_rnn miopen_rnn lstm_mps quantized_lstm quantized_gru"
+        " quantized_lstm_cell quantized_gru_cell quantized_rnn_relu_cell quantized_rnn_tanh_cell",
+        products.attention: "scaled_dot_product_attention scaled_dot_product_flash_attention"
+        " scaled_dot_product_flash_attention_for_cpu scaled_dot_product_efficient_attention"
+        " scaled_dot_product_cudnn_attention scaled_dot_product_attention_math"
+        " scaled_dot_product_fused_attention_overrideable",
+    }
+)
+"""What makes features."""
+
+_CONVOLUTIONS = ("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose", "conv_depthwise", "conv_tbc")
+_CHANNEL_NORMS = ("batch_norm", "group_norm", "instance_norm")
+_LIBRARIES = ("native_", "_native_", "cudnn_", "miopen_")
+
+_OTHERS = _by_name(
+    {
+        moves.kept: "probe clone contiguous detach alias lift lift_fresh to to_copy type_as data lazy_clone conj resolve_conj"
+        " resolve_neg neg_view real imag fw_primal zeros_like ones_like full_like empty_like rand_like randn_like"
+        " randint_like fill zero normal uniform bernoulli exponential random log_normal cauchy geometric poisson"
+        " dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout fused_dropout rrelu_with_noise"
+        " log_sigmoid_forward prelu_kernel softmax log_softmax safe_softmax masked_softmax cumsum cumprod logcumsumexp"
+        " cummax cummin flip fliplr flipud roll rot90 tril triu renorm masked_scatter diff slice narrow split"
+        " split_with_sizes chunk tensor_split hsplit vsplit dsplit unsafe_split unsafe_split_with_sizes unsafe_chunk"
+        " constant_pad_nd pad reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d"
+        " replication_pad3d glu fft_r2c fft_c2c fft_c2r channel_shuffle native_channel_shuffle quantize_per_tensor"
+        " quantize_per_tensor_dynamic quantize_per_channel dequantize int_repr saturate_weight_to_fp16"
+        " fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask"
+        " fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+        moves.pooled: "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d"
+        " adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"
+        " max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_unpool2d max_unpool3d"
+        " fractional_max_pool2d fractional_max_pool3d mkldnn_max_pool2d mkldnn_max_pool3d mkldnn_adaptive_avg_pool2d"
+        " quantized_max_pool1d quantized_max_pool2d quantized_max_pool3d upsample_nearest1d upsample_nearest2d"
+        " upsample_nearest3d upsample_nearest_exact1d upsample_nearest_exact2d upsample_nearest_exact3d"
+        " upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d upsample_bilinear2d_aa"
+        " upsample_bicubic2d_aa upsample_lanczos2d_aa",
+        moves.reshaped: "view unsafe_view reshape reshape_alias reshape_as view_as flatten unflatten ravel"
+        " mkldnn_reshape squeeze unsqueeze atleast_1d atleast_2d atleast_3d",
+        moves.transposed: "t transpose swapaxes swapdims adjoint mkldnn_transpose",
+        moves.permuted: "permute",
+        moves.expanded: "expand expand_as broadcast_to",
+        moves.repeated: "repeat tile",
+        moves.repeated_in_place: "repeat_interleave",
+        moves.selected: "select unbind",
+        moves.joined: "cat concat concatenate",
+        moves.stacked: "stack",
+        moves.reduced: "sum mean amax amin aminmax prod std var std_mean var_mean norm nansum nanmean"
+        " linalg_vector_norm linalg_powsum logsumexp argmax argmin median nanmedian mode kthvalue count_nonzero"
+        " quantile nanquantile any all",
+        extremum: "max min",
+        moves.windows: "unfold",
+        moves.shuffled: "pixel_shuffle pixel_unshuffle",
+        moves.patches: "im2col col2im",
+        moves.sampled: "grid_sampler grid_sampler_2d grid_sampler_3d",
+        moves.packed: "pack_padded_sequence",
+        moves.unpacked: "pad_packed_sequence",
+        picks.indexed: "index unsafe_index",
+        picks.index_selected: "index_select",
+        picks.gathered: "gather take_along_dim",
+        picks.ordered: "sort topk argsort msort",
+        picks.found: "nonzero nonzero_static multinomial bucketize searchsorted",
+        picks.written: "scatter scatter_add scatter_reduce index_add index_copy index_fill index_reduce",
+        picks.put: "index_put index_put_impl unsafe_index_put",
+        picks.placed: "slice_scatter select_scatter diagonal_scatter as_strided_scatter",
+        products.distances: "cdist cdist_forward euclidean_dist",
+        copied: "copy",
+    }
+)
+"""What hands on, moves, picks or ends what its inputs' axes stand for."""
+
+_POINTWISE = frozenset(
+    {"absolute", "arccos", "arcsin", "arctan", "arctan2", "clip", "complex", "copysign", "divide", "fix", "isclose"}
+    | {"floor_divide", "greater", "greater_equal", "hardswish", "isin", "isreal", "less", "less_equal", "log_sigmoid"}
+    | {"masked_fill", "multiply", "negative", "not_equal", "polar", "prelu", "relu6", "rrelu", "softshrink"}
+    | {"subtract", "where", "add_relu", "mul_relu", "and", "or", "xor"}
+)
+"""What is computed element by element although torch does not tag it so."""
+
+
+def makes_features(name: str) -> bool:
+    """Whether the operator of this name (without namespace and overload) makes the features of what it gives out."""
+    return _maker(name) is not None
+
+
+@cache
+def _maker(name: str) -> Rule | None:
+    bare = name
+    for library in _LIBRARIES:
+        bare = bare.removeprefix(library)
+    if any(key in bare for key in _CONVOLUTIONS):
+        return products.convolution
+    if any(key in bare for key in _CHANNEL_NORMS):
+        return products.channel_norm
+    bare = bare.strip("_")
+    found = _MAKERS.get(bare) or _MAKERS.get(name.strip("_"))
+    # Quantised and fused layers: linear_relu, linear_dynamic, linear_pointwise.
+    return products.linear if found is None and bare.startswith("linear_") and "combination" not in bare else found
+
+
+@cache
+def rule_of(function: Any) -> tuple[Rule | None, bool]:
+    """The rule for an operator, None where it is not known; and whether it makes features out of constants too."""
+    name = function.overloadpacket.__name__
+    maker = _maker(name)
+    if maker is not None:
+        return maker, True
+    bare = name.strip("_")
+    for known in (bare, bare.removesuffix("_copy")):
+        if known in _OTHERS:
+            return _OTHERS[known], False
+    return (pointwise, False) if _is_pointwise(function, name) else (None, False)
+
+
+def _is_pointwise(function: Any, name: str) -> bool:
+    """By torch's own tag, which operators in place lack: then by that of their twin."""
+    if torch.Tag.pointwise in function.tags:
+        return True
+    packet = getattr(torch.ops.aten, name.rstrip("_"), None) if function.namespace == "aten" else None
+    overloads = [getattr(packet, overload) for overload in packet.overloads()] if packet is not None else []
+    return any(torch.Tag.pointwise in overload.tags for overload in overloads) or name.strip("_") in _POINTWISE

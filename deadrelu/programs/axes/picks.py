@@ -1,0 +1,167 @@
+"""The axes of what picks entries by index, sorts them, or writes them at an index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deadrelu.programs.axes.call import Call
+from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, has
+
+
+def indexed(call: Call) -> Layout | None:
+    """`x[…, idx, …]` with tensors as indices, by torch's rules for where the picked axes go."""
+    layout = call.layout
+    if layout is None:
+        return None
+    at, groups = 0, list[tuple[int, int, Tensor | None]]()
+    for index in call.get("indices", default=()):
+        width = index.ndim if isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) else 1
+        groups.append((at, at + width, index))
+        at += width
+    picks = [(start, end, index) for start, end, index in groups if index is not None]
+    if not picks:
+        return layout
+    picked = {dim for start, end, _ in picks for dim in range(start, end)}
+    rest = [axis for d, axis in enumerate(layout.axes) if d not in picked]
+    count = call.out.ndim - len(rest)
+    is_run = picked == set(range(min(picked), max(picked) + 1))
+    place = min(picked) if is_run else 0
+    sizes = call.out.shape[place : place + count]
+    made = [_picked(call, layout, picks, sizes, dim) for dim in range(count)]
+    return layout.with_axes((*rest[:place], *made, *rest[place:]))
+
+
+def _picked(
+    call: Call, layout: Layout, picks: Sequence[tuple[int, int, Tensor]], sizes: Sequence[int], dim: int
+) -> Axis:
+    """What an axis of the broadcast indices stands for."""
+    size = sizes[dim]
+    if size == 1:
+        return ()
+    reading = [(start, end, i) for start, end, i in picks if _varies(i, dim - len(sizes), size)]
+    atoms = [atom for start, end, _ in reading for axis in layout.axes[start:end] for atom in axis]
+    if not any(atom.role is Role.FEATURE for atom in atoms):
+        return (blend(atoms, size) if len(picks) == 1 else Atom(size, Role.PLACE),)
+    if any(atom.role is Role.SAMPLE for atom in atoms):
+        return (Atom(size, Role.PLACE),)  # one pick a row: x[arange(N), labels]
+    by_row = any(index.ndim > 1 and len(picks) > 1 for _, _, index in reading)
+    from_data = any(_is_from_data(call, index) for _, _, index in reading)
+    return (Atom(size, Role.RANK if by_row or from_data else Role.FEATURE),)
+
+
+def _varies(index: Tensor, dim: int, size: int) -> bool:
+    """Whether an index tensor differs along this dimension (from the end) of the broadcast indices."""
+    if index.dtype in (torch.bool, torch.uint8):
+        return dim == -1
+    return index.ndim >= -dim and index.shape[dim] == size
+
+
+def _is_from_data(call: Call, index: Tensor) -> bool:
+    """Whether an index depends on activations, so that it may pick other features for the next batch."""
+    layout = call.known(index)
+    return layout is not None and (layout.is_data_index or index.dtype is torch.bool)
+
+
+def index_selected(call: Call) -> Layout | None:
+    """The indices of one axis that a vector names."""
+    x, layout = call.get("self"), call.layout
+    if layout is None:
+        return None
+    dim, index = call.dims("dim", of=x)[0], call.get("index")
+    atom = blend(layout.axes[dim], call.out.shape[dim])
+    if atom.role is Role.FEATURE and _is_from_data(call, index):
+        atom = Atom(atom.size, Role.RANK)
+    return layout.with_axes((atom,) if d == dim else axis for d, axis in enumerate(layout.axes))
+
+
+def gathered(call: Call) -> Layout | None:
+    """Along one axis another index for each row: of features a different one each time, which makes no unit."""
+    x, layout = call.get("self"), call.layout
+    if layout is None:
+        return None
+    dim = call.dims("dim", of=x)[0]
+    axes = [
+        axis if x.shape[d] == call.out.shape[d] else (blend(axis, call.out.shape[d]),)
+        for d, axis in enumerate(layout.axes)
+    ]
+    return layout.with_axes(
+        (_ranked(layout.axes[dim], call.out.shape[dim]),) if d == dim else a for d, a in enumerate(axes)
+    )
+
+
+def ordered(call: Call) -> list[Layout | None]:
+    """`sort`, `topk` and their kin: along the axis stand ranks, if features stood there; and the indices."""
+    x, layout = call.source, call.layout
+    if layout is None or x.ndim == 0:
+        return [None for _ in call.outputs]
+    dim = call.get("dim", default=0 if call.name == "msort" else -1) % x.ndim
+    out: list[Layout | None] = []
+    for result in call.outputs:
+        line = (_ranked(layout.axes[dim], result.shape[dim]),)
+        axes = tuple(line if d == dim else axis for d, axis in enumerate(layout.axes))
+        out.append(Layout(axes, layout.after, layout.is_lost, is_data_index=not result.is_floating_point()))
+    return out
+
+
+def found(call: Call) -> Layout | None:
+    """`nonzero` and their kin: indices that depend on activations."""
+    if not any(call.known(x) is not None for x in call.tensors()):
+        return None
+    return Layout(tuple((Atom(size, Role.PLACE),) for size in call.out.shape), is_data_index=True)
+
+
+def written(call: Call) -> Layout | None:
+    """Values written at indices of one axis (`scatter`, `index_add`): the axes of the target; else of the values."""
+    target = call.get("self")
+    if (layout := call.known(target)) is not None:
+        return layout
+    values = call.get("src", "source", "value", "tensor")
+    known = call.known(values)
+    if known is None or values.ndim != target.ndim:
+        return None
+    dim = call.dims("dim", of=target)[0]
+    axes = [
+        (Atom(size, Role.OPEN),) if d == dim and _is_unclear(axis) else axis if fits else (blend(axis, size),)
+        for d, (axis, size) in enumerate(zip(known.axes, target.shape, strict=True))
+        for fits in [math.prod(a.size for a in axis) == size]
+    ]
+    return known.with_axes(axes)
+
+
+def put(call: Call) -> Layout | None:
+    """`x[idx, …] = values`: the axes of `x`; where nothing is known of it, those of the values behind the indices."""
+    target = call.get("self")
+    if (layout := call.known(target)) is not None:
+        return layout
+    values, indices = call.get("values"), call.get("indices", default=())
+    known = call.known(values)
+    if known is None:
+        return None
+    taken = 0
+    for index in indices:
+        is_mask = isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
+        taken += index.ndim if is_mask else 1
+    axes: list[Axis] = [(Atom(size, Role.OPEN),) for size in target.shape]
+    for back in range(1, target.ndim - taken + 1):
+        if back <= len(known.axes) and values.shape[-back] == target.shape[-back]:
+            axes[-back] = known.axes[-back]
+    return known.with_axes(axes)
+
+
+def placed(call: Call) -> Layout | None:
+    """A slice of a tensor written anew (`slice_scatter`): the axes of the tensor."""
+    return call.known(call.get("self")) or call.known(call.get("src"))
+
+
+def _ranked(axis: Axis, size: int) -> Atom:
+    if any(has(axis, role) for role in (Role.FEATURE, Role.OPEN, Role.RANK)):
+        return Atom(size, Role.RANK)
+    return Atom(size, Role.PLACE)
+
+
+def _is_unclear(axis: Axis) -> bool:
+    return has(axis, Role.FEATURE) or has(axis, Role.RANK) or has(axis, Role.OPEN)

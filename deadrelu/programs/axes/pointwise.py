@@ -1,0 +1,107 @@
+"""The axes of what is computed element by element: operands are aligned from the right, and the features win."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deadrelu.programs.axes.call import Call
+from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, has
+
+Sizes = Sequence[int]
+
+
+def pointwise(call: Call) -> Layout | None:
+    """An element of the output depends on the elements at its own place alone."""
+    operands = [(tuple(x.shape), layout) for x in call.tensors() if (layout := call.known(x)) is not None]
+    weights = [tuple(x.shape) for x in call.tensors() if call.is_weight(x) and call.known(x) is None]
+    return merged(operands, weights, tuple(call.out.shape))
+
+
+def merged(operands: Sequence[tuple[Sizes, Layout]], weights: Sequence[Sizes], shape: Sizes) -> Layout | None:
+    """The layout of a result of this shape, from operands `(shape, layout)`; None where nothing is known of any.
+
+    `weights` are the shapes of parameters among the operands: an axis that only they have holds features where there
+    are none else (`x[:, None] * w`).
+    """
+    operands = [(sizes, layout) for sizes, layout in operands if len(sizes) <= len(shape)]
+    if not operands:
+        return None
+    aligned = [(_aligned(sizes, layout, shape), layout) for sizes, layout in operands]
+    if any(_disagree(a, b) for n, (a, _) in enumerate(aligned) for b, _ in aligned[:n]):
+        axes = _contested([axes for axes, _ in aligned], shape)
+    else:
+        axes = [_strongest([axes[dim] for axes, _ in aligned], shape[dim]) for dim in range(len(shape))]
+        _tell([axes for axes, _ in aligned], axes)
+        if not any(has(axis, Role.FEATURE) or has(axis, Role.OPEN) for axis in axes):
+            axes = [
+                (Atom(size, Role.FEATURE),) if not axis and _is_only_in(weights, dim - len(shape), size) else axis
+                for dim, (axis, size) in enumerate(zip(axes, shape, strict=True))
+            ]
+    leader = next((layout for _, layout in operands if layout.features), operands[0][1])
+    return replace(
+        leader,
+        axes=tuple(axis or _places(size) for axis, size in zip(axes, shape, strict=True)),
+        is_lost=all(layout.is_lost for _, layout in operands) and not leader.features,
+        is_weight=all(layout.is_weight for _, layout in operands),
+        is_data_index=any(layout.is_data_index for _, layout in operands),
+    )
+
+
+def _aligned(sizes: Sizes, layout: Layout, shape: Sizes) -> list[Axis]:
+    """The axes of an operand at the dimensions of the result; () where it is broadcast."""
+    ahead = len(shape) - len(sizes)
+    return [
+        layout.axes[dim - ahead] if dim >= ahead and sizes[dim - ahead] == size else ()
+        for dim, size in enumerate(shape)
+    ]
+
+
+def _disagree(a: Sequence[Axis], b: Sequence[Axis]) -> bool:
+    """Whether one operand has places where the other has features, although both have features."""
+    mine, other = _features(a), _features(b)
+    clash = [d for d in mine ^ other if (b if d in mine else a)[d] and not has((b if d in mine else a)[d], Role.OPEN)]
+    return bool(mine and other and clash)
+
+
+def _features(axes: Sequence[Axis]) -> set[int]:
+    return {d for d, axis in enumerate(axes) if any(a.role is Role.FEATURE and a.size > 1 for a in axis)}
+
+
+def _strongest(axes: Sequence[Axis], size: int) -> Axis:
+    """Of the axes that operands have at one dimension the one that says most."""
+    for role in (Role.RANK, Role.FEATURE, Role.SAMPLE, Role.PLACE, Role.OPEN):
+        found = next((axis for axis in axes if has(axis, role)), None)
+        if found is not None:
+            return found
+    return _places(size) if any(axes) else ()
+
+
+def _tell(operands: Sequence[Sequence[Axis]], result: Sequence[Axis]) -> None:
+    """What one operand knows, another may learn: an open axis beside features is features too."""
+    if not _features(result):
+        return
+    for axes in operands:
+        for axis, known in zip(axes, result, strict=True):
+            role = Role.FEATURE if has(known, Role.FEATURE) else Role.PLACE
+            if axis is not known and len(axis) == 1:
+                axis[0].tell(role)
+
+
+def _contested(operands: Sequence[Sequence[Axis]], shape: Sizes) -> list[Axis]:
+    """Where operands put their features on different axes, all these are open; the first operand's are the hint."""
+    disputed = set[int]().union(*(_features(axes) for axes in operands))
+    first = next(features for axes in operands if (features := _features(axes)))
+    out = []
+    for dim, size in enumerate(shape):
+        axis = _strongest([axes[dim] for axes in operands], size)
+        out.append((Atom(size, Role.OPEN, is_hint=dim in first),) if dim in disputed else axis)
+    return out
+
+
+def _is_only_in(weights: Sequence[Sizes], dim: int, size: int) -> bool:
+    return size > 1 and any(len(sizes) >= -dim and sizes[dim] == size for sizes in weights)
+
+
+def _places(size: int) -> Axis:
+    return (Atom(size, Role.PLACE),) if size > 1 else ()

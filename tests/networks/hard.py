@@ -1,4 +1,4 @@
-"""Steps in which features meet on different axes: each pair is a unit, if the scan does not say that it guesses."""
+"""Steps in which features meet on different axes: a guess is an answer, and so are the features of either or both."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from tests.networks.steps import hard_step
 
 
 def united(one: str, other: str) -> str:
-    """The layout of a sum: features wherever one of the two has them."""
-    return "".join("F" if "F" in pair else pair[0] for pair in zip(one, other, strict=True))
+    """The layout of a sum: disputed features wherever one of the two has them."""
+    return "".join(pair[0] if pair[0] == pair[1] else "f" for pair in zip(one, other, strict=True))
 
 
 @hard_step(30)
@@ -38,7 +38,7 @@ def mixer(b: Builder, v: Value) -> Value | None:
         return None
     size = v.size(1)
     y = b.emit(f"{b.layer('linear', f'nn.Linear({size}, {size})')}({v.name}.mT).mT", "NFP", v)
-    return b.emit(b.random.choice((f"{v.name} + {y.name}", f"{y.name} + {v.name}")), "NFF", v)
+    return b.emit(b.random.choice((f"{v.name} + {y.name}", f"{y.name} + {v.name}")), "Nff", v)
 
 
 @hard_step(20)
@@ -47,7 +47,7 @@ def symmetric(b: Builder, v: Value) -> Value | None:
     if v.layout != "NPF":
         return None
     y = b.emit(f"{b.layer('linear', f'nn.Linear({v.size(2)}, {v.size(1)})')}({v.name})", "NPF", v)
-    return b.emit(f"{y.name} + {y.name}.transpose(1, 2)", "NFF", v)
+    return b.emit(f"{y.name} + {y.name}.transpose(1, 2)", "Nff", v)
 
 
 @hard_step(20)
@@ -57,4 +57,4 @@ def broadcast(b: Builder, v: Value) -> Value | None:
         return None
     size = v.size(1)
     y = b.emit(f"{b.layer('linear', f'nn.Linear({v.size(2)}, {size})')}({v.name}.mean(1))", "NF", v)
-    return b.emit(f"{v.name} + {y.name}.unsqueeze(2)", "NFF", v)
+    return b.emit(f"{v.name} + {y.name}.unsqueeze(2)", "Nff", v)

@@ -94,7 +94,7 @@ class Register:
         self._observer = observer
         self._calls: dict[Group, Calls] = {}
         self._readings: dict[CallSite, Reading | None] = {}
-        self.unreadable: dict[str, Skipped] = {}
+        self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
 
     def start_pass(self) -> None:
         """Count the calls from 1 again."""
@@ -144,16 +144,22 @@ class Register:
                 site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, around, z.ndim)
             self._learn(site, around.reading)
         if why := _unreadable(z) or site.obstacle:
-            self.skip(site.id, op, why)
+            self.skip(site, op, why)
             if site.obstacle:
                 calls.settle(site.call)
         elif self._observer(site, z.detach()):
             calls.settle(site.call)
         return site
 
-    def skip(self, id: str, op: str, reason: str) -> None:
-        """Note a site that cannot be read, once."""
-        self.unreadable.setdefault(id, Skipped(id=id, op=op, reason=reason))
+    def skip(self, site: CallSite | str, op: str, reason: str) -> None:
+        """Note a site that cannot be read, or the id of one, once."""
+        self._unreadable.setdefault(site, (op, reason))
+
+    @property
+    def unreadable(self) -> dict[str, Skipped]:
+        """What could not be read, by id. The id of a site depends on how many calls there are, so ask when all ran."""
+        named = ((site if isinstance(site, str) else site.id, *why) for site, why in self._unreadable.items())
+        return {id: Skipped(id=id, op=op, reason=reason) for id, op, reason in named}
 
     def _learn(self, site: CallSite, reading: Reading | None) -> None:
         """Take in what is known of the features of a site; what is open is decided when the pass ends."""

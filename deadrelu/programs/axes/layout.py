@@ -7,7 +7,7 @@ atoms and an axis of one. Atoms of size 1 may be left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -73,7 +73,7 @@ def blend(atoms: Iterable[Atom], size: int) -> Atom:
 
     Samples mixed with anything are places: no longer one index a sample.
     """
-    mixed = [atom for atom in atoms if atom.size != 1]
+    mixed = [atom for atom in atoms if atom.size != 1 or atom.role is Role.FEATURE]
     roles = {atom.role for atom in mixed}
     role = next((role for role in _STRONGEST if role in roles), Role.PLACE)
     if role is Role.SAMPLE and sum(atom.size for atom in mixed) != size:
@@ -141,29 +141,41 @@ def regrouped(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> t
     """The axes of a tensor of shape `old` after a reshape to `new`.
 
     Both are walked in step and cut into the smallest groups of equal size. Within a group atoms are dealt out to the
-    new axes, and split where an axis ends inside one; where they do not divide, they are blended.
+    new axes, and split where an axis ends inside one; where they do not divide, they are blended. An axis in which
+    features meet places holds a feature for each of its indices from then on.
     """
     if 0 in new:
-        kept = tuple(old) == tuple(new)
-        return tuple(axes) if kept else opened(new).axes
-    atoms = [atom for axis in axes for atom in axis if atom.size != 1]
+        return tuple(axes) if tuple(old) == tuple(new) else opened(new).axes
+    every = [atom for axis in axes for atom in axis]
+    is_one_unit = not any(atom.role is Role.FEATURE and atom.size > 1 for atom in every)
+    telling = (Role.FEATURE, Role.SAMPLE) if is_one_unit else (Role.SAMPLE,)
+    atoms = [atom for atom in every if atom.size != 1 or atom.role in telling]
+    if len(new) > 1 and new[-1] == 1 and axes and atoms and atoms[-1].size == 1 and atoms[-1] in axes[-1]:
+        return (*regrouped([*axes[:-1], axes[-1][:-1]], old, new[:-1]), (atoms[-1],))  # what was last stays last
     out: list[Axis] = []
     at = 0
     for group, end in _groups([atom.size for atom in atoms], new):
         inside, at = atoms[at:end], end
         out += _dealt(inside, group)
-    return tuple(out)
+    return tuple(map(_joint, out))
 
 
-def _groups(sizes: Sequence[int], new: Sequence[int]) -> Iterable[tuple[list[int], int]]:
-    """Runs of new axes, each with the number of atoms, from the first, that are used up after it."""
+def _groups(sizes: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+    """Runs of new axes, each with the number of atoms, from the first, that are used up after it.
+
+    An atom of size 1 goes to the next axis, if there is one.
+    """
     end, group, wanted, there = 0, list[int](), 1, 1
-    for size in new:
+    for place, size in enumerate(new):
         group.append(size)
         wanted *= size
+        if size == 1 and end < len(sizes) and sizes[end] == 1:
+            end += 1
         while there < wanted and end < len(sizes):
             there, end = there * sizes[end], end + 1
         if there == wanted:
+            if place == len(new) - 1:
+                end = len(sizes)
             yield group, end
             group, wanted, there = [], 1, 1
     if group:
@@ -173,11 +185,13 @@ def _groups(sizes: Sequence[int], new: Sequence[int]) -> Iterable[tuple[list[int
 def _dealt(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
     """Atoms dealt out to axes of these sizes."""
     rest, out = list(atoms), list[Axis]()
-    for size in sizes:
+    for place, size in enumerate(sizes):
         axis: list[Atom] = []
+        if size == 1 and rest and rest[0].size == 1:
+            axis.append(rest.pop(0))
         while size > 1:
             if not rest:
-                return [(blend(atoms, s),) if s > 1 else () for s in sizes]
+                return _blended(atoms, sizes)
             atom = rest.pop(0)
             if size % atom.size == 0:
                 axis.append(atom)
@@ -187,6 +201,18 @@ def _dealt(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
                 rest.insert(0, cut(atom, atom.size // size))
                 size = 1
             else:
-                return [(blend(atoms, s),) if s > 1 else () for s in sizes]
-        out.append(tuple(axis))
+                return _blended(atoms, sizes)
+        out.append((*axis, *rest) if place == len(sizes) - 1 else tuple(axis))
     return out
+
+
+def _blended(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
+    return [(blend(atoms, size),) if size > 1 else () for size in sizes]
+
+
+def _joint(axis: Axis) -> Axis:
+    """An axis in which features were merged with places, but not with samples: all of it is features."""
+    roles = {atom.role for atom in axis}
+    if Role.FEATURE in roles and len(roles) > 1 and Role.SAMPLE not in roles and Role.RANK not in roles:
+        return (Atom(math.prod(atom.size for atom in axis), Role.FEATURE),)
+    return axis

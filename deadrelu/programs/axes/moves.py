@@ -27,6 +27,26 @@ def reshaped(call: Call) -> list[Layout | None]:
     return [layout.with_axes(regrouped(layout.axes, x.shape, out.shape)) for out in call.outputs]
 
 
+def unsqueezed(call: Call) -> Layout | None:
+    """A new axis of size 1."""
+    layout = call.layout
+    if layout is None:
+        return None
+    dim = call.get("dim", default=0) % (len(layout.axes) + 1)
+    return layout.with_axes((*layout.axes[:dim], (), *layout.axes[dim:]))
+
+
+def squeezed(call: Call) -> Layout | None:
+    """Axes of size 1 taken away; a feature that stood there alone leaves a single unit."""
+    layout = call.layout
+    if layout is None:
+        return None
+    sizes = [math.prod(atom.size for atom in axis) for axis in layout.axes]  # in place, the tensor has changed already
+    given = call.get("dim", default=range(len(sizes)))
+    chosen = {dim % len(sizes) for dim in ([given] if isinstance(given, int) else given)}
+    return layout.with_axes(axis for d, axis in enumerate(layout.axes) if d not in chosen or sizes[d] != 1)
+
+
 def transposed(call: Call) -> Layout | None:
     """Two axes change places: the last two where none are named."""
     x, layout = call.source, call.layout
@@ -58,7 +78,11 @@ def repeated(call: Call) -> Layout | None:
     old = ((),) * ahead + layout.axes
     sizes = (1,) * ahead + tuple(x.shape)
     axes = [
-        axis if there == size else (*_places(there // size if size else 0), *axis)
+        axis
+        if there == size
+        else (Atom(there, Role.FEATURE),)
+        if has(axis, Role.FEATURE)
+        else (*_places(there // size if size else 0), *axis)
         for axis, size, there in zip(old, sizes, call.out.shape, strict=True)
     ]
     return layout.with_axes(axes)
@@ -74,7 +98,7 @@ def repeated_in_place(call: Call) -> Layout | None:
         axes, shape = regrouped(axes, shape, (x.numel(),)), (x.numel(),)
     dim = call.dims("dim", of=x)[0] if call.get("dim") is not None else 0
     times, rest = divmod(call.out.shape[dim], max(shape[dim], 1))
-    even = isinstance(call.get("repeats"), int) and not rest
+    even = isinstance(call.get("repeats"), int) and not rest and not has(axes[dim], Role.FEATURE)
     changed = (*axes[dim], *_places(times)) if even else (blend(axes[dim], call.out.shape[dim]),)
     return layout.with_axes(changed if d == dim else axis for d, axis in enumerate(axes))
 
@@ -121,8 +145,8 @@ def _joined(call: Call, parts: Sequence[Tensor], layouts: Sequence[Layout | None
     if all(has(axis, Role.SAMPLE) and len(axis) == 1 for axis in lines) and len(lines) == len(parts):
         samples = lines[0][0].size
         line = (*_places(size // samples), lines[0][0]) if samples and size == samples * len(lines) else _places(size)
-    elif all(math.prod(atom.size for atom in axis) == 1 for axis in lines) and size > 1:
-        is_one_unit = not beside.features and not any(has(axis, Role.OPEN) for axis in beside.axes)
+    elif not any(has(axis, Role.FEATURE) for axis in lines) and all(math.prod(a.size for a in x) == 1 for x in lines):
+        is_one_unit = not any(has(axis, role) for axis in beside.axes for role in (Role.FEATURE, Role.OPEN))
         line = (Atom(size, Role.FEATURE if is_one_unit else Role.PLACE),)
     return beside.with_axes(line if d == dim else axis for d, axis in enumerate(beside.axes))
 
@@ -136,7 +160,7 @@ def reduced(call: Call) -> list[Layout | None]:
     out = []
     for result in call.outputs:
         if result.ndim == x.ndim:
-            axes = [() if d in gone else axis for d, axis in enumerate(layout.axes)]
+            axes = [_alone(axis) if d in gone else axis for d, axis in enumerate(layout.axes)]
         else:
             axes = [axis for d, axis in enumerate(layout.axes) if d not in gone]
         index = not result.is_floating_point() and not result.dtype.is_complex and call.name not in ("any", "all")
@@ -213,6 +237,11 @@ def unpacked(call: Call) -> list[Layout | None]:
     lead = tuple(_places(size) for size in call.out.shape[:2])
     made = layout.with_axes((*lead, *layout.axes[1:]))
     return [made if len(made.axes) == out.ndim else None for out in call.outputs]
+
+
+def _alone(axis: Axis) -> Axis:
+    """What stands for a reduced axis that is kept with size 1: a single feature, if it held features."""
+    return (Atom(1, Role.FEATURE),) if has(axis, Role.FEATURE) else ()
 
 
 def _like(layout: Layout | None, x: Tensor, out: Tensor) -> Layout | None:

@@ -58,10 +58,11 @@ _LIBRARIES = ("native_", "_native_", "cudnn_", "miopen_")
 
 _OTHERS = _by_name(
     {
-        moves.kept: "probe clone contiguous detach alias lift lift_fresh to to_copy type_as data lazy_clone conj resolve_conj"
-        " resolve_neg neg_view real imag fw_primal zeros_like ones_like full_like empty_like rand_like randn_like"
-        " randint_like fill zero normal uniform bernoulli exponential random log_normal cauchy geometric poisson"
-        " dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout fused_dropout rrelu_with_noise"
+        moves.kept: "clone contiguous detach alias lift lift_fresh to to_copy type_as data lazy_clone conj probe"
+        " resolve_conj resolve_neg neg_view real imag fw_primal zeros_like ones_like full_like empty_like rand_like"
+        " randn_like randint_like fill zero normal uniform bernoulli exponential random log_normal cauchy geometric"
+        " poisson dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout fused_dropout nan_to_num"
+        " rrelu_with_noise"
         " log_sigmoid_forward prelu_kernel softmax log_softmax safe_softmax masked_softmax cumsum cumprod logcumsumexp"
         " cummax cummin flip fliplr flipud roll rot90 tril triu renorm masked_scatter diff slice narrow split"
         " split_with_sizes chunk tensor_split hsplit vsplit dsplit unsafe_split unsafe_split_with_sizes unsafe_chunk"
@@ -79,7 +80,9 @@ _OTHERS = _by_name(
         " upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d upsample_bilinear2d_aa"
         " upsample_bicubic2d_aa upsample_lanczos2d_aa",
         moves.reshaped: "view unsafe_view reshape reshape_alias reshape_as view_as flatten unflatten ravel"
-        " mkldnn_reshape squeeze unsqueeze atleast_1d atleast_2d atleast_3d",
+        " mkldnn_reshape atleast_1d atleast_2d atleast_3d",
+        moves.squeezed: "squeeze",
+        moves.unsqueezed: "unsqueeze",
         moves.transposed: "t transpose swapaxes swapdims adjoint mkldnn_transpose",
         moves.permuted: "permute",
         moves.expanded: "expand expand_as broadcast_to",

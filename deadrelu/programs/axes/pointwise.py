@@ -33,7 +33,7 @@ def merged(operands: Sequence[tuple[Sizes, Layout]], weights: Sequence[Sizes], s
     else:
         axes = [_strongest([axes[dim] for axes, _ in aligned], shape[dim]) for dim in range(len(shape))]
         _tell([axes for axes, _ in aligned], axes)
-        if not any(has(axis, Role.FEATURE) or has(axis, Role.OPEN) for axis in axes):
+        if not _features(axes) and not any(has(axis, Role.OPEN) for axis in axes):
             axes = [
                 (Atom(size, Role.FEATURE),) if not axis and _is_only_in(weights, dim - len(shape), size) else axis
                 for dim, (axis, size) in enumerate(zip(axes, shape, strict=True))

@@ -144,6 +144,8 @@ def _normed(call: Call, dims: Sequence[int]) -> Layout:
                 demoted(layout.axes[other])
         return replace(layout, after=call.layer(), is_lost=False, is_weight=False)
     scaled = tuple(a if a.role is Role.SAMPLE else Atom(a.size, Role.FEATURE) for a in axis)
+    if all(a.role is Role.SAMPLE for a in scaled):
+        scaled = (*scaled, Atom(call.out.shape[dims[0]] // math.prod(a.size for a in scaled), Role.FEATURE))
     axes = [scaled if d == dims[0] else demoted(kept) for d, kept in enumerate(layout.axes)]
     return Layout(tuple(axes), call.layer())
 

@@ -1,6 +1,7 @@
 """Writes a network statement by statement, and knows of every tensor what each of its axes is.
 
-A layout has one letter for each axis: N samples, P positions, F features, R ranks of features (what a sort leaves).
+A layout has one letter for each axis: N samples, P positions, F features, R ranks of features (what a sort leaves),
+f features of one of two tensors that were joined, in a hard network.
 Units are the combinations of the F axes, in axis order; a tensor without F and R axes is one unit.
 """
 
@@ -26,7 +27,8 @@ LARGEST = 1500
 class Value:
     """One variable of the forward pass: its layout, and what it is for the examples.
 
-    `fold` is how to unflatten the sample axis where positions have been flattened into it.
+    `fold` is how to unflatten the sample axis where positions have been flattened into it. `is_mixed` where a feature
+    axis also counts positions or copies (a flattened map): to split it may give the axes back from which it came.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Value:
     x: Tensor
     fold: tuple[int, ...] = ()
     is_rectified: bool = False
+    is_mixed: bool = False
 
     @property
     def ndim(self) -> int:
@@ -48,7 +51,12 @@ class Value:
     @property
     def feature(self) -> int | None:
         """The only feature axis; None if there are several or none, or ranks."""
-        return self.features[0] if len(self.features) == 1 and "R" not in self.layout else None
+        return self.features[0] if len(self.features) == 1 and not self.axes("Rf") else None
+
+    @property
+    def is_one_unit(self) -> bool:
+        """Whether there is one unit: no feature axis, or none that is longer than one."""
+        return not self.axes("Rf") and all(self.size(axis) == 1 for axis in self.features)
 
     def axes(self, letters: str) -> list[int]:
         """The axes with one of these letters."""
@@ -91,6 +99,8 @@ class Builder:
         self.values: list[Value] = []
         self.placed: dict[int, Placed] = {}
         """The activation calls, by the number of their statement."""
+        self.taken: list[str] = []
+        """The names of the steps that were taken."""
         self._module = nn.Module()
         self._parts: tuple[list[Any], ...] = (self.layers, self.statements, self.values)
 
@@ -124,7 +134,9 @@ class Builder:
         assert x.ndim == len(layout), (code, layout, x.shape)
         if x.numel() > EXAMPLES * LARGEST:
             raise TooLargeError
-        value = Value(f"x{len(self.statements) + 1}", layout, x, **{"fold": like.fold, **changes})
+        value = Value(
+            f"x{len(self.statements) + 1}", layout, x, **{"fold": like.fold, "is_mixed": like.is_mixed, **changes}
+        )
         self.statements.append(f"{value.name} = {code}")
         self.values.append(value)
         return value
@@ -140,7 +152,13 @@ class Builder:
             for part, length in zip(self._parts, lengths, strict=True):
                 del part[length:]
             self.placed = placed
+        else:
+            self.taken.append(step.__name__)
         return made
+
+    def make(self, code: str, layout: str, like: Value) -> Value:
+        """Add the statement of a layer that makes features."""
+        return self.emit(code, layout, like, is_mixed=False)
 
     def source(self, *, recording: bool = False) -> str:
         """The network as a module that can be read, run and pasted.

@@ -13,7 +13,7 @@ def mates(b: Builder, v: Value, *, but: int | None = None) -> list[Value]:
         w
         for w in b.values[1:]
         if w is not v
-        and (w.layout, w.fold) == (v.layout, v.fold)
+        and (w.layout, w.fold, w.is_mixed) == (v.layout, v.fold, v.is_mixed)
         and all(a == c for i, (a, c) in enumerate(zip(v.x.shape, w.x.shape, strict=True)) if i != but)
     ]
 
@@ -39,10 +39,10 @@ def block(b: Builder, v: Value) -> Value | None:
         return None
     size = v.size(v.feature)
     if v.feature == v.ndim - 1:
-        y = b.emit(f"{b.layer('linear', f'nn.Linear({size}, {size})')}({v.name})", v.layout, v)
+        y = b.make(f"{b.layer('linear', f'nn.Linear({size}, {size})')}({v.name})", v.layout, v)
     elif v.feature == 1 and v.layout[0] == "N" and 3 <= v.ndim <= 5:
         layer = b.layer("conv", f"nn.Conv{v.ndim - 2}d({size}, {size}, 3, padding=1)")
-        y = b.emit(f"{layer}({v.name})", v.layout, v)
+        y = b.make(f"{layer}({v.name})", v.layout, v)
     else:
         return None
     y = maybe(b, y)
@@ -56,7 +56,7 @@ def concatenate(b: Builder, v: Value) -> Value | None:
     if not axes:
         return None
     axis = b.random.choice(axes)
-    if not v.features:  # side by side, values of one unit each would be what a stack is
+    if v.is_one_unit and v.layout[axis] != "F":  # side by side, values of one unit each would be what a stack is
         return None
     w = b.random.choice([*mates(b, v, but=axis), v])
     return b.emit(f"torch.cat([{v.name}, {w.name}], dim={axis})", v.layout, v)
@@ -79,9 +79,9 @@ def stack(b: Builder, v: Value) -> Value | None:
     if not others or v.ndim > 4 or "R" in v.layout:
         return None
     w, axis = b.random.choice(others), b.random.randint(0, v.ndim)
-    letter = "P" if v.features else "F"
+    letter, old = ("F", v.layout.replace("F", "P")) if v.is_one_unit else ("P", v.layout)
     code = f"torch.stack([{v.name}, {w.name}], dim={b.random.choice((axis, axis - v.ndim - 1))})"
-    return b.emit(code, v.layout[:axis] + letter + v.layout[axis:], v)
+    return b.emit(code, old[:axis] + letter + old[axis:], v, is_mixed=v.is_mixed and not v.is_one_unit)
 
 
 @step(5)
@@ -110,7 +110,7 @@ def gate_of_one_unit(b: Builder, v: Value) -> Value | None:
 @step(3)
 def outer(b: Builder, v: Value) -> Value | None:
     """Every feature of one value with every feature of another: each pair is a unit."""
-    others = [w for w in b.values[1:] if (w.layout, w.fold) == ("NF", v.fold)]
+    others = [w for w in b.values[1:] if (w.layout, w.fold, w.is_mixed) == ("NF", v.fold, v.is_mixed)]
     if v.layout != "NF" or min(v.size(1), *(w.size(1) for w in others)) < 2:
         return None
     w = b.random.choice(others)

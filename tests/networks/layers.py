@@ -9,7 +9,7 @@ from tests.networks.steps import step
 def mixes(b: Builder, v: Value, axis: int) -> bool:
     """Whether a layer may take its input features from this axis: rarely from one of positions (a mixer)."""
     letter = v.layout[axis]
-    return letter in "FR" or (letter == "P" and (not v.axes("FR") or b.chance(0.15)))
+    return letter in "FfR" or (letter == "P" and (not v.axes("FfR") or b.chance(0.15)))
 
 
 @step(8)
@@ -20,7 +20,7 @@ def linear(b: Builder, v: Value) -> Value | None:
         return None
     bias = ", bias=False" if b.chance(0.2) else ""
     layer = b.layer("linear", f"nn.Linear({v.size(last)}, {b.width()}{bias})")
-    return b.emit(f"{layer}({v.name})", v.made_at(last), v)
+    return b.make(f"{layer}({v.name})", v.made_at(last), v)
 
 
 @step(12)
@@ -46,7 +46,7 @@ def conv(b: Builder, v: Value) -> Value | None:
         options += ", bias=False"
     transposed = "Transpose" if b.chance(0.25) else ""
     layer = b.layer("conv", f"nn.Conv{transposed}{dims}d({options})")
-    return b.emit(f"{layer}({v.name})", v.made_at(1), v)
+    return b.make(f"{layer}({v.name})", v.made_at(1), v)
 
 
 @step(4)
@@ -97,7 +97,7 @@ def product(b: Builder, v: Value) -> Value | None:
         shift = b.layer("shift", f"nn.Parameter(torch.randn({out}))")
         codes += [f"torch.addmm({shift}, {v.name}, {weight})", f"torch.mm({v.name}, {weight})"]
         codes += [f"({weight}.t() @ {v.name}.t()).t()"]
-    return b.emit(b.random.choice(codes), v.made_at(last), v)
+    return b.make(b.random.choice(codes), v.made_at(last), v)
 
 
 @step(4)
@@ -108,7 +108,7 @@ def product_on_the_left(b: Builder, v: Value) -> Value | None:
         return None
     weight = b.layer("weight", f"nn.Parameter(torch.randn({b.width()}, {v.size(axis)}))")
     spelling = b.random.choice(("{w} @ {x}", "torch.matmul({w}, {x})"))
-    return b.emit(spelling.format(w=weight, x=v.name), v.made_at(axis), v)
+    return b.make(spelling.format(w=weight, x=v.name), v.made_at(axis), v)
 
 
 @step(4)
@@ -123,7 +123,7 @@ def einsum(b: Builder, v: Value) -> Value | None:
     out.insert(axis if b.chance(0.5) else b.random.randint(1, len(rest)), "o")
     weight = b.layer("weight", f"nn.Parameter(torch.randn({v.size(axis)}, {b.width()}))")
     layout = "".join("N" if letter == "n" else "F" if letter == "o" else "P" for letter in out)
-    return b.emit(f'torch.einsum("{letters},{letters[axis]}o->{"".join(out)}", {v.name}, {weight})', layout, v)
+    return b.make(f'torch.einsum("{letters},{letters[axis]}o->{"".join(out)}", {v.name}, {weight})', layout, v)
 
 
 @step(1)
@@ -133,7 +133,7 @@ def bilinear(b: Builder, v: Value) -> Value | None:
     if v.layout[last] != "F":
         return None
     layer = b.layer("bilinear", f"nn.Bilinear({v.size(last)}, {v.size(last)}, {b.width()})")
-    return b.emit(f"{layer}({v.name}, {v.name})", v.made_at(last), v)
+    return b.make(f"{layer}({v.name}, {v.name})", v.made_at(last), v)
 
 
 @step(2)
@@ -146,4 +146,4 @@ def attention(b: Builder, v: Value) -> Value | None:
     size = v.size(2)
     heads = b.random.choice([h for h in range(1, size + 1) if size % h == 0])
     layer = b.layer("attention", f"nn.MultiheadAttention({size}, {heads}, batch_first=True)")
-    return b.emit(f"{layer}({v.name}, {v.name}, {v.name}, need_weights=False)[0]", "NPF", v)
+    return b.make(f"{layer}({v.name}, {v.name}, {v.name}, need_weights=False)[0]", "NPF", v)

@@ -34,7 +34,10 @@ def shuffle_pixels(b: Builder, v: Value) -> Value | None:
         codes += [f"F.pixel_unshuffle({v.name}, 2)"]
     if v.size(1) in (4, 6, 8, 12):
         codes += [f"F.channel_shuffle({v.name}, 2)"]
-    return b.emit(b.random.choice(codes), v.layout, v) if codes else None
+    if not codes:
+        return None
+    code = b.random.choice(codes)
+    return b.emit(code, v.layout, v, is_mixed=v.is_mixed or "unshuffle" in code)
 
 
 @step(1)
@@ -42,7 +45,7 @@ def windows(b: Builder, v: Value) -> Value | None:
     """Every channel at every place of a window becomes a feature."""
     if v.layout != "NFPP" or min(v.x.shape[2:]) < 2:
         return None
-    return b.emit(f"F.unfold({v.name}, 2)", "NFP", v)
+    return b.emit(f"F.unfold({v.name}, 2)", "NFP", v, is_mixed=True)
 
 
 ELEMENTWISE = (
@@ -83,6 +86,6 @@ def scale(b: Builder, v: Value) -> Value | None:
 def maxout(b: Builder, v: Value) -> Value | None:
     """The larger of each pair of features."""
     axis = v.feature
-    if axis is None or v.size(axis) % 2:
+    if axis is None or v.size(axis) % 2 or v.is_mixed:
         return None
     return b.emit(f"{v.name}.unflatten({axis}, (-1, 2)).amax({axis + 1})", v.layout, v)

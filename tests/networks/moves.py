@@ -36,7 +36,10 @@ def permute(b: Builder, v: Value) -> Value | None:
 
 @step(8)
 def merge(b: Builder, v: Value) -> Value | None:
-    """Merge neighbouring axes. Every index of an axis that features were merged into is a unit."""
+    """Merge neighbouring axes. Every index of an axis that features were merged into is a unit.
+
+    A feature axis of length one is dropped so, as by a squeeze: one unit is left.
+    """
     spans = [
         (i, j) for i in range(v.ndim) for j in range(i + 1, v.ndim) if "N" not in v.layout[i : j + 1]
     ]  # fmt: skip
@@ -44,9 +47,12 @@ def merge(b: Builder, v: Value) -> Value | None:
         return None
     i, j = b.random.choice(spans)
     within = v.layout[i : j + 1]
-    if "R" in within and "F" in within:
+    if "f" in within or {"R", "F"} <= set(within):
         return None
-    letter = next((known for known in "RF" if known in within), "P")
+    letter = (
+        "R" if "R" in within else "F" if any(within[a - i] == "F" and v.size(a) > 1 for a in range(i, j + 1)) else "P"
+    )
+    is_mixed = v.is_mixed or (letter == "F" and any(within[a - i] == "P" and v.size(a) > 1 for a in range(i, j + 1)))
     shape = [f"{v.name}.shape[{axis}]" if letter == "N" else str(v.size(axis)) for axis, letter in enumerate(v.layout)]
     shape[i : j + 1] = ["-1"]
     codes = [
@@ -59,7 +65,7 @@ def merge(b: Builder, v: Value) -> Value | None:
     code = b.random.choice(codes)
     if code == "nn.Flatten":
         code = f"{b.layer('flatten', 'nn.Flatten()')}({v.name})"
-    return b.emit(code, v.layout[:i] + letter + v.layout[j + 1 :], v)
+    return b.emit(code, v.layout[:i] + letter + v.layout[j + 1 :], v, is_mixed=is_mixed)
 
 
 @step(7)
@@ -69,7 +75,7 @@ def split_axis(b: Builder, v: Value) -> Value | None:
     if not axes or v.ndim > 4:
         return None
     axis = b.random.choice(axes)
-    if v.layout[axis] == "F" and v.feature is None:
+    if v.layout[axis] == "F" and (v.feature is None or v.is_mixed):
         return None
     first = b.random.choice([d for d in range(2, v.size(axis)) if v.size(axis) % d == 0])
     parts = (first, v.size(axis) // first)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import linecache
 import random
+import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.networks import joins, layers, maps, moves, picks, recurrence  # noqa: F401  (they fill the table of steps)
+from tests.networks import hard as hard_steps  # noqa: F401  (like those below it fills a table of steps)
+from tests.networks import joins, layers, maps, moves, picks, recurrence  # noqa: F401
 from tests.networks.builder import EXAMPLES, Builder, Placed, Value
 from tests.networks.rectifiers import relu
-from tests.networks.steps import STEPS
+from tests.networks.steps import HARD, STEPS, Step
 
 KINDS = ("row", "sequence", "sequence", "series", "image", "image", "volume", "token", "tokens")
 VOCABULARY = 11
@@ -22,9 +25,10 @@ VOCABULARY = 11
 
 @dataclass(frozen=True)
 class Call:
-    """An activation call: its id, and what the axes of its pre-activation are."""
+    """An activation call: its id, the variable that it rectifies, and what the axes of that are."""
 
     id: str
+    z: str
     layout: str
 
 
@@ -39,24 +43,42 @@ class Built:
     calls: tuple[Call, ...]
     shape: tuple[int, ...]
     has_tokens: bool
+    steps: frozenset[str]
+    """The names of the steps that made it."""
+
+    def leading_to(self, site: str) -> list[str]:
+        """The statements on which the pre-activation of a site depends, in order: what a reproducer needs."""
+        (z,) = [call.z for call in self.calls if call.id == site]
+        lines = {line.split()[0]: line.strip() for line in self.source.splitlines() if re.match(r"\s+x\d+ = ", line)}
+        needed, left = set(), [z]
+        while left:
+            name = left.pop()
+            if name in lines and name not in needed:
+                needed.add(name)
+                left += re.findall(r"\bx\d+\b", lines[name].partition("#")[0])
+        return [line for name, line in lines.items() if name in needed]
 
     def inputs(self, samples: int) -> Tensor:
         """Standard normal numbers, or tokens."""
         return _inputs(self.shape, samples, self.seed, has_tokens=self.has_tokens)
 
 
-def network(seed: int) -> Built:
-    """The network of this seed, with dead units planted in its layers."""
+def network(seed: int, *, hard: bool = False) -> Built:
+    """The network of this seed, with dead units planted in its layers.
+
+    In a `hard` one features meet on different axes.
+    """
     b = Builder(seed)
     kind = b.random.choice(KINDS)
     shape = _shape(b.random, kind)
     has_tokens = "token" in kind
     v = b.given(_inputs(shape, EXAMPLES, seed, has_tokens=has_tokens), "N" + "P" * len(shape))
     v = _first(b, v, kind)
+    steps = STEPS | HARD if hard else STEPS
     for _ in range(b.random.randint(2, 9)):
         if not v.is_rectified and b.chance(0.4):
             v = relu(b, v)
-        v = _next(b, v)
+        v = _next(b, v, steps)
     if not v.is_rectified:
         relu(b, v)
     source = b.source()
@@ -64,7 +86,7 @@ def network(seed: int) -> Built:
     recorder = _compiled(b.source(recording=True), f"<recorder {seed}>")
     recorder.load_state_dict(model.state_dict(), assign=True)
     calls = tuple(_calls(list(b.placed.values())))
-    return Built(seed, source, model.eval(), recorder.eval(), calls, shape, has_tokens)
+    return Built(seed, source, model.eval(), recorder.eval(), calls, shape, has_tokens, frozenset(b.taken))
 
 
 def _shape(choose: random.Random, kind: str) -> tuple[int, ...]:
@@ -101,12 +123,12 @@ def _first(b: Builder, x: Value, kind: str) -> Value:
     return made
 
 
-def _next(b: Builder, v: Value) -> Value:
+def _next(b: Builder, v: Value, steps: Mapping[Step, int]) -> Value:
     """One step on from `v`, or now and then from a value before it."""
     if b.chance(0.12):
         v = b.random.choice(b.values[1:])
     for _ in range(30):
-        (step,) = b.random.choices(list(STEPS), weights=list(STEPS.values()))
+        (step,) = b.random.choices(list(steps), weights=list(steps.values()))
         if (made := b.attempt(step, v)) is not None:
             return made
     return v
@@ -150,7 +172,8 @@ def _calls(placed: list[Placed]) -> list[Call]:
     for p in placed:
         seen[p.module] += 1
         if p.module is None:
-            out.append(Call(f":relu#{seen[None]}", p.layout))
+            out.append(Call(f":relu#{seen[None]}", p.z, p.layout))
         else:
-            out.append(Call(f"{p.module}#{seen[p.module]}" if totals[p.module] > 1 else p.module, p.layout))
+            name = f"{p.module}#{seen[p.module]}" if totals[p.module] > 1 else p.module
+            out.append(Call(name, p.z, p.layout))
     return out

@@ -103,7 +103,8 @@ def resize(b: Builder, v: Value) -> Value | None:
         f"F.pad({v.name}, ({padding}))",
         f"F.pad({v.name}, ({padding}), value=0.5)",
     )
-    return b.emit(b.random.choice(codes), v.layout, v)
+    way = b.random.randrange(len(codes))
+    return b.emit(codes[way], v.layout, v, is_mixed=v.is_mixed or (way < 3 and v.layout[axis] == "F"))
 
 
 @step(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tests.networks.builder import Builder, Value
 
@@ -12,11 +13,20 @@ STEPS: dict[Step, int] = {}
 """Every step, with how often it is tried in relation to the others."""
 
 
+HARD: dict[Step, int] = {}
+"""The steps that are taken only in hard networks, where a guess is an answer."""
+
+
 def step(weight: int = 2) -> Callable[[Step], Step]:
     """Enter a step into the table."""
+    return partial(_enter, STEPS, weight)
 
-    def enter(function: Step) -> Step:
-        STEPS[function] = weight
-        return function
 
-    return enter
+def hard_step(weight: int) -> Callable[[Step], Step]:
+    """Enter a step into the table of the hard ones."""
+    return partial(_enter, HARD, weight)
+
+
+def _enter(table: dict[Step, int], weight: int, function: Step) -> Step:
+    table[function] = weight
+    return function

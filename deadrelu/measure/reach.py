@@ -22,7 +22,7 @@ class Reach:
     def new(self, z: Tensor, features: Features, batch: Batch, number: int) -> int:
         """How many samples reach the site by `z` for the first time in the forward pass of this `number`."""
         samples = batch.samples
-        if not z.ndim or z.shape[0] != samples or batch.axis:
+        if not features.has_samples and (not z.ndim or z.shape[0] != samples or batch.axis):
             samples = self._within(z, features, batch)
         return self.at_most(samples, number)
 

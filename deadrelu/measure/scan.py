@@ -164,13 +164,13 @@ def _features(site: CallSite, z: Tensor, plan: Plan) -> Features:
     for glob, axis in (plan.feature_axes or {}).items():
         if fnmatchcase(site.id, glob) or fnmatchcase(site.module, glob):
             if axis is None:
-                return Features((), "flag")
+                return Features((), "flag", has_samples=site.features.has_samples)
             if not -z.ndim <= axis < z.ndim:
                 raise UsageError(
                     f"--feature-axis: {site.id} has no axis {axis}: its pre-activation has the shape {tuple(z.shape)}",
                     hint=f"choose from {', '.join(site.axes or map(str, range(z.ndim)))}, or none for a single unit",
                 )
-            return Features((axis,), "flag")
+            return Features((axis,), "flag", has_samples=site.features.has_samples)
     return site.features
 
 

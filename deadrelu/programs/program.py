@@ -49,12 +49,14 @@ class Features:
 
     `by` says who knows: the layers around the call, `--feature-axis`, or nobody (a guess). It is "open" until the
     forward pass is over in which the site was met, since a layer that reads the output may tell. With `cut`, the axes
-    are those after an axis (first) was cut into these sizes: features that were merged with the samples.
+    are those after an axis (first) was cut into these sizes: features that were merged with the samples. `has_samples`
+    says that every sample of the batch is known to be in the tensor, wherever its axis is.
     """
 
     axes: tuple[int, ...]
     by: Literal["producer", "flag", "guess", "open"] = "producer"
     cut: tuple[int, tuple[int, ...]] | None = None
+    has_samples: bool = False
 
     def apart(self, z: Tensor) -> Tensor:
         """The tensor in which `axes` count."""

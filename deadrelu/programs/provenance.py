@@ -7,7 +7,7 @@ consumes the tensor later in the pass may tell; where that leaves a choice, the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,10 +67,9 @@ class Reading:
     def features(self, *, is_final: bool = False) -> Features:
         """Which axes hold the units: known, open until the pass is over, or then a guess."""
         known = self._by_producer() or self._by_consumer(is_final=is_final)
-        if known is not None:
-            return known
-        axes = self._best()
-        return Features(_from_the_end(axes, len(self.shape)), "guess" if is_final else "open")
+        if known is None:
+            known = Features(_from_the_end(self._best(), len(self.shape)), "guess" if is_final else "open")
+        return replace(known, has_samples=any(has(axis, Role.SAMPLE) for axis in self.layout.axes))
 
     def _by_producer(self) -> Features | None:
         axes = self.layout.features or tuple(d for d, axis in enumerate(self.layout.axes) if has(axis, Role.FEATURE))

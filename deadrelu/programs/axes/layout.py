@@ -55,6 +55,11 @@ class Atom:
 Axis = tuple[Atom, ...]
 
 
+def either(size: int) -> Atom:
+    """An atom of which a consumer must tell whether it is features or places; features are the better guess."""
+    return Atom(size, Role.OPEN, is_hint=True)
+
+
 def cut(atom: Atom, size: int) -> Atom:
     """An atom of another size and the same role: a slice of it, a part of its split, what pooling leaves of it."""
     return Atom(size, atom.role, (atom,) if atom.role is Role.OPEN else ())
@@ -211,8 +216,15 @@ def _blended(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
 
 
 def _joint(axis: Axis) -> Axis:
-    """An axis in which features were merged with places, but not with samples: all of it is features."""
+    """An axis in which features were merged with places, but not with samples: all of it is features.
+
+    A single feature merged with places may have been squeezed away, or each place may be a feature now: that is open.
+    """
     roles = {atom.role for atom in axis}
-    if Role.FEATURE in roles and len(roles) > 1 and Role.SAMPLE not in roles and Role.RANK not in roles:
-        return (Atom(math.prod(atom.size for atom in axis), Role.FEATURE),)
-    return axis
+    if Role.FEATURE not in roles or len(roles) == 1 or Role.RANK in roles:
+        return axis
+    is_single = all(atom.size == 1 for atom in axis if atom.role is Role.FEATURE)
+    if Role.SAMPLE in roles:
+        return tuple(atom for atom in axis if atom.role is not Role.FEATURE) if is_single else axis
+    size = math.prod(atom.size for atom in axis)
+    return (either(size),) if is_single and size > 1 else (Atom(size, Role.FEATURE),)

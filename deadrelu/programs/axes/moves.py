@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from deadrelu.programs.axes.call import Call, tensors_in
-from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, has, opened, regrouped, resized
+from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, either, has, opened, regrouped, resized
 from deadrelu.programs.axes.pointwise import merged
 
 
@@ -113,7 +113,7 @@ def selected(call: Call) -> list[Layout | None]:
 
 
 def joined(call: Call) -> Layout | None:
-    """Tensors side by side along an axis. Where they hold one feature each, side by side they are features."""
+    """Tensors side by side along an axis. Where each is a single unit, it may be one of several now, or a time step."""
     out = call.out
     dim = call.get("dim", default=0) % out.ndim
     parts = [x for x in tensors_in([call.get("tensors")]) if x.ndim == out.ndim]
@@ -147,7 +147,7 @@ def _joined(call: Call, parts: Sequence[Tensor], layouts: Sequence[Layout | None
         line = (*_places(size // samples), lines[0][0]) if samples and size == samples * len(lines) else _places(size)
     elif not any(has(axis, Role.FEATURE) for axis in lines) and all(math.prod(a.size for a in x) == 1 for x in lines):
         is_one_unit = not any(has(axis, role) for axis in beside.axes for role in (Role.FEATURE, Role.OPEN))
-        line = (Atom(size, Role.FEATURE if is_one_unit else Role.PLACE),)
+        line = (either(size) if is_one_unit else Atom(size, Role.PLACE),)
     return beside.with_axes(line if d == dim else axis for d, axis in enumerate(beside.axes))
 
 

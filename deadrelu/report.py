@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from deadrelu.contract import check_report
 from deadrelu.errors import FileError
 
 SCHEMA_VERSION = 1
@@ -238,6 +239,7 @@ class Report:
                 hint="write one with `deadrelu scan MODEL -o json=report.json`",
             )
         try:
+            check_report(data)
             return cls(
                 tool=Tool(**data["tool"]),
                 model=ModelInfo(**data["model"]),
@@ -248,7 +250,7 @@ class Report:
                 findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
                 verdict=data["summary"]["verdict"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileError(
                 f"a broken deadrelu report: {error}",
                 hint="write it anew with `deadrelu scan MODEL -o json=report.json`",
@@ -259,7 +261,7 @@ class Report:
         """Read back what `to_json` wrote. Raises `FileError` if it is no JSON or no report."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FileError(
                 f"not a JSON report: {error}", hint="write one with `deadrelu scan MODEL -o json=report.json`"
             ) from error

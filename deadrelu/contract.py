@@ -110,15 +110,16 @@ def _check_scalars(values: Sequence[Any], schema: Mapping[str, Any], where: str)
     if wrong := set(map(type, values)) - allowed:
         value = next(value for value in values if type(value) in wrong)
         raise ValueError(f"{where} is {_said(value)}, not of type {' or '.join(names)}")
-    numbers = [value for value in values if type(value) in (int, float)]
-    if not numbers:
-        return
-    least, most = schema.get("minimum", -_MOST), schema.get("maximum", _MOST)
-    if type(numbers[0]) is float and float in allowed:
-        least, most = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-    lowest, highest = min(numbers), max(numbers)
-    if not least <= lowest <= highest <= most or not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError(f"{where} is {_said(lowest if lowest < least else highest)}, out of range")
+    fractions = [value for value in values if type(value) is float]
+    whole = [value for value in values if type(value) is int]
+    if not all(map(math.isfinite, fractions)):
+        raise ValueError(f"{where} is not finite")
+    for numbers, bound in ((fractions, math.inf), (whole, _MOST)):
+        least, most = schema.get("minimum", -bound), schema.get("maximum", bound)
+        if numbers and not least <= min(numbers) <= max(numbers) <= most:
+            raise ValueError(
+                f"{where} is {_said(min(numbers) if min(numbers) < least else max(numbers))}, out of range"
+            )
 
 
 def _names(schema: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from deadrelu.contract import check_report
 from deadrelu.errors import FileError
 
 SCHEMA_VERSION = 1
+_ANEW = "write one with `deadrelu scan MODEL -o json=report.json`"
 
 Severity = Literal["error", "warning", "note"]
 Verdict = Literal["pass", "fail", "nothing measured"]
@@ -235,8 +236,8 @@ class Report:
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise FileError(
-                f"not a deadrelu report of schema version {SCHEMA_VERSION} (schema_version is {version!r})",
-                hint="write one with `deadrelu scan MODEL -o json=report.json`",
+                f"not a deadrelu report of schema version {SCHEMA_VERSION} (schema_version is {version!r:.60})",
+                hint=_ANEW,
             )
         try:
             check_report(data)
@@ -251,10 +252,7 @@ class Report:
                 verdict=data["summary"]["verdict"],
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FileError(
-                f"a broken deadrelu report: {error}",
-                hint="write it anew with `deadrelu scan MODEL -o json=report.json`",
-            ) from error
+            raise FileError(f"a broken deadrelu report: {error}", hint=_ANEW) from error
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -262,9 +260,7 @@ class Report:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise FileError(
-                f"not a JSON report: {error}", hint="write one with `deadrelu scan MODEL -o json=report.json`"
-            ) from error
+            raise FileError(f"not a JSON report: {error}", hint=_ANEW) from error
         return cls.from_dict(data)
 
 

@@ -107,11 +107,12 @@ def _check_scalars(values: Sequence[Any], schema: Mapping[str, Any], where: str)
     """The types of values, and for numbers that they are finite and in range."""
     names = _names(schema)
     allowed = {kind for name in names for kind in _TYPES[name]}
-    if wrong := set(map(type, values)) - allowed:
+    kinds = set(map(type, values))
+    if wrong := kinds - allowed:
         value = next(value for value in values if type(value) in wrong)
         raise ValueError(f"{where} is {_said(value)}, not of type {' or '.join(names)}")
-    fractions = [value for value in values if type(value) is float]
-    whole = [value for value in values if type(value) is int]
+    fractions = values if kinds == {float} else [value for value in values if type(value) is float]
+    whole = [value for value in values if type(value) is int] if int in kinds else []
     if not all(map(math.isfinite, fractions)):
         raise ValueError(f"{where} is not finite")
     for numbers, bound in ((fractions, math.inf), (whole, _MOST)):

@@ -1,5 +1,7 @@
 """The fuzzer of the test suite, run longer: `python benchmarks/fuzz.py --cases 20000`.
 
+`--only report --only baseline` breaks reports and baselines alone.
+
 Each worker is a process of its own, so that a crash of one costs one case and is told. The figures go to stdout.
 """
 
@@ -33,12 +35,13 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--key", default="", help="another text, other cases under the same numbers")
+    parser.add_argument("--only", action="append", help="this format alone (report, baseline, npz, …); repeatable")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        seeds = build(Path(folder))
+        seeds = [seed for seed in build(Path(folder)) if not options.only or seed.name in options.only]
         pipes = []
         for worker in range(options.workers):
             numbers = list(range(options.first + worker, options.first + options.cases, options.workers))

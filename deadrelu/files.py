@@ -6,11 +6,13 @@ A device or a pipe (`/dev/null`, a FIFO, `/dev/stdout`) is written to and never 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from deadrelu.errors import OutputError
 
@@ -159,12 +161,21 @@ def _copied_to(stream: Path) -> Iterator[Path]:
             temporary = Path(folder) / "output"
             temporary.touch()
             yield temporary
-            with temporary.open("rb") as source, stream.open("wb", buffering=0) as target:
+            with temporary.open("rb") as source, _opened(stream) as target:
                 shutil.copyfileobj(source, target)
     except OSError as error:
         raise OutputError(
             f"{stream} cannot be written: {error.strerror or error}", hint="look at what reads from it"
         ) from error
+
+
+def _opened(stream: Path) -> BinaryIO:
+    """A stream to write to. Of what this process has open already a duplicate: it goes on where that stands."""
+    own = re.fullmatch(r"/dev/(?:fd/(\d+)|stdout|stderr)", str(stream))
+    if own is None:
+        return stream.open("wb", buffering=0)
+    number = int(own[1]) if own[1] else 1 if stream.name == "stdout" else 2
+    return os.fdopen(os.dup(number), "wb", buffering=0)
 
 
 def _umask() -> int:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from deadrelu.contract import check_report
 from deadrelu.errors import FileError
 
 SCHEMA_VERSION = 1
+_ANEW = "write one with `deadrelu scan MODEL -o json=report.json`"
 
 Severity = Literal["error", "warning", "note"]
 Verdict = Literal["pass", "fail", "nothing measured"]
@@ -257,10 +259,11 @@ class Report:
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise FileError(
-                f"not a deadrelu report of schema version {SCHEMA_VERSION} (schema_version is {version!r})",
-                hint="write one with `deadrelu scan MODEL -o json=report.json`",
+                f"not a deadrelu report of schema version {SCHEMA_VERSION} (schema_version is {version!r:.60})",
+                hint=_ANEW,
             )
         try:
+            check_report(data)
             return cls(
                 tool=Tool(**data["tool"]),
                 model=ModelInfo(**data["model"]),
@@ -271,21 +274,16 @@ class Report:
                 findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
                 verdict=data["summary"]["verdict"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise FileError(
-                f"a broken deadrelu report: {error}",
-                hint="write it anew with `deadrelu scan MODEL -o json=report.json`",
-            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FileError(f"a broken deadrelu report: {error}", hint=_ANEW) from error
 
     @classmethod
     def from_json(cls, text: str) -> Report:
         """Read back what `to_json` wrote. Raises `FileError` if it is no JSON or no report."""
         try:
             data = json.loads(text)
-        except ValueError as error:
-            raise FileError(
-                f"not a JSON report: {error}", hint="write one with `deadrelu scan MODEL -o json=report.json`"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise FileError(f"not a JSON report: {error}", hint=_ANEW) from error
         return cls.from_dict(data)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
+from deadrelu import files
 from deadrelu.errors import OutputError
-from deadrelu.files import replacing, replacing_folder, write_text
+from deadrelu.files import locked, replacing, replacing_folder, write_text
 
 
 def test_the_text_is_written_as_it_is(tmp_path: Path) -> None:
@@ -112,3 +114,36 @@ def test_force_never_removes_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a file"), replacing_folder(path / "thesis", mark="x", force=True):
         pass
     assert (path / "thesis").read_text() == "text"
+
+
+def test_a_device_is_written_to_without_force_and_never_replaced() -> None:
+    write_text(Path("/dev/null"), "text", force=False)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    with pytest.raises(OutputError, match="No space left"):
+        write_text(Path("/dev/full"), "text", force=False)
+
+
+def test_what_the_process_has_open_is_written_where_it_stands(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w", encoding="utf-8") as log:
+        log.write("before\n")
+        log.flush()
+        write_text(Path(f"/dev/fd/{log.fileno()}"), "text\n", force=False)
+        log.write("after\n")
+    assert (tmp_path / "log").read_text() == "before\ntext\nafter\n"
+
+
+def test_a_lone_surrogate_is_written_as_json_reads_it_back(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", '"x\udcff\ud800"', force=False)
+    assert json.loads((tmp_path / "a").read_text(encoding="utf-8")) == "x\udcff\ud800"
+
+
+def test_a_lock_keeps_another_holder_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_PATIENCE", 0.1)
+    with (
+        locked(tmp_path / "a.json"),
+        pytest.raises(OutputError, match="being written by another process"),
+        locked(tmp_path / "a.json"),
+    ):
+        pass
+    with locked(tmp_path / "a.json"):
+        pass

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from deadrelu.errors import FileError
+from deadrelu.judge.policy import conclude
 from deadrelu.report import (
     DataInfo,
     Finding,
@@ -57,6 +58,7 @@ def stats(draw: st.DrawFn) -> SiteStats:
             call=positive,
             calls=positive,
             source=st.none() | sources,
+            feature_axis=st.integers(-8, 8),
             shape=st.lists(natural | st.sampled_from(["N", "*"]), max_size=4).map(tuple),
             units=st.just(units),
             **dict.fromkeys(("id", "op", "module", "after"), text),
@@ -72,7 +74,7 @@ def stats(draw: st.DrawFn) -> SiteStats:
         rare_units=those("rare"),
         always_on_units=those("on"),
         nonfinite_units=those("nonfinite"),
-        firing_rate=each(fraction),
+        firing_rate=tuple(0.0 if of == "dead" else draw(fraction) for of in kinds),
         sample_rate=each(fraction),
         max_preactivation=each(figure),
         mean_activation=each(figure),
@@ -89,6 +91,22 @@ findings = st.builds(
     message=text,
     suggestion=text,
 )
+
+
+def consistent(report: Report) -> Report:
+    """The same with each site once, findings about what it holds alone, and the verdict that they give."""
+    sites = tuple({stats.site.id: stats for stats in report.sites}.values())
+    skipped = tuple({site.id: site for site in report.skipped}.values())
+    units = {stats.site.id: stats.site.units for stats in sites}
+    known = (None, *units, *(site.id for site in skipped))
+    found = []
+    for number, finding in enumerate(report.findings):
+        site = known[number % len(known)]
+        size = units.get(site or "", 0) if site in units else 0
+        found.append(replace(finding, site=site, units=tuple({unit % size for unit in finding.units}) if size else ()))
+    return conclude(replace(report, sites=sites, skipped=skipped), found)
+
+
 reports = st.builds(
     Report,
     tool=st.builds(Tool, name=text, version=text, torch=text),
@@ -100,7 +118,7 @@ reports = st.builds(
         parameters=natural,
         nonfinite_weights=st.dictionaries(text, positive, max_size=3),
     ),
-    data=st.builds(DataInfo, source=st.none() | text, samples=natural, batches=natural, seed=st.none() | st.integers()),
+    data=st.builds(DataInfo, source=st.none() | text, samples=natural, batches=natural, seed=st.none() | natural),
     settings=st.dictionaries(
         text,
         text | st.integers() | fraction | st.booleans() | st.none() | st.lists(text, max_size=3).map(tuple),
@@ -109,7 +127,7 @@ reports = st.builds(
     sites=st.lists(stats(), max_size=3).map(tuple),
     skipped=st.lists(st.builds(Skipped, id=text, op=text, reason=text), max_size=2).map(tuple),
     findings=st.lists(findings, max_size=2).map(tuple),
-)
+).map(consistent)
 few = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

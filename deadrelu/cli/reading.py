@@ -12,7 +12,7 @@ def read_report(path: Path) -> Report:
     """The JSON report in a file. Raises `FileError` if there is none."""
     text = report_text(path)
     if text is None:
-        missing = "there is no file" if not path.exists() else "no JSON report is in"
+        missing = "there is no file" if not path.exists() else "there is no JSON report in"
         raise FileError(f"{missing} {path}", hint="write one with `deadrelu scan MODEL -o json=report.json`")
     return _named(path, text)
 

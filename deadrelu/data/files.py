@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -68,6 +69,15 @@ def _read(path: Path, head: bytes) -> Mapping[str, Any] | tuple[Any, ...]:
     if len(head) > 8 and head[8:9] == b"{":
         return _read_safetensors(path, head)
     raise DataError(f"{path} is not a data file that deadrelu reads (.npy, .npz, .pt, .safetensors)", hint=_SAVE)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether torch and safetensors, which are C++ and Rust, can open the file by its name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _broken(path: Path, error: BaseException) -> DataError:
@@ -163,7 +173,9 @@ def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any] | tuple[Any, ...
     except FileError as error:
         raise DataError(error.message, hint="write or download it again") from error
     try:
-        held = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
+        with path.open("rb") as file:
+            mapped = mmap and _is_utf8(path)
+            held = torch.load(path if mapped else file, weights_only=True, mmap=mapped, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise _unsafe(path) from error
     except Exception as error:
@@ -206,6 +218,8 @@ def _read_safetensors(path: Path, head: bytes) -> Mapping[str, Any]:
     if length > path.stat().st_size - 8:
         raise DataError(f"{path} is cut short or no safetensors file", hint="write or download it again")
     try:
+        if not _is_utf8(path):
+            return safetensors.torch.load(path.read_bytes())
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except Exception as error:

@@ -44,7 +44,7 @@ def counts_of(stats: SiteStats) -> Counts:
         fires=tuple(1 if rate is None else round(rate * stats.positions) for rate in stats.firing_rate),
         row_fires=tuple(1 if rate is None else round(rate * stats.rows) for rate in stats.sample_rate),
         maxima=stats.max_preactivation,
-        output_sums=tuple(mean * stats.positions if stats.positions else 0.0 for mean in means),
+        output_sums=tuple(float(mean * stats.positions) if stats.positions else 0.0 for mean in means),
         nonfinite=tuple(int(unit in bad) for unit in range(len(stats.firing_rate))),
     )
 

@@ -14,6 +14,14 @@ from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
 
+_SETTINGS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("max_dead", "max_dead_total"), (int, float, type(None))),
+    **dict.fromkeys(("rare_below", "confidence"), (int, float)),
+    **dict.fromkeys(("select", "ignore", "limits"), (tuple,)),
+    "strict": (bool,),
+}
+"""The types of a policy's fields where a report holds them."""
+
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -73,6 +81,12 @@ class Policy:
     def from_settings(cls, settings: Mapping[str, Setting]) -> Policy:
         """The policy that a report was judged by. Raises `UsageError` where a setting is none of a policy."""
         found: dict[str, Any] = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
+        for name, value in found.items():
+            if type(value) not in _SETTINGS[name]:
+                raise UsageError(
+                    f"the setting {name!r} of the report is {value!r}",
+                    hint="write the report anew with `deadrelu scan`",
+                )
         if "limits" in found:
             found["limits"] = tuple(parse_limit(text) for text in found["limits"])
         return cls(**found)

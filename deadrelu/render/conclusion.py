@@ -101,7 +101,7 @@ def _certainty(report: Report) -> list[str]:
         return []
     confidence = report.settings.get("confidence")
     bound = max(stats.silence_bound for stats in report.sites if stats.dead)
-    if not isinstance(confidence, float) or bound >= 1:
+    if not isinstance(confidence, float) or not 0 < bound < 1:
         return []
     # Rounded down, so that the sentence never claims more than the bound does.
     odds = math.floor(1 / bound)

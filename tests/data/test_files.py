@@ -8,11 +8,12 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -82,7 +83,7 @@ def test_torch_files_give_their_tensors(tmp_path: Path, held: str, legacy: bool)
 
 
 def test_safetensors_give_names(tmp_path: Path) -> None:
-    save_file({"x": torch.from_numpy(X)}, tmp_path / "d.anything")
+    safetensors.torch.save_file({"x": torch.from_numpy(X)}, tmp_path / "d.anything")
     assert torch.equal(read_arrays(tmp_path / "d.anything")["x"], torch.from_numpy(X))
 
 
@@ -142,7 +143,7 @@ def test_a_cut_file_is_said_to_be_cut(tmp_path: Path, kind: str, share: float) -
     elif kind == "pt":
         torch.save(torch.from_numpy(whole), path)
     else:
-        save_file({"x": torch.from_numpy(whole)}, path)
+        safetensors.torch.save_file({"x": torch.from_numpy(whole)}, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError, match="cut short"):
@@ -191,3 +192,19 @@ def test_two_arrays_under_one_name_are_refused(tmp_path: Path) -> None:
             archive.writestr("x.npy", held.getvalue())
     with pytest.raises(DataError, match="under one name"):
         read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "pt", "old.pt", "safetensors"])
+def test_a_name_that_is_no_utf8_is_opened(tmp_path: Path, ending: str) -> None:
+    path, x = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff." + ending.encode())), np.ones((3, 2), np.float32)
+    with path.open("wb") as file:
+        if ending == "npy":
+            np.save(file, x)
+        elif ending == "npz":
+            np.savez(file, x=x)
+        elif ending == "safetensors":
+            file.write(safetensors.torch.save({"x": torch.from_numpy(x)}))
+        else:
+            torch.save({"x": torch.from_numpy(x)}, file, _use_new_zipfile_serialization=ending == "pt")
+    held: Any = read_arrays(path)
+    assert np.array_equal(np.asarray(held[0] if ending == "npy" else held["x"]), x)

@@ -16,10 +16,25 @@ import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import deadrelu
+from deadrelu.cli.reading import read_report
 from deadrelu.data.files import read_arrays
+from deadrelu.files import encoded
+from deadrelu.judge.baseline import gate, renewed, standing
+from deadrelu.judge.compare import compare
+from deadrelu.judge.ledger import Ledger
+from deadrelu.judge.merge import common_policy, merge
+from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.trend import trend
 from deadrelu.load.inspect import inspect
 from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
+from deadrelu.render import advice, units
+from deadrelu.render import diff as rendering_of_diff
+from deadrelu.render import trend as rendering_of_trend
+from deadrelu.render.formats import Format
+from deadrelu.report import Report
+from tests.fuzz.mutate import KNOWING, KNOWING_JSON, Mutation
 
 ARCH = "tests.fuzz.corpus:net"
 
@@ -36,7 +51,8 @@ class Seed:
     """A valid file or folder, and how it is read. `read` gives a fingerprint of that, or None where it cannot tell.
 
     `checksummed` says that its container carries checksums, so that no flipped bit may pass as a right reading.
-    `index` is the file of a folder that must stay whole where it is trusted.
+    `index` is the file of a folder that must stay whole where it is trusted. `knowing` are the mutations that know its
+    format.
     """
 
     name: str
@@ -45,6 +61,7 @@ class Seed:
     checksummed: bool = False
     trusted: bool = False
     index: str | None = None
+    knowing: tuple[Mutation, ...] = KNOWING
 
 
 def build(folder: Path) -> list[Seed]:
@@ -75,7 +92,13 @@ def build(folder: Path) -> list[Seed]:
     at("hf").mkdir()
     save_file(state, at("hf") / "model.safetensors")
     at("hf/config.json").write_text(json.dumps({"architectures": ["OPTModel"], "hidden_act": "relu"}))
+    scanned = deadrelu.scan(model, data["x"], policy=Policy(max_dead=0.0), samples=4)
+    at("report.json").write_text(scanned.to_json(), encoding="utf-8")
+    known = renewed(scanned, Policy(), None)
+    at("baseline.json").write_text(Ledger(models={"a.pt": known, "b.pt": known}).to_json(), encoding="utf-8")
     return [
+        Seed("report", at("report.json"), _report, knowing=KNOWING_JSON),
+        Seed("baseline", at("baseline.json"), Held(scanned), knowing=KNOWING_JSON),
         Seed("state dict", at("state.pt"), _weights, checksummed=True),
         Seed("legacy", at("legacy.pt"), _weights),
         Seed("whole module", at("module.pt"), _module, checksummed=True),
@@ -124,6 +147,39 @@ def _trusted_module(path: Path) -> str | None:
     opened = open_model(path, trust=Trust(all=True))
     module = getattr(opened, "module", None)
     return fingerprint(module.state_dict().items()) if isinstance(module, nn.Module) else None
+
+
+def _report(path: Path) -> str | None:
+    """Read, judged anew, added to itself, held against itself, and shown in every format."""
+    report = read_report(path)
+    renewed(report, Policy(), None)
+    policy = common_policy([report])
+    again = gate(judge(report, policy), policy, {})
+    merge([report, report])
+    rendering_of_diff.render(compare(report, again), full=True)
+    rendering_of_trend.render(trend([("a", report), ("b", again)]))
+    for format in Format:
+        format.render(report)
+    for stats in report.sites:
+        units.render(stats)
+    advice.render(deadrelu.suggest(report))
+    return fingerprint([("report", np.frombuffer(encoded(report.to_json()), np.uint8))])
+
+
+@dataclass(frozen=True)
+class Held:
+    """Reads a baseline, and holds a report against it."""
+
+    report: Report
+
+    def __call__(self, path: Path) -> str | None:
+        """The fingerprint of what was read, written again."""
+        ledger = Ledger.from_json(path.read_bytes(), str(path))
+        for known in ledger.models.values():
+            gate(self.report, Policy(), known, 1)
+            standing(self.report, known)
+            renewed(self.report, Policy(), known, force=True)
+        return fingerprint([("baseline", np.frombuffer(encoded(ledger.to_json()), np.uint8))])
 
 
 def _inspected(path: Path) -> str | None:

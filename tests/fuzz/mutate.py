@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 Mutation = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
 
 HUGE = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 BOMB = 64 << 20
+STRANGE: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 0.5, -0.5, 2, 1e308, float("inf"), float("nan"), 10**30, 10**400, 2**63),
+    *("", "x", "\0", "\ud800", "DR001", "DR999", "pass", "nothing measured", "*", "1%", "\x1b[31m", "x" * 10_000),
+    *([], {}, [1], [0, 0], [-1], [10**9], ["x"], [[]], {"a": 1}, {"id": "x"}, [None], [0.5, "x"]),
+)
 
 
 def cut(content: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
@@ -128,11 +135,72 @@ def bomb(content: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
     return _zip(members, zipfile.ZIP_DEFLATED)
 
 
+def change_value(content: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
+    """Put another value in the place of one in a JSON document."""
+    del others
+    document = json.loads(content)
+    holder, key = rng.choice(_places(document))
+    holder[key] = rng.choice(STRANGE)
+    return json.dumps(document).encode()
+
+
+def nudge_value(content: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
+    """Change a number, a text or a truth value in a JSON document a little: of the same type, but another."""
+    del others
+    document = json.loads(content)
+    holder, key = rng.choice([(h, k) for h, k in _places(document) if isinstance(h[k], (int, float, str))])
+    value = holder[key]
+    if isinstance(value, bool):
+        holder[key] = not value
+    elif isinstance(value, str):
+        holder[key] = rng.choice((value[1:], value + "x", value.upper(), "", value + "\0", value[::-1], "\ud800"))
+    else:
+        holder[key] = rng.choice((value + 1, value - 1, -value, value * 2, value * 1e9, value / 3, 10**15, 2**63))
+    return json.dumps(document).encode()
+
+
+def drop_value(content: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
+    """Leave out a member or an item of a JSON document."""
+    del others
+    document = json.loads(content)
+    holder, key = rng.choice(_places(document))
+    del holder[key]
+    return json.dumps(document).encode()
+
+
+def repeat_value(content: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
+    """Hold an item of an array twice, or put one member's value in the place of another's."""
+    del others
+    document = json.loads(content)
+    holder, key = rng.choice(_places(document))
+    if isinstance(holder, list):
+        holder.insert(rng.randrange(len(holder) + 1), holder[key])
+    else:
+        holder[key] = holder[rng.choice(list(holder))]
+    return json.dumps(document).encode()
+
+
 BLIND: tuple[Mutation, ...] = (cut, flip, flip, noise, splice, number, digits)
 """They know nothing of the format, so whatever checksum it has is wrong afterwards, or what it covers is the same."""
 
 KNOWING: tuple[Mutation, ...] = (swap_members, change_member, change_member, repeat_member, drop_member, bomb)
 """They write a right zip, so the weights in it may differ."""
+
+
+KNOWING_JSON: tuple[Mutation, ...] = (change_value, nudge_value, nudge_value, drop_value, repeat_value)
+"""They write right JSON that says something else."""
+
+
+def _places(document: Any) -> list[tuple[Any, Any]]:
+    """Every member and item of a JSON document, as what holds it and its key there."""
+    found, waiting = [], [document]
+    while waiting:
+        holder = waiting.pop()
+        for key, value in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            found.append((holder, key))
+            if isinstance(value, (dict, list)) and value:
+                waiting.append(value)
+    return found
 
 
 def _members(content: bytes) -> list[tuple[str, bytes]]:

@@ -50,6 +50,14 @@ def test_each_valid_file_is_read_or_refused_only_for_want_of_trust(bench: Bench)
     assert {bench.right[name] for name in ("TorchScript, trusted", "sharded, trusted")} == models
 
 
+def test_a_thousand_broken_reports_and_baselines_break_no_promise(bench: Bench) -> None:
+    only = Bench([_seed(bench, "report"), _seed(bench, "baseline")], bench.folder)
+    outcomes = [only.case(number) for number in range(1000)]
+    broken = [f"case {o.case}, {o.seed}, {o.mutation}: {o.verdict} {o.said}" for o in outcomes if o.broken]
+    assert not broken, "\n".join(broken)
+    assert {outcome.verdict for outcome in outcomes} == {"refused", "read", "altered"}
+
+
 def test_thousands_of_broken_files_break_no_promise(bench: Bench) -> None:
     outcomes = [bench.case(number) for number in range(CASES)]
     broken = [f"case {o.case}, {o.seed}, {o.mutation}: {o.verdict} {o.said}" for o in outcomes if o.broken]

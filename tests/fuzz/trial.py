@@ -15,7 +15,7 @@ from types import FrameType
 
 from deadrelu.errors import DeadreluError
 from tests.fuzz.corpus import Seed
-from tests.fuzz.mutate import BLIND, KNOWING
+from tests.fuzz.mutate import BLIND
 
 TIME = 10.0
 """Seconds that one file may take."""
@@ -60,7 +60,7 @@ class Bench:
         rng = random.Random(f"{key}{number}")
         seed = self.seeds[number % len(self.seeds)]
         blind = rng.random() < 0.6
-        mutations = BLIND if blind else KNOWING
+        mutations = BLIND if blind else seed.knowing
         mutation = rng.choice(mutations)
         target = self.folder / seed.path.name
         with self.copied(seed, target):

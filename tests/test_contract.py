@@ -1,0 +1,98 @@
+"""A report that breaks the contract is refused, and it is said where."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deadrelu.errors import FileError
+from deadrelu.report import Report
+from tests.conftest import make_report, make_site, make_stats
+
+
+def _site(number: int, key: str, value: Any) -> Callable[[Any], None]:
+    return lambda report: report["sites"][number].update({key: value})
+
+
+def _summary(key: str, value: Any) -> Callable[[Any], None]:
+    return lambda report: report["summary"].update({key: value})
+
+
+def _finding(key: str, value: Any) -> Callable[[Any], None]:
+    return lambda report: report["findings"][0].update({key: value})
+
+
+def _twice(key: str) -> Callable[[Any], None]:
+    return lambda report: report[key].append(report[key][0])
+
+
+BROKEN: dict[str, tuple[Callable[[Any], None], str]] = {
+    "a unit out of range": (_site(1, "dead_units", [1, 5, 9, 10, 64]), r"sites\[1\].dead_units names unit 64 of 64"),
+    "a negative unit": (_site(1, "rare_units", [-1]), r"sites\[1\].rare_units is -1, out of range"),
+    "a unit named twice": (_site(1, "dead_units", [1, 5, 9, 10, 10]), "names an entry twice"),
+    "a unit that is no number": (_site(1, "dead_units", [1, 5, 9, 10, True]), "True, not of type integer"),
+    "a negative count": (_site(0, "samples", -5), r"sites\[0\].samples is -5, out of range"),
+    "a huge count": (_site(0, "positions", 10**400), "out of range"),
+    "a rate above 1": (_site(0, "firing_rate", [0.5] * 15 + [1.5]), r"firing_rate is 1.5, out of range"),
+    "a rate below 0": (_site(0, "sample_rate", [0.5] * 15 + [-0.5]), r"sample_rate is -0.5, out of range"),
+    "a rate that is no number": (_site(0, "firing_rate", ["0.5"] * 16), "'0.5', not of type number or null"),
+    "a bound above 1": (_site(0, "silence_bound", 2), "silence_bound is 2, out of range"),
+    "too few rates": (_site(0, "firing_rate", [0.5] * 15), "has 15 entries for 16 units"),
+    "a count of dead units that is another": (_site(1, "dead", 4), "counts 4 dead units and lists 5"),
+    "a share of dead units that is another": (_site(1, "dead_fraction", 0.5), "dead units and lists"),
+    "a dead unit that fired": (_site(1, "dead_units", [1, 5, 9, 10, 12]), "as dead that fired"),
+    "a site without units": (_site(0, "units", 0), r"units is 0, out of range"),
+    "a site that stands there twice": (_twice("sites"), "the site 'stem.relu' stands there twice"),
+    "a skipped site that does": (_twice("skipped"), "the skipped site .* stands there twice"),
+    "a verdict that is another": (_summary("verdict", "pass"), "the verdict is 'pass', and the findings say 'fail'"),
+    "no verdict": (_summary("verdict", "maybe"), "'maybe', not one of pass, fail, nothing measured"),
+    "a sum that is another": (_summary("dead", 13), "summary.dead is 13, and the sites have 14"),
+    "a share that is another": (_summary("dead_fraction", 0.0), "summary.dead_fraction is 0.0"),
+    "a finding of another site": (_finding("site", "gone"), "is about 'gone', which is not a site"),
+    "a finding of a unit that is none": (_finding("units", [999]), "names unit"),
+    "a rule that is none": (_finding("rule", "DEAD"), "which is not of the form"),
+    "a severity that is none": (_finding("severity", "fatal"), "not one of error, warning, note"),
+    "another kind of data": (lambda report: report["data"].update(kind="real"), "not one of dataset, synthetic"),
+    "a setting that is an object": (lambda report: report["settings"].update(a={}), r"settings\['a'\] is an object"),
+    "a list of findings that is none": (lambda report: report.update(findings={}), "findings is an object"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_breaks_the_contract_is_refused_and_named(canonical: Report, name: str) -> None:
+    change, said = BROKEN[name]
+    broken = json.loads(canonical.to_json())
+    change(broken)
+    with pytest.raises(FileError, match=f"a broken deadrelu report: .*{said}"):
+        Report.from_json(json.dumps(broken))
+
+
+def test_figures_that_are_not_finite_are_refused(canonical: Report) -> None:
+    for text in ("1e999", "NaN", "-Infinity"):
+        broken = json.loads(canonical.to_json())
+        broken["sites"][0]["mean_activation"][3] = "HERE"
+        with pytest.raises(FileError, match="mean_activation is not finite"):
+            Report.from_json(json.dumps(broken).replace('"HERE"', text))
+
+
+def test_whole_numbers_may_stand_for_fractions_and_unknown_keys_are_let_pass(canonical: Report) -> None:
+    written = json.loads(canonical.to_json())
+    written["sites"][4]["firing_rate"] = [1] * 24
+    written["sites"][0]["later"] = {"a": 1}
+    assert Report.from_json(json.dumps(written)) == canonical
+
+
+def test_a_large_report_is_read_in_little_more_time_than_its_json() -> None:
+    stats = make_stats(make_site("relu", 200_000), [0.25] * 200_000)
+    text = make_report([replace(stats)]).to_json()
+    start = time.perf_counter()
+    json.loads(text)
+    plain = time.perf_counter() - start
+    start = time.perf_counter()
+    Report.from_json(text)
+    assert time.perf_counter() - start < 4 * plain + 0.2

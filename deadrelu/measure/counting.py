@@ -49,7 +49,7 @@ class Counting:
         self._pass += 1
         self.padding.start(batch)
         yield
-        self.padding.finish()
+        self.padding.finish(is_counted=is_counted)
 
     def observe(self, site: CallSite, z: Tensor) -> bool:
         """Count one pre-activation; whether nothing more is to be learnt from the site."""

@@ -80,10 +80,15 @@ class Padding:
         self._waits = self._may_wait and not self._given
         self.is_idle = not self._waits and not any(mask.tokens.padded for mask in self._given)
 
-    def finish(self) -> None:
-        """The pass is over: release what is held, and add up what was left out."""
+    def finish(self, *, is_counted: bool) -> None:
+        """The pass is over: release what is held, and add up what was left out if the pass `is_counted`."""
         self._waits = False
         self._release_held(None)
+        if not is_counted:
+            return
+        for mask in (*self._given, *self._handed):
+            if not mask.tokens.padded:
+                self._used.setdefault(mask.said_by, mask)
         if self._only_packs and not self._handed:
             self._may_wait = False  # a model that packs its sequences always does so
         for by, mask in self._used.items():
@@ -158,7 +163,8 @@ class Padding:
         if self._given and all(mask.side is None for mask in self._given):
             return
         for mask in handed.masks:
-            known = next((m for m in (*self._given, *self._handed) if m.tokens.equals(mask.tokens)), None)
+            outer = (*self._given, *(m for m in self._handed if _is_in(mask.scope, m.scope)))
+            known = next((m for m in outer if m.tokens.equals(mask.tokens)), None)
             self._handed.append(mask if known is None else mask.as_of(known))
             self.is_idle = self.is_idle and not mask.tokens.padded
         self._bare.difference_update(mask.scope for mask in handed.masks)

@@ -62,14 +62,20 @@ def speakers(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[nn.Modu
 
 
 @contextmanager
+def unseen() -> Iterator[None]:
+    """While it lasts, nobody takes what we compute for a part of the model. Entering it costs more than a hook."""
+    with torch._C.DisableTorchFunction(), without_modes():
+        yield
+
+
+@contextmanager
 def hearing(speakers: Iterable[tuple[nn.Module, Reader]], hear: Hear) -> Iterator[None]:
     """Tell `hear` of every call of the speakers, before it is made, while the block runs."""
     with ExitStack() as stack:
         for module, reader in speakers:
 
             def hook(_: nn.Module, args: Any, kwargs: Any, reader: Reader = reader) -> None:
-                with torch._C.DisableTorchFunction(), without_modes():  # what we compute is no part of the model
-                    hear(reader(args, kwargs))
+                hear(reader(args, kwargs))
 
             stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
@@ -81,7 +87,8 @@ def _packing(path: str) -> Reader:
         if not isinstance(x, PackedSequence):
             return Handed((), (), x)
         said_by = f"the sequences packed for {path or 'the model'}"
-        return Handed((Mask(packed(x), said_by, _beside(path)),), (), None)
+        with unseen():
+            return Handed((Mask(packed(x), said_by, _beside(path)),), (), None)
 
     return reader
 
@@ -89,7 +96,8 @@ def _packing(path: str) -> Reader:
 def _own(path: str, names: tuple[str, ...]) -> Reader:
     def reader(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handed:
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
-        masks = tuple(masks_in(given, path))
+        with unseen():
+            masks = tuple(masks_in(given, path))
         bare = not any(mask.side is None for mask in masks)  # one half of it, if not all
         return Handed(masks, (path,) if bare else (), next(iter(given.values()), None))
 
@@ -103,7 +111,10 @@ def _attention(path: str, module: nn.Module, names: tuple[str, ...]) -> Reader:
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         masks, bare = [], []
         for name, scope in _scopes(path, module, given):
-            tokens = read(given.get(name), one_is_padding=True, is_added=True)
+            tokens = None
+            if (value := given.get(name)) is not None:
+                with unseen():
+                    tokens = read(value, one_is_padding=True, is_added=True)
             if tokens is not None:
                 masks.append(Mask(tokens, f"{name} of {path}" if path else name, scope, time_first=time_first))
             elif "#" not in scope:

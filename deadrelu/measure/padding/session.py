@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from deadrelu.measure.padding.found import LeftOut, PaddingFound
-from deadrelu.measure.padding.inside import Handed, hearing, speakers
+from deadrelu.measure.padding.inside import Handed, hearing, speakers, unseen
 from deadrelu.measure.padding.named import Mask, masks_in
-from deadrelu.programs.modes import without_modes
 from deadrelu.programs.program import Batch, CallSite, Features, Program
 
 Release = Callable[[CallSite, Tensor], None]
@@ -162,6 +160,14 @@ class Padding:
         """A layer is about to be called."""
         if self._given and all(mask.side is None for mask in self._given):
             return
+        if not handed.masks and not self._held:
+            self._bare.update(handed.bare)
+            self._stop_waiting()
+            return
+        with unseen():
+            self._take(handed)
+
+    def _take(self, handed: Handed) -> None:
         for mask in handed.masks:
             outer = (*self._given, *(m for m in self._handed if _is_in(mask.scope, m.scope)))
             known = next((m for m in outer if m.tokens.equals(mask.tokens)), None)
@@ -171,6 +177,10 @@ class Padding:
         self._bare.update(handed.bare)
         if self._held:
             self._release_held(None if handed.masks else handed.input)
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        """All is known that can be known of what comes now."""
         if self._waits:
             self._waits = False
             self.is_idle = not any(mask.tokens.padded for mask in self._handed)
@@ -195,7 +205,7 @@ class Padding:
             key = path, index
             if key in self._suspected or key in self._suspects or self._given or not isinstance(args[0], Tensor):
                 return
-            with torch._C.DisableTorchFunction(), without_modes():
+            with unseen():
                 if args[0].ndim > 1 and bool((args[0] == index).any()):
                     self._suspects[key] = None
 

@@ -29,8 +29,9 @@ class Padding:
         self._modules = list(program.modules()) if program.kind == "eager" else []
         self._speakers = list(speakers(self._modules))
         self._may_wait = bool(self._speakers)
-        self._only_packs = all(isinstance(module, nn.RNNBase) for module, _ in self._speakers)
-        self._waits = self._is_releasing = False
+        self._only_packs = all(isinstance(one.module, nn.RNNBase) for one in self._speakers)
+        self._waits = self._is_releasing = self._is_settled = False
+        self._settle: Callable[[], None] = lambda: None
         self._batch = Batch(samples=0)
         self._given: list[Mask] = []
         self._handed: list[Mask] = []
@@ -48,7 +49,7 @@ class Padding:
     def watching(self) -> Iterator[None]:
         """Listen to what the model hands to its layers, while the block runs."""
         with ExitStack() as stack:
-            stack.enter_context(hearing(self._speakers, self._hear))
+            self._settle = stack.enter_context(hearing(self._speakers, self._hear))
             for path, module in self._modules:
                 if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                     self._suspect(stack, path, module, module.padding_idx)
@@ -82,6 +83,9 @@ class Padding:
         """The pass is over: release what is held, and add up what was left out if the pass `is_counted`."""
         self._waits = False
         self._release_held(None)
+        if not self._is_settled:
+            self._is_settled = True
+            self._settle()
         if not is_counted:
             return
         for mask in (*self._given, *self._handed):

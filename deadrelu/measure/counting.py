@@ -54,7 +54,7 @@ class Counting:
         self.padding.start(batch)
         yield
         self._decide()
-        self.padding.finish()
+        self.padding.finish(is_counted=is_counted)
 
     def observe(self, site: CallSite, z: Tensor) -> bool:
         """Count one pre-activation; whether nothing more is to be learnt from the site."""

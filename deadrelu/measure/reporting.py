@@ -50,7 +50,7 @@ def report_on(
     measured = measure(program, batches, plan, progress, ranks, stop if until else None)
     for note in notes(measured.padding):
         _log.info(note)
-    left_out = tuple(map(str, measured.padding.left_out))
+    left_out = tuple(str(out) for out in measured.padding.left_out if out.padded)
     report = Report(
         tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
         model=model,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deadrelu.errors import UsageError
 from deadrelu.judge.merge import common_policy, counts_of, merge
 from deadrelu.judge.policy import Policy
-from deadrelu.report import Counts, Report, Skipped
+from deadrelu.report import NO_ROWS, Counts, Report, Skipped
 from tests.judge.reports import dead_report, measured, of_other_bytes
 
 Measured = tuple[Report, dict[str, Counts]]
@@ -112,6 +112,26 @@ def test_a_size_that_differs_and_the_skipped_of_both_are_kept() -> None:
     both = merge([a, replace(a, sites=(wide,), skipped=skipped)])
     assert both.sites[0].site.shape == ("N", 6, "*", "*")
     assert both.skipped == skipped
+
+
+@pytest.mark.parametrize("why", ["never called: no batch reached it", NO_ROWS])
+def test_a_site_that_the_data_of_one_report_did_not_reach_has_the_figures_of_the_other(why: str) -> None:
+    unreached = Skipped(id="b", op="relu", reason=why)
+    one, two = replace(dead_report({"a": (1,)}), skipped=(unreached,)), dead_report({"b": (2,), "a": (1,)})
+    for both in (merge([one, two]), merge([two, one]), merge([one, merge([two, one])])):
+        found = {stats.site.id: stats for stats in both.sites}
+        assert list(found) == ["a", "b"]
+        assert (found["b"].samples, found["b"].dead_units, both.skipped) == (400, (2,), ())
+        assert found["a"].samples in (800, 1200)
+    assert merge([one, one]).skipped == (unreached,)
+    with pytest.raises(UsageError, match="the site b was measured in one of the reports only"):
+        merge([two, replace(one, skipped=(replace(unreached, reason="its pre-activation is a sparse tensor"),))])
+
+
+def test_what_one_scan_left_out_as_padding_is_not_said_of_both() -> None:
+    report = dead_report({"a": (1,)})
+    padded = replace(report, settings=report.settings | {"padding": ("5 of 10 positions (mask)",)})
+    assert "padding" not in merge([padded, padded]).settings
 
 
 @given(st.permutations(["a.npz", "b.npz", "c.npz"]))

@@ -23,6 +23,7 @@ from deadrelu.report import Counts, Site, Skipped
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_models"
+HANDED = "key_padding_mask of attention"
 ROUNDED = ("mean_activation", "dormancy")
 CODE = """
 import os, signal, time
@@ -47,6 +48,28 @@ class Fork(nn.Module):
             x = self.twice(x - 0.5)
         x = self.twice(x)
         return torch.relu(x - 1) if number == 3 else x
+
+class Mixture(nn.Module):
+    '''Its expert gets rows in odd batches alone, its spare never; padding is what is 0.'''
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.embedding = nn.Embedding(9, 4)
+        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+        self.act, self.expert, self.spare = nn.ReLU(), nn.ReLU(), nn.ReLU()
+
+    def forward(self, x):
+        y = self.embedding(x)
+        y = self.act(y + self.attention(y, y, y, key_padding_mask=x == 0)[0])
+        return self.expert(y[:, 0][x[:, 0] % 2 == 1]).sum() + self.spare(y[:, 0][x[:, 0] > 9]).sum()
+
+def tokens():
+    torch.manual_seed(11)
+    for number in range(7):
+        x = torch.randint(0, 9, (4 if number < 6 else 2, 5))
+        x[:, 0] = 1 + number % 2
+        yield x
 
 def data():
     torch.manual_seed(11)
@@ -141,6 +164,16 @@ def test_sites_that_only_some_ranks_met_come_out_as_in_one_process(data: str, co
     ids = [site["id"] for site in report["sites"]]
     assert ids == ["even", "twice#1", "odd", ":relu#1", "twice#2"]
     assert [skipped["id"] for skipped in report["skipped"]] == ["never"]
+    same_but_for_rounding(report, json.loads(many.stdout))
+
+
+def test_rows_and_padding_that_only_some_ranks_saw_come_out_as_in_one_process(code: Path) -> None:
+    words = ["scan", "fork.py:Mixture", "--data", "fork.py:tokens", "--format", "json"]
+    one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code)
+    report = json.loads(one.stdout)
+    assert [(site["id"], site["samples"]) for site in report["sites"]] == [("act", 26), ("expert", 14)]
+    assert [skipped["id"] for skipped in report["skipped"]] == ["spare"]
+    assert report["settings"]["padding"] == [f"{130 - report['sites'][0]['positions']} of 130 positions ({HANDED})"]
     same_but_for_rounding(report, json.loads(many.stdout))
 
 

@@ -25,6 +25,7 @@ class LeftOut:
 class PaddingFound:
     """What was left out, by each mask; what was not, though it may be padding; and the sites where that is open.
 
+    A mask that left nothing out is there too: in another part of the scan it may have.
     `suspects` maps the path of an embedding to its padding_idx, where that occurred in the input and no mask was known.
     `doubtful` are the ids of sites to which two masks seemed to apply.
     """
@@ -54,7 +55,7 @@ def together(parts: Iterable[PaddingFound]) -> PaddingFound:
 
 def notes(found: PaddingFound) -> list[str]:
     """What to tell the user, one line each."""
-    said = [f"left out as padding: {out}" for out in found.left_out]
+    said = [f"left out as padding: {out}" for out in found.left_out if out.padded]
     for path, index in found.suspects:
         said.append(
             f"{path or 'the embedding'} was given its padding_idx {index}, and no mask says which positions are"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.hooks import RemovableHandle
 
 from deadrelu.measure.padding.named import Mask, masks_in, packed, tells_of_padding
 from deadrelu.measure.padding.tokens import read
@@ -38,8 +39,22 @@ Hear = Callable[[Handed], None]
 Reader = Callable[[tuple[Any, ...], Mapping[str, Any]], Handed]
 
 
-def speakers(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[nn.Module, Reader]]:
-    """The modules of a live model that may be handed a mask or a packed sequence, each with what reads its calls.
+@dataclass(frozen=True)
+class Speaker:
+    """A module that may be handed a mask or a packed sequence, and what reads its calls."""
+
+    path: str
+    module: nn.Module
+    reader: Reader
+
+    def stands_for(self, other: Speaker) -> bool:
+        """Whether this is a layer of torch's own that hands its masks on, as they are, to `other`."""
+        below = other.path.startswith(f"{self.path}." if self.path else "") and other.path != self.path
+        return below and type(self.module) in _TORCHS
+
+
+def speakers(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[Speaker]:
+    """The speakers of a live model.
 
     These are torch's attention and recurrent layers, and of the user's own modules the outermost whose forward has a
     parameter with the name of a mask.
@@ -49,30 +64,50 @@ def speakers(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[nn.Modu
         if isinstance(module, torch.jit.ScriptModule):
             continue
         if isinstance(module, nn.RNNBase):
-            yield module, _packing(path)
+            yield Speaker(path, module, _packing(path))
             continue
         if type(module).__module__.startswith("torch.nn.") and not isinstance(module, _TORCHS):
             continue
         names = tuple(inspect.signature(module.forward).parameters)
         if isinstance(module, _TORCHS):
-            yield module, _attention(path, module, names)
+            yield Speaker(path, module, _attention(path, module, names))
         elif path and any(map(tells_of_padding, names)) and not any(path.startswith(f"{one}.") for one in own):
             own.append(path)
-            yield module, _own(path, names)
+            yield Speaker(path, module, _own(path, names))
 
 
 @contextmanager
-def hearing(speakers: Iterable[tuple[nn.Module, Reader]], hear: Hear) -> Iterator[None]:
-    """Tell `hear` of every call of the speakers, before it is made, while the block runs."""
-    with ExitStack() as stack:
-        for module, reader in speakers:
-
-            def hook(_: nn.Module, args: Any, kwargs: Any, reader: Reader = reader) -> None:
-                with torch._C.DisableTorchFunction(), without_modes():  # what we compute is no part of the model
-                    hear(reader(args, kwargs))
-
-            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+def unseen() -> Iterator[None]:
+    """While it lasts, nobody takes what we compute for a part of the model. Entering it costs more than a hook."""
+    with torch._C.DisableTorchFunction(), without_modes():
         yield
+
+
+@contextmanager
+def hearing(every: Sequence[Speaker], hear: Hear) -> Iterator[Callable[[], None]]:
+    """Tell `hear` of every call of the speakers, before it is made, while the block runs.
+
+    Gives a function to call after a forward pass: those for whom another spoke in it are not listened to any more.
+    """
+    heard: set[str] = set()
+    hooks: dict[str, RemovableHandle] = {}
+
+    def settle() -> None:
+        speaking = [speaker for speaker in every if speaker.path in heard]
+        for speaker in every:
+            if speaker.path in hooks and any(one.stands_for(speaker) for one in speaking):
+                hooks.pop(speaker.path).remove()
+
+    with ExitStack() as stack:
+        for speaker in every:
+
+            def hook(_: nn.Module, args: Any, kwargs: Any, speaker: Speaker = speaker) -> None:
+                heard.add(speaker.path)
+                hear(speaker.reader(args, kwargs))
+
+            hooks[speaker.path] = speaker.module.register_forward_pre_hook(hook, with_kwargs=True)
+            stack.callback(hooks[speaker.path].remove)
+        yield settle
 
 
 def _packing(path: str) -> Reader:
@@ -81,7 +116,8 @@ def _packing(path: str) -> Reader:
         if not isinstance(x, PackedSequence):
             return Handed((), (), x)
         said_by = f"the sequences packed for {path or 'the model'}"
-        return Handed((Mask(packed(x), said_by, _beside(path)),), (), None)
+        with unseen():
+            return Handed((Mask(packed(x), said_by, _beside(path)),), (), None)
 
     return reader
 
@@ -89,7 +125,8 @@ def _packing(path: str) -> Reader:
 def _own(path: str, names: tuple[str, ...]) -> Reader:
     def reader(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handed:
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
-        masks = tuple(masks_in(given, path))
+        with unseen():
+            masks = tuple(masks_in(given, path))
         bare = not any(mask.side is None for mask in masks)  # one half of it, if not all
         return Handed(masks, (path,) if bare else (), next(iter(given.values()), None))
 
@@ -103,7 +140,10 @@ def _attention(path: str, module: nn.Module, names: tuple[str, ...]) -> Reader:
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         masks, bare = [], []
         for name, scope in _scopes(path, module, given):
-            tokens = read(given.get(name), one_is_padding=True, is_added=True)
+            tokens = None
+            if (value := given.get(name)) is not None:
+                with unseen():
+                    tokens = read(value, one_is_padding=True, is_added=True)
             if tokens is not None:
                 masks.append(Mask(tokens, f"{name} of {path}" if path else name, scope, time_first=time_first))
             elif "#" not in scope:

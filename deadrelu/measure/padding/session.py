@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from deadrelu.measure.padding.found import LeftOut, PaddingFound
-from deadrelu.measure.padding.inside import Handed, hearing, speakers
+from deadrelu.measure.padding.inside import Handed, hearing, speakers, unseen
 from deadrelu.measure.padding.named import Mask, masks_in
-from deadrelu.programs.modes import without_modes
 from deadrelu.programs.program import Batch, CallSite, Features, Program
 
 Release = Callable[[CallSite, Tensor], None]
@@ -31,8 +29,9 @@ class Padding:
         self._modules = list(program.modules()) if program.kind == "eager" else []
         self._speakers = list(speakers(self._modules))
         self._may_wait = bool(self._speakers)
-        self._only_packs = all(isinstance(module, nn.RNNBase) for module, _ in self._speakers)
-        self._waits = self._is_releasing = False
+        self._only_packs = all(isinstance(one.module, nn.RNNBase) for one in self._speakers)
+        self._waits = self._is_releasing = self._is_settled = False
+        self._settle: Callable[[], None] = lambda: None
         self._batch = Batch(samples=0)
         self._given: list[Mask] = []
         self._handed: list[Mask] = []
@@ -50,7 +49,7 @@ class Padding:
     def watching(self) -> Iterator[None]:
         """Listen to what the model hands to its layers, while the block runs."""
         with ExitStack() as stack:
-            stack.enter_context(hearing(self._speakers, self._hear))
+            self._settle = stack.enter_context(hearing(self._speakers, self._hear))
             for path, module in self._modules:
                 if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                     self._suspect(stack, path, module, module.padding_idx)
@@ -80,10 +79,18 @@ class Padding:
         self._waits = self._may_wait and not self._given
         self.is_idle = not self._waits and not any(mask.tokens.padded for mask in self._given)
 
-    def finish(self) -> None:
-        """The pass is over: release what is held, and add up what was left out."""
+    def finish(self, *, is_counted: bool) -> None:
+        """The pass is over: release what is held, and add up what was left out if the pass `is_counted`."""
         self._waits = False
         self._release_held(None)
+        if not self._is_settled:
+            self._is_settled = True
+            self._settle()
+        if not is_counted:
+            return
+        for mask in (*self._given, *self._handed):
+            if not mask.tokens.padded:
+                self._used.setdefault(mask.said_by, mask)
         if self._only_packs and not self._handed:
             self._may_wait = False  # a model that packs its sequences always does so
         for by, mask in self._used.items():
@@ -157,14 +164,27 @@ class Padding:
         """A layer is about to be called."""
         if self._given and all(mask.side is None for mask in self._given):
             return
+        if not handed.masks and not self._held:
+            self._bare.update(handed.bare)
+            self._stop_waiting()
+            return
+        with unseen():
+            self._take(handed)
+
+    def _take(self, handed: Handed) -> None:
         for mask in handed.masks:
-            known = next((m for m in (*self._given, *self._handed) if m.tokens.equals(mask.tokens)), None)
+            outer = (*self._given, *(m for m in self._handed if _is_in(mask.scope, m.scope)))
+            known = next((m for m in outer if m.tokens.equals(mask.tokens)), None)
             self._handed.append(mask if known is None else mask.as_of(known))
             self.is_idle = self.is_idle and not mask.tokens.padded
         self._bare.difference_update(mask.scope for mask in handed.masks)
         self._bare.update(handed.bare)
         if self._held:
             self._release_held(None if handed.masks else handed.input)
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        """All is known that can be known of what comes now."""
         if self._waits:
             self._waits = False
             self.is_idle = not any(mask.tokens.padded for mask in self._handed)
@@ -189,7 +209,7 @@ class Padding:
             key = path, index
             if key in self._suspected or key in self._suspects or self._given or not isinstance(args[0], Tensor):
                 return
-            with torch._C.DisableTorchFunction(), without_modes():
+            with unseen():
                 if args[0].ndim > 1 and bool((args[0] == index).any()):
                     self._suspects[key] = None
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-import sys
-import warnings
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from deadrelu.errors import FileError
 from deadrelu.load import weights
 from deadrelu.load.checkpoint import Request, needs_code, weights_into
 from deadrelu.load.pickled import read_pickle
+from deadrelu.load.quiet import quiet
 from deadrelu.load.sharded_contents import INDEX, read_index, sha256_of_folder
 from deadrelu.load.trust import Origin
 from deadrelu.programs.code import blame
@@ -54,8 +52,7 @@ def open_sharded(folder: Path, request: Request) -> tuple[nn.Module, str]:
 def _read_state(folder: Path) -> dict[str, Any]:
     """The tensors of the folder, nested as they were saved; nothing of an optimizer or its kin."""
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
+        with quiet():
             reader = FileSystemReader(folder)
             index = reader.read_metadata()
             wanted = _wanted(index)

@@ -6,11 +6,9 @@ import json
 import logging
 import pickletools
 import re
-import sys
-import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from deadrelu.errors import FileError
 from deadrelu.load.inert import named_globals, plain_globals
 from deadrelu.load.members import Archive
 from deadrelu.load.pickled import LONGEST
+from deadrelu.load.quiet import quiet
 from deadrelu.load.trust import Origin, Trust
 
 _SHOWN = 6
@@ -43,8 +42,7 @@ def open_export(origin: Origin, trust: Trust) -> torch.export.ExportedProgram:
         found = "; ".join(screen(origin)) or "nothing beyond its graph and weights was found"
         raise origin.refuse(f"is a torch.export program, which runs code when it is loaded: {found}")
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr), _without_logging():
-            warnings.simplefilter("ignore")
+        with quiet(), _without_logging():
             return torch.export.load(str(origin.held))
     except Exception as error:  # whatever a broken or newer graph makes torch's reader raise
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]

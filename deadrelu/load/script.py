@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-import warnings
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +10,7 @@ import torch
 from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
 from deadrelu.load.members import Archive
+from deadrelu.load.quiet import quiet
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.pickles import check_pickle
@@ -60,8 +58,7 @@ def open_script(origin: Origin, trust: Trust) -> Script:
                 with archive.open(name) as file:
                     check_pickle(file.read(), f"{origin.path}, {name},")
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")  # torch calls the format deprecated: so be it
+        with quiet():
             module = torch.jit.load(str(origin.held), map_location="cpu")
     except Exception as error:  # the C++ reader of a damaged file raises also IndexError, KeyError and its like
         said = blame(error).replace(str(origin.held), str(origin.path))[:300]

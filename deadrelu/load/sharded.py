@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
-import sys
-import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from deadrelu.load import weights
 from deadrelu.load.checkpoint import Request, needs_code, weights_into
 from deadrelu.load.held import unchanged
 from deadrelu.load.pickled import read_pickle
+from deadrelu.load.quiet import quiet
 from deadrelu.load.sharded_contents import INDEX, read_index, sha256_of_folder, shards_of
 from deadrelu.load.trust import Origin
 from deadrelu.programs.code import blame
@@ -79,8 +77,7 @@ class _Reader(FileSystemReader):
 def _read_state(folder: Path, pickled: bytes, shards: Sequence[Path]) -> dict[str, Any]:
     """The tensors of the folder, nested as they were saved; nothing of an optimizer or its kin."""
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
+        with quiet():
             reader = _Reader(folder, pickled)
             index = reader.read_metadata()
             wanted = _wanted(index)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pickle
 import sys
-import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 from deadrelu.errors import ArchitectureError, TrustError
+from deadrelu.load.quiet import quiet
 from deadrelu.load.rebuild import Code
 from deadrelu.load.trust import Origin
 from deadrelu.programs.code import blame, import_spec
@@ -71,9 +70,9 @@ def run_trusted(origin: Origin, code: Mapping[str, Code]) -> Any:
     if added:
         sys.path.append(folder)
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr), origin.held.open("rb") as file:
-            warnings.simplefilter("ignore")
-            mapped_in = zipfile.is_zipfile(file)  # only a zip can be mapped
+        with quiet(), origin.held.open("rb") as file:
+            # Only a zip can be mapped; and by name alone, torch.load would take *.safetensors for that format.
+            mapped_in = zipfile.is_zipfile(file) and origin.held.suffix != ".safetensors"
             file.seek(0)
             return torch.load(
                 str(origin.held) if mapped_in else file,

@@ -96,6 +96,7 @@ class EagerProgram:
                     settled()
                     return self.module(*args, **kwargs)
 
+            stack.enter_context(turn.between_runs())
             yield run
 
 

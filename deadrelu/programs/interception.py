@@ -79,7 +79,7 @@ class Interception:
         self._thread: int | None = None
         self._task = Task()
         self._callers: dict[int, Task | None] = {}
-        self._is_moded = self._sees_operators = False
+        self._is_moded = self._sees_operators = self._sees_functions = False
         self._batch = 0
         self._hooks: dict[int, RemovableHandle] = {}
 
@@ -87,6 +87,8 @@ class Interception:
     def watching(self) -> Iterator[None]:
         """Hooks on every activation module; gone on leaving, whatever happened."""
         with ExitStack() as stack:
+            modes = lambda: self._modes(self._batch)  # noqa: E731  it has no other name
+            stack.enter_context(followed(lambda: self._path_of(calling_module()), modes))
             for key, (module, _) in self._kinds.items():
                 hook = partial(self._on_module, self._register.calls(("module", key)))
                 self._hooks[key] = module.register_forward_pre_hook(hook, with_kwargs=True)
@@ -111,28 +113,32 @@ class Interception:
         self._callers.clear()
         self._sees_operators = self._operators or audit
         self._is_moded = self._functional or self._sees_operators
-        modes = partial(self._modes, self._batch, functions=self._functional or audit, operators=self._sees_operators)
-        with followed(lambda: self._path_of(calling_module()), modes) as self._task, modes():
-            self._thread = get_ident()
-            try:
+        self._sees_functions = self._functional or audit
+        here.task = self._task = Task()
+        self._thread = get_ident()
+        try:
+            if self._is_moded:
+                with self._modes(self._batch):
+                    yield
+            else:
                 yield
-            finally:
-                self._thread = None
+        finally:
+            self._thread = here.task = None
         self._register.end_pass()
         if not self._own_forwards:
             self._unhook()
 
     @contextmanager
-    def _modes(self, batch: int, *, functions: bool, operators: bool) -> Iterator[None]:
+    def _modes(self, batch: int) -> Iterator[None]:
         """What sees the calls of one thread in the pass of this number."""
         if batch != self._batch:  # a thread that the pass before has left behind
             here.task = None
             yield
             return
         with ExitStack() as stack:
-            if functions:
+            if self._sees_functions:
                 stack.enter_context(Functions(self._on_function))
-            if operators:
+            if self._sees_operators:
                 stack.enter_context(Operators(self._on_operator))
             yield
 
@@ -169,12 +175,17 @@ class Interception:
             return
         if self._task.started:
             self._note_caller(module)
-        with self._lock if self._task.started else nullcontext():
-            if calls.passes() if self._sees_operators else calls.tells(z):
-                return
-            key = id(module)
-            op, parameters = self._kinds[key][1]
-            self._observe(("module", key), self._paths[key], op, parameters, z)
+            with self._lock:
+                self._count_module(calls, module, z)
+        else:
+            self._count_module(calls, module, z)
+
+    def _count_module(self, calls: Calls, module: nn.Module, z: Tensor) -> None:
+        if calls.passes() if self._sees_operators else calls.tells(z):
+            return
+        key = id(module)
+        op, parameters = self._kinds[key][1]
+        self._observe(("module", key), self._paths[key], op, parameters, z)
 
     def _is_followed(self, module: nn.Module) -> bool:
         """Whether a call in another thread is part of this forward pass, and can be counted.
@@ -221,7 +232,7 @@ class Interception:
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         spelling = None if here.inside else spellings().get(function)
-        calls = [] if spelling is None else read_calls(spelling, args, kwargs)
+        calls = None if spelling is None else read_calls(spelling, args, kwargs)
         if not calls:
             return function(*args, **kwargs)
         for call in calls:
@@ -268,18 +279,27 @@ class Interception:
         module = calling_module()
         if id(module) in self._kinds:
             return False
-        path, task = self._path_of(module), here.task
-        if task is not self._task:
+        path = self._path_of(module)
+        if get_ident() != self._thread:
+            task = here.task
             if task is None or self._thread is None:
                 return True  # a thread that goes on after its forward pass
             path = (path if module is not None else task.path) + task.name
         group = ("call", path, op)
-        with self._lock if self._task.started else nullcontext():
-            if recurrence := self._recurrences.get(id(module)):
-                self._observe(group, path, op, parameters, z, recurrence.next())
-            elif self._sees_operators or not self._register.calls(group).tells(z):
-                self._observe(group, path, op, parameters, z)
+        if self._task.started:
+            with self._lock:
+                self._count(module, group, path, op, parameters, z)
+        else:
+            self._count(module, group, path, op, parameters, z)
         return True
+
+    def _count(
+        self, module: nn.Module | None, group: Group, path: str, op: str, parameters: Parameters, z: Tensor
+    ) -> None:
+        if recurrence := self._recurrences.get(id(module)):
+            self._observe(group, path, op, parameters, z, recurrence.next())
+        elif self._sees_operators or not self._register.calls(group).tells(z):
+            self._observe(group, path, op, parameters, z)
 
     def _path_of(self, module: nn.Module | None) -> str:
         """The module's path in the model; of one that was made on the fly, its class in angle brackets."""

@@ -44,15 +44,15 @@ class _Here(threading.local):
 here = _Here()
 """The task of the present thread; None where it does not work for a forward pass."""
 
-Enter = Callable[[], AbstractContextManager[object]]
+Modes = AbstractContextManager[object]
 """What a thread enters before it works on a task."""
 
 
 @contextmanager
-def followed(path: Callable[[], str], enter: Enter) -> Iterator[Task]:
-    """The task of a forward pass in this thread. The threads that work for it `enter` what sees their calls.
+def followed(path: Callable[[], str], modes: Callable[[], Modes]) -> Iterator[None]:
+    """While it lasts, threads that work for a forward pass, which is where `here` has a task, enter new `modes`.
 
-    `path` says which module hands out a task. Only one forward pass is followed at a time in a process.
+    `path` says which module hands out a task. In a process these blocks are left in the order in which turns are.
     """
     start, submit = threading.Thread.start, ThreadPoolExecutor.submit
 
@@ -66,7 +66,7 @@ def followed(path: Callable[[], str], enter: Enter) -> Iterator[Task]:
 
     def start_followed(self: threading.Thread) -> None:
         if (task := handed()) is not None:
-            self.run = partial(_work, task, enter, self.run)  # type: ignore[method-assign]
+            self.run = partial(_work, task, modes(), self.run)  # type: ignore[method-assign]
         start(self)
 
     def submit_followed(self: Executor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -74,25 +74,23 @@ def followed(path: Callable[[], str], enter: Enter) -> Iterator[Task]:
             return submit(self, function, *args, **kwargs)
         mine, here.task = here.task, None  # the pool's own threads outlive this pass
         try:
-            return submit(self, _work, task, enter, function, *args, **kwargs)
+            return submit(self, _work, task, modes(), function, *args, **kwargs)
         finally:
             here.task = mine
 
     threading.Thread.start = start_followed  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = submit_followed  # type: ignore[method-assign]
-    here.task = root = Task()
     try:
-        yield root
+        yield
     finally:
-        here.task = None
         threading.Thread.start, ThreadPoolExecutor.submit = start, submit  # type: ignore[method-assign]
 
 
-def _work(task: Task, enter: Enter, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _work(task: Task, modes: Modes, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run the function as this task."""
     here.task = task
     try:
-        with enter():
+        with modes:
             return function(*args, **kwargs)
     finally:
         here.task = None

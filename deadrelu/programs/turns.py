@@ -23,12 +23,12 @@ class Turn:
     """One scan's place among those under way."""
 
     def __init__(self) -> None:
-        """A turn of the present thread."""
+        """A turn of the present thread, which has begun to change things."""
         self.thread = get_ident()
-        self.is_running = False
+        self.is_running = True
 
     def begin(self) -> None:
-        """The model is about to run: wait until the scans that started later are over, and let no other start."""
+        """Wait until the scans that started later are over, and let no other start: the model is about to run."""
         with _changed:
             self._wait()
             self.is_running = True
@@ -38,6 +38,15 @@ class Turn:
         with _changed:
             self.is_running = False
             _changed.notify_all()
+
+    @contextmanager
+    def between_runs(self) -> Iterator[None]:
+        """From when all is set up until it is put back: other scans may start, but while the model runs."""
+        self.end()
+        try:
+            yield
+        finally:
+            self.begin()
 
     def leave(self) -> None:
         """End the scan, after those that started later."""

@@ -133,7 +133,7 @@ class ExportedProgram:
             with one_run(turn):
                 return run(batch)
 
-        with session() as turn, seeded(device):
+        with session() as turn, seeded(device), turn.between_runs():
             yield run_in_turn
 
     def swap(self, swaps: Sequence[Swap]) -> Swapped:

@@ -155,6 +155,7 @@ class TorchScriptProgram:
                         self.module.eval()
                     return watch.run(moved(list(bound.arguments.values()), device), batch.samples)
 
+            stack.enter_context(turn.between_runs())
             yield run
 
     def swap(self, swaps: Sequence[Swap]) -> Swapped:

@@ -76,12 +76,12 @@ def swap_chunks(b: Builder, v: Value) -> Value | None:
 def stack(b: Builder, v: Value) -> Value | None:
     """A new axis: of positions; of features, where each value is one unit."""
     others = mates(b, v)
-    if not others or v.ndim > 4 or "R" in v.layout:
+    if not others or v.ndim > 4 or "R" in v.layout or (v.is_one_unit and v.features):  # one feature: an axis or none
         return None
     w, axis = b.random.choice(others), b.random.randint(0, v.ndim)
-    letter, old = ("F", v.layout.replace("F", "P")) if v.is_one_unit else ("P", v.layout)
+    letter = "F" if v.is_one_unit else "P"
     code = f"torch.stack([{v.name}, {w.name}], dim={b.random.choice((axis, axis - v.ndim - 1))})"
-    return b.emit(code, old[:axis] + letter + old[axis:], v, is_mixed=v.is_mixed and not v.is_one_unit)
+    return b.emit(code, v.layout[:axis] + letter + v.layout[axis:], v)
 
 
 @step(5)

@@ -38,7 +38,7 @@ def permute(b: Builder, v: Value) -> Value | None:
 def merge(b: Builder, v: Value) -> Value | None:
     """Merge neighbouring axes. Every index of an axis that features were merged into is a unit.
 
-    A feature axis of length one is dropped so, as by a squeeze: one unit is left.
+    A single feature is left out: with its positions it could be one unit (a squeeze) or many (a flattened map).
     """
     spans = [
         (i, j) for i in range(v.ndim) for j in range(i + 1, v.ndim) if "N" not in v.layout[i : j + 1]
@@ -49,10 +49,10 @@ def merge(b: Builder, v: Value) -> Value | None:
     within = v.layout[i : j + 1]
     if "f" in within or {"R", "F"} <= set(within):
         return None
-    letter = (
-        "R" if "R" in within else "F" if any(within[a - i] == "F" and v.size(a) > 1 for a in range(i, j + 1)) else "P"
-    )
-    is_mixed = v.is_mixed or (letter == "F" and any(within[a - i] == "P" and v.size(a) > 1 for a in range(i, j + 1)))
+    letter = next((known for known in "RF" if known in within), "P")
+    is_mixed = letter == "F" and any(v.layout[axis] == "P" and v.size(axis) > 1 for axis in range(i, j + 1))
+    if is_mixed and all(v.layout[axis] == "P" or v.size(axis) == 1 for axis in range(i, j + 1)):
+        return None
     shape = [f"{v.name}.shape[{axis}]" if letter == "N" else str(v.size(axis)) for axis, letter in enumerate(v.layout)]
     shape[i : j + 1] = ["-1"]
     codes = [
@@ -65,7 +65,7 @@ def merge(b: Builder, v: Value) -> Value | None:
     code = b.random.choice(codes)
     if code == "nn.Flatten":
         code = f"{b.layer('flatten', 'nn.Flatten()')}({v.name})"
-    return b.emit(code, v.layout[:i] + letter + v.layout[j + 1 :], v, is_mixed=is_mixed)
+    return b.emit(code, v.layout[:i] + letter + v.layout[j + 1 :], v, is_mixed=v.is_mixed or is_mixed)
 
 
 @step(7)
@@ -112,7 +112,9 @@ def squeeze(b: Builder, v: Value) -> Value | None:
     if not axes:
         return None
     axis = b.random.choice(axes)
-    codes = (f"{v.name}.squeeze({axis})", f"{v.name}.squeeze({axis - v.ndim})", f"torch.squeeze({v.name}, dim={axis})")
+    codes = [f"{v.name}.squeeze({axis})", f"{v.name}.squeeze({axis - v.ndim})", f"torch.squeeze({v.name}, dim={axis})"]
+    if v.ndim == 2:
+        codes += [f"{v.name}.reshape(-1)", f"{v.name}.flatten()"]
     return b.emit(b.random.choice(codes), v.without(axis), v)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -80,13 +80,8 @@ class EagerProgram:
         """
         self._interception = interception = Interception(self.module, observer)
         with ExitStack() as stack:
-            stack.enter_context(_settled(self.module, self.device))
-            # What accelerate moves as it is needed lies on "meta"; its own hooks take the input there.
-            lies = (p.device for p in self.module.parameters() if not p.is_meta)
-            device = self.device or next(lies, torch.device("cpu"))
-            stack.enter_context(seeded(device))
+            device = stack.enter_context(self._ready())
             stack.enter_context(interception.watching())
-            stack.enter_context(torch.no_grad())
 
             def run(batch: Batch) -> Any:
                 args, kwargs = moved((batch.args, batch.kwargs), device)
@@ -94,6 +89,27 @@ class EagerProgram:
                     return self.module(*args, **kwargs)
 
             yield run
+
+    @contextmanager
+    def plainly(self) -> Iterator[Run]:
+        """A function that runs one batch as `watched` does, also inside of it, and notifies no observer."""
+        with self._ready() as device, self._interception.muted() if self._interception else nullcontext():
+
+            def run(batch: Batch) -> Any:
+                args, kwargs = moved((batch.args, batch.kwargs), device)
+                return self.module(*args, **kwargs)
+
+            yield run
+
+    @contextmanager
+    def _ready(self) -> Iterator[torch.device]:
+        """The model as it is run: settled, with seeded random numbers and without gradients; gives its device."""
+        with _settled(self.module, self.device):
+            # What accelerate moves as it is needed lies on "meta"; its own hooks take the input there.
+            lies = (p.device for p in self.module.parameters() if not p.is_meta)
+            device = self.device or next(lies, torch.device("cpu"))
+            with seeded(device), torch.no_grad():
+                yield device
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -86,6 +86,15 @@ class Interception:
             yield
 
     @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Between two forward passes: calls are not observed."""
+        before, self._inside = self._inside, True
+        try:
+            yield
+        finally:
+            self._inside = before
+
+    @contextmanager
     def forward(self) -> Iterator[None]:
         """One forward pass: the calls are counted from 1 again, and seen in the ways that this pass needs."""
         self._register.start_pass()

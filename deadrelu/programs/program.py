@@ -21,11 +21,15 @@ ROOT = "(root)"
 
 @dataclass(frozen=True)
 class Batch:
-    """One call of the model: what `forward` gets, and how many independent samples that is."""
+    """One call of the model: what `forward` gets, and how many independent samples that is.
+
+    `axis` is the position of the samples in the model's input: 0, or 1 where time comes first.
+    """
 
     samples: int
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    axis: int = 0
 
 
 @dataclass(eq=False)
@@ -154,6 +158,9 @@ class Program(Protocol):
 
         On leaving, also by an error, the model is as it was: training flags, hooks, switches.
         """
+
+    def plainly(self) -> AbstractContextManager[Run]:
+        """A function that runs one batch as `watched` does, also inside of it, and notifies no observer."""
 
     def skipped(self) -> tuple[Skipped, ...]:
         """After the runs: what could not be observed, and what was never called."""

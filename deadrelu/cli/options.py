@@ -112,7 +112,7 @@ BatchSizeChoice = Annotated[
         "--batch-size",
         metavar="N",
         parser=read_batch_size,
-        help="Samples a batch, or none to give all of the data to one call.",
+        help="Samples a batch; none: all of the data in one call.",
         rich_help_panel=_DATA,
     ),
 ]
@@ -120,9 +120,8 @@ BatchAxis = Annotated[
     int | None,
     typer.Option(
         min=0,
-        max=7,
-        metavar="AXIS",
-        help="The axis of the input that counts the samples. Default: 0, or 1 where the model takes time first.",
+        metavar="N",
+        help="The input's axis that counts samples. Default: 0, or 1 if the model takes time first.",
         rich_help_panel=_DATA,
     ),
 ]
@@ -131,7 +130,7 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="NAME=JSON",
-        help="Another argument for every call of the model, such as sr=16000. Repeatable.",
+        help="An argument of every call of the model: sr=16000. Repeatable.",
         rich_help_panel=_DATA,
     ),
 ]

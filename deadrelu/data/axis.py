@@ -38,6 +38,8 @@ def batch_axis(program: Program, batch: Batch) -> tuple[int | None, str]:
     first = next(tensors_in((batch.args, dict(batch.kwargs))), None)
     if first is None or first.is_nested or first.layout is not torch.strided or not _may_be_odd(program, first.dim()):
         return 0, ""
+    if program.kind == "torchscript":
+        return _of_script(program, first.dim())
     sight = _sighted(program, batch, first)
     if sight is None:
         return 0, ""
@@ -52,6 +54,14 @@ def batch_axis(program: Program, batch: Batch) -> tuple[int | None, str]:
         if sight is None or (sight.time, sight.samples) != (sizes[0], sizes[1] - 1):
             return 0, ""
     return 1, sight.layer
+
+
+def _of_script(program: Program, rank: int) -> tuple[int, str]:
+    """The same of a script, whose layers take no hooks: by the layer that runs first."""
+    path, layer = next(((path, layer) for path, layer in program.modules() if path), ("", None))
+    if rank == 3 and isinstance(layer, nn.RNNBase) and not layer.batch_first:
+        return 1, f"{path}: {type(layer).__name__}"
+    return 0, ""
 
 
 def _sighted(program: Program, batch: Batch, first: Tensor) -> Sight | None:

@@ -29,12 +29,18 @@ class Choice:
 def choose_by_position(count: int, signature: Signature, data_key: str | None) -> Choice:
     """Choose among `count` unnamed parts, called "0", "1" and so on: the first ones, as many as the model requires.
 
-    So `(x, y)` gives `x` to a model of one input. Raises `DataError` if `data_key` names no part.
+    So `(x, y)` gives `x` to a model of one input. Raises `DataError` if `data_key` names no part, and where there are
+    fewer than the model requires.
     """
     names = [str(index) for index in range(count)]
     if data_key is not None:
         return _by_key(names, signature, data_key, lambda: f"parts 0 to {count - 1}")
     taken = signature.inputs
+    if signature.is_known and count < len(signature.required):
+        raise DataError(
+            f"the model takes {', '.join(signature.required)}, and the data has {count} of these {taken}",
+            hint=_absent(signature.required[count:]),
+        )
     return _placed(names[:taken], names[taken:], signature)
 
 
@@ -60,11 +66,19 @@ def choose_by_name(
     alone = inputs if len(names) > 1 else list(names)
     if len(alone) == 1 and len(required) <= 1:
         return _placed(alone, [name for name in names if name not in alone], signature)
+    lacking = [name for name in required if name in parameters and name not in names]
+    if matching and lacking and signature.is_known:
+        raise DataError(f"the model takes {', '.join(required)}, and the data has {describe()}", hint=_absent(lacking))
     wanted = f"the model takes {', '.join(required)}, " if required else ""
     raise DataError(
         f"{wanted}and the data has {describe()}: which go in?",
         hint="choose with --data-key NAME, or --data-key NAME,NAME in the order of the model's inputs",
     )
+
+
+def _absent(names: Sequence[str]) -> str:
+    """How to give what the data lacks."""
+    return f"give {', '.join(names)} in the data too, or the same for every call with --input {names[0]}=JSON"
 
 
 def _by_key(names: Sequence[str], signature: Signature, data_key: str, describe: Callable[[], str]) -> Choice:

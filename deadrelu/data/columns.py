@@ -16,7 +16,7 @@ from deadrelu.data.count import is_graph
 from deadrelu.data.fit import Fit, Fitting
 from deadrelu.data.rows import Rows, length_of, rank_of, taken, whole
 from deadrelu.data.signature import Signature
-from deadrelu.errors import DataError
+from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch
 from deadrelu.programs.share import WHOLE, Share
 
@@ -68,7 +68,10 @@ class Columns:
         samples: int | None,
         seed: int | None,
     ) -> None:
-        """Take hold of the chosen arrays only. Raises `DataError` where one has no axis, or a type that none takes."""
+        """Take hold of the chosen arrays only.
+
+        Raises `DataError` where one has no axis, a type that no model takes, or another length than the others.
+        """
         self._choice = choice
         self._where = where
         self._fitting = fitting
@@ -141,6 +144,12 @@ class Columns:
         return self._has_rows(1) and may_take_time_first(self._fitting.program)
 
     def _check(self, axis: int) -> None:
+        least = min(map(rank_of, self._arrays.values()))
+        if axis >= least:
+            raise UsageError(
+                f"{self._where} has no axis {axis} to count samples along: {_describe(self._arrays)}",
+                hint=f"give a --batch-axis from 0 to {least - 1}",
+            )
         if not self._has_rows(axis):
             counts = "the first axis of each" if axis == 0 else f"axis {axis} of each"
             raise DataError(

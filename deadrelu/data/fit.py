@@ -71,10 +71,10 @@ class Fit:
             self._axis, self._is_one = axis or 0, axis is None
             if axis == 1:
                 self._how.notes.say(
-                    f"{layer} takes time first, so that axis 1 of the input counts the samples; --batch-axis 0 if not"
+                    f"{layer} takes time first, so axis 1 of the input counts the samples; if not, give --batch-axis 0"
                 )
             elif axis is None:
-                self._how.notes.say(f"{layer} takes the input for one sequence, so that each call is one sample")
+                self._how.notes.say(f"{layer} takes the whole input as one sequence, so each call is one sample")
         return self._axis
 
     def counted(self, batch: Batch, *, is_whole: bool = False) -> tuple[Batch, bool]:

@@ -210,8 +210,8 @@ def _is_one_batch(data: Any) -> bool:
     """Whether `data` is one call of the model: an object such as a graph, and nothing that gives many of them."""
     if isinstance(data, Dataset | DataLoader) or not is_object(data) or _is_iterator(data):
         return False
-    moves = callable(getattr(data, "to", None)) and not callable(data)
-    return moves or not (hasattr(data, "__iter__") or callable(data) or hasattr(data, "__getitem__"))
+    gives_many = any(hasattr(data, name) for name in ("__iter__", "__getitem__", "__call__"))
+    return callable(getattr(data, "to", None)) or not gives_many
 
 
 def _is_iterator(data: object) -> bool:

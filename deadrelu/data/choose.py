@@ -98,6 +98,10 @@ def _by_key(names: Sequence[str], signature: Signature, data_key: str, describe:
 
 def _placed(taken: Sequence[str], dropped: Sequence[str], signature: Signature) -> Choice:
     """The taken arrays in the order of the free parameters: by position, or by keyword where a position will not do."""
+    if signature.is_known and signature.positional and not signature.parameters:
+        raise DataError(
+            "every input of the model is given by --input, and the data holds another", hint="leave one out"
+        )
     free = (*signature.required, *(name for name in signature.parameters if name not in signature.required))
     if signature.is_by_position(free[: len(taken)]) or not signature.is_known or len(free) < len(taken):
         return Choice(args=tuple(taken), dropped=tuple(dropped))

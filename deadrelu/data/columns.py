@@ -137,7 +137,9 @@ class Columns:
         arrays = list(self._arrays.values())
         if self._has_rows(self._fitting.axis or 0):
             return is_graph(arrays, is_whole=self._batch_size is None)
-        return self._fitting.axis is None and (self._batch_size is None or is_graph(arrays))
+        if self._fitting.axis is not None or self._may_have_rows_on_1():
+            return False
+        return self._batch_size is None or is_graph(arrays)
 
     def _may_have_rows_on_1(self) -> bool:
         """Whether arrays of different lengths may be sequences, time first; the first rows will show it."""

@@ -48,10 +48,10 @@ def samples_in(
     if isinstance(first, PackedSequence):
         return int(first.batch_sizes[0]) if len(first.batch_sizes) else 0, False
     if not isinstance(first, Tensor):
-        return _samples_of_object(first), False
+        return _samples_of_object(first, axis), False
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     tensors = list(tensors_in((tuple(args), dict(kwargs))))
-    if is_whole or is_graph(tensors):
+    if is_whole or (axis == 0 and is_graph(tensors)):
         return next(_graphs(given, length_of(first) if rank_of(first) else 0), 1), False
     return length_of(first, axis), True
 
@@ -65,20 +65,23 @@ def is_graph(tensors: Sequence[Any], *, is_whole: bool = False) -> bool:
     if len(tensors) < 2 or not rank_of(tensors[0]):
         return False
     first, *others = tensors
-    rows = length_of(first)
-    return any(_ties(other, rows, is_whole=is_whole) for other in others)
+    most = max((length_of(array) for array in tensors if not _is_integer(array)), default=length_of(first))
+    return any(_ties(other, length_of(first), most, is_whole=is_whole) for other in others)
 
 
-def _ties(array: Any, rows: int, *, is_whole: bool) -> bool:
+def _ties(array: Any, rows: int, most: int, *, is_whole: bool) -> bool:
+    """Whether an array ties `rows` together; its numbers must be of rows, of which one of the arrays has `most`."""
     if isinstance(array, Tensor) and array.is_nested:
         return False
     shape = tuple(array.shape)
     if len(shape) != 2:
         return False
     is_sparse = isinstance(array, Tensor) and array.layout is not torch.strided
-    if shape == (rows, rows) and (is_sparse or is_whole):
-        return True
-    return _is_integer(array) and 2 <= min(shape) <= _MOST_CORNERS and shape[0] != rows
+    if is_sparse or shape == (rows, rows):
+        return shape == (rows, rows) and (is_sparse or is_whole)
+    if not _is_integer(array) or not 2 <= min(shape) <= _MOST_CORNERS or shape[0] == rows:
+        return False
+    return bool(array.min() >= 0 and array.max() < most)
 
 
 def _is_integer(array: Any) -> bool:
@@ -87,7 +90,7 @@ def _is_integer(array: Any) -> bool:
     return bool(array.dtype.kind in "iu")
 
 
-def _samples_of_object(value: Any) -> int:
+def _samples_of_object(value: Any, axis: int) -> int:
     """What an object says of itself; 1 where it says nothing, which claims too little rather than too much."""
     graphs = getattr(value, "num_graphs", None)
     if isinstance(graphs, int):
@@ -103,7 +106,8 @@ def _samples_of_object(value: Any) -> int:
     if found is not None:
         return found
     # One length for all is a batch of rows; several are the parts of one thing.
-    return rows if len({length_of(tensor) for tensor in tensors}) == 1 else 1
+    sizes = {length_of(tensor, axis) if tensor.dim() > axis else 0 for tensor in tensors}
+    return sizes.pop() if len(sizes) == 1 else 1
 
 
 def _graphs(given: Mapping[str, Any], nodes: int) -> Iterator[int]:

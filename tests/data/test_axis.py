@@ -82,6 +82,8 @@ def test_source_and_target_of_a_transformer_may_differ_in_length() -> None:
     assert deadrelu.scan(model, pair).data.samples == 12
     assert deadrelu.scan(model, pair, batch_size=5).data.batches == 3
     assert deadrelu.scan(model, iter([pair])).data.samples == 12
+    few = (torch.randn(5, 3, 8), torch.randn(7, 3, 8))
+    assert deadrelu.scan(model, iter([few])).data.samples == deadrelu.scan(model, few).data.samples == 3
 
 
 @pytest.mark.parametrize("batch_axis", [0, 1])

@@ -118,6 +118,8 @@ def test_graphs_are_not_cut_to_a_number_of_samples() -> None:
         ((NODES, EDGES), True),
         ((NODES, EDGES.T), True),
         ((NODES, torch.randint(0, 50, (80, 3))), True),
+        ((NODES, EDGES + 1), False),  # it numbers a row that is not there
+        ((NODES[:40], NODES, EDGES), True),  # two kinds of nodes
         ((NODES, EDGES.float()), False),
         ((NODES, torch.randint(0, 50, (50, 2))), False),
         ((NODES, torch.eye(50).to_sparse()), True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -77,10 +78,12 @@ def scan(
     device: str | None = None,
     device_map: str | None = None,
     data_key: str | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = 64,
+    batch_axis: int | None = None,
     samples: int | None = None,
     seed: int | None = None,
     input_shapes: Shapes | None = None,
+    inputs: Mapping[str, object] | None = None,
     images: ImageOptions | None = None,
     sites: Sequence[str] = (),
     skip_sites: Sequence[str] = (),
@@ -95,7 +98,10 @@ def scan(
 
     `model` is a live module, which comes back as it was, or anything that `open_model` takes. `data` is a tensor, an
     array, a DataLoader or Dataset, an iterable of batches, a path, or a `pkg.mod:attr` spec; None synthesises noise
-    (shape `input_shapes`, without the batch dimension), and the report says so. `device` is auto, cpu, cuda or mps;
+    (shape `input_shapes`, without the batch dimension), and the report says so. What you give goes into the model as it
+    is; files alone are cast to its types. `batch_size` None gives all of a tensor or file to one call; `batch_axis` is
+    the axis of the input that counts the samples (None: 0, or 1 where the model takes time first); `inputs` are more
+    arguments for every call, by name. `device` is auto, cpu, cuda or mps;
     None leaves a live module where it is. `device_map` "auto" spreads a Hugging Face folder over all devices, by
     accelerate. `sites` and `skip_sites` are globs over site ids; `feature_axes` maps such globs to the axis that holds
     the units, None for a single unit. `stats` is how much is measured: "fired" (which units fired at all), "rates" (how
@@ -132,10 +138,12 @@ def scan(
     request = DataRequest(
         data=data,
         batch_size=batch_size,
+        batch_axis=batch_axis,
         samples=samples,
         seed=seed,
         data_key=data_key,
         input_shapes=input_shapes,
+        inputs=inputs or {},
         images=images,
     )
     batches = request.batches(program)
@@ -154,6 +162,8 @@ def scan(
         "weights_key": weights_key,
         "data_key": data_key,
         "batch_size": batch_size,
+        "batch_axis": batch_axis,
+        "inputs": tuple(f"{name}={json.dumps(value, default=str)}" for name, value in (inputs or {}).items()),
         "sites": tuple(sites),
         "skip_sites": tuple(skip_sites),
         "feature_axes": tuple(
@@ -194,10 +204,12 @@ def patch(
     trust: Trust | None = None,
     device: str | None = None,
     data_key: str | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = 64,
+    batch_axis: int | None = None,
     samples: int | None = None,
     seed: int | None = None,
     input_shapes: Shapes | None = None,
+    inputs: Mapping[str, object] | None = None,
     images: ImageOptions | None = None,
     feature_axes: Mapping[str, int | None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -229,10 +241,12 @@ def patch(
     request = DataRequest(
         data=data,
         batch_size=batch_size,
+        batch_axis=batch_axis,
         samples=samples,
         seed=seed,
         data_key=data_key,
         input_shapes=input_shapes,
+        inputs=inputs or {},
         images=images,
     )
     if isinstance(model, torch.nn.Module):

@@ -12,6 +12,7 @@ _WEIGHTS_ALONE = ("torch-state-dict", "safetensors")
 _CODE = ("torchscript", "torch-export", "torch-sharded")
 """Formats that run code when they are opened: whoever scanned such a file has trusted it."""
 
+_PAIRS = {"feature_axes": "--feature-axis", "inputs": "--input"}
 _KEPT = {"arch": "--arch", "weights_key": "--weights-key", "data_key": "--data-key"}
 
 
@@ -52,8 +53,14 @@ def _inputs(report: Report, data: str | None) -> Iterator[str]:
             yield from (flag, value)
     if report.model.format in _CODE:
         yield "--trust"
-    axes = settings.get("feature_axes")
-    for pair in axes if isinstance(axes, tuple) else ():
-        yield from ("--feature-axis", pair)
+    for name, flag in _PAIRS.items():
+        pairs = settings.get(name)
+        for pair in pairs if isinstance(pairs, tuple) else ():
+            yield from (flag, pair)
+    if "batch_size" in settings and settings["batch_size"] is None:
+        yield from ("--batch-size", "none")
+    axis = settings.get("batch_axis")
+    if isinstance(axis, int):
+        yield from ("--batch-axis", str(axis))
     source = None if report.data.kind == "synthetic" else report.data.source
     yield from ("--data", data or source or "DATA")

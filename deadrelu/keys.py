@@ -16,7 +16,7 @@ Value = str | bool | list[str]
 
 @dataclass(frozen=True)
 class Key:
-    """What one key takes: a `kind` ("switch", "text", "integer", "number", "texts" or "choice"), and its `choices`."""
+    """What one key takes: its `kind`, one of those in `WANTED`, and its `choices`."""
 
     kind: str
     choices: tuple[str, ...] = ()
@@ -37,6 +37,7 @@ WANTED = {
     "text": "a string",
     "choice": "a string",
     "integer": "a whole number",
+    "count": 'a whole number or "none"',
     "number": "a number or a string",
     "texts": "a list of strings",
 }
@@ -44,7 +45,8 @@ EXAMPLE = {
     "switch": "write {} = true",
     "text": 'write {} = "…"',
     "choice": 'write {} = "…"',
-    "integer": "write {} = 64",
+    "integer": "write {} = 1",
+    "count": "write {} = 64",
     "number": 'write {} = "5%" or 0.05',
     "texts": 'write {} = ["…"]',
 }
@@ -60,7 +62,9 @@ def typed(kind: str, value: Any) -> Value | None:
         return value if isinstance(value, bool) else None
     if kind == "texts":
         return list(value) if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
-    if kind == "integer":
+    if kind == "count" and value == "none":
+        return "none"
+    if kind in ("integer", "count"):
         return str(value) if number and isinstance(value, int) else None
     if kind == "number" and number:
         return str(value)

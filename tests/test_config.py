@@ -190,6 +190,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "switch": {"type": "boolean"},
     "text": {"type": "string"},
     "integer": {"type": "integer"},
+    "count": {"anyOf": [{"type": "integer"}, {"const": "none"}]},
     "number": {"type": ["number", "string"]},
     "texts": {"type": "array", "items": {"type": "string"}},
 }
@@ -256,7 +257,7 @@ values = (
     | st.integers(0, 9)
     | st.floats(0.01, 0.99)
     | st.text("ab%", max_size=3)
-    | st.sampled_from(["json", "auto"])
+    | st.sampled_from(["json", "auto", "none"])
     | st.lists(st.text("ab", min_size=1), max_size=2)
     | st.lists(st.integers(0, 3), min_size=1, max_size=2)
 )

@@ -8,6 +8,7 @@ from enum import Enum
 from fractions import Fraction
 from typing import Any
 
+from deadrelu.cli.values import BatchSize
 from deadrelu.keys import Key
 
 
@@ -37,4 +38,6 @@ def _key(hint: Any) -> Key:
         return Key("texts")
     if isinstance(hint, type) and issubclass(hint, Enum):
         return Key("choice", tuple(str(member.value) for member in hint))
-    return Key({bool: "switch", int: "integer", float: "number", Fraction: "number"}.get(hint, "text"))
+    return Key(
+        {bool: "switch", BatchSize: "count", int: "integer", float: "number", Fraction: "number"}.get(hint, "text")
+    )

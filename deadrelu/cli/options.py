@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deadrelu.cli.values import read_fraction, read_ratio
+from deadrelu.cli.values import BatchSize, read_batch_size, read_fraction, read_ratio
 from deadrelu.render.formats import Format
 
 _MODEL = "Model"
@@ -106,7 +106,34 @@ DataKey = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Which arrays of the file go in: x, or x,mask.", rich_help_panel=_DATA),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples a batch.", rich_help_panel=_DATA)]
+BatchSizeChoice = Annotated[
+    BatchSize,
+    typer.Option(
+        "--batch-size",
+        metavar="N",
+        parser=read_batch_size,
+        help="Samples a batch; none: all of the data in one call.",
+        rich_help_panel=_DATA,
+    ),
+]
+BatchAxis = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="The input's axis that counts samples. Default: 0, or 1 if the model takes time first.",
+        rich_help_panel=_DATA,
+    ),
+]
+Inputs = Annotated[
+    list[str],
+    typer.Option(
+        "--input",
+        metavar="NAME=JSON",
+        help="An argument of every call of the model: sr=16000. Repeatable.",
+        rich_help_panel=_DATA,
+    ),
+]
 Samples = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Stop after this many samples.", rich_help_panel=_DATA)
 ]

@@ -14,6 +14,7 @@ import typer
 
 from deadrelu.cli import console, process, ranks, values
 from deadrelu.cli import options as o
+from deadrelu.cli.values import BatchSize
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
@@ -88,10 +89,12 @@ def ask(
     device_map: o.DeviceMapChoice = None,
     data: o.Data = None,
     data_key: o.DataKey = None,
-    batch_size: o.BatchSize = 64,
+    batch_size: o.BatchSizeChoice = BatchSize(64),  # noqa: B008 - it is a number
+    batch_axis: o.BatchAxis = None,
     samples: o.Samples = None,
     seed: o.Seed = None,
     input_shape: o.InputShape = [],  # noqa: B006
+    input: o.Inputs = [],  # noqa: B006
     resize: o.Resize = None,
     mean: o.Mean = None,
     std: o.Std = None,
@@ -106,14 +109,16 @@ def ask(
         data=data,
         common={
             "arch": arch,
-            "arch_args": values.read_arch_args(arch_arg),
+            "arch_args": values.read_json_pairs(arch_arg, "--arch-arg", "KEY=JSON"),
             "weights_key": weights_key,
             "device": device.value,
             "data_key": data_key,
-            "batch_size": batch_size,
+            "batch_size": int(batch_size) or None,
+            "batch_axis": batch_axis,
             "samples": samples,
             "seed": seed,
             "input_shapes": values.read_shapes(input_shape),
+            "inputs": values.read_json_pairs(input, "--input", "NAME=JSON"),
             "feature_axes": values.read_feature_axes(feature_axis),
         },
         chosen={

@@ -38,16 +38,29 @@ def read_pair(text: str, flag: str, form: str) -> tuple[str, str]:
     return key, value
 
 
-def read_arch_args(texts: Sequence[str]) -> dict[str, object]:
-    """`key=json` pairs as keyword arguments; a value that is no JSON is an error, not a string."""
+class BatchSize(int):
+    """The samples of a batch; 0 stands for all of the data."""
+
+
+def read_batch_size(text: str | int) -> BatchSize:
+    """A number from 1 on, or `none`; Typer hands the default, which is a number already, through here too."""
+    if isinstance(text, int) or text == "none":
+        return BatchSize(text if isinstance(text, int) else 0)
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} must be a whole number from 1 on, or none")
+    return BatchSize(text)
+
+
+def read_json_pairs(texts: Sequence[str], flag: str, form: str) -> dict[str, object]:
+    """`key=json` pairs as keyword arguments; a value that is not JSON is an error, not a string."""
     out: dict[str, object] = {}
     for text in texts:
-        key, value = read_pair(text, "--arch-arg", "KEY=JSON")
+        key, value = read_pair(text, flag, form)
         try:
             out[key] = json.loads(value)
         except ValueError:
             raise UsageError(
-                f"--arch-arg {key}: {value!r} is no JSON", hint=f"""for a string write --arch-arg '{key}="{value}"'"""
+                f"{flag} {key}: {value!r} is no JSON", hint=f"""for a string write {flag} '{key}="{value}"'"""
             ) from None
     return out
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch
 from deadrelu.programs.share import WHOLE, Share
 from deadrelu.report import DataInfo
@@ -40,20 +41,18 @@ class Batches:
 class Notes:
     """Notes to the user, each said once however many batches give rise to it."""
 
-    def __init__(self) -> None:
-        """Nothing said yet."""
+    def __init__(self, *, silent: bool = False) -> None:
+        """Nothing said yet; `silent` ones are for a trial."""
         self._said: set[str] = set()
+        self._silent = silent
 
     def say(self, text: str) -> None:
         """Log `text` unless it was said before."""
-        if text not in self._said:
+        if text not in self._said and not self._silent:
             self._said.add(text)
             _log.info(text)
 
 
 def first_tensor(value: Any) -> Tensor | None:
-    """The first tensor in a tree of tuples, lists and mappings, or None."""
-    if isinstance(value, Tensor):
-        return value
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
-    return next((found for found in map(first_tensor, inner) if found is not None), None)
+    """The first tensor in a nest, or None."""
+    return next(tensors_in(value), None)

@@ -1,20 +1,26 @@
-"""Whole arrays, one row a sample, cut into batches."""
+"""Whole arrays, one row a sample, cut into batches; or one sample that is given whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from deadrelu.data.axis import may_take_time_first
 from deadrelu.data.batches import Notes
-from deadrelu.data.cast import Caster, as_tensor
+from deadrelu.data.cast import as_tensor
 from deadrelu.data.choose import Choice, choose_by_name, choose_by_position
-from deadrelu.errors import DataError
-from deadrelu.programs.program import Batch, Program
+from deadrelu.data.count import is_graph
+from deadrelu.data.fit import Fit, Fitting
+from deadrelu.data.rows import Rows, length_of, rank_of, taken, whole
+from deadrelu.data.signature import Signature
+from deadrelu.errors import DataError, UsageError
+from deadrelu.programs.program import Batch
 from deadrelu.programs.share import WHOLE, Share
+
+_TRIAL = 2
 
 
 def rows_of(total: int, samples: int | None, seed: int | None) -> list[int] | range:
@@ -28,16 +34,16 @@ def rows_of(total: int, samples: int | None, seed: int | None) -> list[int] | ra
 
 
 def choose_columns(
-    parts: Mapping[str, Any], program: Program, data_key: str | None, notes: Notes, *, named: bool
+    parts: Mapping[str, Any], signature: Signature, data_key: str | None, notes: Notes, *, named: bool
 ) -> Choice:
     """Choose among the arrays of one file or one batch, and note which are left out.
 
     Raises `DataError` where it is unclear which go into the model.
     """
     if named:
-        choice = choose_by_name(list(parts), program, data_key, lambda: _describe(parts))
+        choice = choose_by_name(list(parts), signature, data_key, lambda: _describe(parts))
     else:
-        choice = choose_by_position(len(parts), program, data_key)
+        choice = choose_by_position(len(parts), signature, data_key)
     if choice.dropped:
         kind = "" if named else "part "
         notes.say(
@@ -48,52 +54,111 @@ def choose_columns(
 
 
 class Columns:
-    """The chosen arrays of one file or one object, all of the same length."""
+    """The chosen arrays of one file or one object: all of the same length, or the parts of one sample."""
 
-    def __init__(self, parts: Mapping[str, Any], choice: Choice, where: str) -> None:
-        """Take hold of the chosen arrays only. Raises `DataError` where their lengths differ or one has no axis."""
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        choice: Choice,
+        where: str,
+        fitting: Fitting,
+        *,
+        from_file: bool,
+        batch_size: int | None,
+        samples: int | None,
+        seed: int | None,
+    ) -> None:
+        """Take hold of the chosen arrays only.
+
+        Raises `DataError` where one has no axis, a type that no model takes, or another length than the others.
+        """
         self._choice = choice
+        self._where = where
+        self._fitting = fitting
+        self._from_file = from_file
+        self._batch_size = batch_size
+        self._samples, self._seed = samples, seed
         self._arrays = {name: parts[name] for name in choice.names}
-        shapes = {name: tuple(array.shape) for name, array in self._arrays.items()}
-        if not all(shapes.values()):
+        if not all(map(rank_of, self._arrays.values())):
             raise DataError(
                 f"{where} holds a single number, not an array of samples: {_describe(self._arrays)}",
                 hint="the first axis must count the samples",
             )
-        lengths = {shape[0] for shape in shapes.values()}
-        if len(lengths) > 1:
-            raise DataError(
-                f"the arrays of {where} do not have the same number of samples: {_describe(self._arrays)}",
-                hint="the first axis of each must count the same samples; choose with --data-key NAME",
-            )
-        self.length = lengths.pop()
         for name, array in self._arrays.items():
-            as_tensor(array[:0], name)  # a type that no model takes is refused before the first batch
+            if not isinstance(array, Tensor):
+                as_tensor(array[:0], name)  # a type that no model takes is refused before the first batch
+        self._is_whole = self._parts_of_one()
+        if self._is_whole and batch_size is not None:
+            fitting.notes.say(f"{where} is one sample, given whole: {_describe(self._arrays)}")
+        elif not self._is_whole and (fitting.axis is not None or not self._may_have_rows_on_1()):
+            self._check(fitting.axis or 0)
 
-    def batches(
-        self, rows: list[int] | range, batch_size: int, caster: Caster, share: Share = WHOLE
-    ) -> Iterator[Batch]:
-        """The given rows in batches of `batch_size`, the last one smaller; those of `share` alone."""
-        for index, start in enumerate(range(0, len(rows), batch_size)):
-            if not share.takes(index):
-                continue
-            part = rows[start : start + batch_size]
-            chosen: Any = slice(part[0], part[-1] + 1) if isinstance(part, range) else np.asarray(part)
-            ready = {
-                name: caster.cast(_copy(array, chosen, name), name, first=name == self._choice.names[0])
-                for name, array in self._arrays.items()
-            }
-            yield Batch(
-                samples=len(part),
-                args=tuple(ready[name] for name in self._choice.args),
-                kwargs={name: ready[name] for name in self._choice.kwargs},
+    def batches(self, share: Share = WHOLE) -> Iterator[Batch]:
+        """The rows in batches, the last one smaller; those of `share` alone.
+
+        Raises `DataError` where the arrays do not have the same number of rows.
+        """
+        fit = self._fitting.of(from_file=self._from_file)
+        if self._is_whole:
+            if any(length_of(array) for array in self._arrays.values()):
+                parts = {name: whole(array, name) for name, array in self._arrays.items()}
+                yield fit.counted(self._fitted(fit, parts), is_whole=True)[0]
+            return
+        axis = self._axis(fit)
+        self._check(axis)
+        total = length_of(next(iter(self._arrays.values())), axis)
+        rows = rows_of(total, self._samples, self._seed)
+        size = self._batch_size or max(1, len(rows))
+        for index, start in enumerate(range(0, len(rows), size)):
+            if share.takes(index):
+                part = rows[start : start + size]
+                yield fit.counted(self._cut(fit, part, axis))[0]
+
+    def _axis(self, fit: Fit) -> int:
+        """The axis that the rows are cut along: the user's, or what a few rows show of the model."""
+        if self._fitting.axis is not None:
+            return self._fitting.axis
+        count = min(_TRIAL, *map(length_of, self._arrays.values()))
+        return fit.axis_of(self._cut(fit, range(count), 0)) if count else 0
+
+    def _cut(self, fit: Fit, rows: Rows, axis: int) -> Batch:
+        return self._fitted(fit, {name: taken(array, rows, axis, name) for name, array in self._arrays.items()})
+
+    def _fitted(self, fit: Fit, parts: Mapping[str, Tensor]) -> Batch:
+        return fit.batch(parts, self._choice, str, self._where)
+
+    def _has_rows(self, axis: int) -> bool:
+        """Whether all arrays have this axis, and the same length along it."""
+        arrays = self._arrays.values()
+        return all(rank_of(array) > axis for array in arrays) and len({length_of(a, axis) for a in arrays}) == 1
+
+    def _parts_of_one(self) -> bool:
+        """Whether the arrays are one sample, such as a graph: by their shapes, or where nothing is to be cut."""
+        arrays = list(self._arrays.values())
+        if self._has_rows(self._fitting.axis or 0):
+            return is_graph(arrays, is_whole=self._batch_size is None)
+        if self._fitting.axis is not None or self._may_have_rows_on_1():
+            return False
+        return self._batch_size is None or is_graph(arrays)
+
+    def _may_have_rows_on_1(self) -> bool:
+        """Whether arrays of different lengths may be sequences, time first; the first rows will show it."""
+        return self._has_rows(1) and may_take_time_first(self._fitting.program)
+
+    def _check(self, axis: int) -> None:
+        least = min(map(rank_of, self._arrays.values()))
+        if axis >= least:
+            raise UsageError(
+                f"{self._where} has no axis {axis} to count samples along: {_describe(self._arrays)}",
+                hint=f"give a --batch-axis from 0 to {least - 1}",
             )
-
-
-def _copy(array: Any, index: Any, name: str) -> Tensor:
-    """The chosen rows as a tensor of their own: a model that works in place must not write into the user's data."""
-    rows = as_tensor(array[index], name)
-    return rows.clone() if isinstance(array, Tensor) and isinstance(index, slice) else rows
+        if not self._has_rows(axis):
+            counts = "the first axis of each" if axis == 0 else f"axis {axis} of each"
+            raise DataError(
+                f"the arrays of {self._where} do not have the same number of samples: {_describe(self._arrays)}",
+                hint=f"{counts} must count the same samples; choose with --data-key NAME, or give all of it to one call"
+                " with --batch-size none",
+            )
 
 
 def _describe(parts: Mapping[str, Any]) -> str:
@@ -107,5 +172,7 @@ def _shape(parts: Mapping[str, Any], name: str) -> str:
         value = parts[name]
     except DataError:
         return "(cannot be read)"
+    if isinstance(value, Tensor) and value.is_nested:
+        return f"({len(value)} sequences)"
     shape = getattr(value, "shape", None)
     return f"({', '.join(map(str, shape))})" if shape is not None else type(value).__name__

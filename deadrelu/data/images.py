@@ -55,7 +55,7 @@ class Images:
             _log.warning(f"{folder} holds no images ({', '.join(sorted(_ENDINGS))})")
 
     def batches(
-        self, *, batch_size: int, samples: int | None, seed: int | None, share: Share = WHOLE
+        self, *, batch_size: int | None, samples: int | None, seed: int | None, share: Share = WHOLE
     ) -> Iterator[Batch]:
         """The images as `(N, C, H, W)`. Raises `DataError` for a broken image, and where sizes differ.
 
@@ -63,6 +63,7 @@ class Images:
         """
         rows = rows_of(len(self._paths), samples, seed)
         first: tuple[Path, Tensor] | None = None
+        batch_size = batch_size or max(1, len(rows))
         for index, start in enumerate(range(0, len(rows), batch_size)):
             if not share.takes(index):
                 continue

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.nn.utils.rnn import PackedSequence
 
-from deadrelu.data.batches import Notes, first_tensor
-from deadrelu.data.cast import Caster, is_array
-from deadrelu.data.choose import required_names
-from deadrelu.data.columns import choose_columns, rows_of
+from deadrelu.data.cast import as_tensor, is_array
+from deadrelu.data.columns import choose_columns
+from deadrelu.data.count import is_object
+from deadrelu.data.fit import Fitting
+from deadrelu.data.rows import cut, is_row, length_of, rank_of
+from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
 from deadrelu.programs.code import users_code
+from deadrelu.programs.nest import mapped
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.share import WHOLE, Share
 from deadrelu.programs.undisturbed import stdout_on_stderr
-
-
-def is_dataset(data: object) -> bool:
-    """Whether `data` gives single samples, by index or as an `IterableDataset`, and so needs a loader around it."""
-    if isinstance(data, DataLoader | str | bytes | Tensor | Mapping | list | tuple):
-        return False
-    return isinstance(data, Dataset) or (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
-
-
-def load_dataset(data: Any, *, batch_size: int, samples: int | None, seed: int | None, share: Share = WHOLE) -> Any:
-    """A loader over single samples: in order, or over a random subset where `samples` and a seed are given.
-
-    Of a `share` no other sample is touched, but for an `IterableDataset`, which is left whole.
-    """
-    if isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size=batch_size)
-    rows = rows_of(len(data), samples, seed)
-    starts = range(0, len(rows), batch_size)
-    mine = [list(rows[start : start + batch_size]) for index, start in enumerate(starts) if share.takes(index)]
-    return DataLoader(data, batch_sampler=mine)
 
 
 class LoaderBatches:
@@ -46,9 +30,8 @@ class LoaderBatches:
     def __init__(
         self,
         fresh: Callable[[], Any],
-        program: Program,
+        fitting: Fitting,
         where: str,
-        notes: Notes,
         *,
         samples: int | None = None,
         seed: int | None = None,
@@ -56,14 +39,12 @@ class LoaderBatches:
     ) -> None:
         """`fresh` gives the iterable for each pass; it runs the user's code."""
         self._fresh = fresh
-        self._program = program
+        self._fitting = fitting
         self._where = where
-        self._notes = notes
         self._samples = samples
         self._seed = seed
         self._data_key = data_key
-        self._caster = Caster(program, notes)
-        self._inputs = max(1, len(required_names(program)))
+        self._signature = signature_of(fitting.program, fitting.inputs)
 
     def __call__(self, share: Share = WHOLE) -> Iterator[Batch]:
         """Yield each batch of `share` until the iterable ends or `samples` are reached; the last batch is cut to fit.
@@ -73,25 +54,33 @@ class LoaderBatches:
         """
         if self._seed is not None:
             torch.manual_seed(self._seed)  # a loader that shuffles draws from here, so two scans see the same rows
+        fit = self._fitting.of(from_file=False)
         left = self._samples
         full = 0  # batches that are not empty, so far
         for index, raw in enumerate(self._raw()):
             if left is not None and left <= 0:
                 return
+            where = f"batch {index} of {self._where}"
+            is_empty = _is_empty(raw)
             # With a limit on the samples, those of the others' batches have to be counted too.
-            if left is None and not share.takes(full) and not _is_empty(raw):
-                full += 1
+            if is_empty or (left is None and not share.takes(full)):
+                full += not is_empty
                 continue
-            batch = self._fit(raw, f"batch {index} of {self._where}")
+            parts, named = self._parts(raw, where)
+            choice = choose_columns(parts, self._signature, self._data_key, self._fitting.notes, named=named)
+            stacked = {name: self._stacked(parts[name]) for name in choice.names}
+            made = fit.batch(stacked, choice, lambda name: name if named else f"part {name} of the batch", where)  # noqa: B023
+            batch, are_rows = fit.counted(made)
             if batch.samples == 0:
                 continue
             if left is not None:
-                batch = _cut(batch, left)
+                if are_rows:
+                    batch = _cut(batch, left, self._fitting.program)
                 left -= batch.samples
             if share.takes(full):
                 yield batch
             full += 1
-            if left == 0:
+            if left is not None and left <= 0:
                 return
 
     def _raw(self) -> Iterator[Any]:
@@ -113,26 +102,10 @@ class LoaderBatches:
             yield raw
             index += 1
 
-    def _fit(self, raw: Any, where: str) -> Batch:
-        """Choose what goes into the model, cast it, and count the samples."""
-        parts, named = self._parts(raw, where)
-        choice = choose_columns(parts, self._program, self._data_key, self._notes, named=named)
-        ready = {
-            name: self._caster.cast(parts[name], _call(name, named), first=name == choice.names[0])
-            for name in choice.names
-        }
-        args, kwargs = tuple(ready[name] for name in choice.args), {name: ready[name] for name in choice.kwargs}
-        first = first_tensor((args, kwargs))
-        if first is None or first.dim() == 0:
-            held = ", ".join(type(ready[name]).__name__ for name in choice.names) or "nothing"
-            raise DataError(
-                f"{where} holds no tensor of samples for the model, but {held}",
-                hint="yield tensors, (x, y) pairs of tensors, or dicts whose keys are the model's parameters",
-            )
-        return Batch(samples=len(first), args=args, kwargs=kwargs)
-
     def _parts(self, raw: Any, where: str) -> tuple[Mapping[str, Any], bool]:
         """A batch as parts with names, and whether these are its own names. `((x1, x2), y)` gives its inner parts."""
+        if self._data_key is None and self._is_one(raw):
+            return {"0": raw}, False
         if isinstance(raw, Mapping):
             if not raw:
                 raise DataError(f"{where} is an empty mapping", hint="yield dicts that hold tensors")
@@ -141,9 +114,38 @@ class LoaderBatches:
             return {"0": raw}, False
         if raw and isinstance(raw[0], Mapping) and self._data_key is None:
             return self._parts(raw[0], where)
-        if raw and self._inputs > 1 and isinstance(raw[0], tuple | list) and len(raw[0]) >= self._inputs:
+        inputs = self._signature.inputs
+        if raw and inputs > 1 and isinstance(raw[0], tuple | list) and len(raw[0]) >= inputs:
             return self._parts(raw[0], where)
         return {str(index): value for index, value in enumerate(raw)}, False
+
+    def _is_one(self, raw: Any) -> bool:
+        """Whether forward takes this container whole as its one argument, by what its source does with it."""
+        takes = self._signature
+        if isinstance(raw, PackedSequence):
+            return True
+        if len(takes.required) != 1:
+            return False
+        if isinstance(raw, Mapping):
+            names = {str(key) for key in raw}
+            if names & {*takes.parameters}:
+                return False
+            return takes.spread or bool(names & takes.fields) or callable(getattr(raw, "to", None))
+        if isinstance(raw, tuple | list) and raw:
+            if takes.fields & {*getattr(raw, "_fields", ())} or 1 < takes.unpacked == len(raw):
+                return True
+            return isinstance(raw, list) and (takes.takes_list or self._are_images(raw)) and all(map(is_array, raw))
+        return False
+
+    def _are_images(self, value: Any) -> bool:
+        """Whether this is a list of single samples, each a row of a batch to be."""
+        return isinstance(value, list) and bool(value) and all(is_row(x, self._fitting.program) for x in value)
+
+    def _stacked(self, value: Any) -> Any:
+        """A list of single samples of one size as a batch, unless forward takes the list."""
+        if not self._are_images(value) or self._signature.takes_list or len({tuple(x.shape) for x in value}) > 1:
+            return value
+        return torch.stack([as_tensor(x, "the list") for x in value], dim=self._fitting.axis or 0)
 
 
 def are_columns(data: Sequence[Any], inputs: int) -> bool:
@@ -152,12 +154,12 @@ def are_columns(data: Sequence[Any], inputs: int) -> bool:
     A list of two arrays that are alike (same type, same number of dimensions) could be either; it is taken for two
     batches, a tuple for two arrays.
     """
-    if not data or not all(is_array(part) for part in data):
+    if not data or not all(is_array(part) and rank_of(part) for part in data):
         return False
     if isinstance(data, tuple):
         return True
-    same_length = len({tuple(part.shape)[:1] for part in data}) == 1
-    alike = len({(part.ndim, str(part.dtype)) for part in (data[0], data[-1])}) == 1
+    same_length = len({length_of(part) for part in data}) == 1
+    alike = len({(rank_of(part), str(part.dtype)) for part in (data[0], data[-1])}) == 1
     with_labels = len(data) == inputs + 1 and not alike
     return same_length and (len(data) == inputs or with_labels)
 
@@ -166,25 +168,25 @@ def _is_empty(raw: Any) -> bool:
     """Whether a batch has no samples, by the look of its first tensor or array."""
     while isinstance(raw, (Mapping, tuple, list)) and len(raw):
         raw = next(iter(raw.values() if isinstance(raw, Mapping) else raw))
-    return hasattr(raw, "__len__") and getattr(raw, "ndim", 1) > 0 and len(raw) == 0
+    return is_array(raw) and not is_object(raw) and rank_of(raw) > 0 and length_of(raw) == 0
 
 
-def _call(name: str, named: bool) -> str:
-    return name if named else f"part {name} of the batch"
-
-
-def _cut(batch: Batch, samples: int) -> Batch:
+def _cut(batch: Batch, samples: int, program: Program) -> Batch:
     """The first `samples` of a batch."""
     if batch.samples <= samples:
         return batch
 
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[:samples] if value.dim() and len(value) == batch.samples else value
-        if isinstance(value, Mapping):
-            return {key: cut(inner) for key, inner in value.items()}
-        if isinstance(value, tuple | list):
-            return type(value)(map(cut, value))
-        return value
+    def shorter(x: Tensor) -> Tensor:
+        fits = x.dim() > batch.axis and length_of(x, batch.axis) == batch.samples
+        return cut(x, samples, batch.axis) if fits else x
 
-    return Batch(samples=samples, args=cut(batch.args), kwargs=cut(batch.kwargs))
+    def listed(value: Any) -> Any:
+        rows = type(value) is list and len(value) == batch.samples and all(is_row(x, program) for x in value)
+        return value[:samples] if rows else None
+
+    return replace(
+        batch,
+        samples=samples,
+        args=mapped(tuple(batch.args), shorter, listed),
+        kwargs=mapped(dict(batch.kwargs), shorter, listed),
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from deadrelu.data.batches import Batches
+from deadrelu.data.fit import with_inputs
 from deadrelu.data.images import ImageOptions
 from deadrelu.data.pretrained import completed
+from deadrelu.data.signature import check_inputs
 from deadrelu.data.source import open_data
 from deadrelu.data.synthetic import synthesise
 from deadrelu.errors import UsageError
@@ -21,19 +23,29 @@ SYNTHETIC_SAMPLES = 512
 
 @dataclass(frozen=True, kw_only=True)
 class DataRequest:
-    """Where the batches come from (None: noise), how large they are, and how many samples in all."""
+    """Where the batches come from (None: noise), how large they are, and how many samples in all.
+
+    `batch_size` None is all in one call. `batch_axis` counts the samples (None: seen from the model). `inputs` are
+    given to every call of the model by name.
+    """
 
     data: object = None
-    batch_size: int = 64
+    batch_size: int | None = 64
+    batch_axis: int | None = None
     samples: int | None = None
     seed: int | None = None
     data_key: str | None = None
     input_shapes: Shapes | None = None
+    inputs: Mapping[str, object] = field(default_factory=dict)
     images: ImageOptions | None = None
 
     def batches(self, program: Program) -> Batches:
         """The batches for `program`. Raises `DataError` where there are none, `UsageError` where options contradict."""
-        return completed(self._given(program), program)
+        check_inputs(self.inputs, program)
+        given = self._given(program)
+        start = given.start
+        filled = replace(given, start=lambda share: (with_inputs(batch, self.inputs) for batch in start(share)))
+        return completed(filled if self.inputs else given, program)
 
     def _given(self, program: Program) -> Batches:
         """The batches as the data has them."""
@@ -43,7 +55,9 @@ class DataRequest:
                 input_shapes=self.input_shapes,
                 samples=self.samples or SYNTHETIC_SAMPLES,
                 batch_size=self.batch_size,
+                batch_axis=self.batch_axis,
                 seed=self.seed or 0,
+                inputs=self.inputs,
             )
         if self.input_shapes:
             raise UsageError("--input-shape is for synthetic data, and --data was given", hint="leave one of them out")
@@ -51,8 +65,10 @@ class DataRequest:
             self.data,
             program,
             batch_size=self.batch_size,
+            batch_axis=self.batch_axis,
             samples=self.samples,
             seed=self.seed,
             data_key=self.data_key,
+            inputs=self.inputs,
             images=self.images,
         )

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from deadrelu.data.batches import Batches, Notes
-from deadrelu.data.cast import Caster, is_array
-from deadrelu.data.choose import required_names
-from deadrelu.data.columns import Columns, choose_columns, rows_of
+from deadrelu.data.cast import is_array
+from deadrelu.data.columns import Columns, choose_columns
+from deadrelu.data.count import is_object
+from deadrelu.data.datasets import are_rows, is_dataset, load_dataset, one_size, takes_lists
 from deadrelu.data.files import read_arrays
+from deadrelu.data.fit import Fitting
 from deadrelu.data.images import ImageOptions, Images
-from deadrelu.data.loaders import LoaderBatches, are_columns, is_dataset, load_dataset
+from deadrelu.data.loaders import LoaderBatches, are_columns
+from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
 from deadrelu.programs.code import import_spec, is_spec, users_code
 from deadrelu.programs.program import Batch, Program
@@ -30,22 +33,32 @@ def open_data(
     data: object,
     program: Program,
     *,
-    batch_size: int = 64,
+    batch_size: int | None = 64,
+    batch_axis: int | None = None,
     samples: int | None = None,
     seed: int | None = None,
     data_key: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
     images: ImageOptions | None = None,
 ) -> Batches:
     """Batches that fit `program`, at most `samples` in all.
 
     `data` is a path, a spec (`file.py:loader`, `package.module:loader`), or a live object: a tensor or array `(N, …)`,
-    a tuple, list or dict of them, a DataLoader, a Dataset, an iterable of batches, or a callable that returns one.
-    The first `samples` are used, in order; with a `seed`, a random subset where rows can be drawn. `data_key` chooses
-    among several arrays (`x` or `x,mask`).
+    a tuple, list or dict of them, a list of single rows, a DataLoader, a Dataset, an iterable of batches, one object
+    that the model takes whole, or a callable that returns one.
+
+    `batch_size` None gives all of it to one call. `batch_axis` is the axis that counts the samples (None: 0, or 1 where
+    the model takes time first). The first `samples` are used, in order; with a `seed`, a random subset where rows can
+    be drawn. `data_key` chooses among several arrays (`x` or `x,mask`). `inputs` are given to every call of the model
+    by name, so that the data need not hold them.
+
+    Types are changed for files alone. What else is given goes in as it is, but for floats that are not of the model's
+    type, where the model refuses them.
 
     Raises `DataError` where the data cannot be read or does not fit; also later, while the batches are made.
     """
-    opening = _Opening(program, batch_size, samples, seed, data_key, images or ImageOptions())
+    fitting = Fitting(program, Notes(), batch_axis, inputs or {})
+    opening = _Opening(fitting, batch_size, samples, seed, data_key, images or ImageOptions())
     return opening.open(data, None)
 
 
@@ -54,25 +67,25 @@ class _Opening:
 
     def __init__(
         self,
-        program: Program,
-        batch_size: int,
+        fitting: Fitting,
+        batch_size: int | None,
         samples: int | None,
         seed: int | None,
         data_key: str | None,
         images: ImageOptions,
     ) -> None:
-        if batch_size < 1 or (samples is not None and samples < 1):
+        if (batch_size is not None and batch_size < 1) or (samples is not None and samples < 1):
             raise DataError(
                 f"the batch size ({batch_size}) and the number of samples ({samples}) must be at least 1",
                 hint="give --batch-size and --samples above 0",
             )
-        self.program = program
+        self.fitting = fitting
+        self.program = fitting.program
         self.batch_size = batch_size
         self.samples = samples
         self.seed = seed
         self.data_key = data_key
         self.images = images
-        self.notes = Notes()
 
     def open(self, data: object, source: str | None) -> Batches:
         """Open anything; `source` is what the user wrote, where they wrote something."""
@@ -93,7 +106,8 @@ class _Opening:
         if path.exists() and path.suffix != ".py":
             held = read_arrays(path)
             named = isinstance(held, Mapping)
-            return self._open_columns(held if isinstance(held, Mapping) else _number(held), source, named=named)
+            parts = held if isinstance(held, Mapping) else _number(held)
+            return self._open_columns(parts, source, named=named, from_file=True)
         if not is_spec(text):
             raise DataError(f"there is no data at {text}", hint=f"give {_KINDS}")
         module, found = import_spec(text, error=DataError)
@@ -111,8 +125,13 @@ class _Opening:
             return self._open_columns({"0": _with_shape(data)}, where, named=False)
         if isinstance(data, Mapping) and data and all(is_array(value) for value in data.values()):
             return self._open_columns({str(k): _with_shape(v) for k, v in data.items()}, where, named=True)
-        if isinstance(data, list | tuple) and are_columns(data, max(1, len(required_names(self.program)))):
+        if isinstance(data, list) and data and are_rows(data, self.fitting):
+            return self._open_dataset(data, where)
+        inputs = signature_of(self.program, self.fitting.inputs).inputs
+        if isinstance(data, list | tuple) and are_columns(data, inputs):
             return self._open_columns(_number(tuple(map(_with_shape, data))), where, named=False)
+        if _is_one_batch(data):
+            return self._open_loader(lambda: [data], where)
         if is_dataset(data) and not isinstance(data, type):
             return self._open_dataset(data, where)
         if hasattr(data, "__iter__") and not isinstance(data, type | Mapping | bytes):
@@ -121,28 +140,45 @@ class _Opening:
             return self._open_callable(data, where)
         raise DataError(f"{where} gives a {type(data).__name__}, which holds no batches", hint=f"give {_KINDS}")
 
-    def _open_columns(self, parts: Mapping[str, Any], where: str, *, named: bool) -> Batches:
-        choice = choose_columns(parts, self.program, self.data_key, self.notes, named=named)
-        columns = Columns(parts, choice, where)
-        rows = rows_of(columns.length, self.samples, self.seed)
-        caster = Caster(self.program, self.notes)
-        return self._batches(where, lambda share: columns.batches(rows, self.batch_size, caster, share))
+    def _open_columns(self, parts: Mapping[str, Any], where: str, *, named: bool, from_file: bool = False) -> Batches:
+        signature = signature_of(self.program, self.fitting.inputs)
+        choice = choose_columns(parts, signature, self.data_key, self.fitting.notes, named=named)
+        columns = Columns(
+            parts,
+            choice,
+            where,
+            self.fitting,
+            from_file=from_file,
+            batch_size=self.batch_size,
+            samples=self.samples,
+            seed=self.seed,
+        )
+        return self._batches(where, columns.batches)
 
     def _open_loader(self, fresh: Callable[[], Any], where: str) -> Batches:
         return self._batches(where, self._loader(fresh, where, self.samples))
 
     def _open_dataset(self, data: Any, where: str) -> Batches:
+        as_lists = takes_lists(self.fitting)
+        is_ragged = isinstance(data, list) and not as_lists and not one_size(data)
+
         def load(share: Share) -> Any:
-            return load_dataset(data, batch_size=self.batch_size, samples=self.samples, seed=self.seed, share=share)
+            return load_dataset(
+                data,
+                batch_size=1 if is_ragged else self.batch_size,
+                samples=self.samples,
+                seed=self.seed,
+                axis=self.fitting.axis or 0,
+                as_lists=as_lists,
+                share=share,
+            )
 
         if isinstance(data, IterableDataset):
             return self._open_loader(lambda: load(WHOLE), where)
         return self._batches(where, lambda share: self._loader(lambda: load(share), where, None)())
 
     def _loader(self, fresh: Callable[[], Any], where: str, samples: int | None) -> LoaderBatches:
-        return LoaderBatches(
-            fresh, self.program, where, self.notes, samples=samples, seed=self.seed, data_key=self.data_key
-        )
+        return LoaderBatches(fresh, self.fitting, where, samples=samples, seed=self.seed, data_key=self.data_key)
 
     def _open_callable(self, make: Callable[[], Any], where: str) -> Batches:
         """Open what the callable returns; where that is an iterator, call again for each pass."""
@@ -165,6 +201,14 @@ class _Opening:
     def _batches(self, source: str, start: Callable[[Share], Iterator[Batch]]) -> Batches:
         info = DataInfo(source=source, kind="dataset", samples=0, batches=0, seed=self.seed)
         return Batches(info=info, start=start)
+
+
+def _is_one_batch(data: Any) -> bool:
+    """Whether `data` is one call of the model: an object such as a graph, and nothing that gives many of them."""
+    if isinstance(data, Dataset | DataLoader) or not is_object(data) or _is_iterator(data):
+        return False
+    gives_many = any(hasattr(data, name) for name in ("__iter__", "__getitem__", "__call__"))
+    return callable(getattr(data, "to", None)) or not gives_many
 
 
 def _is_iterator(data: object) -> bool:

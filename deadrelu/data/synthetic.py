@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, product
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from torch import Generator, Tensor
 
 from deadrelu.data.batches import Batches, first_tensor
+from deadrelu.data.fit import with_inputs
 from deadrelu.data.pretrained import candidates_from_config, complete
 from deadrelu.data.shapes import InputShape, candidates, smallest_vocabulary
+from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo
@@ -29,6 +31,8 @@ class _Inputs:
 
     args: tuple[InputShape, ...] = ()
     kwargs: Mapping[str, InputShape] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What the user gives to every call."""
 
     def __str__(self) -> str:
         named = [f"{name} {shape}" for name, shape in (self.kwargs or {}).items()]
@@ -38,7 +42,8 @@ class _Inputs:
         """One batch: standard normal numbers, and indices drawn evenly."""
         args = tuple(_noise(shape, samples, dtype, generator) for shape in self.args)
         kwargs = {name: _noise(shape, samples, dtype, generator) for name, shape in (self.kwargs or {}).items()}
-        return Batch(samples=samples, args=args, kwargs=kwargs)
+        axis = max((shape.batch_axis for shape in (*self.args, *(self.kwargs or {}).values())), default=0)
+        return with_inputs(Batch(samples=samples, args=args, kwargs=kwargs, axis=axis), self.given)
 
 
 def synthesise(
@@ -46,16 +51,22 @@ def synthesise(
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]] | None = None,
     samples: int = 256,
-    batch_size: int = 64,
+    batch_size: int | None = 64,
+    batch_axis: int | None = None,
     seed: int = 0,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Batches:
     """Batches of noise that the model accepts, the same for the same seed.
 
     The shapes are, in this order: `input_shapes` (without the batch axis; by position, or by the name of the
     parameter), those of the example inputs that the model carries, or those inferred from its first layers by trying.
 
+    `batch_axis` is where the samples go, None where the layer that tells the shape says so. `inputs` are given to every
+    call by name. `batch_size` None makes one batch of all.
+
     Raises `DataError` where the model runs on none of them.
     """
+    batch_size = samples if batch_size is None else batch_size
     if samples < 1 or batch_size < 1:
         raise DataError(
             f"the batch size ({batch_size}) and the number of samples ({samples}) must be at least 1",
@@ -65,23 +76,34 @@ def synthesise(
     if example is not None:
         info = _info("the model's example inputs, and synthetic normal noise in their shapes", seed)
         return Batches(info=info, start=lambda share: share.of_all(_like(example, samples, seed)))
-    inputs = _given(program, input_shapes, seed) if input_shapes else _inferred(program, seed)
+    given = inputs or {}
+    made = (
+        _given(program, input_shapes, seed, given, batch_axis)
+        if input_shapes
+        else _inferred(program, seed, given, batch_axis)
+    )
     dtype = program.dtype
 
     def start() -> Iterator[Batch]:
         generator = Generator().manual_seed(seed)
         for done in range(0, samples, batch_size):
-            yield inputs.noise(min(batch_size, samples - done), dtype, generator)
+            yield made.noise(min(batch_size, samples - done), dtype, generator)
 
     # Noise depends on all the noise before it, so that the batches of other processes are drawn too.
-    return Batches(info=_info(f"synthetic {inputs}", seed), start=lambda share: share.of_all(start()))
+    return Batches(info=_info(f"synthetic {made}", seed), start=lambda share: share.of_all(start()))
 
 
 def _info(source: str, seed: int) -> DataInfo:
     return DataInfo(source=source, kind="synthetic", samples=0, batches=0, seed=seed)
 
 
-def _given(program: Program, shapes: Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]], seed: int) -> _Inputs:
+def _given(
+    program: Program,
+    shapes: Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]],
+    seed: int,
+    given: Mapping[str, Any],
+    axis: int | None,
+) -> _Inputs:
     """The user's shapes, as numbers where the model accepts them so, otherwise as indices into its first embedding."""
     sizes = list(shapes.values()) if isinstance(shapes, Mapping) else list(shapes)
     names = list(shapes) if isinstance(shapes, Mapping) else None
@@ -91,8 +113,11 @@ def _given(program: Program, shapes: Mapping[str, tuple[int, ...]] | Sequence[tu
     kinds = (None,) if vocabulary is None else (None, vocabulary)
     refusals = []
     for choice in product(kinds, repeat=len(sizes)):
-        made = tuple(InputShape(tuple(shape), kind) for shape, kind in zip(sizes, choice, strict=True))
-        inputs = _Inputs(made) if names is None else _Inputs(kwargs=dict(zip(names, made, strict=True)))
+        made = tuple(
+            InputShape(tuple(shape), kind, batch_axis=axis or 0) for shape, kind in zip(sizes, choice, strict=True)
+        )
+        named = None if names is None else dict(zip(names, made, strict=True))
+        inputs = _Inputs(kwargs=named, given=given) if named else _Inputs(made, given=given)
         refusal, _ = _try(program, inputs, seed)
         if refusal is None:
             return inputs
@@ -103,12 +128,18 @@ def _given(program: Program, shapes: Mapping[str, tuple[int, ...]] | Sequence[tu
     )
 
 
-def _inferred(program: Program, seed: int) -> _Inputs:
+def _inferred(program: Program, seed: int, given: Mapping[str, Any], axis: int | None) -> _Inputs:
     """The first candidate on which the model runs; best if its output has one row a sample."""
     runs: _Inputs | None = None
     first: tuple[str, str] | None = None
-    from_config = (("its config.json", _Inputs(kwargs=inputs)) for inputs in candidates_from_config(program))
-    from_layers = ((f"its first layer, {layer},", _Inputs((shape,))) for layer, shape in candidates(program))
+    from_config = (("its config.json", _Inputs(kwargs=named, given=given)) for named in candidates_from_config(program))
+    keyword = _keyword(program, given)
+
+    def of(shape: InputShape) -> _Inputs:
+        shape = shape if axis is None else replace(shape, batch_axis=axis)
+        return _Inputs((shape,), given=given) if keyword is None else _Inputs(kwargs={keyword: shape}, given=given)
+
+    from_layers = ((f"its first layer, {layer},", of(shape)) for layer, shape in candidates(program))
     for origin, inputs in chain(from_config, from_layers):
         refusal, per_sample = _try(program, inputs, seed)
         if refusal is not None:
@@ -126,6 +157,14 @@ def _inferred(program: Program, seed: int) -> _Inputs:
     raise DataError(f"no data was given, and no input shape that fits {first[0]} runs: {first[1]}", hint=_HINT)
 
 
+def _keyword(program: Program, given: Mapping[str, Any]) -> str | None:
+    """The name of the one input where it cannot go by position; None where it can."""
+    signature = signature_of(program, given)
+    if len(signature.required) != 1 or not signature.is_known or signature.is_by_position(signature.required):
+        return None
+    return signature.required[0]
+
+
 def _try(program: Program, inputs: _Inputs, seed: int) -> tuple[str | None, bool]:
     """Run two samples: why the model refuses them, or None; and whether its output has a row for each."""
     batch = complete(inputs.noise(_TRIAL, program.dtype, Generator().manual_seed(seed)), program)
@@ -138,7 +177,7 @@ def _try(program: Program, inputs: _Inputs, seed: int) -> tuple[str | None, bool
         said = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
         return " ".join(said.split())[:200], False
     tensor = first_tensor(output)
-    axis = max((shape.batch_axis for shape in inputs.args), default=0)
+    axis = batch.axis
     return None, tensor is not None and tensor.dim() > axis and _TRIAL in (tensor.shape[0], tensor.shape[axis])
 
 

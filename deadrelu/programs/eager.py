@@ -16,6 +16,7 @@ from deadrelu.programs.interception import Interception
 from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, Observer, Run
 from deadrelu.programs.session import one_run, session
+from deadrelu.programs.turns import Turn
 from deadrelu.report import Skipped
 
 
@@ -81,14 +82,8 @@ class EagerProgram:
         """
         self._interception = interception = Interception(self.module, observer)
         with ExitStack() as stack:
-            turn = stack.enter_context(session())
-            settled = stack.enter_context(_settled(self.module, self.device))
-            # What accelerate moves as it is needed lies on "meta"; its own hooks take the input there.
-            lies = (p.device for p in self.module.parameters() if not p.is_meta)
-            device = self.device or next(lies, torch.device("cpu"))
-            stack.enter_context(seeded(device))
+            turn, settled, device = stack.enter_context(self._ready())
             stack.enter_context(interception.watching())
-            stack.enter_context(torch.no_grad())
 
             def run(batch: Batch) -> Any:
                 args, kwargs = moved((batch.args, batch.kwargs), device)
@@ -98,6 +93,29 @@ class EagerProgram:
 
             stack.enter_context(turn.between_runs())
             yield run
+
+    @contextmanager
+    def plainly(self) -> Iterator[Run]:
+        """A function that runs one batch as `watched` does, also inside of it, and notifies no observer."""
+        with self._ready() as (turn, settled, device), turn.between_runs():
+
+            def run(batch: Batch) -> Any:
+                args, kwargs = moved((batch.args, batch.kwargs), device)
+                with one_run(turn):
+                    settled()
+                    return self.module(*args, **kwargs)
+
+            yield run
+
+    @contextmanager
+    def _ready(self) -> Iterator[tuple[Turn, Callable[[], None], torch.device]]:
+        """A turn of the model, settled, with seeded random numbers: the turn, what settles it again, and its device."""
+        with session() as turn, _settled(self.module, self.device) as settled:
+            # What accelerate moves as it is needed lies on "meta"; its own hooks take the input there.
+            lies = (p.device for p in self.module.parameters() if not p.is_meta)
+            device = self.device or next(lies, torch.device("cpu"))
+            with seeded(device), torch.no_grad():
+                yield turn, settled, device
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -1,8 +1,10 @@
-"""Walks the nests of tuples, lists and mappings that models take and return."""
+"""Walks the nests of tuples, lists, mappings and dataclasses that models take and return."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -19,20 +21,52 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from tensors_in(inner)
+    elif is_instance_of_dataclass(value):
+        for field in fields(value):
+            yield from tensors_in(getattr(value, field.name, None))
+
+
+def is_instance_of_dataclass(value: object) -> bool:
+    """Whether `value` is an instance, not the class itself."""
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """The same nest with every tensor on `device`."""
-    return mapped(value, lambda x: x.to(device))
+    """The same nest with every tensor on `device`; an object with a `.to()` of its own moves itself."""
+    return mapped(value, lambda x: x.to(device), lambda x: x.to(device) if _moves(x) else None)
 
 
-def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same nest with every tensor changed."""
+def mapped(value: Any, change: Callable[[Tensor], Tensor], whole: Callable[[Any], Any] = lambda _: None) -> Any:
+    """The same nest with every tensor changed; what `whole` gives for anything else takes its place, unless None."""
     if isinstance(value, Tensor):
         return change(value)
+    if (made := whole(value)) is not None:
+        return made
     if isinstance(value, Mapping):
-        return {key: mapped(inner, change) for key, inner in value.items()}
+        inner = {key: mapped(inner, change, whole) for key, inner in value.items()}
+        return inner if type(value) is dict else _refilled(value, inner)
     if isinstance(value, (list, tuple)):
-        inside = [mapped(inner, change) for inner in value]
+        inside = [mapped(inner, change, whole) for inner in value]
         return type(value)(*inside) if hasattr(value, "_fields") else type(value)(inside)
+    if is_instance_of_dataclass(value):
+        out = copy.copy(value)
+        for field in fields(value):
+            if hasattr(value, field.name):  # not through __init__, which may check or compute
+                object.__setattr__(out, field.name, mapped(getattr(value, field.name), change, whole))
+        return out
     return value
+
+
+def _refilled(value: Mapping[Any, Any], inner: dict[Any, Any]) -> Mapping[Any, Any]:
+    """A mapping of the same class with other values; a plain dict where its class cannot be written to."""
+    if not isinstance(value, MutableMapping):
+        return inner
+    out = copy.copy(value)
+    for key, changed in inner.items():
+        out[key] = changed
+    return out
+
+
+def _moves(value: object) -> bool:
+    """Whether this is an object that knows how to move itself: a graph, a BatchEncoding, a packed sequence."""
+    return callable(getattr(value, "to", None)) and not isinstance(value, (type, torch.nn.Module))

@@ -174,5 +174,8 @@ class Program(Protocol):
         On leaving, also by an error, the model is as it was: training flags, hooks, switches.
         """
 
+    def plainly(self) -> AbstractContextManager[Run]:
+        """A function that runs one batch as `watched` does, also inside of it, and notifies no observer."""
+
     def skipped(self) -> tuple[Skipped, ...]:
         """After the runs: what could not be observed, and what was never called."""

@@ -104,12 +104,12 @@ def _as_graph(program: Program) -> Graph:
 
 
 def _any_batch_size(module: torch.nn.Module, batch: Batch) -> dict[str, Any]:
-    """A dynamic first dimension for each tensor of that length."""
+    """A dynamic dimension for the samples of each tensor that has one for them."""
     size = torch.export.Dim("batch", min=1, max=1 << 20)
 
     def of(value: object) -> Mapping[int, object] | None:
-        shared = isinstance(value, Tensor) and value.ndim > 0 and len(value) == batch.samples
-        return {0: size} if shared else None
+        shared = isinstance(value, Tensor) and value.ndim > batch.axis and value.shape[batch.axis] == batch.samples
+        return {batch.axis: size} if shared else None
 
     names = list(batch.kwargs)
     positional = [name for name in EagerProgram(module).parameter_names if name not in names]

@@ -77,6 +77,13 @@ def ask(
             f"a fresh process proves what was written, and cannot see the {type(data.data).__name__} of this one",
             hint="give the data as a file, or as code: file.py:name",
         )
+    try:
+        json.dumps(dict(data.inputs))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"a fresh process proves what was written, and cannot be given these inputs: {error}",
+            hint="give inputs that JSON can hold: numbers, strings, lists",
+        ) from error
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         question = {

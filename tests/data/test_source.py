@@ -39,7 +39,6 @@ LIVE = {
     "tensor": lambda: X,
     "array": lambda: X.numpy(),
     "doubles": lambda: X.double().numpy(),
-    "integers": lambda: X.long(),
     "tuple": lambda: (X, Y),
     "list": lambda: [X, Y],
     "dict": lambda: {"x": X, "y": Y},

@@ -22,7 +22,7 @@ class BatchSize:
 
     def pieces(self, batch: Batch) -> Iterator[Batch]:
         """The batch, cut into pieces that are not too large."""
-        if self.high is None or batch.samples <= self.high:
+        if self.high is None or batch.samples <= self.high or batch.axis:
             yield batch
             return
         for start in range(0, batch.samples, self.high):
@@ -34,8 +34,8 @@ class BatchSize:
             yield replace(_with_rows(batch, cut), samples=stop - start)
 
     def rows(self, batch: Batch) -> Rows:
-        """How many rows of the padded batch are real."""
-        return Rows(batch.samples, max(self.low, batch.samples))
+        """How many rows of the padded batch are real; where the samples are not on axis 0, it is taken as it is."""
+        return Rows(batch.samples, batch.samples if batch.axis else max(self.low, batch.samples))
 
     def padded(self, batch: Batch, *, zeros: bool = False) -> Batch:
         """The batch with its last sample repeated until it is large enough; or with `zeros` in the added rows."""

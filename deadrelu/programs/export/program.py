@@ -136,6 +136,23 @@ class ExportedProgram:
         with session() as turn, seeded(device), turn.between_runs():
             yield run_in_turn
 
+    @contextmanager
+    def plainly(self) -> Iterator[Run]:
+        """A function that checks one batch as a call of the program would, and runs nothing.
+
+        Raises `ModelError` for an input of another type than the program was exported for.
+        """
+
+        def run(batch: Batch) -> Any:
+            for leaf, wanted in zip(self._leaves(batch), self._inputs, strict=True):
+                if wanted is not None and isinstance(leaf, Tensor) and leaf.dtype != wanted.dtype:
+                    raise ModelError(
+                        f"the program was exported for input of {wanted.dtype}, and this is {leaf.dtype}",
+                        hint="cast the data",
+                    )
+
+        yield run
+
     def swap(self, swaps: Sequence[Swap]) -> Swapped:
         """Put other activations in the place of the named sites.
 
@@ -168,6 +185,10 @@ class ExportedProgram:
 
     def _flat(self, batch: Batch) -> list[Any]:
         """The leaves of the inputs, in the program's order, checked against what it takes."""
+        return [_fitted(leaf, wanted) for leaf, wanted in zip(self._leaves(batch), self._inputs, strict=True)]
+
+    def _leaves(self, batch: Batch) -> list[Any]:
+        """The leaves of the inputs, in the program's order. Raises `ModelError` where they are other ones."""
         try:
             bound = inspect.signature(self.module.forward).bind(*batch.args, **batch.kwargs).arguments
         except TypeError as error:
@@ -179,7 +200,7 @@ class ExportedProgram:
         leaves, spec = pytree.tree_flatten((tuple(values[:count]), dict(zip(names, values[count:], strict=True))))
         if spec != self._in_spec:
             raise ModelError("the inputs are nested in another way than those of the export", hint="look at the data")
-        return [_fitted(leaf, wanted) for leaf, wanted in zip(leaves, self._inputs, strict=True)]
+        return list(leaves)
 
 
 def _fitted(leaf: Any, wanted: Input | None) -> Any:

@@ -158,6 +158,21 @@ class TorchScriptProgram:
             stack.enter_context(turn.between_runs())
             yield run
 
+    @contextmanager
+    def plainly(self) -> Iterator[Run]:
+        """A function that runs one batch as `watched` does, also inside of it, and notifies no observer.
+
+        Probes stand in copies of the graph, so the module itself has none.
+        """
+        with session() as turn, self._settled() as device, torch.no_grad(), turn.between_runs():
+
+            def run(batch: Batch) -> Any:
+                args, kwargs = moved((batch.args, batch.kwargs), device)
+                with one_run(turn):
+                    return self.module(*args, **kwargs)
+
+            yield run
+
     def swap(self, swaps: Sequence[Swap]) -> Swapped:
         """Put other activations in the place of the named sites, one call of a shared module alone if so wished.
 

@@ -1,0 +1,111 @@
+"""Loaders around data that gives single samples: a Dataset, or a list of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from deadrelu.data.cast import is_array
+from deadrelu.data.columns import rows_of
+from deadrelu.data.count import is_object
+from deadrelu.data.fit import Fitting
+from deadrelu.data.rows import is_row
+from deadrelu.data.signature import signature_of
+from deadrelu.programs.nest import mapped
+from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.share import WHOLE, Share
+
+_ALL = 1 << 62
+
+
+def is_dataset(data: object) -> bool:
+    """Whether `data` gives single samples, by index or as an `IterableDataset`, and so needs a loader around it."""
+    if isinstance(data, DataLoader | str | bytes | Tensor | Mapping | list | tuple):
+        return False
+    return isinstance(data, Dataset) or (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
+
+
+def load_dataset(
+    data: Any,
+    *,
+    batch_size: int | None,
+    samples: int | None,
+    seed: int | None,
+    axis: int = 0,
+    as_lists: bool = False,
+    share: Share = WHOLE,
+) -> Any:
+    """A loader over single samples: in order, or over a random subset where `samples` and a seed are given.
+
+    `batch_size` None is all in one batch. The samples are stacked along `axis`, or left as lists. Of a `share` no other
+    sample is touched, but for an `IterableDataset`, which is left whole.
+    """
+    if isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size=batch_size or _ALL, collate_fn=_collate(axis, as_lists=as_lists))
+    rows = rows_of(len(data), samples, seed)
+    size = batch_size or max(1, len(rows))
+    starts = range(0, len(rows), size)
+    mine = [list(rows[start : start + size]) for index, start in enumerate(starts) if share.takes(index)]
+    return DataLoader(data, batch_sampler=mine, collate_fn=_collate(axis, as_lists=as_lists))
+
+
+def are_rows(data: Any, fitting: Fitting) -> bool:
+    """Whether a list holds single samples, bare or each with its label, rather than batches."""
+    inputs = signature_of(fitting.program, fitting.inputs).inputs
+    heads = [_head(item) for item in data]
+    if inputs > 1 or not heads or any(head is None for head in heads):
+        return False
+    return all(is_row(head, fitting.program) for head in heads) or _needs_axis(heads[0], fitting.program)
+
+
+def takes_lists(fitting: Fitting) -> bool:
+    """Whether the model takes a list of samples, as detectors take images."""
+    return signature_of(fitting.program, fitting.inputs).takes_list
+
+
+def one_size(data: Any) -> bool:
+    """Whether all samples of a list have one shape, so that they can be stacked."""
+    return len({tuple(_head(item).shape) for item in data}) == 1
+
+
+def _head(item: Any) -> Any:
+    """The array that goes into the model: the item itself, or the first in it."""
+    while isinstance(item, (Mapping, tuple, list)) and len(item):
+        item = next(iter(item.values() if isinstance(item, Mapping) else item))
+    return item if is_array(item) and hasattr(item, "shape") else None
+
+
+def _needs_axis(head: Any, program: Program) -> bool:
+    """Whether indices `(T,)` are one sentence: the model refuses them alone, and takes them with a batch axis."""
+    if not isinstance(head, Tensor) or head.dim() != 1 or head.is_floating_point() or not program.takes_indices:
+        return False
+
+    def runs(x: Tensor) -> bool:
+        try:
+            with program.plainly() as run:
+                run(Batch(samples=1, args=(x,)))
+        except (Exception, SystemExit):
+            return False
+        return True
+
+    return not runs(head) and runs(head.unsqueeze(0))
+
+
+def _collate(axis: int, *, as_lists: bool) -> Callable[[list[Any]], Any]:
+    """How samples become a batch. A graph knows how; another object goes in alone."""
+
+    def collate(items: list[Any]) -> Any:
+        if is_object(items[0]) and type(items[0]).__module__.startswith("torch_geometric."):
+            return import_module("torch_geometric.data").Batch.from_data_list(items)
+        if as_lists and is_array(items[0]):
+            return items
+        if as_lists and isinstance(items[0], tuple):
+            return tuple(map(list, zip(*items, strict=True)))
+        stacked = default_collate(items)
+        return mapped(stacked, lambda x: x.movedim(0, axis) if x.dim() > axis else x) if axis else stacked
+
+    return collate

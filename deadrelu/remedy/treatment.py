@@ -19,6 +19,7 @@ from deadrelu.remedy.reinit import Restart, reinitialise
 from deadrelu.remedy.swap import Prescription, Swap, apply, module_path, plan
 from deadrelu.remedy.verify import Evidence
 from deadrelu.report import ModelInfo, Report
+from deadrelu.wording import ranges
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> Patc
             note = "their outgoing weights are zero, so that gradient comes with the first optimiser step"
         elif restart.units:
             note = "the live units leak too, so the output moves; --only-dead-units keeps it where it was"
+        leaks = _leaks(swap.new)
         for stats in swap.sites:
+            kept = () if leaks is None else tuple(unit for unit in stats.dead_units if unit not in leaks)
             changes.append(
                 SiteChange(
                     site=stats.site.id,
@@ -107,7 +110,7 @@ def decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> Patc
                     dead_after=(),
                     with_gradient=(),
                     reinitialised=restart.units,
-                    note=note,
+                    note="; ".join(filter(None, (note, _stays(kept)))),
                 )
             )
     return PatchResult(
@@ -181,9 +184,26 @@ def _check(treatment: Treatment, changes: Sequence[SiteChange], evidence: Eviden
     for swap in treatment.swaps:
         for change in changes:
             if isinstance(swap.new, (nn.LeakyReLU, nn.PReLU)) and change.new == _shown(swap.new):
-                still = [unit for unit in change.dead_before if unit in change.dead_after]
+                leaks = _leaks(swap.new)
+                meant_to_leak = set(change.dead_before) if leaks is None else leaks
+                still = [unit for unit in change.dead_before if unit in change.dead_after and unit in meant_to_leak]
                 if still:
                     raise ModelError(f"units {still[:6]} of {change.site} are still dead", hint="please report it")
+
+
+def _leaks(module: nn.Module) -> set[int] | None:
+    """The units in which a new module leaks; None for all of them."""
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        return set(module.weight.nonzero().flatten().tolist())
+    return None
+
+
+def _stays(units: Sequence[int]) -> str:
+    """What is said of units that are dead in one call of a shared module and fire in another."""
+    if not units:
+        return ""
+    subject = f"unit {units[0]} stays" if len(units) == 1 else f"units {ranges(units)} stay"
+    return f"{subject} dead in this call: the module is shared, and they fire in another of its calls"
 
 
 def _shown(module: nn.Module) -> str:

@@ -38,7 +38,7 @@ _MAKERS = _by_name(
     {
         products.matrix_product: "mm addmm bmm baddbmm addbmm mv addmv matmul addmm_activation int_mm scaled_mm",
         products.linear: "linear bilinear trilinear mkldnn_linear sparse_mm sparse_addmm transformer_encoder_layer_fwd"
-        " native_multi_head_attention",
+        " native_multi_head_attention weight_int4pack_mm weight_int4pack_mm_for_cpu weight_int8pack_mm",
         products.layer_norm: "layer_norm native_layer_norm rms_norm fused_rms_norm",
         products.embedding: "embedding embedding_bag embedding_bag_forward_only",
         products.recurrent: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell mkldnn_rnn_layer"
@@ -52,7 +52,7 @@ _MAKERS = _by_name(
 )
 """What makes features."""
 
-_CONVOLUTIONS = ("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose", "conv_depthwise", "conv_tbc")
+_CONVOLUTIONS = ("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose", "conv_depthwise", "conv_dilated", "conv_tbc")
 _CHANNEL_NORMS = ("batch_norm", "group_norm", "instance_norm")
 _LIBRARIES = ("native_", "_native_", "cudnn_", "miopen_")
 
@@ -92,7 +92,7 @@ _OTHERS = _by_name(
         moves.joined: "cat concat concatenate",
         moves.stacked: "stack",
         moves.reduced: "sum mean amax amin aminmax prod std var std_mean var_mean norm nansum nanmean"
-        " linalg_vector_norm linalg_powsum logsumexp argmax argmin median nanmedian mode kthvalue count_nonzero"
+        " linalg_vector_norm linalg__powsum native_norm logsumexp argmax argmin median nanmedian mode kthvalue count_nonzero"
         " quantile nanquantile any all",
         extremum: "max min",
         moves.windows: "unfold",

@@ -156,6 +156,18 @@ def test_torchs_encoder_is_counted_without_padding_and_so_is_what_ran_before_it(
     alike(together, deadrelu.scan(model, list(one_by_one())))
 
 
+def test_what_is_held_back_is_what_it_was_before_an_in_place_activation() -> None:
+    tokens, pad = ids()
+    model = Encoder("inside")
+    with torch.no_grad():
+        model.first.bias[:3] = -9  # silent: how near it came is seen before the activation alone
+    stats = deadrelu.scan(model, tokens).sites[0]
+    z = model.first(model.embedding(tokens))[~pad]
+    assert stats.max_preactivation == pytest.approx(tuple(z.amax(0).tolist()))
+    assert stats.firing_rate == pytest.approx(tuple((z > 0).double().mean(0).tolist()))
+    assert stats.dead_units[:3] == (0, 1, 2)
+
+
 @pytest.mark.parametrize("stats", ["fired", "rates"])
 def test_the_dead_units_are_those_of_the_tokens_with_any_stats(stats: Any) -> None:
     model, (tokens, _) = Encoder("inside"), ids()

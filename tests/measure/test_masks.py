@@ -365,3 +365,21 @@ def test_time_first_batches_are_masked_by_the_sequence() -> None:
     assert [(s.samples, s.positions, s.rows, s.sample_rate) for s in found.sites] == [
         (s.samples, s.positions, s.rows, s.sample_rate) for s in expected.sites
     ]
+
+
+def test_a_mask_whose_values_cannot_be_read_hides_nothing() -> None:
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(11, 8, padding_idx=0)
+            self.attention, self.act = nn.MultiheadAttention(8, 2, batch_first=True), nn.ReLU()
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            def one(row: Tensor) -> Tensor:
+                x = self.embedding(row[None])
+                return self.attention(x, x, x, key_padding_mask=(row == 0)[None])[0]
+
+            return self.act(torch.func.vmap(one)(tokens)[:, 0] + self.embedding(input=tokens))
+
+    (stats,) = deadrelu.scan(Mapped(), ids()[0]).sites
+    assert stats.positions == 48

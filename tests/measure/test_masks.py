@@ -156,6 +156,18 @@ def test_torchs_encoder_is_counted_without_padding_and_so_is_what_ran_before_it(
     alike(together, deadrelu.scan(model, list(one_by_one())))
 
 
+def test_what_is_held_back_is_what_it_was_before_an_in_place_activation() -> None:
+    tokens, pad = ids()
+    model = Encoder("inside")
+    with torch.no_grad():
+        model.first.bias[:3] = -9  # silent: how near it came is seen before the activation alone
+    stats = deadrelu.scan(model, tokens).sites[0]
+    z = model.first(model.embedding(tokens))[~pad]
+    assert stats.max_preactivation == pytest.approx(tuple(z.amax(0).tolist()))
+    assert stats.firing_rate == pytest.approx(tuple((z > 0).double().mean(0).tolist()))
+    assert stats.dead_units[:3] == (0, 1, 2)
+
+
 @pytest.mark.parametrize("stats", ["fired", "rates"])
 def test_the_dead_units_are_those_of_the_tokens_with_any_stats(stats: Any) -> None:
     model, (tokens, _) = Encoder("inside"), ids()
@@ -353,3 +365,21 @@ def test_time_first_batches_are_masked_by_the_sequence() -> None:
     assert [(s.samples, s.positions, s.rows, s.sample_rate) for s in found.sites] == [
         (s.samples, s.positions, s.rows, s.sample_rate) for s in expected.sites
     ]
+
+
+def test_a_mask_whose_values_cannot_be_read_hides_nothing() -> None:
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(11, 8, padding_idx=0)
+            self.attention, self.act = nn.MultiheadAttention(8, 2, batch_first=True), nn.ReLU()
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            def one(row: Tensor) -> Tensor:
+                x = self.embedding(row[None])
+                return self.attention(x, x, x, key_padding_mask=(row == 0)[None])[0]
+
+            return self.act(torch.func.vmap(one)(tokens)[:, 0] + self.embedding(input=tokens))
+
+    (stats,) = deadrelu.scan(Mapped(), ids()[0]).sites
+    assert stats.positions == 48

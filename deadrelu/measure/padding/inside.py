@@ -68,7 +68,10 @@ def speakers(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[Speaker]:
             continue
         if type(module).__module__.startswith("torch.nn.") and not isinstance(module, _TORCHS):
             continue
-        names = tuple(inspect.signature(module.forward).parameters)
+        try:
+            names = tuple(inspect.signature(module.forward).parameters)
+        except (TypeError, ValueError):  # a forward that is no function of Python
+            continue
         if isinstance(module, _TORCHS):
             yield Speaker(path, module, _attention(path, module, names))
         elif path and any(map(tells_of_padding, names)) and not any(path.startswith(f"{one}.") for one in own):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from deadrelu.measure.padding.tokens import Tokens, read
+from deadrelu.measure.padding.tokens import Tokens, can_be_read, read
 
 Side = Literal["encoder", "decoder"]
 
@@ -91,7 +91,7 @@ def _of_lengths(value: Any, sizes: set[int]) -> Iterator[Tokens]:
     """The padding of sequences of these lengths, in tensors that are as long as the longest, or as an input is."""
     if isinstance(value, (list, tuple)) and value and all(type(length) is int for length in value):
         value = torch.tensor(value)
-    if not isinstance(value, Tensor) or value.ndim != 1 or not value.numel():
+    if not isinstance(value, Tensor) or not can_be_read(value) or value.ndim != 1 or not value.numel():
         return
     lengths = value.detach().cpu()
     if lengths.is_complex() or lengths.dtype == torch.bool or not bool((lengths == lengths.round()).all()):

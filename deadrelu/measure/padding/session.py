@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
 from deadrelu.measure.padding.found import LeftOut, PaddingFound
 from deadrelu.measure.padding.inside import Handed, hearing, speakers, unseen
 from deadrelu.measure.padding.named import Mask, masks_in
+from deadrelu.measure.padding.tokens import can_be_read
 from deadrelu.programs.program import Batch, CallSite, Features, Program
 
 Release = Callable[[CallSite, Tensor], None]
@@ -205,9 +207,9 @@ class Padding:
     def _suspect(self, stack: ExitStack, path: str, module: nn.Embedding, index: int) -> None:
         """Notice where the padding_idx of an embedding occurs in what it is given."""
 
-        def hook(_: nn.Module, args: tuple[object, ...]) -> None:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
             key = path, index
-            if key in self._suspected or key in self._suspects or self._given or not isinstance(args[0], Tensor):
+            if not args or key in self._suspected or key in self._suspects or self._given or not can_be_read(args[0]):
                 return
             with unseen():
                 if args[0].ndim > 1 and bool((args[0] == index).any()):

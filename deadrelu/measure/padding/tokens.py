@@ -87,7 +87,7 @@ def read(mask: object, *, one_is_padding: bool, is_added: bool = False) -> Token
     infinity, or nearly, is added to the attention: what it takes away is padding. With `is_added` floats are never
     flags. A mask that leaves nothing, or with any other values, is none.
     """
-    if not isinstance(mask, Tensor) or mask.layout is not torch.strided or mask.is_nested or mask.is_complex():
+    if not isinstance(mask, Tensor) or not can_be_read(mask) or mask.is_complex():
         return None
     if mask.ndim == 4 and mask.shape[1:3] == (1, 1):
         mask = mask[:, 0, 0]
@@ -104,3 +104,13 @@ def read(mask: object, *, one_is_padding: bool, is_added: bool = False) -> Token
     else:
         return None
     return Tokens(real) if bool(real.any()) else None
+
+
+def can_be_read(value: object) -> bool:
+    """Whether something is a dense tensor of which the values are at hand: not so inside of torch.func's transforms.
+
+    `is_functorch_wrapped_tensor` is private to torch (seen on 2.13.0).
+    """
+    if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_nested or value.is_meta:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(value)

@@ -116,6 +116,8 @@ def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, An
         given = dict(zip((*spelling.attributes, "training"), args[spelling.first :], strict=False)) | dict(kwargs)
         defaults = dict(zip(spelling.attributes, spelling.defaults, strict=False))
         found = leak_of([given.get(name, defaults.get(name)) for name in spelling.attributes], given.get("training"))
+    elif not spelling.attributes:
+        found = spelling.name, ()
     else:
         given = dict(zip(spelling.attributes, args[1:], strict=False)) | dict(kwargs)
         values = zip(spelling.attributes, spelling.defaults, strict=True)

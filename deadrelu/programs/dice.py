@@ -10,6 +10,13 @@ import numpy as np
 import torch
 
 
+def seed_all(seed: int) -> None:
+    """Begin with this seed in torch, Python and NumPy."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
 @contextmanager
 def seeded(device: torch.device) -> Iterator[None]:
     """Random numbers from seed 0: torch's on the CPU and on `device`, Python's, and NumPy's global ones.

@@ -33,7 +33,7 @@ from deadrelu.programs.provenance import Provenance
 from deadrelu.programs.ragged import rows_of
 from deadrelu.programs.register import Calls, Group, Register, Surroundings
 from deadrelu.programs.scripted import can_call_script
-from deadrelu.programs.threads import Task, followed, here, workers_of
+from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
 from deadrelu.report import Skipped
 
 _log = logging.getLogger("deadrelu")
@@ -78,7 +78,7 @@ class Interception:
         self._lock = threading.RLock()
         self._thread: int | None = None
         self._task = Task()
-        self._callers: dict[int, Task | None] = {}
+        self._callers = Callers(self._say)
         self._is_moded = self._sees_operators = self._sees_functions = False
         self._batch = 0
         self._hooks: dict[int, RemovableHandle] = {}
@@ -110,7 +110,7 @@ class Interception:
             self._functional = not all(id(m) in hooked or only_calls_modules(m) for m in self._own_forwards)
         audit = self._batch == 1 or self._register.is_waiting or (self._functional and _is_checked(self._batch))
         self._provenance = Provenance(inputs, samples) if audit else None
-        self._callers.clear()
+        self._callers.start_pass()
         self._sees_operators = self._operators or audit
         self._is_moded = self._functional or self._sees_operators
         self._sees_functions = self._functional or audit
@@ -171,10 +171,14 @@ class Interception:
     def _on_module(self, calls: Calls, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
         z = args[0] if args else kwargs.get("input")
-        if here.inside or not isinstance(z, Tensor) or (get_ident() != self._thread and not self._is_followed(module)):
+        if (
+            here.inside
+            or not isinstance(z, Tensor)
+            or (get_ident() != self._thread and not self._callers.may_be(module, self._thread))
+        ):
             return
         if self._task.started:
-            self._note_caller(module)
+            self._callers.note(module)
             with self._lock:
                 self._count_module(calls, module, z)
         else:
@@ -187,23 +191,9 @@ class Interception:
         op, parameters = self._kinds[key][1]
         self._observe(("module", key), self._paths[key], op, parameters, z)
 
-    def _is_followed(self, module: nn.Module) -> bool:
-        """Whether a call in another thread is part of this forward pass, and can be counted.
-
-        A thread that was there before may work for this pass or for anyone, such as a loader that uses the model.
-        """
-        if self._thread is None or here.task is not None:
-            return self._thread is not None
-        path, op = self._paths[id(module)], self._kinds.get(id(module), (module, ("relu", ())))[1][0]
-        self._register.skip(path or ROOT, op, "called in a thread that was there before the forward pass")
-        return False
-
-    def _note_caller(self, module: nn.Module) -> None:
-        """Say where the calls of a module cannot be told apart, since several threads make them at once."""
-        if self._callers.setdefault(id(module), here.task) is not here.task:
-            path, op = self._paths[id(module)], self._kinds[id(module)][1][0]
-            reason = "several threads call it in one forward pass, so that its calls cannot be told apart"
-            self._register.skip(path or ROOT, op, reason)
+    def _say(self, module: nn.Module, reason: str) -> None:
+        """Skip an activation module."""
+        self._register.skip(self._paths[id(module)] or ROOT, self._kinds[id(module)][1][0], reason)
 
     def _on_feed(self, layer: nn.Module, _feed: nn.Module, _args: tuple[Any, ...], output: object) -> None:
         """A forward hook on what feeds the activation of one of torch's layers, for when functions are not watched."""

@@ -96,6 +96,33 @@ def _work(task: Task, modes: Modes, function: Callable[..., Any], /, *args: Any,
         here.task = None
 
 
+class Callers:
+    """Which threads call which module in one forward pass, and what has to be said of that."""
+
+    def __init__(self, say: Callable[[nn.Module, str], None]) -> None:
+        """`say` notes that a module cannot be measured, with the reason."""
+        self._say = say
+        self._tasks: dict[int, Task | None] = {}
+
+    def start_pass(self) -> None:
+        """Nothing was called yet."""
+        self._tasks.clear()
+
+    def may_be(self, module: nn.Module, running: int | None) -> bool:
+        """Whether a call in this thread is part of the forward pass that is `running` in that one.
+
+        A thread that was there before may work for this pass or for anyone, such as a loader that uses the model.
+        """
+        if running is not None and here.task is None:
+            self._say(module, "called in a thread that was there before the forward pass")
+        return running is not None and here.task is not None
+
+    def note(self, module: nn.Module) -> None:
+        """Say where the calls of a module cannot be told apart, since several threads make them at once."""
+        if self._tasks.setdefault(id(module), here.task) is not here.task:
+            self._say(module, "several threads call it in one forward pass, so that its calls cannot be told apart")
+
+
 def workers_of(module: nn.Module) -> str | None:
     """The attribute in which a module keeps threads that are at work already; None if it keeps none.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deadrelu.measure.units import by_unit
+from deadrelu.programs.dice import seed_all
 from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Features, Program
 from deadrelu.remedies import Drift
@@ -56,9 +57,9 @@ def compare(
         run_before = stack.enter_context(before.watched(lambda *_: None))
         run_after = stack.enter_context(after.watched(lambda *_: None))
         for index, batch in enumerate(batches):
-            torch.manual_seed(index)  # a model that rolls dice in eval mode must roll the same ones twice
+            seed_all(index)  # a model that draws random numbers in eval mode must draw the same ones twice
             old = run_before(copy.deepcopy(batch))
-            torch.manual_seed(index)
+            seed_all(index)
             with _on_entry(modules, lambda call, module, z: alive.add(call, _own_gradient(module, z))):
                 new = run_after(copy.deepcopy(batch))
             drift.add(old, new)

@@ -52,7 +52,16 @@ _MAKERS = _by_name(
 )
 """What makes features."""
 
-_CONVOLUTIONS = ("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose", "conv_depthwise", "conv_dilated", "conv_tbc")
+_CONVOLUTIONS = (
+    "convolution",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose",
+    "conv_depthwise",
+    "conv_dilated",
+    "conv_tbc",
+)
 _CHANNEL_NORMS = ("batch_norm", "group_norm", "instance_norm")
 _LIBRARIES = ("native_", "_native_", "cudnn_", "miopen_")
 

@@ -59,8 +59,8 @@ def check_fillings(path: Path, where: str) -> None:
                 pickled = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise FileError(f"{where} is damaged: {error}", hint=_AGAIN) from error
-        for content in pickled:
-            _check(content, where, 1)
+        for each in pickled:
+            _check(each, where, 1)
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         _check(content, where, _LEGACY_PICKLES)

@@ -10,6 +10,7 @@ import io
 import mmap
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,16 @@ def check_fillings(path: Path, where: str) -> None:
     `where` names the file. A pickle that cannot be followed to its end is left to its reader: what it calls up to
     there is checked.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith("/data.pkl"):
-                    _check(archive.read(name), where, 1)
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\3\4"  # as torch tells; what looks like a zip at its end may be anything
+    if zipped:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                pickled = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+            raise FileError(f"{where} is damaged: {error}", hint=_AGAIN) from error
+        for each in pickled:
+            _check(each, where, 1)
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         _check(content, where, _LEGACY_PICKLES)

@@ -104,7 +104,7 @@ def test_a_scan_along_another_axis_is_noticed() -> None:
                 (mine,) = [verdict for verdict in verdicts if verdict.site == call.id]
                 noticed, tried = noticed + (mine.kind == "wrong"), tried + 1
     assert tried > 20
-    assert noticed >= 0.9 * tried
+    assert noticed >= 0.8 * tried  # else all of the site is dead, or as many units fire as often
 
 
 @pytest.mark.parametrize("stats", STATS)

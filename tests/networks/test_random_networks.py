@@ -75,7 +75,7 @@ def test_no_site_of_another_form_of_the_network_is_wrong(form: str, tmp_path: Pa
 def test_every_step_is_taken_somewhere() -> None:
     taken = frozenset[str]().union(*(network(seed).steps for seed in range(NETWORKS)))
     assert {step.__name__ for step in STEPS} <= taken
-    hard = frozenset[str]().union(*(network(seed, hard=True).steps for seed in range(60)))
+    hard = frozenset[str]().union(*(network(seed, hard=True).steps for seed in range(NETWORKS)))
     assert {step.__name__ for step in HARD} <= hard
 
 

@@ -28,7 +28,7 @@ class Value:
     """One variable of the forward pass: its layout, and what it is for the examples.
 
     `fold` is how to unflatten the sample axis where positions have been flattened into it. `is_mixed` where a feature
-    axis also counts positions or copies (a flattened map): to split it may give the axes back from which it came.
+    axis also counts positions, copies or stacked values: to split it may give the axes back from which it came.
     """
 
     name: str

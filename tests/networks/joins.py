@@ -81,7 +81,7 @@ def stack(b: Builder, v: Value) -> Value | None:
     w, axis = b.random.choice(others), b.random.randint(0, v.ndim)
     letter = "F" if v.is_one_unit else "P"
     code = f"torch.stack([{v.name}, {w.name}], dim={b.random.choice((axis, axis - v.ndim - 1))})"
-    return b.emit(code, v.layout[:axis] + letter + v.layout[axis:], v)
+    return b.emit(code, v.layout[:axis] + letter + v.layout[axis:], v, is_mixed=v.is_mixed or letter == "F")
 
 
 @step(5)
@@ -110,8 +110,8 @@ def gate_of_one_unit(b: Builder, v: Value) -> Value | None:
 @step(3)
 def outer(b: Builder, v: Value) -> Value | None:
     """Every feature of one value with every feature of another: each pair is a unit."""
-    others = [w for w in b.values[1:] if (w.layout, w.fold, w.is_mixed) == ("NF", v.fold, v.is_mixed)]
-    if v.layout != "NF" or min(v.size(1), *(w.size(1) for w in others)) < 2:
+    others = [w for w in b.values[1:] if (w.layout, w.fold, w.is_mixed) == ("NF", v.fold, False)]
+    if v.layout != "NF" or v.is_mixed or min(v.size(1), *(w.size(1) for w in others)) < 2:
         return None
     w = b.random.choice(others)
     sign = b.random.choice("+*")

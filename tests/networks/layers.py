@@ -136,7 +136,7 @@ def bilinear(b: Builder, v: Value) -> Value | None:
     return b.make(f"{layer}({v.name}, {v.name})", v.made_at(last), v)
 
 
-@step(2)
+@step(6)
 def attention(b: Builder, v: Value) -> Value | None:
     """Torch's own attention layer, or its function on heads."""
     if v.layout != "NPF":

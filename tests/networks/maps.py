@@ -40,7 +40,7 @@ def shuffle_pixels(b: Builder, v: Value) -> Value | None:
     return b.emit(code, v.layout, v, is_mixed=v.is_mixed or "unshuffle" in code)
 
 
-@step(1)
+@step(5)
 def windows(b: Builder, v: Value) -> Value | None:
     """Every channel at every place of a window becomes a feature."""
     if v.layout != "NFPP" or min(v.x.shape[2:]) < 2:

@@ -75,7 +75,7 @@ def test_no_site_of_another_form_of_the_network_is_wrong(form: str, tmp_path: Pa
 def test_every_step_is_taken_somewhere() -> None:
     taken = frozenset[str]().union(*(network(seed).steps for seed in range(NETWORKS)))
     assert {step.__name__ for step in STEPS} <= taken
-    hard = frozenset[str]().union(*(network(seed, hard=True).steps for seed in range(60)))
+    hard = frozenset[str]().union(*(network(seed, hard=True).steps for seed in range(NETWORKS)))
     assert {step.__name__ for step in HARD} <= hard
 
 
@@ -104,7 +104,7 @@ def test_a_scan_along_another_axis_is_noticed() -> None:
                 (mine,) = [verdict for verdict in verdicts if verdict.site == call.id]
                 noticed, tried = noticed + (mine.kind == "wrong"), tried + 1
     assert tried > 20
-    assert noticed >= 0.9 * tried
+    assert noticed >= 0.8 * tried  # else all of the site is dead, or as many units fire as often
 
 
 @pytest.mark.parametrize("stats", STATS)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deadrelu.programs.axes.call import Call, bound, is_weight, tensors_in
+from deadrelu.programs.axes.call import Call, bound, tensors_in
 from deadrelu.programs.axes.layout import WEIGHT, Atom, Axis, Layout, Role, has, opened
 from deadrelu.programs.axes.operators import rule_of
+from deadrelu.programs.axes.writes import Slices
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.nest import tensors_in as inputs_in
 from deadrelu.programs.program import Features
@@ -130,6 +131,7 @@ class Provenance:
     def __init__(self, inputs: Any = (), samples: int = 0, samples_axis: int = 0) -> None:
         """Follow a pass over `inputs`, a nest of tensors, whose `samples_axis` counts samples where it is so long."""
         self._layouts: MutableMapping[Tensor, Layout] = WeakTensorKeyDictionary()
+        self._slices = Slices()
         for x in inputs_in(inputs):
             fits = x.ndim > samples_axis and x.shape[samples_axis] == samples
             if x.layout is torch.strided and not x.is_nested:
@@ -148,39 +150,43 @@ class Provenance:
         if not outputs:
             return
         arguments = bound(function, args, kwargs)
-        inputs = [self._layout_of(x) for x in tensors_in(arguments.values())]
+        inputs = list(tensors_in(arguments.values()))
         rule, makes = rule_of(function)
-        if not makes and not any(layout is not None and layout is not WEIGHT for layout in inputs):
-            if any(is_weight(x, self._layout_of(x)) for x in tensors_in(arguments.values())):
+        name = function.overloadpacket.__name__
+        call = Call(name.strip("_"), arguments, outputs, self._layouts.get, layer)
+        if not makes and all(self._layouts.get(x) in (None, WEIGHT) for x in inputs):
+            if any(map(call.is_weight, inputs)):
                 self._layouts.update((out, WEIGHT) for out in outputs)
+            elif inputs:
+                self._slices.note(call)
             return
-        name = function.overloadpacket.__name__.strip("_")
         if rule is None:
             for out in outputs:
-                self._layouts[out] = self._lost(arguments, out)
+                self._layouts[out] = self._lost(inputs, out)
             return
-        call = Call(name, arguments, outputs, self._layout_of, layer)
         made = rule(call)
         each = [made] * len(outputs) if made is None or isinstance(made, Layout) else made
         for out, layout in zip(outputs, each, strict=True):
-            if layout is None:
-                self._layouts.pop(out, None)
-            elif out.ndim:
-                self._layouts[out] = layout if len(layout.axes) == out.ndim else opened(out.shape, is_lost=True)
+            self._learn(out, layout)
+            if layout is not None and name.endswith("_"):
+                self._slices.written(out, layout, self._learn)
+
+    def _learn(self, x: Tensor, layout: Layout | None) -> None:
+        if layout is None:
+            self._layouts.pop(x, None)
+        elif x.ndim:
+            self._layouts[x] = layout if len(layout.axes) == x.ndim else opened(x.shape, is_lost=True)
 
     def read(self, z: Tensor) -> Reading:
         """What is known of a pre-activation. A tensor of which nothing is known is watched from here on."""
-        layout = self._layout_of(z)
+        layout = self._layouts.get(z)
         if layout is None or layout is WEIGHT or len(layout.axes) != z.ndim:
             layout = self._layouts[z] = opened(z.shape, is_lost=True)
         return Reading(layout, tuple(z.shape))
 
-    def _layout_of(self, x: Tensor) -> Layout | None:
-        return self._layouts.get(x)
-
-    def _lost(self, arguments: Mapping[str, Any], out: Tensor) -> Layout:
+    def _lost(self, inputs: Sequence[Tensor], out: Tensor) -> Layout:
         """After an operator that is not known: all axes are open, but the first where it is as long as the samples."""
-        known = (self._layout_of(x) for x in tensors_in(arguments.values()))
+        known = (self._layouts.get(x) for x in inputs)
         first = next((layout.axes[0] for layout in known if layout is not None and layout.axes), ())
         fits = bool(out.ndim) and len(first) == 1 and first[0].role is Role.SAMPLE and first[0].size == out.shape[0]
         return opened(out.shape, 0 if fits else None, is_lost=True)

@@ -29,6 +29,11 @@ def extremum(call: Call) -> Layout | Sequence[Layout | None] | None:
     return pointwise(call) if "other" in call.arguments else moves.reduced(call)
 
 
+def constant(call: Call) -> None:  # noqa: ARG001  a rule
+    """New values, which tell nothing whatever their type and device were taken from."""
+    return
+
+
 def _by_name(rules: Mapping[Rule, str]) -> dict[str, Rule]:
     """The rules by the names of their operators."""
     return {name: rule for rule, names in rules.items() for name in names.split()}
@@ -120,6 +125,7 @@ _OTHERS = _by_name(
         picks.placed: "slice_scatter select_scatter diagonal_scatter as_strided_scatter",
         products.distances: "cdist cdist_forward euclidean_dist",
         copied: "copy",
+        constant: "new_empty new_zeros new_ones new_full new_empty_strided",
     }
 )
 """What hands on, moves, picks or ends what its inputs' axes stand for."""

@@ -19,6 +19,15 @@ N, C, T, W = 5, 6, 4, 8
 
 Op = Callable[[Tensor], Tensor]
 
+
+def _filled(x: Tensor) -> Tensor:
+    """A copy that is made empty, and filled in two halves of its features."""
+    out = torch.zeros(N, T, C, W)
+    out.transpose(1, 2)[:, : C // 2].copy_(x[:, : C // 2])
+    out[:, :, C // 2 :] = x[:, C // 2 :].transpose(1, 2)
+    return out
+
+
 MOVES: dict[str, Op] = {
     "permute": lambda x: x.permute(2, 0, 3, 1),
     "transpose": lambda x: x.transpose(1, 3),
@@ -75,7 +84,7 @@ MOVES: dict[str, Op] = {
     "hstack": lambda x: torch.hstack([x, x + C]),
     "unfold": lambda x: x.unfold(3, 3, 1),
     "replicated border": lambda x: F.pad(x, (1, 1, 1, 1), mode="replicate"),
-    "circular border": lambda x: F.pad(x, (1, 1), mode="circular"),
+    "circular border": lambda x: F.pad(x, (1, 1, 1, 1), mode="circular"),
     "upsampled": lambda x: F.interpolate(x, scale_factor=2.0),
     "max pool": lambda x: F.max_pool2d(x, 2),
     "average pool": lambda x: F.avg_pool2d(x, 2),
@@ -100,6 +109,7 @@ MOVES: dict[str, Op] = {
         0, torch.arange(N).unsqueeze(1).expand(-1, C), x[..., 0, 0]
     ),
     "index_put of rows": lambda x: torch.zeros(N, C).index_put((torch.arange(N),), x[:, :, 0, 0]),
+    "written slice by slice": lambda x: _filled(x),
     "packed and padded": lambda x: nn.utils.rnn.pad_packed_sequence(
         nn.utils.rnn.pack_padded_sequence(x[..., 0].transpose(1, 2), torch.full((N,), T), batch_first=True),
         batch_first=True,
@@ -182,7 +192,7 @@ def test_an_axis_of_ranks_is_no_unit_axis(op: Op) -> None:
     assert reading.obstacle == RANKED
 
 
-def made(x: Tensor, network: Callable[[Tensor], Tensor], parameters: nn.Module | None = None) -> Features:
+def made(x: Tensor, network: Op) -> Features:
     """The features of what a network makes of a batch of `len(x)` samples."""
     provenance = Provenance(x, len(x))
     with torch.no_grad(), following(provenance, lambda: "layer"):
@@ -303,14 +313,44 @@ NOT_OF_A_MODEL = re.compile(
 )
 """Gradients, sparse and nested tensors, optimisers, packing of weights, and what gives out no activation."""
 
-ENDS = {
-    "_chunk_cat", "_grouped_mm", "_masked_scale", "_unsafe_masked_index", "_unsafe_masked_index_put_accumulate",
-    "as_strided_copy", "cumulative_trapezoid", "linalg_matrix_norm", "linalg_norm", "masked_select", "pad_sequence", "put",
-    "take", "to_padded_tensor", "view_as_complex", "view_as_complex_copy", "view_as_real", "view_as_real_copy",
-    "diagonal_copy", "frobenius_norm", "nuclear_norm", "norm_except_dim", "special_log_softmax", "special_softmax",
-    "column_stack", "dstack", "hstack", "row_stack", "vstack", "_pad_circular", "_weight_norm", "_weight_norm_interface",
-    "_scaled_mm_v2", "_compute_linear_combination",
-}  # fmt: skip
+ENDS = set(
+    [
+        "_chunk_cat",
+        "_compute_linear_combination",
+        "_masked_scale",
+        "_pad_circular",
+        "_unsafe_masked_index",
+        "_unsafe_masked_index_put_accumulate",
+        "_weight_norm",
+        "_weight_norm_interface",
+        "as_strided_copy",
+        "column_stack",
+        "cumulative_trapezoid",
+        "diagonal_copy",
+        "dstack",
+        "empty_permuted",
+        "frobenius_norm",
+        "hstack",
+        "linalg_matrix_norm",
+        "linalg_norm",
+        "masked_select",
+        "norm_except_dim",
+        "nuclear_norm",
+        "pad_sequence",
+        "put",
+        "row_stack",
+        "special_log_softmax",
+        "special_softmax",
+        "sspaddmm",
+        "take",
+        "to_padded_tensor",
+        "view_as_complex",
+        "view_as_complex_copy",
+        "view_as_real",
+        "view_as_real_copy",
+        "vstack",
+    ]
+)
 """Those of which no rule says anything: seldom met, seen only through what they are made of, or of weights."""
 
 

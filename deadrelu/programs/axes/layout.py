@@ -120,9 +120,14 @@ WEIGHT = Layout((), is_weight=True)
 
 
 def opened(shape: Sequence[int], samples_axis: int | None = None, *, is_lost: bool = False) -> Layout:
-    """The layout of a tensor of which only the samples are known, if anything."""
+    """The layout of a tensor of which only the samples are known, if anything.
+
+    A single sample is not followed: a reshape tells its axis from no other of size 1.
+    """
     roles = [Role.SAMPLE if dim == samples_axis else Role.OPEN for dim in range(len(shape))]
-    return Layout(tuple((Atom(size, role),) for size, role in zip(shape, roles, strict=True)), is_lost=is_lost)
+    atoms = (Atom(size, role) for size, role in zip(shape, roles, strict=True))
+    axes = (() if atom.size == 1 and atom.role is Role.SAMPLE else (atom,) for atom in atoms)
+    return Layout(tuple(axes), is_lost=is_lost)
 
 
 def resized(axis: Axis, size: int) -> Axis:
@@ -153,8 +158,7 @@ def regrouped(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> t
         return tuple(axes) if tuple(old) == tuple(new) else opened(new).axes
     every = [atom for axis in axes for atom in axis]
     is_one_unit = not any(atom.role is Role.FEATURE and atom.size > 1 for atom in every)
-    telling = (Role.FEATURE, Role.SAMPLE) if is_one_unit else (Role.SAMPLE,)
-    atoms = [atom for atom in every if atom.size != 1 or atom.role in telling]
+    atoms = [atom for atom in every if atom.size != 1 or (atom.role is Role.FEATURE and is_one_unit)]
     if len(new) > 1 and new[-1] == 1 and axes and atoms and atoms[-1].size == 1 and atoms[-1] in axes[-1]:
         return (*regrouped([*axes[:-1], axes[-1][:-1]], old, new[:-1]), (atoms[-1],))  # what was last stays last
     out: list[Axis] = []

@@ -199,18 +199,24 @@ def shuffled(call: Call) -> Layout | None:
 
 
 def patches(call: Call) -> Layout | None:
-    """`im2col`: `(N, C, H, W)` to `(N, C·k·k, L)`, and `col2im` back."""
-    layout, x, out = call.layout, call.source, call.out
-    if layout is None or x.ndim < 3:
+    """`im2col`: `(N, C, H, W)` to `(N, C·k·k, L)`. A feature at another place of the patch is another feature."""
+    layout, out = call.layout, call.out
+    if layout is None or len(layout.axes) < 3:
         return None
-    lead, channels = (
-        layout.axes[: out.ndim - (2 if call.name == "im2col" else 3)],
-        layout.axes[-3 if call.name == "im2col" else -2],
+    channels = layout.axes[-3]
+    is_single = math.prod(atom.size for atom in channels) == 1 and any(has(a, Role.FEATURE) for a in layout.axes)
+    line = Atom(out.shape[-2], Role.FEATURE) if is_single else blend(channels, out.shape[-2])
+    return layout.with_axes((*layout.axes[:-3], (line,), _places(out.shape[-1])))
+
+
+def put_together(call: Call) -> Layout | None:
+    """`col2im`: `(N, C·k·k, L)` to `(N, C, H, W)`."""
+    layout, out = call.layout, call.out
+    if layout is None:
+        return None
+    return layout.with_axes(
+        (*layout.axes[:-2], (blend(layout.axes[-2], out.shape[-3]),), *map(_places, out.shape[-2:]))
     )
-    if call.name == "im2col":
-        size = math.prod(atom.size for atom in channels)
-        return layout.with_axes((*lead, (*channels, *_places(out.shape[-2] // max(size, 1))), _places(out.shape[-1])))
-    return layout.with_axes((*lead, (blend(channels, out.shape[-3]),), *(_places(s) for s in out.shape[-2:])))
 
 
 def sampled(call: Call) -> Layout | None:

@@ -106,12 +106,13 @@ _OTHERS = _by_name(
         moves.joined: "cat concat concatenate",
         moves.stacked: "stack",
         moves.reduced: "sum mean amax amin aminmax prod std var std_mean var_mean norm nansum nanmean"
-        " linalg_vector_norm linalg__powsum native_norm logsumexp argmax argmin median nanmedian mode kthvalue count_nonzero"
-        " quantile nanquantile any all",
+        " linalg_vector_norm linalg__powsum native_norm logsumexp argmax argmin median nanmedian mode kthvalue"
+        " count_nonzero quantile nanquantile any all",
         extremum: "max min",
         moves.windows: "unfold",
         moves.shuffled: "pixel_shuffle pixel_unshuffle",
-        moves.patches: "im2col col2im",
+        moves.patches: "im2col",
+        moves.put_together: "col2im",
         moves.sampled: "grid_sampler grid_sampler_2d grid_sampler_3d",
         moves.packed: "pack_padded_sequence",
         moves.unpacked: "pad_packed_sequence",

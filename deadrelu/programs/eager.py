@@ -87,7 +87,7 @@ class EagerProgram:
 
             def run(batch: Batch) -> Any:
                 args, kwargs = moved((batch.args, batch.kwargs), device)
-                with one_run(turn), interception.forward((args, kwargs), batch.samples):
+                with one_run(turn), interception.forward((args, kwargs), batch):
                     settled()
                     return self.module(*args, **kwargs)
 

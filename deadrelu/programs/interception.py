@@ -14,7 +14,6 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -28,9 +27,10 @@ from deadrelu.programs.callsites import calling_module, calling_source, kind_of_
 from deadrelu.programs.forwards import feeds, is_stock, only_calls_modules
 from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
-from deadrelu.programs.program import ROOT, Observer
+from deadrelu.programs.program import ROOT, Batch, Observer
 from deadrelu.programs.provenance import Provenance
 from deadrelu.programs.ragged import rows_of
+from deadrelu.programs.recurrence import Recurrence, steps_of
 from deadrelu.programs.register import Calls, Group, Register, Surroundings
 from deadrelu.programs.scripted import can_call_script
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
@@ -40,20 +40,6 @@ _log = logging.getLogger("deadrelu")
 
 SETTLED = 2
 """From this batch on functions are watched only where some forward may call one; before it, in every way there is."""
-
-
-@dataclass
-class _Recurrence:
-    """An nn.RNN at work: its relu is called once a step, layer after layer, so that many calls make one site."""
-
-    steps: int
-    sites_before: int
-    calls: int = 0
-
-    def next(self) -> int:
-        """The site, counted from 1 within the forward pass, to which the next call belongs."""
-        self.calls += 1
-        return self.sites_before + -(-self.calls // self.steps)
 
 
 class Interception:
@@ -73,7 +59,7 @@ class Interception:
         has_script = any(isinstance(m, torch.jit.ScriptModule) for m in modules)
         self._operators = bool(self._recurrent) or has_script or can_call_script(self._own_forwards)
         self._workers = {path: name for path, module in named.items() if (name := workers_of(module)) is not None}
-        self._recurrences: dict[int, _Recurrence] = {}
+        self._recurrences: dict[int, Recurrence] = {}
         self._provenance: Provenance | None = None
         self._lock = threading.RLock()
         self._thread: int | None = None
@@ -100,8 +86,11 @@ class Interception:
             yield
 
     @contextmanager
-    def forward(self, inputs: Any, samples: int) -> Iterator[None]:
-        """One forward pass over `inputs`: calls are counted from 1 again, and seen in the ways that this pass needs."""
+    def forward(self, inputs: Any, batch: Batch) -> Iterator[None]:
+        """One forward pass over the `inputs` of a batch, where they lie now.
+
+        Calls are counted from 1 again, and seen in the ways that this pass needs.
+        """
         self._register.start_pass()
         self._recurrences.clear()
         self._batch += 1
@@ -109,7 +98,7 @@ class Interception:
             hooked = {id(layer) for layer, _ in self._feeds}
             self._functional = not all(id(m) in hooked or only_calls_modules(m) for m in self._own_forwards)
         audit = self._batch == 1 or self._register.is_waiting or (self._functional and _is_checked(self._batch))
-        self._provenance = Provenance(inputs, samples) if audit else None
+        self._provenance = Provenance(inputs, batch.samples, batch.axis) if audit else None
         self._callers.start_pass()
         self._sees_operators = self._operators or audit
         self._is_moded = self._functional or self._sees_operators
@@ -211,14 +200,8 @@ class Interception:
     def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if get_ident() != self._thread and here.task is None:
             return
-        x = args[0] if args else None
-        steps = 1
-        if isinstance(x, nn.utils.rnn.PackedSequence):
-            steps = len(x.batch_sizes)
-        elif isinstance(x, Tensor) and isinstance(module, nn.RNN):
-            steps = x.shape[1 if module.batch_first and x.ndim == 3 else 0]
         before = self._register.calls(("call", self._paths[id(module)], "relu")).number
-        self._recurrences[id(module)] = _Recurrence(max(steps, 1), before)
+        self._recurrences[id(module)] = Recurrence(steps_of(module, args), before)
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         spelling = None if here.inside else spellings().get(function)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from deadrelu.activations import Parameters
+from deadrelu.programs.axes.reading import Reading
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
-from deadrelu.programs.provenance import Reading
 from deadrelu.report import Skipped, Source
 
 Group = tuple[object, ...]

@@ -113,6 +113,8 @@ def squeeze(b: Builder, v: Value) -> Value | None:
         return None
     axis = b.random.choice(axes)
     codes = [f"{v.name}.squeeze({axis})", f"{v.name}.squeeze({axis - v.ndim})", f"torch.squeeze({v.name}, dim={axis})"]
+    if v.ndim == 2:
+        codes += [f"{v.name}.reshape(-1)", f"{v.name}.flatten()"]
     return b.emit(b.random.choice(codes), v.without(axis), v)
 
 

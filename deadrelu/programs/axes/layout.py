@@ -157,7 +157,7 @@ def regrouped(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> t
     if 0 in new:
         return tuple(axes) if tuple(old) == tuple(new) else opened(new).axes
     every = [atom for axis in axes for atom in axis]
-    is_one_unit = not any(atom.role is Role.FEATURE and atom.size > 1 for atom in every)
+    is_one_unit = len(new) > 1 and not any(atom.role is Role.FEATURE and atom.size > 1 for atom in every)
     atoms = [atom for atom in every if atom.size != 1 or (atom.role is Role.FEATURE and is_one_unit)]
     if len(new) > 1 and new[-1] == 1 and axes and atoms and atoms[-1].size == 1 and atoms[-1] in axes[-1]:
         return (*regrouped([*axes[:-1], axes[-1][:-1]], old, new[:-1]), (atoms[-1],))  # what was last stays last

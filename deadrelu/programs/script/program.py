@@ -153,7 +153,7 @@ class TorchScriptProgram:
                 with one_run(turn):
                     if self.module.training:  # a loader that uses the model has left it so
                         self.module.eval()
-                    return watch.run(moved(list(bound.arguments.values()), device), batch.samples)
+                    return watch.run(moved(list(bound.arguments.values()), device), batch)
 
             stack.enter_context(turn.between_runs())
             yield run

@@ -12,7 +12,7 @@ from torch import Tensor
 from deadrelu.activations import Leak
 from deadrelu.programs.callsites import read_call, read_calls, spellings
 from deadrelu.programs.modes import Operators
-from deadrelu.programs.program import ROOT, CallSite, Output
+from deadrelu.programs.program import ROOT, Batch, CallSite, Output
 from deadrelu.programs.provenance import Provenance, following
 from deadrelu.programs.register import Register, Surroundings
 from deadrelu.programs.script.graph import Probe, Probed
@@ -27,8 +27,8 @@ class Watch(Protocol):
     served: dict[CallSite, set[int]]
     """The calls in the graph, by number, that each site stands for."""
 
-    def run(self, arguments: Sequence[Any], samples: int) -> Output:
-        """One forward pass over so many samples."""
+    def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
+        """One forward pass over the arguments of a batch, where they lie now."""
 
     def unmet(self) -> list[Skipped]:
         """What is in the graph and was never called."""
@@ -56,13 +56,13 @@ class ProbeWatch:
         self._pass = 0
         self._raised: BaseException | None = None
 
-    def run(self, arguments: Sequence[Any], samples: int) -> Output:
+    def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
         """One forward pass. Raises what the model raises, and what the observer raises as it is."""
         self._pass += 1
         audit = self._pass & (self._pass - 1) == 0 or self._register.is_waiting
         graph = self._marked() if audit else self._light
         self._probes, self._raised = graph.probes, None
-        self._provenance = Provenance(arguments, samples) if audit else None
+        self._provenance = Provenance(arguments, batch.samples, batch.axis) if audit else None
         self._register.start_pass()
         with ExitStack() as stack:
             if self._provenance is not None:
@@ -139,10 +139,10 @@ class DispatchWatch:
         self._script = script
         self._register = register
 
-    def run(self, arguments: Sequence[Any], samples: int) -> Output:
+    def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
         """One forward pass of the module itself."""
         self._register.start_pass()
-        provenance = Provenance(arguments, samples)
+        provenance = Provenance(arguments, batch.samples, batch.axis)
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deadrelu.programs.axes.operators import rule_of
+from deadrelu.programs.axes.reading import RANKED, Reading
 from deadrelu.programs.program import Features
-from deadrelu.programs.provenance import RANKED, Provenance, Reading, following
+from deadrelu.programs.provenance import Provenance, following
 
 N, C, T, W = 5, 6, 4, 8
 """Samples, features, and two sizes of places; no two are equal."""

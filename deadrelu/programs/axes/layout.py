@@ -156,30 +156,42 @@ def regrouped(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> t
     """
     if 0 in new:
         return tuple(axes) if tuple(old) == tuple(new) else opened(new).axes
-    every = [atom for axis in axes for atom in axis]
-    is_one_unit = len(new) > 1 and not any(atom.role is Role.FEATURE and atom.size > 1 for atom in every)
-    atoms = [atom for atom in every if atom.size != 1 or (atom.role is Role.FEATURE and is_one_unit)]
-    if len(new) > 1 and new[-1] == 1 and axes and atoms and atoms[-1].size == 1 and atoms[-1] in axes[-1]:
-        return (*regrouped([*axes[:-1], axes[-1][:-1]], old, new[:-1]), (atoms[-1],))  # what was last stays last
+    atoms = [atom for axis in axes for atom in axis if atom.size != 1]
+    single = _single(axes)
+    place = None if single is None else _place_of_single(single[0], old, new)
+    if single is not None and place is None and len(new) > 1:  # merged with others
+        atoms = [atom for axis in axes for atom in axis if atom.size != 1 or atom is single[1]]
     out: list[Axis] = []
     at = 0
     for group, end in _groups([atom.size for atom in atoms], new):
         inside, at = atoms[at:end], end
         out += _dealt(inside, group)
-    return tuple(map(_joint, out))
+    joint = list(map(_joint, out))
+    if single is not None and place is not None:
+        joint[place] = (single[1],)
+    return tuple(joint)
+
+
+def _single(axes: Sequence[Axis]) -> tuple[int, Atom] | None:
+    """The only feature of a tensor, if it has just one, and its axis."""
+    found = [(d, atom) for d, axis in enumerate(axes) for atom in axis if atom.role is Role.FEATURE]
+    return found[0] if found and all(atom.size == 1 for _, atom in found) else None
+
+
+def _place_of_single(axis: int, old: Sequence[int], new: Sequence[int]) -> int | None:
+    """The axis of size 1 in which a single feature stands after a reshape: the last if it was last, or the nearest."""
+    free = [d for d, size in enumerate(new) if size == 1 and (d or not axis or old[0] != 1)]
+    if new[-1] == 1 and axis == len(old) - 1:
+        return len(new) - 1
+    return min(free, key=lambda d: abs(d - axis), default=None)
 
 
 def _groups(sizes: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-    """Runs of new axes, each with the number of atoms, from the first, that are used up after it.
-
-    An atom of size 1 goes to the next axis, if there is one.
-    """
+    """Runs of new axes, each with the number of atoms, from the first, that are used up after it."""
     end, group, wanted, there = 0, list[int](), 1, 1
     for place, size in enumerate(new):
         group.append(size)
         wanted *= size
-        if size == 1 and end < len(sizes) and sizes[end] == 1:
-            end += 1
         while there < wanted and end < len(sizes):
             there, end = there * sizes[end], end + 1
         if there == wanted:
@@ -196,8 +208,6 @@ def _dealt(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
     rest, out = list(atoms), list[Axis]()
     for place, size in enumerate(sizes):
         axis: list[Atom] = []
-        if size == 1 and rest and rest[0].size == 1:
-            axis.append(rest.pop(0))
         while size > 1:
             if not rest:
                 return _blended(atoms, sizes)

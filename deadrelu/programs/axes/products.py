@@ -57,7 +57,8 @@ def _weighted(call: Call, weight: Tensor, right: Layout, b: Tensor) -> Layout:
     inner = right.axis(dim)
     batch, last = right.axes[:dim], right.axes[dim + 1 :]
     rows: tuple[Axis, ...] = () if weight.ndim == 1 else ((Atom(weight.shape[-2], Role.PLACE),),)
-    if has(inner, Role.FEATURE) or right.is_lost or (has(inner, Role.OPEN) and call.is_weight(weight)):
+    reads = any(has(inner, role) for role in (Role.FEATURE, Role.RANK))
+    if reads or right.is_lost or (has(inner, Role.OPEN) and call.is_weight(weight)):
         _read(inner)
         rows = tuple((Atom(axis[0].size, Role.FEATURE),) for axis in rows)
         axes = (*(demoted(axis) for axis in batch), *rows, *(demoted(axis) for axis in last))

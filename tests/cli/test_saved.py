@@ -96,7 +96,7 @@ def test_report_renders_again_in_every_format(folder: Path) -> None:
 
 
 def test_what_is_no_report_is_refused(folder: Path) -> None:
-    check_refusal(deadrelu("report", "old.pt", cwd=folder), "no JSON report is in old.pt")
+    check_refusal(deadrelu("report", "old.pt", cwd=folder), "there is no JSON report in old.pt")
     check_refusal(deadrelu("report", "gone.json", cwd=folder), "there is no file gone.json")
     (folder / "broken.json").write_text('{"schema_version": 1}')
     check_refusal(deadrelu("merge", "broken.json", cwd=folder), "broken.json: a broken deadrelu report")

@@ -149,7 +149,8 @@ def test_who_changes_the_working_folder_moves_none_of_our_files(place: str, data
         for number in range(70):  # more than one batch
             pillow.new("RGB", (4, 4), (number, 0, 200)).save(tmp_path / "images" / f"{number}.png")
         given = "images"
-    done = deadrelu("scan", f"{file}:Net", "--data", given, "-o", "json=report.json", cwd=tmp_path)
+    axis = ("--feature-axis", "1")  # nothing before or after the ReLU tells which axis of an image holds its units
+    done = deadrelu("scan", f"{file}:Net", "--data", given, *axis, "-o", "json=report.json", cwd=tmp_path)
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["sites"][0]["source"]["file"] == "net.py"

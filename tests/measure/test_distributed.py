@@ -291,7 +291,7 @@ def site(name: str, first: tuple[int, ...], *, units: int = 2, calls: int = 1, c
         samples=0, rows=0, positions=0, fires=(0,) * units, row_fires=(0,) * units, maxima=(None,) * units,
         output_sums=(0.0,) * units, nonfinite=(0,) * units,
     )  # fmt: skip
-    return Tallied(site=described, functional=False, certain=True, first=first, counts=none, **facts)
+    return Tallied(site=described, functional=False, first=first, counts=none, **facts)
 
 
 def part(*sites: Tallied, skipped: Sequence[Skipped] = ()) -> Part:
@@ -320,9 +320,9 @@ def test_what_is_skipped_anywhere_is_skipped_unless_another_rank_called_it() -> 
 
 
 def test_shapes_are_joined_as_one_process_notes_them() -> None:
-    assert joined([(("N", 4, 7), 1), ((), 0), (("N", 4, 9), 1)], 4) == (("N", 4, "*"), 1)
+    assert joined([(("N", 4, 7), 1), ((), None), (("N", 4, 9), 1)], 4) == (("N", 4, "*"), 1)
     assert joined([(("N", 5, 4), 2), (("N", 4), 1)], 4) == (("*", 4), 1)
-    assert joined([((), 0)], 4) == ((), 0)
+    assert joined([((), None)], 4) == ((), None)
 
 
 def test_a_batch_is_known_by_its_content() -> None:

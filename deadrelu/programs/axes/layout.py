@@ -180,6 +180,8 @@ def _single(axes: Sequence[Axis]) -> tuple[int, Atom] | None:
 
 def _place_of_single(axis: int, old: Sequence[int], new: Sequence[int]) -> int | None:
     """The axis of size 1 in which a single feature stands after a reshape: the last if it was last, or the nearest."""
+    if len(new) == 1:
+        return None
     free = [d for d, size in enumerate(new) if size == 1 and (d or not axis or old[0] != 1)]
     if new[-1] == 1 and axis == len(old) - 1:
         return len(new) - 1

@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test integrations lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
 
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n logical --maxprocesses 4
+
+# In an environment of its own: what these packages pull in is not for every developer.
+integrations: $(VENV)-integrations/.installed
+	$(VENV)-integrations/bin/python -m pytest tests/integrations/test_geometric.py tests/integrations/test_lightning.py
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check
@@ -18,7 +22,7 @@ lint: $(VENV)/.developed
 	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info deadrelu/measure/*.so
+	rm -rf $(VENV) $(VENV)-integrations build dist *.egg-info deadrelu/measure/*.so
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c') | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt .
@@ -31,3 +35,8 @@ $(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)-integrations/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c')
+	$(PYTHON) -m venv $(VENV)-integrations
+	$(VENV)-integrations/bin/python -m pip install -c constraints.txt '.[integrations]'
+	touch $@

@@ -46,7 +46,10 @@ def test_a_bad_option_is_named(case: str) -> None:
         (["--data", DIGITS, "--input-shape", "64"], "--input-shape is for synthetic data"),
         (["--data", DIGITS, "--site", "nothing*"], "no site matches 'nothing"),
         (["--data", DIGITS, "--units", "nothing*"], "matches no measured site"),
-        (["--data", DIGITS, "--feature-axis", "1=7"], r"1 has no axis 7.*choose from 0 \(64, samples\), 1 \(128, features\), or none"),
+        (
+            ["--data", DIGITS, "--feature-axis", "1=7"],
+            r"1 has no axis 7.*choose from 0 \(64, samples\), 1 \(128, features\), or none",
+        ),
         (["--data", DIGITS, "--data-key", "z"], "--data-key z"),
     ],
 )

@@ -1,0 +1,73 @@
+"""A module that Lightning trained: its checkpoint from the command line, and alive with its own loader."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import deadrelu
+
+lightning = pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (extra: integrations)")
+
+CODE = """
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+class Classifier(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
+        with torch.no_grad():
+            self.body[0].bias[:5] = -1e3
+
+    def forward(self, x):
+        return self.body(x)
+
+    def training_step(self, batch, index):
+        x, y = batch
+        loss = nn.functional.cross_entropy(self(x), y)
+        self.log("loss", loss)
+        return loss
+
+    def val_dataloader(self):
+        x = torch.randn(400, 6, generator=torch.Generator().manual_seed(1))
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, torch.arange(400) % 3), batch_size=64)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters())
+
+def data():
+    return Classifier().val_dataloader()
+"""
+
+
+def test_what_lightning_trained_is_scanned_as_a_checkpoint_and_alive(tmp_path: Path) -> None:
+    (tmp_path / "classifier.py").write_text(CODE)
+    names: dict[str, object] = {}
+    exec(compile(CODE, "classifier.py", "exec"), names)
+    model = names["Classifier"]()  # type: ignore[operator]
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    trainer.fit(model, train_dataloaders=model.val_dataloader())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    (site,) = deadrelu.scan(model, model.val_dataloader()).sites
+    z = torch.cat([x for x, _ in model.val_dataloader()]).double() @ model.body[0].weight.detach().double().T
+    z += model.body[0].bias.detach().double()
+    assert site.dead_units == tuple((z.amax(0) <= 0).nonzero().flatten().tolist())
+    assert set(range(5)) <= set(site.dead_units)
+
+    command = [sys.executable, "-m", "deadrelu", "scan", "last.ckpt", "--arch", "classifier.py:Classifier"]
+    command += ["--data", "classifier.py:data", "-o", "json=report.json", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (saved,) = json.loads((tmp_path / "report.json").read_text())["sites"]
+    assert tuple(saved["dead_units"]) == site.dead_units
+    assert saved["samples"] == 400

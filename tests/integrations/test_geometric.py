@@ -14,9 +14,9 @@ import deadrelu
 
 pytest.importorskip("torch_geometric", reason="PyTorch Geometric is not installed (extra: integrations)")
 
-from torch_geometric.data import Data  # noqa: E402
-from torch_geometric.loader import DataLoader  # noqa: E402
-from torch_geometric.nn import GCNConv, GINConv, SAGEConv, global_mean_pool  # noqa: E402
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+from torch_geometric.nn import GCNConv, GINConv, SAGEConv, global_mean_pool
 
 DEAD = (1, 4, 7)
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from deadrelu.commands import words_of
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
 from deadrelu.judge.policy import Policy
@@ -22,10 +24,6 @@ if TYPE_CHECKING:
     from deadrelu.load.trust import Trust
     from deadrelu.measure.distributed import Ranks
     from deadrelu.remedies import Advice, PatchResult
-
-KEPT_SUFFIXES = (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".bin", ".ckpt", ".model", ".tar")
-"""File name endings that say nothing which a patched whole module would belie (`.safetensors` would)."""
-
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,6 +91,7 @@ def scan(
     until: Until | None = None,
     progress: Callable[[int], None] | None = None,
     ranks: Ranks | None = None,
+    invocation: Sequence[str] | None = None,
 ) -> Report:
     """Run `model` over `data`, count where every activation unit fires, and judge the result by `policy`.
 
@@ -107,9 +106,11 @@ def scan(
     the units, None for a single unit. `stats` is how much is measured: "fired" (which units fired at all), "rates" (how
     often), or "full" (also maxima, means, and everything that is not finite). `until` "verdict" stops as
     soon as dead units cannot fail the gate any more, "likely" also when they will in all likelihood; the report says
-    so. `progress` is told the samples seen so far after each batch. Inside a
-    process group of torch.distributed that you have initialised, every process measures what it is given, unless you
-    give `ranks` (`deadrelu.measure.distributed.Ranks()`): then they share the work, and each gets the whole report.
+    so. `progress` is called with the number of samples seen so far after each batch. Inside a process group of
+    torch.distributed that you have initialised, every process measures what it is given, unless you give `ranks`
+    (`deadrelu.measure.distributed.Ranks()`): then they share the work, and each gets the whole report. `invocation` is
+    the command line that led here, for the commands that the report prints (see `deadrelu.commands`); by default it is
+    made from the arguments.
 
     Raises a `DeadreluError` with a hint: `FileError`, `TrustError`, `ArchitectureError`, `DataError`, `ModelError`,
     `UsageError`, or `NothingMeasuredError`.
@@ -157,12 +158,32 @@ def scan(
         confidence=policy.confidence,
         stats=stats,
     )
+    if invocation is None and not isinstance(model, torch.nn.Module) and isinstance(data, (str, Path, NoneType)):
+        invocation = words_of(
+            model,
+            {
+                "arch": arch,
+                "arch-arg": {name: json.dumps(value, default=str) for name, value in (arch_args or {}).items()},
+                "weights-key": weights_key,
+                **(trust.options() if trust else {}),
+                "device": device,
+                "device-map": device_map,
+                **request.options(),
+                "site": sites,
+                "skip-site": skip_sites,
+                "feature-axis": feature_axes,
+                "stats": stats,
+                **{name.replace("_", "-"): value for name, value in policy.to_settings().items()},
+            },
+        )
     settings: dict[str, Setting] = {
+        "invocation": tuple(invocation or ()),
         "arch": arch,
         "weights_key": weights_key,
         "data_key": data_key,
         "batch_size": batch_size,
         "batch_axis": batch_axis,
+        "samples": samples,
         "inputs": tuple(f"{name}={json.dumps(value, default=str)}" for name, value in (inputs or {}).items()),
         "sites": tuple(sites),
         "skip_sites": tuple(skip_sites),
@@ -232,6 +253,7 @@ def patch(
     from deadrelu.load.trust import Trust
     from deadrelu.measure.scan import Plan
     from deadrelu.programs.device import choose_device
+    from deadrelu.remedy.outputs import default_output
     from deadrelu.remedy.patch import patch_file, patch_module
     from deadrelu.remedy.swap import Prescription
     from deadrelu.remedy.witness import ModelRequest
@@ -263,19 +285,6 @@ def patch(
     return patch_file(
         opening, path, request, wanted, plan, to_pt2=to_pt2, force=force, preview=preview, progress=progress
     )
-
-
-def default_output(model: str | Path, *, to_pt2: bool = False) -> Path:
-    """Where a patched model goes when nobody says: `model.pt` becomes `model.patched.pt` in the same folder.
-
-    A Hugging Face folder `opt` becomes the folder `opt.patched`.
-    """
-    path = Path(str(model).partition(":")[0])
-    if (path / "config.json").is_file() and not to_pt2:
-        folder = path.resolve()  # of "." too
-        return folder.with_name(f"{folder.name}.patched")
-    suffix = path.suffix if path.suffix in KEPT_SUFFIXES else ".pt"
-    return path.with_name(f"{path.stem}.patched{'.pt2' if to_pt2 else suffix}")
 
 
 def suggest(report: Report, *, slope: float = 0.01, root: str | Path = ".") -> Advice:

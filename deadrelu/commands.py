@@ -1,34 +1,71 @@
-"""The exact command lines that a report can suggest: the same model, code and data as in its own scan."""
+"""The commands that we print: the invocation that led to a report, for another command or with other options.
+
+A report keeps its invocation in `settings["invocation"]`: MODEL first, where it was named, then each option that
+differs from its default and from the configuration, as one word (`--arch=net.py:Net`, `--trust`). What a printed
+command repeats is decided here, for every option at once, so that an option added later is repeated too.
+"""
 
 from __future__ import annotations
 
 import glob
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from deadrelu.report import Report, Site
 
-_WEIGHTS_ALONE = ("torch-state-dict", "safetensors")
-_CODE = ("torchscript", "torch-export", "torch-sharded")
-"""Formats that run code when they are opened: whoever scanned such a file has trusted it."""
+_LIMITS = ("--max-dead", "--max-dead-total", "--limits", "--baseline", "--tolerance")
+_JUDGING = (*_LIMITS, "--select", "--ignore", "--strict")
+_STOPPING = ("--stats", "--until-verdict", "--until-likely", "--exit-zero")
+_NEVER = {"--update-baseline"}
+"""Options that change a file: no hint repeats them."""
 
-_PAIRS = {"feature_axes": "--feature-axis", "inputs": "--input"}
-_KEPT = {"arch": "--arch", "weights_key": "--weights-key", "data_key": "--data-key"}
+_NOT_OF = {
+    "scan": _NEVER,
+    "suggest": {*_NEVER, *_JUDGING, *_STOPPING},
+    "patch": {*_NEVER, *_JUDGING, *_STOPPING, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
+}
+"""The options of a scan that each command does not take, or must not repeat."""
+
+_OF_THE_FILE = {"--arch", "--arch-arg", "--weights-key", "--trust", "--trust-sha256", "--allow"}
+"""Options that say how the model file is opened, and hold for no other file."""
+
+_DEFAULTS = {"batch-size": 64, "device": "auto", "stats": "full", "rare-below": 0.01, "confidence": 0.95}
 
 
-def scan_command(report: Report, *options: str, data: str | None = None) -> str:
-    """`deadrelu scan` as it was done, with more options; `data` replaces the data, DATA stands where none was named."""
-    return shlex.join(["deadrelu", "scan", *_inputs(report, data), *options])
+def reproducible(report: Report) -> bool:
+    """Whether a command line can open the same model and data: not where one of them lives in memory."""
+    return bool(report.settings.get("invocation"))
 
 
-def patch_command(report: Report, *options: str) -> str:
-    """`deadrelu patch` of the model that was scanned, on the data that it was scanned on."""
-    return shlex.join(["deadrelu", "patch", *_inputs(report, None), *options])
+def scan_command(report: Report, *options: str, without: Sequence[str] = ()) -> str | None:
+    """`deadrelu scan` as before, with more `options` (`--flag=value`) and `without` some.
+
+    None if the model or the data lives in memory, here and below.
+    """
+    return _command("scan", report, options, without)
 
 
-def suggest_command(report: Report) -> str:
-    """`deadrelu suggest` for the model that was scanned, on the data that it was scanned on."""
-    return shlex.join(["deadrelu", "suggest", *_inputs(report, None)])
+def suggest_command(report: Report) -> str | None:
+    """`deadrelu suggest` for the same model and data."""
+    return _command("suggest", report, ())
+
+
+def patch_command(report: Report, *options: str) -> str | None:
+    """`deadrelu patch` of the same model on the same data."""
+    return _command("patch", report, options)
+
+
+def next_scan(words: Sequence[str], model: str, *opening: str) -> str:
+    """`deadrelu scan` of another file, `model`, opened by the `opening` options, on the data of an invocation."""
+    kept = [word for word in words if word.startswith("--") and _flag(word) not in _OF_THE_FILE | _NOT_OF["patch"]]
+    return _line("scan", [model, *opening, *kept])
+
+
+def words_of(model: str | Path | None, options: Mapping[str, object]) -> tuple[str, ...]:
+    """The words of an invocation by values: `options` by long flag without its dashes, None or the default left out."""
+    given = ((flag, value) for flag, value in options.items() if value != _DEFAULTS.get(flag))
+    return (str(model), *(word for flag, value in given for word in _words(f"--{flag}", value)))
 
 
 def site_glob(site: Site) -> str:
@@ -41,26 +78,46 @@ def id_glob(name: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in glob.escape(name))
 
 
-def _inputs(report: Report, data: str | None) -> Iterator[str]:
-    """The model, its code, and the data, with the settings of the scan that say how they are read."""
-    yield report.model.path or "MODEL"
-    settings = dict(report.settings)
-    if settings.get("arch") is None and report.model.format in _WEIGHTS_ALONE:
-        settings["arch"] = "SPEC"
-    for name, flag in _KEPT.items():
-        value = settings.get(name)
-        if isinstance(value, str) and not (name == "data_key" and data is not None):
-            yield from (flag, value)
-    if report.model.format in _CODE:
-        yield "--trust"
-    for name, flag in _PAIRS.items():
-        pairs = settings.get(name)
-        for pair in pairs if isinstance(pairs, tuple) else ():
-            yield from (flag, pair)
-    if "batch_size" in settings and settings["batch_size"] is None:
-        yield from ("--batch-size", "none")
-    axis = settings.get("batch_axis")
-    if isinstance(axis, int):
-        yield from ("--batch-axis", str(axis))
-    source = None if report.data.kind == "synthetic" else report.data.source
-    yield from ("--data", data or source or "DATA")
+def _command(name: str, report: Report, options: Sequence[str], without: Sequence[str] = ()) -> str | None:
+    """The line, or None where no command line led to the report."""
+    words = report.settings.get("invocation")
+    if not isinstance(words, tuple) or not words:
+        return None
+    dropped = {*_NOT_OF[name], *without, *(_flag(word) for word in options if _flag(word) in _JUDGING)}
+    kept = [_pinned(word, report) for word in words if _flag(word) not in dropped]
+    return _line(name, [*kept, *options])
+
+
+def _pinned(word: str, report: Report) -> str:
+    """Trust is repeated for the very bytes that were trusted."""
+    return f"--trust-sha256={report.model.sha256}" if word == "--trust" and report.model.sha256 else word
+
+
+def _line(name: str, words: Sequence[str]) -> str:
+    """One line for a shell, each flag and its value apart."""
+    return shlex.join(["deadrelu", name, *(part for word in words for part in _parts(word))])
+
+
+def _parts(word: str) -> list[str]:
+    """A flag and its value as people type them."""
+    return word.split("=", 1) if word.startswith("-") else [word]
+
+
+def _flag(word: str) -> str:
+    return word.partition("=")[0]
+
+
+def _words(flag: str, value: object) -> Iterator[str]:
+    """One option by its value: a switch, a pair for each entry of a mapping, a word for each of a list, or a text."""
+    if value is None or value is False:
+        return
+    if value is True:
+        yield flag
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield f"{flag}={key}={'none' if each is None else each}"
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield f"{flag}={each}"
+    else:
+        yield f"{flag}={value}"

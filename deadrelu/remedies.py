@@ -24,12 +24,13 @@ class Edit:
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """One thing to do, and why the measurement speaks for it; as a command to type or an edit where there is one."""
+    """One thing to do and why: as a command for the shell, as a line of Python, or as edits of the source."""
 
     title: str
     why: str
     command: str | None = None
-    edit: Edit | None = None
+    python: str | None = None
+    edits: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,29 @@ class SiteAdvice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupAdvice:
+    """What sites with the same ailment and the same remedies have in common; each also has advice of its own."""
+
+    sites: tuple[str, ...]
+    ailment: Ailment
+    says: str
+    remedies: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Advice:
-    """The advice on one report: what must be settled first, then site by site in the order in which they ran."""
+    """The advice on one report.
+
+    `first` must be settled before anything else (non-finite values, poor evidence). `whole` are remedies for all sick
+    sites at once, best first; `groups` puts sites that need the same together; `items` has each site by itself, in the
+    order in which they ran, and the skipped ones.
+    """
 
     model: str | None
     data: str | None
+    first: tuple[SiteAdvice, ...]
+    whole: tuple[Remedy, ...]
+    groups: tuple[GroupAdvice, ...]
     items: tuple[SiteAdvice, ...]
     caution: str
 

@@ -75,7 +75,7 @@ def make_report(
             nonfinite_weights=nonfinite_weights or {},
         ),
         data=data or DataInfo(source="val “q”.npz", kind="dataset", samples=SAMPLES, batches=15, seed=None),
-        settings={"feature_axis": None},
+        settings={"invocation": ("models/naïve [bold]50%[/bold].pt", "--data=val “q”.npz")},
         sites=tuple(sites),
         skipped=skipped,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import typer
 from deadrelu.cli import borrowed, console
 from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.keyed import keyed, keys_of
+from deadrelu.cli.options import OUTPUT, SWAP
 from deadrelu.config import Config, NamedModel, environment, find, is_option, read, variable
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.keys import Key, Known, Value, from_text
@@ -33,12 +34,13 @@ class Origins:
     """Where the values of one command came from: what to name in an error, by parameter name.
 
     `filed` are the parameters whose values stand in the configuration file. `model` is the model's name, if it is one
-    of several there.
+    of several there. `invocation` is what was typed, as `deadrelu.commands` repeats it.
     """
 
     of: dict[str, str] = field(default_factory=dict)
     model: str | None = None
     filed: frozenset[str] = frozenset()
+    invocation: tuple[str, ...] = ()
 
 
 class Command(HelpfulCommand):
@@ -136,6 +138,7 @@ class Command(HelpfulCommand):
                 origins[names[key]] = f"the environment variable {variable(key)}"
                 filed.discard(names[key])
         ctx.default_map = defaults
+        typed = list(args)
         try:
             rest = super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -147,11 +150,33 @@ class Command(HelpfulCommand):
             of={name: origin for name, origin in origins.items() if _from_map(ctx, name)},
             model=model.name if model else None,
             filed=frozenset(name for name in filed if _from_map(ctx, name)),
+            invocation=tuple(self._typed(ctx, typed, model)),
         )
         for note in (*borrowed.drop_trust(ctx, names, config, model), *borrowed.drop_force(ctx, config)):
             _note(ctx, note)
         borrowed.check_places(ctx, config)
         return rest
+
+    def _typed(self, ctx: Any, args: list[str], model: NamedModel | None) -> Iterator[str]:
+        """MODEL and the options as they were typed, without those that say what to swap and where the output goes."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        if model is not None:
+            yield model.name
+        elif isinstance(given.get("model"), str):
+            yield given["model"]
+        parameter: Any
+        for parameter in self.params:
+            source = ctx.get_parameter_source(parameter.name)
+            if source is None or source.name != "COMMANDLINE" or not parameter.opts[0].startswith("-"):
+                continue
+            if parameter.rich_help_panel in (OUTPUT, SWAP):
+                continue
+            flag, value = max(parameter.opts, key=len), given[parameter.name]
+            for each in value if isinstance(value, (list, tuple)) else [value]:
+                yield flag if parameter.is_flag else f"{flag}={each}"
+        choice = ctx.parent.obj
+        if isinstance(choice, Choice) and (choice.path or choice.isolated):
+            yield "--no-config" if choice.isolated else f"--config={choice.path}"
 
 
 class EveryModelCommand(Command):

@@ -22,9 +22,9 @@ class View(str, Enum):
 
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A model file, or a folder of one.")],
-    format: Annotated[View, typer.Option(help="What goes to stdout.", rich_help_panel="Output")] = View.TABLE,
+    format: Annotated[View, typer.Option(help="What goes to stdout.", rich_help_panel=o.OUTPUT)] = View.TABLE,
     output: o.Outputs = [],  # noqa: B006 - Typer reads the default and never changes it
-    full: Annotated[bool, typer.Option("--full", help="Leave nothing out.", rich_help_panel="Output")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out.", rich_help_panel=o.OUTPUT)] = False,
     force: o.Force = False,
     quiet: o.Quiet = False,
 ) -> None:

@@ -16,7 +16,10 @@ _MODEL = "Model"
 _DATA = "Data"
 _WHAT = "What to measure"
 _GATE = "Gate"
-_OUTPUT = "Output"
+OUTPUT = "Output"
+"""The panel of the options that say where a result goes, which no printed command repeats."""
+SWAP = "What to swap"
+"""The panel of the options of `patch` alone."""
 
 
 class Device(str, Enum):
@@ -266,14 +269,14 @@ Strict = Annotated[bool, typer.Option("--strict", help="A skipped site fails the
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="Exit 0 where the gate fails (and nowhere else).", rich_help_panel=_GATE)
 ]
-PlainFormat = Annotated[Plain, typer.Option("--format", help="What goes to stdout.", rich_help_panel=_OUTPUT)]
+PlainFormat = Annotated[Plain, typer.Option("--format", help="What goes to stdout.", rich_help_panel=OUTPUT)]
 ReportFormat = Annotated[
     Format,
     typer.Option(
         "--format",
         metavar="FORMAT",  # Typer would list the names here, and break one in two
         help=f"What goes to stdout: {', '.join(Format)}.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 Outputs = Annotated[
@@ -283,15 +286,15 @@ Outputs = Annotated[
         "-o",
         metavar="FORMAT=PATH",
         help="Write the report to a file too. Repeatable.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
-Full = Annotated[bool, typer.Option("--full", help="List the healthy sites too.", rich_help_panel=_OUTPUT)]
+Full = Annotated[bool, typer.Option("--full", help="List the healthy sites too.", rich_help_panel=OUTPUT)]
 Units = Annotated[
     list[str],
-    typer.Option(metavar="SITE", help="Draw each unit of these sites instead of the table.", rich_help_panel=_OUTPUT),
+    typer.Option(metavar="SITE", help="Draw each unit of these sites instead of the table.", rich_help_panel=OUTPUT),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=_OUTPUT)]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No notes and no progress bar on stderr.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--quiet", "-q", help="No notes and no progress bar on stderr.", rich_help_panel=OUTPUT)
 ]

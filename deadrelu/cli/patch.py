@@ -10,14 +10,13 @@ import typer
 
 import deadrelu
 from deadrelu.activations import REPLACEMENTS
-from deadrelu.api import default_output
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.scanning import Asked, asking
 from deadrelu.errors import ExitCode
+from deadrelu.remedy.outputs import default_output
 from deadrelu.render.proof import ProofFormat, as_json, render
 
-_WHAT = "What to swap"
 Replacement = Enum("Replacement", {name.upper(): name for name in REPLACEMENTS}, type=str)  # type: ignore[misc]  # mypy wants a literal
 
 
@@ -32,40 +31,40 @@ def patch(
     model: o.ModelArgument,
     asked: Asked,
     slope: Annotated[
-        float, typer.Option(metavar="NUMBER", help="The slope of the leak, below 0.", rich_help_panel=_WHAT)
+        float, typer.Option(metavar="NUMBER", help="The slope of the leak, below 0.", rich_help_panel=o.SWAP)
     ] = 0.01,
     sites: Annotated[
         list[str],
-        typer.Option(metavar="WHICH", help="dead (default), all, or a glob. Repeatable.", rich_help_panel=_WHAT),
+        typer.Option(metavar="WHICH", help="dead (default), all, or a glob. Repeatable.", rich_help_panel=o.SWAP),
     ] = ["dead"],  # noqa: B006
     to: Annotated[
-        Replacement, typer.Option("--with", help="What takes the place of a ReLU.", rich_help_panel=_WHAT)
+        Replacement, typer.Option("--with", help="What takes the place of a ReLU.", rich_help_panel=o.SWAP)
     ] = Replacement("leaky_relu"),  # noqa: B008
     only_dead_units: Annotated[
         bool,
-        typer.Option("--only-dead-units", help="Leave the live units as they are, to the bit.", rich_help_panel=_WHAT),
+        typer.Option("--only-dead-units", help="Leave the live units as they are, to the bit.", rich_help_panel=o.SWAP),
     ] = False,
     reinit: Annotated[
         bool,
-        typer.Option("--reinit", help="Restart the dead units without moving the output.", rich_help_panel=_WHAT),
+        typer.Option("--reinit", help="Restart the dead units without moving the output.", rich_help_panel=o.SWAP),
     ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="PATH", help="Where to write; MODEL.patched.pt.", rich_help_panel="Output"
+            "--output", "-o", metavar="PATH", help="Where to write; MODEL.patched.pt.", rich_help_panel=o.OUTPUT
         ),
     ] = None,
     to_format: Annotated[
         Target | None,
         typer.Option(
-            "--to", help="pt2: export the model first; functional calls are swapped too.", rich_help_panel="Output"
+            "--to", help="pt2: export the model first; functional calls are swapped too.", rich_help_panel=o.OUTPUT
         ),
     ] = None,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Only show what would change.", rich_help_panel="Output")
+        bool, typer.Option("--diff", help="Only show what would change.", rich_help_panel=o.OUTPUT)
     ] = False,
     format: Annotated[
-        ProofFormat, typer.Option(help="What goes to stdout.", rich_help_panel="Output")
+        ProofFormat, typer.Option(help="What goes to stdout.", rich_help_panel=o.OUTPUT)
     ] = ProofFormat.TABLE,
     force: o.Force = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ class Asked:
     images: Mapping[str, Any]
     trust: Mapping[str, Any]
     quiet: bool
+    invocation: tuple[str, ...] = ()
 
     def scan(self, model: str, *, policy: Policy, **how: Any) -> Report:
         """Run the model over the data, `how` it says, and judge the result. Raises what `deadrelu.scan` raises."""
@@ -44,7 +45,7 @@ class Asked:
             console.user_code(quiet=self.quiet),
             console.progress(self._total, quiet=self.quiet) as advance,
         ):
-            options = {**self._common(), **self.chosen, **how}
+            options = {**self._common(), **self.chosen, **how, "invocation": self.invocation}
             if others:
                 options |= {"ranks": others.ranks(), "device": others.device_for(options["device"])}
             report = deadrelu.scan(model, self.data, **options, policy=policy, progress=advance)
@@ -147,16 +148,18 @@ def asking(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         shared = {n: p for n, p in inspect.signature(ask, eval_str=True).parameters.items() if n not in without}
         own = {n: p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "asked"}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        own.setdefault("context", inspect.Parameter("context", keyword, annotation=typer.Context))
 
         def joined(**values: Any) -> None:
-            asked = ask(**{name: values[name] for name in shared})
-            command(asked=asked, **{name: values[name] for name in own})
+            asked = replace(ask(**{name: values[name] for name in shared}), invocation=values["context"].obj.invocation)
+            command(asked=asked, **{name: values[name] for name in own if name in names})
 
         names = list(inspect.signature(command).parameters)
         first = {name: own[name] for name in names[: names.index("asked")]}
         last = {"quiet": shared["quiet"]}
         order = {**first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in order.values()]
+        parameters = [parameter.replace(kind=keyword) for parameter in order.values()]
         joined.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it there
         joined.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         joined.__name__, joined.__doc__ = command.__name__, command.__doc__

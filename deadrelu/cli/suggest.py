@@ -17,7 +17,7 @@ from deadrelu.judge.policy import Policy
 from deadrelu.remedy.suggest import check_slope
 from deadrelu.render.advice import AdviceFormat, as_json, markdown, render
 
-_OF_A_REPORT = ("model", "slope", "format", "quiet")
+_OF_A_REPORT = ("model", "slope", "format", "full", "quiet")
 """The parameters that mean something where nothing is scanned."""
 
 
@@ -31,11 +31,14 @@ def suggest(
     rare_below: o.RareBelow = 0.01,
     confidence: o.Confidence = 0.95,
     slope: Annotated[
-        float, typer.Option(metavar="NUMBER", help="The slope of a leaky ReLU below 0.", rich_help_panel="Output")
+        float, typer.Option(metavar="NUMBER", help="The slope of a leaky ReLU below 0.", rich_help_panel=o.OUTPUT)
     ] = 0.01,
     format: Annotated[
-        AdviceFormat, typer.Option(help="What goes to stdout.", rich_help_panel="Output")
+        AdviceFormat, typer.Option(help="What goes to stdout.", rich_help_panel=o.OUTPUT)
     ] = AdviceFormat.TABLE,
+    full: Annotated[
+        bool, typer.Option("--full", help="Show each site with all its remedies.", rich_help_panel=o.OUTPUT)
+    ] = False,
 ) -> None:
     """Say what to do about each sick site of MODEL: why, the command, the edit of the source."""
     check_slope(slope)
@@ -51,9 +54,9 @@ def suggest(
     advice = deadrelu.suggest(report, slope=slope)
     if format is AdviceFormat.TABLE:
         screen = console.screen()
-        console.write(render(advice, width=screen.width, color=screen.color, unicode=screen.unicode))
+        console.write(render(advice, width=screen.width, color=screen.color, unicode=screen.unicode, full=full))
     else:
-        console.write(as_json(advice) if format is AdviceFormat.JSON else markdown(advice))
+        console.write(as_json(advice) if format is AdviceFormat.JSON else markdown(advice, full=full))
     if not report.sites:
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
 

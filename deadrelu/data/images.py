@@ -35,6 +35,16 @@ class ImageOptions:
     std: tuple[float, ...] | None = None
     scale: float = 1 / 255
 
+    def options(self) -> dict[str, object]:
+        """The values by their long flags without the dashes."""
+        sizes = (self.resize,) if isinstance(self.resize, int) else self.resize
+        return {
+            "resize": "x".join(map(str, sizes)) if sizes else None,
+            "mean": ",".join(map(str, self.mean)) if self.mean else None,
+            "std": ",".join(map(str, self.std)) if self.std else None,
+            "scale": None if self.scale == 1 / 255 else self.scale,
+        }
+
 
 class Images:
     """The images in a folder and below, in the order of their paths."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,6 +40,26 @@ class DataRequest:
     inputs: Mapping[str, object] = field(default_factory=dict)
     images: ImageOptions | None = None
 
+    def options(self) -> dict[str, object]:
+        """The values by their long flags without the dashes."""
+        given = self.input_shapes or ()
+        shapes: object
+        if isinstance(given, Mapping):
+            shapes = {name: _size(shape) for name, shape in given.items()}
+        else:
+            shapes = [_size(shape) for shape in given]
+        return {
+            "data": self.data,
+            "data-key": self.data_key,
+            "batch-size": "none" if self.batch_size is None else self.batch_size,
+            "batch-axis": self.batch_axis,
+            "samples": self.samples,
+            "seed": self.seed,
+            "input-shape": shapes,
+            "input": {name: json.dumps(value, default=str) for name, value in self.inputs.items()},
+            **(self.images.options() if self.images else {}),
+        }
+
     def batches(self, program: Program) -> Batches:
         """The batches for `program`. Raises `DataError` where there are none, `UsageError` where options contradict."""
         check_inputs(self.inputs, program)
@@ -72,3 +93,8 @@ class DataRequest:
             inputs=self.inputs,
             images=self.images,
         )
+
+
+def _size(shape: Sequence[int]) -> str:
+    """A shape as --input-shape takes it."""
+    return ",".join(map(str, shape))

@@ -26,6 +26,10 @@ class Trust:
         """Whether the file with this hash may run whatever code it asks for."""
         return self.all or sha256 in {given.strip().lower().removeprefix("sha256:") for given in self.sha256}
 
+    def options(self) -> dict[str, object]:
+        """The values by their long flags without the dashes."""
+        return {"trust": self.all, "trust-sha256": self.sha256, "allow": self.allow}
+
 
 @dataclass(frozen=True)
 class Origin:

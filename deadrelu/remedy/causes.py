@@ -96,7 +96,7 @@ def cause(stats: SiteStats) -> Remedy:
             title="Train again with a lower learning rate, a warm-up, and clipped gradients",
             why=f"{_figures(deep)} That is far: the bias or weights of {before} were thrown there, as a spike of the"
             " learning rate or one large gradient does.",
-            command=CLIP,
+            python=CLIP,
         )
     return Remedy(
         title="Train again with a lower learning rate and a warm-up",

@@ -9,12 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from deadrelu.remedies import Edit
+from deadrelu.remedy.edits import is_library
 
 
 def construction_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | None:
     """The edit of `self.NAME = nn.ReLU(…)` in the class of the parent; None where that is not one plain assignment.
 
-    Torch's own containers have no such line, and neither has a class whose source is not there.
+    Torch's own containers have no such line, nor has a class without source; that of a library is not to be edited.
     """
     parent_path, _, name = path.rpartition(".")
     parent = type(model.get_submodule(parent_path))
@@ -25,6 +26,8 @@ def construction_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | Non
         length, first = (len(part) if isinstance(part, list) else part for part in inspect.getsourcelines(parent))
         text = file.read_text(encoding="utf-8")
         tree = ast.parse(text)
+        if is_library(str(file)):
+            return None
     except (OSError, TypeError, SyntaxError, UnicodeDecodeError):
         return None
     calls = [

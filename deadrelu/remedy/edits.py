@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sysconfig
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ class _Call:
     inplace: str | None
     cap: str | None
     op: str
+
+
+def is_library(file: str) -> bool:
+    """Whether a source file belongs to an installed package or to Python itself, and is not the user's to edit."""
+    path = Path(file)
+    stdlib = Path(sysconfig.get_paths()["stdlib"])
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(stdlib)
 
 
 def edit_for(source: Source, op: str, *, slope: float, new: str = "leaky_relu", root: Path = Path()) -> Edit | None:

@@ -29,7 +29,7 @@ def non_finite(report: Report) -> Iterator[SiteAdvice]:
         Remedy(
             title="Train from there with clipped gradients, a warm-up and a lower learning rate",
             why="Weights become infinite by steps that grow from one to the next.",
-            command=CLIP,
+            python=CLIP,
         ),
         Remedy(title="Then scan again", why="No other figure after it can be relied on.", command=scan_command(report)),
     ]
@@ -47,28 +47,35 @@ def measure_first(report: Report) -> Iterator[SiteAdvice]:
             says=finding.message,
             remedies=(
                 Remedy(
-                    title="Measure on real samples before you change anything",
-                    why="A unit that is silent on noise may fire on real inputs, and the other way round.",
-                    command=scan_command(report),
+                    title="Measure on real samples before you change anything: add --data",
+                    why="A unit that is silent on noise may fire on real inputs, and the other way round. --data takes"
+                    " a .npz, .npy, .pt or .safetensors file, a folder of images, or code: my/data.py:loader.",
                 ),
             ),
         )
     rare_below, confidence = setting(report, "rare_below", 0.01), setting(report, "confidence", 0.95)
     for finding in too_few_samples(report, rare_below, confidence):
-        needed = samples_needed(rare_below, confidence)
         yield SiteAdvice(
             site=None,
             ailment="too few samples",
             says=finding.message,
-            remedies=(
-                Remedy(
-                    title=f"Scan at least {needed:,} samples before you change anything",
-                    why="A unit that is called dead here may be rare, and a rare unit is best left alone. If this data"
-                    " holds no more samples, scan a larger set.",
-                    command=scan_command(report, "--samples", str(needed)),
-                ),
-            ),
+            remedies=(_more_samples(report, samples_needed(rare_below, confidence)),),
         )
+
+
+def _more_samples(report: Report, needed: int) -> Remedy:
+    """How to come by more samples: all of the data, where --samples cut it, else more data."""
+    why = "A unit that is called dead here may be rare, and a rare unit is best left alone."
+    if report.settings.get("samples") is not None or report.settings.get("stopped"):
+        return Remedy(
+            title=f"Scan all of the data, at least {needed:,} samples, before you change anything",
+            why=why,
+            command=scan_command(report, without=("--samples", "--until-verdict", "--until-likely")),
+        )
+    return Remedy(
+        title=f"Bring more data, at least {needed:,} samples, before you change anything",
+        why=f"{why} All of this data was scanned, and it holds {count(report.data.samples, 'sample')}.",
+    )
 
 
 def skipped_site(report: Report, skipped: Skipped) -> SiteAdvice:
@@ -76,15 +83,14 @@ def skipped_site(report: Report, skipped: Skipped) -> SiteAdvice:
     glob = id_glob(skipped.id)
     if "feature axis" in skipped.reason and "single number" not in skipped.reason:
         remedy = Remedy(
-            title="Name the axis that tells its units apart",
-            why="Without it there are no units to count.",
-            command=scan_command(report, "--feature-axis", f"{glob}=AXIS"),
+            title=f"Name the axis that tells its units apart: add --feature-axis '{glob}=AXIS'",
+            why="Without it there are no units to count. --feature-axis SITE=none makes the site a single unit.",
         )
     elif "never called" in skipped.reason:
         remedy = Remedy(
             title="Scan with inputs that reach it, or leave it out if it serves training only",
             why="An auxiliary head or a target network is registered, and does not run.",
-            command=scan_command(report, "--skip-site", glob),
+            command=scan_command(report, f"--skip-site={glob}"),
         )
     elif "fused" in skipped.reason:
         remedy = Remedy(
@@ -95,7 +101,7 @@ def skipped_site(report: Report, skipped: Skipped) -> SiteAdvice:
         remedy = Remedy(
             title="Remove the reason, or leave this site out",
             why="What was not measured is neither alive nor dead.",
-            command=scan_command(report, "--skip-site", glob),
+            command=scan_command(report, f"--skip-site={glob}"),
         )
     says = f"This {skipped.op} was skipped: {' '.join(skipped.reason.split()).rstrip('.')}."
     return SiteAdvice(site=skipped.id, ailment="skipped", says=says, remedies=(remedy,))

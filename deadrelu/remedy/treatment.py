@@ -181,14 +181,16 @@ def _check(treatment: Treatment, changes: Sequence[SiteChange], evidence: Eviden
         raise ModelError(
             f"the patched model differs where it should not: {', '.join(wrong[:6])}", hint="please report it"
         )
+    by_site = {change.site: change for change in changes}
     for swap in treatment.swaps:
-        for change in changes:
-            if isinstance(swap.new, (nn.LeakyReLU, nn.PReLU)) and change.new == _shown(swap.new):
-                leaks = _leaks(swap.new)
-                meant_to_leak = set(change.dead_before) if leaks is None else leaks
-                still = [unit for unit in change.dead_before if unit in change.dead_after and unit in meant_to_leak]
-                if still:
-                    raise ModelError(f"units {still[:6]} of {change.site} are still dead", hint="please report it")
+        if not isinstance(swap.new, (nn.LeakyReLU, nn.PReLU)):
+            continue
+        leaks = _leaks(swap.new)
+        for change in (by_site[stats.site.id] for stats in swap.sites):
+            meant_to_leak = set(change.dead_before) if leaks is None else leaks
+            still = [unit for unit in change.dead_before if unit in change.dead_after and unit in meant_to_leak]
+            if still:
+                raise ModelError(f"units {still[:6]} of {change.site} are still dead", hint="please report it")
 
 
 def _leaks(module: nn.Module) -> set[int] | None:

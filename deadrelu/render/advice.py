@@ -24,6 +24,9 @@ class AdviceFormat(str, Enum):
     MARKDOWN = "markdown"
 
 
+_MOST_NAMES = 8
+"""How many sites of a group are named on the screen."""
+
 HEALTHY = "Nothing to do: no unit that was measured is dead or rare."
 
 _STYLE: dict[Ailment, str] = {
@@ -39,37 +42,79 @@ _STYLE: dict[Ailment, str] = {
 _ICONS: dict[Ailment, str] = {"non-finite": "❌", "wholly dead": "❌", "rare": "💬"}
 
 
-def render(advice: Advice, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+def render(advice: Advice, *, width: int = 80, color: bool = False, unicode: bool = True, full: bool = False) -> str:
     """The advice as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`.
 
+    First the whole model, then the sites that need the same, together; with `full` each site with all its remedies.
     Commands and edits are never wrapped: they are there to be copied.
     """
     glyphs = choose(unicode=unicode)
     lines = list(_head(advice, glyphs, width))
-    if not advice.items:
+    for item in advice.first:
+        lines += [Text(), *_item(_named(item), item.ailment, item.says, item.remedies, glyphs, width)]
+    if advice.whole:
+        lines += [Text(), *paragraph(Text("The whole model, best first", "bold"), width=width)]
+        for number, remedy in enumerate(advice.whole, 1):
+            lines += _remedy(number, remedy, glyphs, width)
+    told = list(_parts(advice, full=full))
+    if told and advice.whole:
+        lines += [Text(), Text("Site by site", "bold")]
+    elif not told and not advice.first:
         lines += [Text(), *paragraph(Text(f"{glyphs.healthy} {HEALTHY}".strip(), "bold green"), width=width)]
-    for item in advice.items:
-        lines += [Text(), *_item(item, glyphs, width)]
+    for number, part in enumerate(told):
+        lines += [Text()] if number or not advice.whole else []
+        lines += _item(*part, glyphs, width)
+    if not full and any(group.ailment != "rare" for group in advice.groups):
+        more = "--full: every remedy of each site. Repeat --sites to patch several into one."
+        lines += [Text(), *paragraph(Text(more, "dim"), width=width)]
     if advice.caution:
         caution = Text(glyphs.sentence(advice.caution))
         lines += [Text(), *paragraph(caution, width=width, first=Text("Caution: ", "bold yellow"))]
     return page(lines, width=width, color=color)
 
 
-def markdown(advice: Advice) -> str:
-    """The advice as GitHub's Markdown with a final newline: a heading for each site, a list item for each remedy."""
+def markdown(advice: Advice, *, full: bool = False) -> str:
+    """The advice as GitHub's Markdown with a final newline: a heading for each part, a list item for each remedy."""
     model = code(advice.model) if advice.model else "a model in memory"
     data = f", by {code(advice.data)}" if advice.data else ""
     blocks = [f"### deadrelu: what to do about {model}{data}"]
-    if not advice.items:
+    for item in advice.first:
+        blocks += _section(_named(item), item.ailment, item.says, item.remedies)
+    if advice.whole:
+        blocks.append("#### The whole model, best first")
+        blocks.append("\n".join(_listed(number, remedy) for number, remedy in enumerate(advice.whole, 1)))
+    told = list(_parts(advice, full=full))
+    if not told and not advice.first:
         blocks.append(f"✅ {HEALTHY}")
-    for item in advice.items:
-        where = code(item.site) if item.site is not None else "The whole scan"
-        blocks += [f"#### {_ICONS.get(item.ailment, '⚠️')} {where}: {item.ailment}", prose(item.says)]
-        blocks.append("\n".join(_listed(number, remedy) for number, remedy in enumerate(item.remedies, 1)))
+    for part in told:
+        blocks += _section(*part)
     if advice.caution:
         blocks.append(f"> **Caution:** {prose(advice.caution)}")
     return "\n\n".join(blocks) + "\n"
+
+
+def _section(names: tuple[str, ...], ailment: Ailment, says: str, remedies: tuple[Remedy, ...]) -> Iterator[str]:
+    """One part of the advice in Markdown."""
+    where = ", ".join(code(name) for name in names) or "The whole scan"
+    yield f"#### {_ICONS.get(ailment, '⚠️')} {where}: {ailment}"
+    yield prose(says)
+    yield "\n".join(_listed(number, remedy) for number, remedy in enumerate(remedies, 1))
+
+
+def _parts(advice: Advice, *, full: bool) -> Iterator[tuple[tuple[str, ...], Ailment, str, tuple[Remedy, ...]]]:
+    """The sites by themselves if `full`, else in groups, without what `whole` says already; then the skipped ones."""
+    skipped = [item for item in advice.items if item.ailment == "skipped"]
+    if full:
+        yield from ((_named(item), item.ailment, item.says, item.remedies) for item in advice.items)
+        return
+    for group in advice.groups:
+        yield group.sites, group.ailment, group.says, group.remedies
+    yield from ((_named(item), item.ailment, item.says, item.remedies) for item in skipped)
+
+
+def _named(item: SiteAdvice) -> tuple[str, ...]:
+    """The site; none where the whole scan is meant."""
+    return () if item.site is None else (item.site,)
 
 
 def as_json(advice: Advice) -> str:
@@ -85,28 +130,35 @@ def _head(advice: Advice, glyphs: Glyphs, width: int) -> Iterator[Text]:
         yield from paragraph(Text(glyphs.text(advice.data)), width=width, first=Text("data   ", "dim"))
 
 
-def _item(item: SiteAdvice, glyphs: Glyphs, width: int) -> Iterator[Text]:
-    """One site: what ails it, and what to do about it."""
+def _item(
+    names: tuple[str, ...], ailment: Ailment, says: str, remedies: tuple[Remedy, ...], glyphs: Glyphs, width: int
+) -> Iterator[Text]:
+    """One part: which sites, what ails them, and what to do about it."""
     mark = {"non-finite": glyphs.error, "wholly dead": glyphs.error, "rare": glyphs.note, "skipped": glyphs.skipped}
-    style = _STYLE[item.ailment]
-    name = Text(glyphs.text(item.site), "bold") if item.site is not None else Text("the whole scan", "bold")
-    name.append(f" {glyphs.dash} ").append(item.ailment, style)
-    yield from paragraph(name, width=width, first=Text(f" {mark.get(item.ailment, glyphs.warning)} ", style))
-    yield from paragraph(Text(glyphs.sentence(item.says)), width=width, first="   ")
-    for number, remedy in enumerate(item.remedies, 1):
+    style = _STYLE[ailment]
+    name = Text(glyphs.text(", ".join(names[:_MOST_NAMES])) if names else "the whole scan", "bold")
+    if len(names) > _MOST_NAMES:
+        name.append(f" and {len(names) - _MOST_NAMES} more", "bold")
+    name.append(f" {glyphs.dash} ").append(ailment, style)
+    yield from paragraph(name, width=width, first=Text(f" {mark.get(ailment, glyphs.warning)} ", style))
+    yield from paragraph(Text(glyphs.sentence(says)), width=width, first="   ")
+    for number, remedy in enumerate(remedies, 1):
         yield from _remedy(number, remedy, glyphs, width)
 
 
 def _remedy(number: int, remedy: Remedy, glyphs: Glyphs, width: int) -> Iterator[Text]:
-    """One remedy: what to do, why, and the command or the edit."""
+    """One remedy: what to do, why, and the command, the lines of Python, or the edits."""
     first = Text(f"   {number}. ", "bold")
     yield from paragraph(Text(glyphs.sentence(remedy.title), "bold"), width=width, first=first)
-    yield from paragraph(Text(glyphs.sentence(remedy.why), "dim"), width=width, first=" " * first.cell_len)
+    if remedy.why:
+        yield from paragraph(Text(glyphs.sentence(remedy.why), "dim"), width=width, first=" " * first.cell_len)
     indent = " " * (first.cell_len + 2)
     if remedy.command is not None:
         yield Text.assemble(indent, (glyphs.text(remedy.command), "cyan"))
-    if remedy.edit is not None:
-        yield from edit_lines(remedy.edit, glyphs, indent)
+    for line in (remedy.python or "").splitlines():
+        yield Text.assemble(indent, (glyphs.text(line), "cyan"))
+    for edit in remedy.edits:
+        yield from edit_lines(edit, glyphs, indent)
 
 
 def edit_lines(edit: Edit, glyphs: Glyphs, indent: str) -> Iterator[Text]:
@@ -121,11 +173,11 @@ def _listed(number: int, remedy: Remedy) -> str:
     lead = f"{number}. "
     lines = [f"{lead}**{prose(remedy.title)}.** {prose(remedy.why)}"]
     if remedy.command is not None:
-        language = "sh" if remedy.command.startswith("deadrelu ") else "python"
-        lines += _fenced(language, [remedy.command])
-    if remedy.edit is not None:
-        lines[0] += f" {code(_place(remedy.edit))}:"
-        lines += _fenced("diff", [f"- {remedy.edit.old}", f"+ {remedy.edit.new}"])
+        lines += _fenced("sh", [remedy.command])
+    if remedy.python is not None:
+        lines += _fenced("python", remedy.python.splitlines())
+    for edit in remedy.edits:
+        lines += [f"{code(_place(edit))}:", *_fenced("diff", [f"- {edit.old}", f"+ {edit.new}"])]
     return f"\n{' ' * len(lead)}".join(lines)
 
 

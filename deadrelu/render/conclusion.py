@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from deadrelu.commands import id_glob, scan_command, suggest_command
@@ -15,6 +16,14 @@ _LEFT_OUT = {
     "rates": "maxima and means were not measured, and NaN looked for only in the silent units",
 }
 Mood = Literal["good", "doubtful", "bad"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next, and the command for it, on one line: of the shell, or of Python for a live model."""
+
+    purpose: str
+    command: str | None = None
 
 
 def mood(report: Report) -> Mood:
@@ -68,22 +77,25 @@ def which_units(finding: Finding) -> str:
     return f"Unit{'' if len(finding.units) == 1 else 's'} {ranges(finding.units)}."
 
 
-def next_step(report: Report) -> tuple[str, str]:
-    """What to do next, as the start of a line, and the command for it on one line."""
+def next_step(report: Report) -> Step:
+    """What to do next."""
     if report.data.kind == "synthetic":
-        return "Measure on real samples", scan_command(report, data="DATA")
+        return Step("Measure on real samples: add --data FILE, a folder of images, or my/data.py:loader")
     if not report.sites:
-        return "Scan again, with inputs that reach an activation", scan_command(report)
+        return Step("Scan again with inputs that reach an activation")
     if not report.gated:
-        glob = id_glob(report.sites[0].site.id)
-        return "Say which axis holds the units", scan_command(report, "--feature-axis", f"{glob}=AXIS")
+        site = report.sites[0].site
+        axis = f"--feature-axis '{id_glob(site.id)}=AXIS'"
+        return Step(f"Say which axis holds the units: add {axis}, or =none for one unit")
     if report.summary.dead:
-        return "What to do about it", suggest_command(report)
+        return Step("What to do about it", suggest_command(report) or "deadrelu.suggest(report)")
     if not any(
         report.settings.get(name) not in (None, ()) for name in ("max_dead", "max_dead_total", "limits", "baseline")
     ):
-        return "Guard this in CI", scan_command(report, "--max-dead", "5%")
-    return "Keep the figures of every unit", scan_command(report, "-o", "json=report.json")
+        strict = () if report.skipped or len(report.gated) < len(report.sites) else ("--strict",)
+        command = scan_command(report, "--max-dead=5%", *strict)
+        return Step("Guard this in CI", command or 'deadrelu.check(model, data, max_dead="5%")')
+    return Step("Keep the figures of every unit", scan_command(report, "-o=json=report.json") or "report.to_json()")
 
 
 def _reached(report: Report, samples: str) -> str:

@@ -36,7 +36,7 @@ def render(report: Report) -> str:
 
     It stays under `MOST_CHARACTERS`: what goes beyond is counted, the list's last lines first.
     """
-    purpose, command = end.next_step(report)
+    step = end.next_step(report)
     blocks = [
         [f"### {_MOOD[end.mood(report)]} deadrelu: {end.headline(report).lower()}"],
         [f"**{_prose(end.conclusion(report))}**"],
@@ -44,7 +44,7 @@ def render(report: Report) -> str:
         *_tables(report),
         list(_skipped(report)),
         list(_findings(report)),
-        [f"{purpose}: {_code(command)}"],
+        [f"{step.purpose}: {_code(step.command)}" if step.command else f"{_prose(step.purpose)}."],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 

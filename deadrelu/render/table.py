@@ -136,6 +136,8 @@ def _end(report: Report, glyphs: Glyphs, width: int) -> Iterator[Text]:
     style = _MOOD[end.mood(report)]
     verdict = Text.assemble((f" {end.headline(report)} ", f"{style} reverse"), " ")
     yield from paragraph(Text(glyphs.text(end.conclusion(report)), style), width=width, first=verdict)
-    purpose, command = end.next_step(report)
-    yield from (Text(), *paragraph(Text(f"{purpose}:", "dim"), width=width))
-    yield Text(f"  {glyphs.text(command)}", "bold")
+    step = end.next_step(report)
+    purpose = Text(glyphs.text(f"{step.purpose}{':' if step.command else '.'}"), "dim")
+    yield from (Text(), *paragraph(purpose, width=width))
+    if step.command:
+        yield Text(f"  {glyphs.text(step.command)}", "bold")

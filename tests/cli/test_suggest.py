@@ -37,9 +37,10 @@ def test_the_sick_layers_of_the_dying_sample_come_in_order() -> None:
         ("3", "mostly dead"),
         ("5", "mostly dead"),
     ]
-    assert items[0]["remedies"][0]["command"] == shlex.join(
-        ["deadrelu", "patch", DYING, "--data", DIGITS, "--sites", "1", "--slope", "0.01"]
-    )
+    output = DYING.replace(".pt", ".1.restarted.pt")
+    options = ["--sites", "1", "--reinit", "--only-dead-units", "--slope", "0.01", "-o", output]
+    command = shlex.join(["deadrelu", "patch", DYING, "--data", DIGITS, *options])
+    assert items[0]["remedies"][0]["command"] == command
 
 
 def test_a_healthy_model_gets_one_friendly_line() -> None:
@@ -54,7 +55,7 @@ def test_without_data_the_advice_is_to_measure_first() -> None:
     assert done.code == 0
     assert "the whole scan — synthetic data" in done.out
     assert "Measure on real samples before you change anything" in done.out
-    assert f"deadrelu scan {DYING} --data DATA" in done.out
+    assert "add --data" in done.out
     assert "--slope 0.1" in done.out
 
 
@@ -99,7 +100,7 @@ def test_the_commands_of_the_advice_are_read_by_the_real_command_line(report: st
     data = json.loads(deadrelu("suggest", report, "--format", "json").out)
     skipped = Report.from_json(Path(report).read_text())
     lines = [remedy["command"] for item in data["items"] for remedy in item["remedies"]]
-    lines += [scan_command(skipped, "--samples", "299"), scan_command(skipped, "--feature-axis", "a[[]0]=1")]
+    lines += [scan_command(skipped, "--max-dead=5%"), scan_command(skipped, "--feature-axis=a[[]0]=1")]
     split = [shlex.split(line) for line in lines if line and line.startswith("deadrelu ")]
     assert {words[1] for words in split} == {"scan", "patch"}
     for words in split:

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 import deadrelu
-from deadrelu.api import default_output
 from deadrelu.errors import ModelError, OutputError, UsageError
 from deadrelu.load.open import open_model
 from deadrelu.remedy import folder as remedy
+from deadrelu.remedy.outputs import default_output
 from tests.hf.models import MODELS, made, transformers
 
 NEW = {"leaky_relu": nn.LeakyReLU, "gelu": transformers.activations.GELUActivation}

@@ -234,7 +234,7 @@ def test_judging_twice_changes_nothing_and_a_new_policy_judges_the_figures_anew(
     assert found(anew) == [("DR004", "note", "a")]
     assert anew.sites[0].silence_bound == pytest.approx(1 - 0.01 ** (1 / SAMPLES))
     assert anew.settings["rare_below"] == 0.03
-    assert anew.settings["feature_axis"] is None
+    assert anew.settings["invocation"] == canonical.settings["invocation"]
 
 
 def test_a_limit_by_glob_takes_the_place_of_max_dead_and_the_last_that_matches_counts() -> None:

@@ -385,3 +385,33 @@ def test_a_live_module_that_fails_its_proof_comes_back_as_it_was(monkeypatch: py
 def test_orders_that_cannot_be_followed_are_refused(order: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         deadrelu.patch(sick(plain(nn.ReLU)), torch.randn(64, 6), **order)  # type: ignore[arg-type]
+
+
+def test_the_proof_of_one_module_does_not_expect_what_was_planned_for_another() -> None:
+    """Unit 4 leaks in one ReLU and stays dead in a call of another; both become "PReLU(6), 1 of them leak"."""
+    model = _Twice()
+    result = deadrelu.patch(model, torch.rand(20, 6), only_dead_units=True)
+    assert {change.site: change.dead_before for change in result.changes} == {
+        "once": (4,),
+        "twice#1": (1,),
+        "twice#2": (1, 4),
+    }
+    assert {change.site: change.dead_after for change in result.changes} == {"once": (), "twice#1": (), "twice#2": (4,)}
+
+
+class _Twice(nn.Module):
+    """Three ReLUs over six units that fire, but for those whose bias is low; the last two are one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+        self.once, self.twice = nn.ReLU(), nn.ReLU()
+        with torch.no_grad():
+            for layer, dead in zip(self.layers, ([4], [1], [1, 4]), strict=True):
+                layer.weight.copy_(torch.eye(6))
+                layer.bias.fill_(1)
+                layer.bias[dead] = -100
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.once(self.layers[0](x))
+        return self.twice(self.layers[2](self.twice(self.layers[1](x))))

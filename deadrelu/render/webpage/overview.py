@@ -39,7 +39,7 @@ def measured(report: Report) -> Html:
     made_of = f"{count(data.samples, 'sample')} in {count(data.batches, 'batch', 'batches')}"
     seed = "" if data.seed is None else f", seed {data.seed}"
     skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
-    purpose, command = end.next_step(report)
+    step = end.next_step(report)
     return el(
         "section",
         el("h2", "What was measured", class_="hidden"),
@@ -50,7 +50,9 @@ def measured(report: Report) -> Html:
             ("Measured", f"{count(summary.sites, 'site')}, {count(summary.units, 'unit')}{skipped}"),
             ("Limit", _limit(report)),
         ),
-        el("p", f"{purpose}: ", el("code", command), class_="next"),
+        el("p", f"{step.purpose}: ", el("code", step.command), class_="next")
+        if step.command
+        else el("p", f"{step.purpose}.", class_="next"),
         class_="measured",
     )
 

@@ -1,0 +1,85 @@
+"""Sites that need the same, together: one paragraph, and one command for all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deadrelu.remedies import GroupAdvice, Remedy, SiteAdvice
+from deadrelu.remedy.causes import depth
+from deadrelu.remedy.means import Means, patch_sites
+from deadrelu.remedy.variants import possible
+from deadrelu.wording import count, percent
+
+_NAMES = re.compile(r"`[^`]*`")
+
+
+def grouped(pairs: Sequence[tuple[Means, SiteAdvice]]) -> list[GroupAdvice]:
+    """The sick sites by ailment and remedies, in the order of their first site.
+
+    A later call of a shared module stands with the first sick call of it.
+    """
+    groups: dict[tuple[object, ...], list[tuple[Means, SiteAdvice]]] = {}
+    of_module: dict[str, tuple[object, ...]] = {}
+    for means, item in pairs:
+        site = means.stats.site
+        key = of_module.get(site.module) if site.swappable and item.ailment != "rare" else None
+        if key is None:
+            key = (item.ailment, *(_NAMES.sub("", remedy.title) for remedy in item.remedies))
+            if site.swappable and item.ailment != "rare":
+                of_module[site.module] = key
+        groups.setdefault(key, []).append((means, item))
+    return [_group(members) for members in groups.values()]
+
+
+def _group(members: Sequence[tuple[Means, SiteAdvice]]) -> GroupAdvice:
+    """What these sites have in common."""
+    means, item = members[0]
+    sites = tuple(other.stats.site.id for other, _ in members)
+    if len(members) == 1:
+        alone = (replace(remedy, why="") if remedy.command else remedy for remedy in _main(item))
+        return GroupAdvice(sites=sites, ailment=item.ailment, says=item.says, remedies=tuple(alone))
+    stats = [other.stats for other, _ in members]
+    units = sum(each.site.units for each in stats)
+    if item.ailment == "rare":
+        rare = sum(len(each.rare_units) for each in stats)
+        says = f"{rare:,} of {count(units, 'unit')} at {len(stats)} sites are rare, and alive."
+        return GroupAdvice(sites=sites, ailment="rare", says=says, remedies=item.remedies)
+    dead = sum(each.dead for each in stats)
+    says = f"{dead:,} of {count(units, 'unit')} at {len(stats)} sites ({percent(dead / units)}) never fired."
+    variants = possible(means.report, means.stats)
+    remedies = []
+    for remedy in _main(item):
+        if variants and remedy.command and remedy.command.startswith("deadrelu patch"):
+            name = f"{sites[0]}-and-{len(sites) - 1}-more"
+            command = patch_sites(means.report, stats, variants[0], means.slope, name)
+            remedies.append(Remedy(title=remedy.title, why="", command=command))
+        elif remedy.edits:
+            edits = [edit for other, _ in members if (edit := other.edit())]
+            remedies.append(Remedy(title=remedy.title, why=remedy.why, edits=tuple(dict.fromkeys(edits))))
+        else:
+            remedies.append(Remedy(title=_plural(remedy.title, members), why=_figures(members), python=remedy.python))
+    return GroupAdvice(sites=sites, ailment=item.ailment, says=says, remedies=tuple(remedies))
+
+
+def _main(item: SiteAdvice) -> list[Remedy]:
+    """The best way to swap, and what is not a swap: the cause, and what training should do."""
+    swaps = [remedy for remedy in item.remedies if remedy.command or remedy.edits]
+    return [remedy for remedy in item.remedies if remedy not in swaps[1:]]
+
+
+def _plural(title: str, members: Sequence[tuple[Means, SiteAdvice]]) -> str:
+    """The title with the layers of all these sites in the place of the first one's."""
+    layers = list(dict.fromkeys(f"`{means.stats.site.after}`" for means, _ in members if means.stats.site.after))
+    shown = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+    return _NAMES.sub(lambda _: shown, title, count=1) if layers else title
+
+
+def _figures(members: Sequence[tuple[Means, SiteAdvice]]) -> str:
+    """How far below firing the dead units of all these sites stay."""
+    depths = [deep for means, _ in members if (deep := depth(means.stats))]
+    if not depths:
+        return "The figures of each site stand with --full."
+    nearest, farthest = -max(deep.nearest for deep in depths), -min(deep.farthest for deep in depths)
+    return f"Their dead units stay {nearest:.2g} to {farthest:.2g} below firing."

@@ -1,0 +1,104 @@
+"""The ways in which `patch` can treat sites, best first, and which of them each site allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deadrelu.activations import BY_NAME
+from deadrelu.report import Report, SiteStats
+
+GRAPHS = ("torchscript", "torch-export")
+FOLDER = "huggingface"
+_BEST = ("leaky_relu", "silu")
+"""What takes the place of an activation, the first that suits."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to patch: a word for the name of its output, the options of `patch`, a title, and why it helps."""
+
+    word: str
+    options: tuple[str, ...]
+    title: str
+    why: str
+
+
+RESTART_DEAD = Variant(
+    "restarted",
+    ("--reinit", "--only-dead-units"),
+    "Re-initialise the dead units, and let them alone leak",
+    "The output stays, and training picks the units up (Sokar et al. 2023).",
+)
+RESTART = Variant(
+    "reinit",
+    ("--reinit",),
+    "Re-initialise the dead units, and let every unit of the site leak",
+    "The same fresh start; live units leak too, so the output moves a little.",
+)
+DEAD = Variant(
+    "only-dead",
+    ("--only-dead-units",),
+    "Let the dead units alone leak",
+    "Live units stay as they are, to the bit; dead ones wake slowly, if at all.",
+)
+WHOLE = Variant(
+    "leaky",
+    (),
+    "Swap the whole site",
+    "Live units change too: of all swaps this moves the output most.",
+)
+LEARNT = Variant(
+    "prelu",
+    ("--with=prelu",),
+    "Swap for PReLU, which learns its slope (He et al. 2015)",
+    "`--with elu` is smooth instead (Clevert et al. 2016). Both need fine-tuning.",
+)
+VARIANTS = (RESTART_DEAD, RESTART, DEAD, WHOLE, LEARNT)
+"""By the evidence of `patch` on trained models: what moves the output least and recovers most stands first."""
+
+
+def successor(op: str) -> str | None:
+    """The torch.nn.functional that takes this activation's place; None for hardsigmoid and the shrinkages."""
+    kind = BY_NAME.get(op)
+    return next((name for name in _BEST if kind and name in kind.swaps), None)
+
+
+def in_file(report: Report, stats: SiteStats) -> bool:
+    """Whether `patch` can swap this site in the model's own format."""
+    if report.model.path is None or successor(stats.site.op) is None:
+        return False
+    if stats.site.swappable:
+        return True
+    return stats.site.source is None and report.model.format not in (*GRAPHS, FOLDER)  # kept by torch's own layer
+
+
+def calls_of(report: Report, stats: SiteStats) -> list[SiteStats]:
+    """The measured calls of the site's module: a swap changes them all."""
+    if not stats.site.swappable:
+        return [stats]
+    return [other for other in report.sites if other.site.swappable and other.site.module == stats.site.module]
+
+
+def dead_in_all(calls: Sequence[SiteStats]) -> set[int]:
+    """The units that are dead in every one of these calls."""
+    return set.intersection(*(set(stats.dead_units) for stats in calls))
+
+
+def possible(report: Report, stats: SiteStats) -> list[Variant]:
+    """The variants that work for this site, best first."""
+    if not in_file(report, stats):
+        return []
+    if report.model.format in (*GRAPHS, FOLDER) or not stats.site.swappable:
+        return [WHOLE]
+    site, calls = stats.site, calls_of(report, stats)
+    on_axis = all(
+        call.site.feature_axis in (1, None) and call.site.units == site.units and not call.site.is_guessed
+        for call in calls
+    )
+    alone = site.op == "relu" and on_axis and bool(dead_in_all(calls))
+    return [
+        variant
+        for variant in VARIANTS
+        if (alone or variant not in (RESTART_DEAD, DEAD)) and (site.op == "relu" or variant is not LEARNT)
+    ]

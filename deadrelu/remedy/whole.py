@@ -1,0 +1,97 @@
+"""What can be done about all sick sites of a model at once: one command for each way to patch, best first."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from deadrelu.commands import patch_command
+from deadrelu.remedies import Edit, Remedy
+from deadrelu.remedy.means import Means, assignment, constructed, patch_sites
+from deadrelu.remedy.outputs import default_output
+from deadrelu.remedy.variants import FOLDER, GRAPHS, VARIANTS, WHOLE, Variant, in_file, possible, successor
+from deadrelu.report import Report, SiteStats
+from deadrelu.wording import count
+
+_FEW = 4
+"""Up to so many modules are swapped by a line each, more by a loop."""
+
+_WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
+
+
+def whole_model(sick: Sequence[Means]) -> Iterator[Remedy]:
+    """The remedies for all the sick sites together, best first."""
+    if not sick:
+        return
+    report, slope = sick[0].report, sick[0].slope
+    held = [means.stats for means in sick if in_file(report, means.stats)]
+    for variant in VARIANTS[:-1]:  # one more activation to try is for a site by itself
+        able = [stats for stats in held if variant in possible(report, stats)]
+        if able and (command := _command(report, able, variant, slope)):
+            yield Remedy(title=_titled(variant, able, sick, slope), why=variant.why, command=command)
+    called = [means for means in sick if not means.stats.site.swappable and means.stats.site.source is not None]
+    if called:
+        yield from _calls(report, called, slope)
+    if held and report.model.format in (*_WEIGHTS, "live module"):
+        yield from _in_python(held, slope)
+
+
+def _command(report: Report, able: Sequence[SiteStats], variant: Variant, slope: float) -> str | None:
+    """One command for these sites: without `--sites` where they are what `patch` takes by itself."""
+    narrowed = report.settings.get("sites") or report.settings.get("skip_sites")
+    if report.model.format == FOLDER or narrowed or {successor(stats.site.op) for stats in able} != {"leaky_relu"}:
+        common = Counter(successor(stats.site.op) for stats in able).most_common(1)[0][0]
+        return patch_sites(report, [s for s in able if successor(s.site.op) == common], variant, slope)
+    model = report.model.path or ""
+    output = default_output(model, variant=variant.word if variant.options else "patched")
+    return patch_command(report, *variant.options, f"--slope={slope:g}", f"-o={output}")
+
+
+def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Means], slope: float) -> str:
+    """The variant as an instruction for the whole model, with how many of the sick sites it can treat."""
+    if variant is WHOLE:
+        silu = all(successor(stats.site.op) == "silu" for stats in able)
+        title = f"Swap each sick site for {'SiLU' if silu else f'a leaky ReLU (slope {slope:g})'}"
+    else:
+        title = variant.title
+    return title if len(able) == len(sick) else f"{title} ({len(able)} of {len(sick)} sites)"
+
+
+def _calls(report: Report, called: Sequence[Means], slope: float) -> Iterator[Remedy]:
+    """Functional calls: their edits in the source, and the way through torch.export."""
+    edits: list[Edit] = []
+    for means in called:
+        edit = means.edit()
+        if edit is not None and edit not in edits:
+            edits.append(edit)
+    if edits:
+        yield Remedy(
+            title=f"Swap {count(len(edits), 'call')} in the code",
+            why="These are functional calls, which the file does not hold. The weights fit the edited code.",
+            edits=tuple(edits),
+        )
+    if report.model.path is not None and report.model.format not in (*GRAPHS, FOLDER):
+        output = default_output(report.model.path, to_pt2=True)
+        command = patch_command(report, "--to=pt2", f"--slope={slope:g}", f"-o={output}")
+        if command:
+            yield Remedy(
+                title="Or export the model, and swap the calls there",
+                why="torch.export turns each call into a node of a graph, and the swap is written as .pt2.",
+                command=command,
+            )
+
+
+def _in_python(held: Sequence[SiteStats], slope: float) -> Iterator[Remedy]:
+    """The swap in the user's own code, after the model is built: no file of a library has to be edited."""
+    new = {stats.site.module: module for stats in held if (module := constructed(stats.site, slope))}
+    new.pop("", None)  # the model itself
+    lines = [assignment(path, module) for path, module in new.items()]
+    if len(lines) > _FEW and len(set(new.values())) == 1:
+        lines = [f"for path in {json.dumps(list(new))}: model.set_submodule(path, {next(iter(new.values()))})"]
+    if lines:
+        yield Remedy(
+            title="Or in your own code, right after the model is built",
+            why="",
+            python="\n".join(["from torch import nn", *lines]),
+        )

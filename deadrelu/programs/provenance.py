@@ -15,7 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from deadrelu.programs.axes.call import Call, bound, tensors_in
 from deadrelu.programs.axes.layout import WEIGHT, Layout, Role, opened
-from deadrelu.programs.axes.operators import rule_of
+from deadrelu.programs.axes.operators import constant, rule_of
 from deadrelu.programs.axes.reading import Reading
 from deadrelu.programs.axes.writes import Slices
 from deadrelu.programs.modes import Operators
@@ -51,7 +51,7 @@ class Provenance:
         rule, makes = rule_of(function)
         name = function.overloadpacket.__name__
         call = Call(name.strip("_"), arguments, outputs, self._layouts.get, layer)
-        if not makes and all(self._layouts.get(x) in (None, WEIGHT) for x in inputs):
+        if not makes and not self._has_data(inputs):
             if any(map(call.is_weight, inputs)):
                 self._layouts.update((out, WEIGHT) for out in outputs)
             elif inputs:
@@ -63,10 +63,16 @@ class Provenance:
             return
         made = rule(call)
         each = [made] * len(outputs) if made is None or isinstance(made, Layout) else made
+        ends = rule is not constant and not name.endswith("_") and self._has_data(inputs)
         for out, layout in zip(outputs, each, strict=True):
+            if layout is None and ends and out.is_floating_point():
+                layout = self._lost(inputs, out)  # made from data all the same: no constant
             self._learn(out, layout)
             if layout is not None and name.endswith("_"):
                 self._slices.written(out, layout, self._learn)
+
+    def _has_data(self, inputs: Sequence[Tensor]) -> bool:
+        return any(self._layouts.get(x) not in (None, WEIGHT) for x in inputs)
 
     def _learn(self, x: Tensor, layout: Layout | None) -> None:
         if layout is None:

@@ -381,7 +381,6 @@ ENDS = {
     "special_softmax",
     "sspaddmm",
     "take",
-    "to_padded_tensor",
     "view_as_complex",
     "view_as_complex_copy",
     "view_as_real",

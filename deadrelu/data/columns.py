@@ -14,7 +14,7 @@ from deadrelu.data.cast import as_tensor
 from deadrelu.data.choose import Choice, choose_by_name, choose_by_position
 from deadrelu.data.count import is_graph
 from deadrelu.data.fit import Fit, Fitting
-from deadrelu.data.rows import Rows, length_of, rank_of, taken, whole
+from deadrelu.data.rows import Rows, has_shape, length_of, rank_of, taken, whole
 from deadrelu.data.signature import Signature
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch
@@ -130,7 +130,8 @@ class Columns:
     def _has_rows(self, axis: int) -> bool:
         """Whether all arrays have this axis, and the same length along it."""
         arrays = self._arrays.values()
-        return all(rank_of(array) > axis for array in arrays) and len({length_of(a, axis) for a in arrays}) == 1
+        fits = all(rank_of(array) > axis and (axis == 0 or has_shape(array)) for array in arrays)
+        return fits and len({length_of(a, axis) for a in arrays}) == 1
 
     def _parts_of_one(self) -> bool:
         """Whether the arrays are one sample, such as a graph: by their shapes, or where nothing is to be cut."""

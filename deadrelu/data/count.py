@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -96,7 +97,9 @@ def _samples_of_object(value: Any, axis: int) -> int:
     if isinstance(graphs, int):
         return graphs
     held = dict(getattr(value, "__dict__", {}))
-    if isinstance(value, Mapping):
+    if is_instance_of_dataclass(value):  # one with slots has no __dict__
+        held = {field.name: getattr(value, field.name, None) for field in fields(value)}
+    elif isinstance(value, Mapping):
         held = dict(value)
     elif isinstance(held.get("_store"), Mapping):
         held = dict(held["_store"])

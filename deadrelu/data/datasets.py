@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
-from deadrelu.data.cast import is_array
+from deadrelu.data.cast import as_tensor, is_array
 from deadrelu.data.columns import rows_of
 from deadrelu.data.count import is_object
 from deadrelu.data.fit import Fitting
-from deadrelu.data.rows import is_row
+from deadrelu.data.rows import has_shape, is_row
 from deadrelu.data.signature import signature_of
 from deadrelu.programs.nest import mapped
 from deadrelu.programs.program import Batch, Program
@@ -55,11 +56,17 @@ def load_dataset(
 
 def are_rows(data: Any, fitting: Fitting) -> bool:
     """Whether a list holds single samples, bare or each with its label, rather than batches."""
-    inputs = signature_of(fitting.program, fitting.inputs).inputs
+    program = fitting.program
+    inputs = signature_of(program, fitting.inputs).inputs
     heads = [_head(item) for item in data]
     if inputs > 1 or not heads or any(head is None for head in heads):
         return False
-    return all(is_row(head, fitting.program) for head in heads) or _needs_axis(heads[0], fitting.program)
+    if any(_holds_rows(item, program) for item in data):
+        return False  # each item is a batch in a list
+    if all(is_row(head, program) for head in heads):
+        is_bare = is_array(data[0]) and heads[0].shape[0] == 1
+        return not (is_bare and _is_batch(as_tensor(heads[0], "the list"), program))
+    return _needs_axis(heads[0], program)
 
 
 def takes_lists(fitting: Fitting) -> bool:
@@ -76,23 +83,41 @@ def _head(item: Any) -> Any:
     """The array that goes into the model: the item itself, or the first in it."""
     while isinstance(item, (Mapping, tuple, list)) and len(item):
         item = next(iter(item.values() if isinstance(item, Mapping) else item))
-    return item if is_array(item) and hasattr(item, "shape") else None
+    return item if is_array(item) and has_shape(item) else None
+
+
+def _holds_rows(item: Any, program: Program) -> bool:
+    """Whether an item is a list of single samples, or begins with one."""
+    while isinstance(item, (Mapping, tuple, list)) and len(item):
+        if isinstance(item, list) and all(is_row(value, program) for value in item):
+            return True
+        item = next(iter(item.values() if isinstance(item, Mapping) else item))
+    return False
 
 
 def _needs_axis(head: Any, program: Program) -> bool:
     """Whether indices `(T,)` are one sentence: the model refuses them alone, and takes them with a batch axis."""
     if not isinstance(head, Tensor) or head.dim() != 1 or head.is_floating_point() or not program.takes_indices:
         return False
+    return not _runs(head, program) and _runs(head.unsqueeze(0), program)
 
-    def runs(x: Tensor) -> bool:
-        try:
-            with program.plainly() as run:
-                run(Batch(samples=1, args=(x,)))
-        except (Exception, SystemExit):
-            return False
-        return True
 
-    return not runs(head) and runs(head.unsqueeze(0))
+def _is_batch(head: Tensor, program: Program) -> bool:
+    """Whether what looks like a row is a batch: the model refuses several of them stacked, and takes one as it is.
+
+    Sounds `(1, L)` may be one channel of a sound, or a batch of one.
+    """
+    return not _runs(torch.stack([head, head]), program) and _runs(head, program)
+
+
+def _runs(x: Tensor, program: Program) -> bool:
+    """Whether a plain call raises nothing."""
+    try:
+        with program.plainly() as run:
+            run(Batch(samples=1, args=(x,)))
+    except (Exception, SystemExit):
+        return False
+    return True
 
 
 def _collate(axis: int, *, as_lists: bool) -> Callable[[list[Any]], Any]:

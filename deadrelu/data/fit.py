@@ -12,7 +12,7 @@ from deadrelu.data.cast import Caster, Reading, fallback, readings
 from deadrelu.data.choose import Choice
 from deadrelu.data.count import first_of, samples_in
 from deadrelu.data.pretrained import complete
-from deadrelu.data.rows import is_row, rank_of
+from deadrelu.data.rows import has_shape, is_row, rank_of
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Program
@@ -56,7 +56,7 @@ class Fit:
             self._reading = self._settled(parts, choice, called)
         made = self._made(parts, choice, called, self._reading, self._how.notes)
         first = first_of((made.args, dict(made.kwargs)))
-        if first is None or (hasattr(first, "shape") and not rank_of(first)):
+        if first is None or (has_shape(first) and not rank_of(first)):
             held = ", ".join(type(parts[name]).__name__ for name in choice.names) or "nothing"
             raise DataError(
                 f"{where} holds no tensor of samples for the model, but {held}",

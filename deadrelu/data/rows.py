@@ -26,6 +26,11 @@ def rank_of(array: Any) -> int:
     return int(array.dim() if isinstance(array, Tensor) else len(array.shape))
 
 
+def has_shape(value: Any) -> bool:
+    """Whether it has a size along each axis: a nested tensor has not, and may raise where it is asked."""
+    return not (isinstance(value, Tensor) and value.is_nested) and hasattr(value, "shape")
+
+
 def taken(array: Any, rows: Rows, axis: int, name: str) -> Tensor:
     """The given rows along `axis` as a tensor of their own: a model that works in place must not change the data."""
     if isinstance(array, Tensor) and (array.is_nested or array.layout is not torch.strided):
@@ -62,7 +67,7 @@ def _taken_from_unusual(tensor: Tensor, rows: Rows, axis: int) -> Tensor:
 
 def is_row(value: Any, program: Program) -> bool:
     """Whether an array is one sample without a batch axis, by what the first layer of the model takes."""
-    if not is_array(value) or not hasattr(value, "shape"):
+    if not is_array(value) or not has_shape(value):
         return False
     shape = tuple(value.shape)
     for _, module in program.modules():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from deadrelu.programs.nest import tensors_in
@@ -24,7 +26,7 @@ class Reach:
         samples = batch.samples
         if not features.has_samples and (not z.ndim or z.shape[0] != samples or batch.axis):
             samples = self._within(z, features, batch)
-        return self.at_most(samples, number)
+        return self.at_most(min(samples, _positions(z, features)), number)
 
     def at_most(self, samples: int, number: int) -> int:
         """Count a call that so many samples reach; how many of them are new in this forward pass."""
@@ -49,6 +51,12 @@ class Reach:
         if self._may_be_time_first and (batch.axis or not _is_square(batch)):
             return batch.samples
         return min(batch.samples, rows)
+
+
+def _positions(z: Tensor, features: Features) -> int:
+    """How many positions of each unit there are in `z`: a sample that reached it has one at least."""
+    units = math.prod(z.shape[axis] for axis in features.axes)
+    return z.numel() // units if units else 0
 
 
 def _is_square(batch: Batch) -> bool:

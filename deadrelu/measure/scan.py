@@ -146,7 +146,7 @@ def _run(run: Run, batch: Batch, index: int) -> None:
 
     def failed(why: str) -> ModelError:
         given = (x for x in (*batch.args, *batch.kwargs.values()) if isinstance(x, Tensor))
-        shapes = ", ".join(str(tuple(x.shape)) for x in given) or "of no tensor"
+        shapes = ", ".join("nested" if x.is_nested else str(tuple(x.shape)) for x in given) or "of no tensor"
         return ModelError(
             f"the model raised on batch {index + 1}, with input {shapes}: {why}",
             hint="check that the data has the shape and type which the model takes",

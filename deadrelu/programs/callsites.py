@@ -82,9 +82,12 @@ def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
     if kind is None:
         return None
     values = [getattr(module, name) for name in kind.attributes]
-    if isinstance(kind, Leak):
-        return leak_of(values)
-    return canonical(kind.name, tuple(map(float, values)))
+    try:
+        if isinstance(kind, Leak):
+            return leak_of(values)
+        return canonical(kind.name, tuple(map(float, values)))
+    except (TypeError, ValueError, OverflowError):
+        return None  # no number: torch refuses it when the module is called
 
 
 def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Call]:

@@ -71,7 +71,7 @@ class users_code:  # noqa: N801  entered for each batch: a generator would take 
 
 def blame(exception: BaseException) -> str:
     """One line that says where the user's code raised: `data.py, line 12: ValueError: bad row`."""
-    said = " ".join(str(exception).split())
+    said = " ".join(_said(exception).split())
     if isinstance(exception, SystemExit):
         said = f"it called sys.exit({said})"
     elif isinstance(exception, SyntaxError) and exception.filename:
@@ -80,6 +80,14 @@ def blame(exception: BaseException) -> str:
         said = f"{type(exception).__name__}: {said}" if said else type(exception).__name__
     place = _place(exception)
     return f"{place}: {said}" if place else said
+
+
+def _said(exception: BaseException) -> str:
+    """Its own text; "" where it cannot even give that."""
+    try:
+        return str(exception)
+    except Exception:
+        return ""
 
 
 def _place(exception: BaseException) -> str | None:

@@ -8,17 +8,22 @@ import torch
 from torch import Tensor
 
 
-def rows_of(z: Tensor) -> Tensor:
-    """The rows `(sum of lengths, F)` of a nested tensor of sequences `(length, F)`; `z` itself where it is another.
+def piece_of(z: Tensor) -> Tensor:
+    """The rows `(sum of lengths, …)` of a jagged tensor `(N, length, …)` that has them in one piece, else `z` itself.
 
-    Where a jagged tensor has them in one piece, that very piece: what is known of it is not lost. `_values`, `_lengths`
-    and `_ragged_idx` are private to torch (seen on 2.13.0); a test scans models that need them.
+    It is that very piece, so that what is known of it is not lost. `_values`, `_lengths` and `_ragged_idx` are private
+    to torch (seen on 2.13.0); a test scans models that need them.
     """
-    if not z.is_nested:
-        return z
     if z.layout is torch.jagged and getattr(z, "_ragged_idx", 0) == 1 and getattr(z, "_lengths", 0) is None:
         values: Any = z._values
         return values if isinstance(values, Tensor) else z
+    return z
+
+
+def rows_of(z: Tensor) -> Tensor:
+    """The rows `(sum of lengths, F)` of a nested tensor of sequences `(length, F)`; `z` itself where it is another."""
+    if not z.is_nested or not (piece := piece_of(z)).is_nested:
+        return piece if z.is_nested else z
     try:
         sequences = z.unbind()
         return torch.cat(list(sequences)) if all(x.ndim == 2 for x in sequences) else z

@@ -27,6 +27,14 @@ class Pack:
     y: Tensor
 
 
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    """The same without a `__dict__`."""
+
+    x: Tensor
+    y: Tensor
+
+
 class Graph:
     """Neither a mapping nor a dataclass; moves itself, as PyTorch Geometric's does."""
 
@@ -175,7 +183,7 @@ def test_an_object_moves_itself_and_its_owners_is_left_alone() -> None:
     assert (graph.moves, model.seen[-1].moves) == (0, 1)
 
 
-@pytest.mark.parametrize("batch", [Pack(X, X), Graph(x=X, y=X[:, 0])])
+@pytest.mark.parametrize("batch", [Pack(X, X), Slotted(X, X), Graph(x=X, y=X[:, 0])])
 def test_a_single_object_is_one_call(batch: object) -> None:
     assert deadrelu.scan(ByAttribute(), batch).data.samples == 20
 

@@ -237,6 +237,39 @@ def test_a_nested_tensor_is_counted_by_its_rows(layout: torch.layout) -> None:
     assert [round(rate * stats.positions) for rate in stats.firing_rate if rate is not None] == fires.tolist()
 
 
+class Ragged(nn.Module):
+    """Keeps its sequences ragged as far as a ReLU with channels first, and pads them there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.act, self.last = nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.first(x) * 2 - 0.1)
+        return torch.relu(self.last(torch.relu(x.to_padded_tensor(-1.0).mT).mT))
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: iter([x]), lambda x: {"x": x}])
+def test_nested_tensors_go_in_as_they_are_and_their_features_are_known(wrap: Any) -> None:
+    rows = [torch.randn(length, 5, generator=torch.Generator().manual_seed(length)) for length in (3, 1, 4)]
+    nested = torch.nested.nested_tensor(rows, layout=torch.jagged)
+    report = deadrelu.scan(Ragged(), wrap(nested))
+    first, second, _ = report.sites
+    assert [(s.site.units, s.site.feature_axis_by, s.samples) for s in report.sites] == [
+        (7, "producer", 3),
+        (7, "producer", 3),
+        (6, "producer", 3),
+    ]
+    model = Ragged()
+    fires = (model.first(torch.cat(rows)) * 2 - 0.1 > 0).sum(0).tolist()
+    assert first.positions == 8
+    assert [round(rate * 8) for rate in first.firing_rate if rate is not None] == fires
+    assert [round(rate * second.positions) for rate in second.firing_rate if rate is not None] == fires
+    strided = torch.nested.nested_tensor(rows, layout=torch.strided)
+    assert deadrelu.scan(nn.Sequential(nn.Linear(5, 7), nn.ReLU()), wrap(strided)).sites[0].positions == 8
+
+
 class Both(nn.Module):
     """Torch's encoder and decoder, each with a mask of its own, of sequences that are as long."""
 

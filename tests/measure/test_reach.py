@@ -88,6 +88,48 @@ def test_a_scan_that_may_stop_early_waits_for_a_site_without_rows_only_if_it_is_
         assert report.data.batches == batches
 
 
+class Routed(nn.Module):
+    """Two experts, chosen by the size of the gate's outputs; an expert may get the whole batch, or a part of it."""
+
+    def __init__(self, pick: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate, self.pick = nn.Linear(4, 2), pick
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(4, 6), nn.ReLU()) for _ in range(2))
+        self.seen = [0, 0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        best = self.gate(x).topk(1, -1).indices
+        out = torch.zeros_like(x)[:, :1].repeat(1, 6)
+        for number, expert in enumerate(self.experts):
+            rows = self.pick(best == number)
+            self.seen[number] += len(rows)
+            out.index_add_(0, rows, expert(x[rows]))
+        return out
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda chosen: torch.where(chosen)[0],
+        lambda chosen: chosen.any(-1).nonzero().flatten(),
+        lambda chosen: torch.arange(len(chosen)).masked_select(chosen[:, 0]),
+    ],
+    ids=["where", "nonzero", "masked_select"],
+)
+def test_an_expert_that_got_the_whole_first_batch_is_not_taken_to_get_every_other(
+    pick: Callable[[Tensor], Tensor],
+) -> None:
+    x = torch.randn(48, 4, generator=torch.Generator().manual_seed(2))
+    model = Routed(pick)
+    with torch.no_grad():
+        first = model.gate(x).argmax(-1) == 0
+    x = torch.cat([x[first], x[~first]])  # all of the first batch goes to one expert
+    report = deadrelu.scan(model, x, batch_size=9)
+    assert min(model.seen) > 0
+    assert [stats.samples for stats in report.sites] == model.seen
+
+
 def test_the_findings_speak_of_the_samples_that_reached_the_site() -> None:
     model = Mixture(skip=True, flat=False)
     with torch.no_grad():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deadrelu.errors import ArchitectureError, DataError
-from deadrelu.programs.code import import_spec, is_spec
+from deadrelu.programs.code import blame, import_spec, is_spec
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +119,14 @@ def test_code_that_fails_is_blamed_by_file_and_line(tmp_path: Path, code: str, s
         with pytest.raises(DataError, match=f"bad_h.*cannot be imported: .*bad_h.py, {said}"):
             import_spec(spec, error=DataError)
         assert "bad_h" not in sys.modules
+
+
+def test_an_exception_that_cannot_be_shown_is_blamed_by_its_class() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    assert blame(MuteError()) == "MuteError"
 
 
 @pytest.mark.parametrize(

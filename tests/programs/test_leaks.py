@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.errors import NothingMeasuredError
+from deadrelu.errors import ModelError, NothingMeasuredError
 from deadrelu.judge.policy import Policy
 from deadrelu.load.trust import Trust
 from deadrelu.report import Report
@@ -117,6 +117,12 @@ def test_a_module_with_a_slope_of_zero_is_a_relu(make: Callable[[], nn.Module], 
     (site,) = scanned(model, stats=stats).sites
     assert (site.site.id, site.site.op, list(site.dead_units)) == ("activation", "relu", DEAD)
     assert expected(model) == DEAD
+
+
+@pytest.mark.parametrize("weird", [nn.Threshold(10**400, 0), nn.LeakyReLU(10**400), nn.Threshold(0.5, "x")])  # type: ignore[arg-type]
+def test_a_module_with_a_number_that_torch_refuses_is_the_models_fault(weird: nn.Module) -> None:
+    with pytest.raises(ModelError, match="the model raised on batch 1"):
+        scanned(Planted(weird))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -115,7 +115,7 @@ _OTHERS = _by_name(
         moves.put_together: "col2im",
         moves.sampled: "grid_sampler grid_sampler_2d grid_sampler_3d",
         moves.packed: "pack_padded_sequence",
-        moves.unpacked: "pad_packed_sequence",
+        moves.unpacked: "pad_packed_sequence to_padded_tensor",
         picks.indexed: "index unsafe_index",
         picks.index_selected: "index_select",
         picks.gathered: "gather take_along_dim",
@@ -138,6 +138,10 @@ _POINTWISE = frozenset(
     | {"subtract", "where", "add_relu", "mul_relu", "and", "or", "xor"}
 )
 """What is computed element by element although torch does not tag it so."""
+
+
+BY_ROWS = frozenset({pointwise, moves.kept, moves.unpacked, products.linear, products.layer_norm, products.embedding})
+"""The rules that hold for the rows `(sum of lengths, F)` of ragged sequences as for `(N, T, F)`."""
 
 
 def makes_features(name: str) -> bool:

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from deadrelu.programs.axes.call import Call
-from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, has
+from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, demoted, has
+from deadrelu.programs.axes.pointwise import merged
 
 
 def indexed(call: Call) -> Layout | None:
     """`x[…, idx, …]` with tensors as indices, by torch's rules for where the picked axes go."""
     layout = call.layout
     if layout is None:
-        return None
+        return _looked_up(call, call.get("indices", default=()))
     at, groups = 0, list[tuple[int, int, Tensor | None]]()
     for index in call.get("indices", default=()):
         width = index.ndim if isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) else 1
@@ -44,13 +45,27 @@ def _picked(
         return ()
     reading = [(start, end, i) for start, end, i in picks if _varies(i, dim - len(sizes), size)]
     atoms = [atom for start, end, _ in reading for axis in layout.axes[start:end] for atom in axis]
+    from_data = any(_is_from_data(call, index) for _, _, index in reading)
     if not any(atom.role is Role.FEATURE for atom in atoms):
-        return (blend(atoms, size) if len(picks) == 1 else Atom(size, Role.PLACE),)
+        return (_among(atoms, size, from_data=from_data) if len(picks) == 1 else Atom(size, Role.PLACE),)
     if any(atom.role is Role.SAMPLE for atom in atoms):
         return (Atom(size, Role.PLACE),)  # one pick a row: x[arange(N), labels]
     by_row = any(index.ndim > 1 and len(picks) > 1 for _, _, index in reading)
-    from_data = any(_is_from_data(call, index) for _, _, index in reading)
     return (Atom(size, Role.RANK if by_row or from_data else Role.FEATURE),)
+
+
+def _looked_up(call: Call, indices: Sequence[Tensor | None]) -> Layout | None:
+    """Rows of a table of weights, one for each index, as of an embedding: a codebook, a learnt position."""
+    table, out = call.get("self"), call.out
+    picks = [index for index in indices if index is not None]
+    known = [(tuple(index.shape), layout) for index in picks if (layout := call.known(index)) is not None]
+    is_mask = any(index.dtype in (torch.bool, torch.uint8) for index in picks)
+    if is_mask or not call.is_weight(table) or table.ndim - len(picks) != 1 or None in indices[: len(picks)]:
+        return None
+    rows = merged(known, (), tuple(out.shape[:-1]))
+    if rows is None:
+        return None
+    return Layout((*map(demoted, rows.axes), (Atom(out.shape[-1], Role.FEATURE),)), call.layer())
 
 
 def _varies(index: Tensor, dim: int, size: int) -> bool:
@@ -69,11 +84,12 @@ def _is_from_data(call: Call, index: Tensor) -> bool:
 def index_selected(call: Call) -> Layout | None:
     """The indices of one axis that a vector names."""
     x, layout = call.get("self"), call.layout
-    if layout is None:
-        return None
     dim, index = call.dims("dim", of=x)[0], call.get("index")
-    atom = blend(layout.axes[dim], call.out.shape[dim])
-    if atom.role is Role.FEATURE and _is_from_data(call, index):
+    if layout is None:
+        return _looked_up(call, [index]) if dim == 0 else None
+    from_data = _is_from_data(call, index)
+    atom = _among(layout.axes[dim], call.out.shape[dim], from_data=from_data)
+    if atom.role is Role.FEATURE and from_data:
         atom = Atom(atom.size, Role.RANK)
     return layout.with_axes((atom,) if d == dim else axis for d, axis in enumerate(layout.axes))
 
@@ -155,6 +171,12 @@ def put(call: Call) -> Layout | None:
 def placed(call: Call) -> Layout | None:
     """A slice of a tensor written anew (`slice_scatter`): the axes of the tensor."""
     return call.known(call.get("self")) or call.known(call.get("src"))
+
+
+def _among(atoms: Sequence[Atom], size: int, *, from_data: bool) -> Atom:
+    """What was picked along an axis. Which samples the data picks may be all of them in one batch, few in the next."""
+    atom = blend(atoms, size)
+    return Atom(size, Role.PLACE) if from_data and atom.role is Role.SAMPLE else atom
 
 
 def _ranked(axis: Axis, size: int) -> Atom:

@@ -34,7 +34,7 @@ def _of_constants(call: Call, a: Tensor, b: Tensor) -> Layout:
     """Of weights alone: a weight; or the features of a query that the model holds, which has not met the data yet."""
     axes = [*((),) * (call.out.ndim - 1), (Atom(call.out.shape[-1], Role.FEATURE),)]
     is_weight = all(call.is_weight(x) for x in (a, b))
-    return Layout(tuple(axes), call.layer(), is_weight=is_weight)
+    return Layout(_shaped(axes, call.out), call.layer(), is_weight=is_weight)
 
 
 def _by_weight(call: Call, left: Layout, weight: Tensor) -> Layout:

@@ -253,6 +253,44 @@ def test_a_number_times_a_vector_of_weights_makes_features() -> None:
     assert (features.axes, features.by) == ((-1,), "producer")
 
 
+@pytest.mark.parametrize(
+    "look_up",
+    [lambda table, x: table[x[..., 0]], lambda table, x: table.index_select(0, x.flatten()).view(N, T, -1, C)[:, :, 0]],
+    ids=["index", "index_select"],
+)
+def test_rows_of_a_table_of_weights_are_features(look_up: Callable[[Tensor, Tensor], Tensor]) -> None:
+    table = nn.Parameter(torch.randn(20, C))
+    x = torch.randint(0, 20, (N, T, 2))
+    features = made(x, lambda x: look_up(table, x) + 1)
+    assert (features.axes, features.by) == ((-1,), "producer")
+    layer = nn.Linear(C, W)
+    assert made(x, lambda x: layer(look_up(table, x).flip(-1))).axes == (-1,)
+
+
+def test_entries_of_a_grid_of_weights_are_features() -> None:
+    grid = nn.Parameter(torch.randn(20, 20, C))
+    features = made(torch.randint(0, 20, (N, 2)), lambda x: grid[x[:, 0], x[:, 1]])
+    assert (features.axes, features.by) == ((-1,), "producer")
+
+
+def test_a_layer_after_a_table_of_constants_has_its_own_units_only() -> None:
+    table, layer = torch.randn(20, C), nn.Linear(C, W)
+    x = torch.randint(0, 20, (N, T))
+    assert made(x, lambda x: layer(table[x])).axes == (-1,)
+    provenance = Provenance(x, N)
+    with torch.no_grad(), following(provenance, lambda: None):
+        reading = provenance.read(table[x])
+    assert reading.features(is_final=True).by == "guess"
+
+
+def test_samples_that_the_data_picks_are_not_the_samples_of_the_batch() -> None:
+    layer = nn.Linear(3, C)
+    x = torch.rand(N, 3)
+    assert made(x, lambda x: layer(x)).has_samples
+    assert not made(x, lambda x: layer(x)[(x > -1).all(-1)]).has_samples
+    assert not made(x, lambda x: layer(x).index_select(0, x[:, 0].argsort())).has_samples
+
+
 class Strange(torch.autograd.Function):
     """Stands for code of which no rule is known: its operator is not in the table."""
 
@@ -343,7 +381,6 @@ ENDS = {
     "special_softmax",
     "sspaddmm",
     "take",
-    "to_padded_tensor",
     "view_as_complex",
     "view_as_complex_copy",
     "view_as_real",

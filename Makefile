@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test integrations lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
+	@$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
 
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n logical --maxprocesses 4
@@ -25,8 +25,11 @@ clean:
 	rm -rf $(VENV) $(VENV)-integrations build dist *.egg-info deadrelu/measure/*.so
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c') | $(BIN)/python
-	$(BIN)/python -m pip install -c constraints.txt .
-	touch $@
+	@echo "Installing deadrelu and the versions of constraints.txt into $(VENV); the first time takes minutes."
+	@echo "On Linux PyPI's torch is the CUDA build, several GB. If a CPU will do, stop here and first run:"
+	@echo "  $(BIN)/python -m pip install -c constraints.txt torch --index-url https://download.pytorch.org/whl/cpu"
+	@$(BIN)/python -m pip install -c constraints.txt . --quiet --disable-pip-version-check
+	@touch $@
 
 # Editable, so that the tests see what is edited; it takes the place of the plain install.
 $(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
@@ -34,7 +37,7 @@ $(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $(VENV)/.installed $@
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)-integrations/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c')
 	$(PYTHON) -m venv $(VENV)-integrations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -12,7 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from deadrelu.errors import FileError, UsageError
-from deadrelu.keys import EXAMPLE, WANTED, Known, Value, choices, flattened, said, typed
+from deadrelu.keys import (
+    EXAMPLE,
+    SPELLINGS,
+    WANTED,
+    Known,
+    Value,
+    choices,
+    documented,
+    flattened,
+    said,
+    split_output,
+    typed,
+)
+from deadrelu.spelling import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -69,7 +81,14 @@ def read(path: Path, known: Known) -> Config:
     Raises `FileError` if it cannot be read, and `UsageError` naming key and file for an unknown key or a wrong type.
     """
     table, label = _tables(path), _shown(path)
-    if path.name == "pyproject.toml":
+    nested = "deadrelu" in _tools(table)
+    if path.name == "pyproject.toml" or nested:
+        beside = [key for key in table if key != "tool"] if path.name != "pyproject.toml" else []
+        if beside:
+            raise UsageError(
+                f"{label} has both [tool.deadrelu] and the key {beside[0]!r} outside of it",
+                hint="keep all keys at the top of the file, or all of them in the table",
+            )
         table, label = _tools(table).get("deadrelu", {}), f"[tool.deadrelu] of {_shown(path)}"
     if not isinstance(table, dict):
         raise UsageError(f"{label} must be a table", hint='write its keys below it: max-dead = "5%"')
@@ -77,7 +96,7 @@ def read(path: Path, known: Known) -> Config:
     entries = table.pop(MODELS, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(
-            f"'{MODELS}' in {label} is no list of tables", hint=f"write [[tool.deadrelu.{MODELS}]] for each"
+            f"'{MODELS}' in {label} must be a list of tables", hint=f"write [[tool.deadrelu.{MODELS}]] for each"
         )
     values = reader.values(table, label)
     models = tuple(_named(reader, entry, label, n + 1) for n, entry in enumerate(entries))
@@ -105,12 +124,12 @@ def environment(variables: Mapping[str, str], known: Known) -> dict[str, str]:
     Raises `UsageError` for a name that is nearly a known one: a gate that is not set for one letter's sake would be
     green for ever. Other names are left alone: an image may well set DEADRELU_HOME.
     """
-    names = {variable(key): key for key in known}
+    names = {variable(key): key for key in known} | {variable(o): key for o, key in SPELLINGS.items() if key in known}
     ours = {name: text for name, text in variables.items() if is_option(name)}
     for name in ours:
-        near = [] if name in names else difflib.get_close_matches(name, names, 1, 0.85)
+        near = "" if name in names else did_you_mean(name, names, cutoff=0.85)
         if near:
-            raise UsageError(f"the environment variable {name} is no option", hint=f"did you mean {near[0]}?")
+            raise UsageError(f"the environment variable {name} is not an option", hint=near)
     return {names[name]: text for name, text in ours.items() if name in names and text}
 
 
@@ -125,13 +144,13 @@ class _Reader:
         """The keys of one table under their names with dashes."""
         out: dict[str, Value] = {}
         for written, value in table.items():
-            key = written.replace("_", "-")
+            key = documented(written)
             if key not in self.known:
-                near = difflib.get_close_matches(key, [*self.known, MODELS], 1)
-                hint = f"did you mean {near[0]!r}?" if near else "the keys are the long flags: `deadrelu scan --help`"
+                near = did_you_mean(key, [*self.known, MODELS])
+                hint = near or "the keys are the long flags: `deadrelu scan --help`"
                 raise UsageError(f"unknown key {written!r} in {label}", hint=hint)
             if key in out:
-                raise UsageError(f"{label} has {key!r} twice, with dashes and with underscores", hint="remove one")
+                raise UsageError(f"{label} has {key!r} twice, in two spellings", hint="remove one")
             out[key] = self._value(key, value, f"{written!r} in {label}")
         return out
 
@@ -142,7 +161,9 @@ class _Reader:
             raise UsageError(f"{where} holds a NUL, which no file's name can", hint="write the name without it")
         for takes in self.known[key]:
             if takes.kind == "choice" and isinstance(value, str) and value not in choices(self.known[key]):
-                raise UsageError(f"{where} is {value!r}", hint=f"it is one of: {', '.join(choices(self.known[key]))}")
+                near = did_you_mean(value, choices(self.known[key]))
+                wanted = f"it must be one of: {', '.join(choices(self.known[key]))}"
+                raise UsageError(f"{where} is {value!r}", hint=f"{near} {wanted}".strip())
             read = typed(takes.kind, value)
             if read is not None:
                 return self._resolved(key, read)
@@ -154,7 +175,7 @@ class _Reader:
         if key not in _PATHS or isinstance(value, bool):
             return value
         if isinstance(value, list):
-            return [f"{kind}={self._place(path)}" for kind, _, path in (text.partition("=") for text in value)]
+            return [f"{kind}{equals}{self._place(path)}" for kind, equals, path in map(split_output, value)]
         file, colon, name = value.rpartition(":") if value.rpartition(":")[0].endswith(".py") else (value, "", "")
         if value.startswith("hf:"):
             return "hf:" + self._place(value[3:])

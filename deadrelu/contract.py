@@ -14,6 +14,8 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from deadrelu.wording import count
+
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list, tuple),
@@ -134,11 +136,13 @@ def _check_site(site: Mapping[str, Any], where: str) -> None:
     units = site["units"]
     for key in _PER_UNIT:
         if len(site[key]) != units:
-            raise ValueError(f"{where}.{key} has {len(site[key])} entries for {units} units")
+            raise ValueError(
+                f"{where}.{key} has {count(len(site[key]), 'entry', 'entries')} for {count(units, 'unit')}"
+            )
     for key in _UNIT_LISTS:
         _check_units(site[key], units, f"{where}.{key}")
     if site["dead"] != len(site["dead_units"]) or not _same(site["dead_fraction"], site["dead"] / units):
-        raise ValueError(f"{where} counts {site['dead']} dead units and lists {len(site['dead_units'])}")
+        raise ValueError(f"{where} counts {count(site['dead'], 'dead unit')} and lists {len(site['dead_units'])}")
     rates = site["firing_rate"]
     if not set(site["dead_units"]).isdisjoint(site["nonfinite_units"]) or any(
         rates[u] != 0 for u in site["dead_units"]
@@ -149,7 +153,7 @@ def _check_site(site: Mapping[str, Any], where: str) -> None:
 def _check_units(numbers: Sequence[int], units: int, where: str) -> None:
     """Raise `ValueError` for a unit that the site does not have."""
     if numbers and max(numbers) >= units:
-        raise ValueError(f"{where} names unit {max(numbers)} of {units} units")
+        raise ValueError(f"{where} names unit {max(numbers)} of {count(units, 'unit')}")
 
 
 def _check_unique(names: Sequence[str], what: str) -> None:
@@ -192,11 +196,13 @@ def _check_summary(data: Mapping[str, Any]) -> None:
         "rare": sum(len(site["rare_units"]) for site in sites),
         "always_on": sum(len(site["always_on_units"]) for site in sites),
     }
-    for key, count in right.items():
-        if summary[key] != count:
-            raise ValueError(f"summary.{key} is {summary[key]}, and the sites have {count}")
+    for key, number in right.items():
+        if summary[key] != number:
+            raise ValueError(f"summary.{key} is {summary[key]}, and the sites have {number}")
     if not _same(summary["dead_fraction"], dead / units if units else 0.0):
-        raise ValueError(f"summary.dead_fraction is {summary['dead_fraction']}, and {dead} of {units} units are dead")
+        raise ValueError(
+            f"summary.dead_fraction is {summary['dead_fraction']}, with {dead} of {count(units, 'unit')} dead"
+        )
 
 
 def _sum(sites: Iterable[Mapping[str, Any]], key: str) -> int:

@@ -28,6 +28,9 @@ class Key:
         return isinstance(value, {"switch": bool, "texts": list}.get(self.kind, str))
 
 
+SPELLINGS = {"sites": "site", "skip-sites": "skip-site"}
+"""Other spellings of a flag and its key; the help shows the one that they stand for."""
+
 Known = Mapping[str, tuple[Key, ...]]
 """The keys by name, each as the commands take it: usually in one way, but `output` is a list to `scan` only."""
 
@@ -53,6 +56,12 @@ EXAMPLE = {
 
 
 _SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+
+def documented(written: str) -> str:
+    """A key as the help spells it: with dashes, and in the one spelling of several."""
+    key = written.replace("_", "-")
+    return SPELLINGS.get(key, key)
 
 
 def typed(kind: str, value: Any) -> Value | None:
@@ -93,6 +102,11 @@ def _ignored(entry: Mapping[str, Any], where: str) -> str:
         raise UsageError(f"an entry of {where} has no 'rule', or a value that is no string", hint=hint)
     site, reason = entry.get("site"), " ".join(entry.get("reason", "").split())
     return f"{entry['rule']}{f'@{site}' if site else ''}{f': {reason}' if reason else ''}"
+
+
+def split_output(text: str) -> tuple[str, str, str]:
+    """`json=report.json` as format, equals sign and path; a bare path has its format in its suffix."""
+    return text.partition("=") if "=" in text else ("", "", text)
 
 
 def from_text(variable: str, text: str, takes: Key) -> Value:

@@ -19,7 +19,7 @@ from deadrelu.cli.app import app
 from deadrelu.cli.configured import known_keys
 from deadrelu.config import environment, find, read
 from deadrelu.errors import DeadreluError, FileError, UsageError
-from deadrelu.keys import Key, from_text
+from deadrelu.keys import SPELLINGS, Key, from_text
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "deadrelu" / "config.schema.json"
@@ -73,6 +73,21 @@ def test_keys_take_dashes_and_underscores_and_become_what_flags_would_give(tmp_p
         "site": ["a.*", "b"],
         "format": "json",
     }
+
+
+def test_a_table_as_in_pyproject_counts_in_a_file_of_its_own(tmp_path: Path) -> None:
+    config = read(
+        written(tmp_path, "[tool.deadrelu]\nseed = 3\n[[tool.deadrelu.models]]\nname='a'\nmodel='a.pt'"), KNOWN
+    )
+    assert (config.values, [model.name for model in config.models]) == ({"seed": "3"}, ["a"])
+
+
+def test_another_spelling_is_the_same_key(tmp_path: Path) -> None:
+    assert read(written(tmp_path, 'sites = ["a.*"]\nskip_sites = ["b"]'), KNOWN).values == {
+        "site": ["a.*"],
+        "skip-site": ["b"],
+    }
+    assert environment({"DEADRELU_SITES": "a.*"}, KNOWN) == {"site": "a.*"}
 
 
 def test_limits_and_ignores_become_what_their_flags_take(tmp_path: Path) -> None:
@@ -138,7 +153,10 @@ def test_a_hugging_face_folder_is_a_path(tmp_path: Path) -> None:
         ("limits = {a = true}", "'a' of 'limits' in .* is true"),
         ("ignore = [{reason = 'x'}]", "an entry of 'ignore' in .* has no 'rule'"),
         ("ignore = [{rule = 'DR001', why = 'x'}]", "unknown key 'why' in an entry of 'ignore'"),
-        ("models = 3", "'models' in .* is no list of tables"),
+        ("site = ['a']\nsites = ['b']", "has 'site' twice"),
+        ("seed = 1\n[tool.deadrelu]\nstrict = true", "both .tool.deadrelu. and the key 'seed' outside of it"),
+        ("[tool.deadrelu]\nseed = 'x'", "'seed' in .tool.deadrelu. of .*deadrelu.toml is"),
+        ("models = 3", "'models' in .* must be a list of tables"),
         ("[[models]]\nmodel = 'a.pt'", "model 1 of 'models' in .* has no 'name'"),
         ("[[models]]\nname = 'a/b'\nmodel = 'a.pt'", "has no 'name' of letters"),
         ("[[models]]\nname = 'a'", "the model 'a' of .* has no 'model'"),
@@ -174,7 +192,7 @@ def test_models_have_their_own_keys_and_file_is_taken_for_model(tmp_path: Path) 
 def test_the_environment_is_read_by_name_and_near_misses_are_errors() -> None:
     said = {"DEADRELU_MAX_DEAD": "5%", "DEADRELU_SEED": "", "DEADRELU_DEBUG": "1", "DEADRELU_HOME": "x", "PATH": "y"}
     assert environment(said, KNOWN) == {"max-dead": "5%"}
-    with pytest.raises(UsageError, match=r"DEADRELU_MAXDEAD is no option.*DEADRELU_MAX_DEAD"):
+    with pytest.raises(UsageError, match=r"DEADRELU_MAXDEAD is not an option.*DEADRELU_MAX_DEAD"):
         environment({"DEADRELU_MAXDEAD": "5%"}, KNOWN)
 
 
@@ -217,6 +235,7 @@ def schema_of(key: str) -> dict[str, Any]:
 
 def expected_schema() -> dict[str, Any]:
     """The schema of the known keys, each under both of its spellings, with the help of its flag."""
+    spelled = {other: key for other, key in SPELLINGS.items() if key in KNOWN}
     helps = {
         flag[2:]: parameter.help
         for command in reversed(list(get_command(app).commands.values()))  # type: ignore[attr-defined]
@@ -225,6 +244,7 @@ def expected_schema() -> dict[str, Any]:
         if flag.startswith("--")
     }
     keys = {key: schema_of(key) | {"description": helps.get(key, "The model.")} for key in sorted(KNOWN)}
+    keys |= {other: keys[key] for other, key in spelled.items()}
     both = {spelled: keys[key] for key in keys for spelled in dict.fromkeys((key, key.replace("-", "_")))}
     entry = {"name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}, "file": {"type": "string"}, **both}
     model = {
@@ -263,7 +283,7 @@ values = (
 )
 
 
-@given(st.sampled_from([*sorted(KNOWN), "max_dead", "nonsense"]), values)
+@given(st.sampled_from([*sorted(KNOWN), *SPELLINGS, "max_dead", "nonsense"]), values)
 def test_the_schema_takes_what_the_reader_takes(key: str, value: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -6,14 +6,20 @@ import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from deadrelu import __version__
 from deadrelu.cli import console, process, ranks
-from deadrelu.cli.help import Group, Waiting
-from deadrelu.errors import DeadreluError, ExitCode, UsageError
+from deadrelu.cli.everywhere import Choice
+from deadrelu.cli.help import WIDEST, Group, Waiting
+from deadrelu.cli.refusal import Refused, refusal
+from deadrelu.errors import DeadreluError, ExitCode
+
+_PROGRAM = "deadrelu"
+COMPLETE = f"_{_PROGRAM.upper()}_COMPLETE"
+"""The variable by which a shell asks for completions; Typer makes it of the program's name too."""
 
 _COMMANDS = {
     "scan": ("EveryModelCommand", "Run MODEL over the data and report the units that never fire."),
@@ -30,7 +36,7 @@ _COMMANDS = {
         "Command",
         "Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back.",
     ),
-    "trend": ("Command", "Scan each CHECKPOINT on the same data and show the dead share by site as it went."),
+    "trend": ("Command", "Scan each CHECKPOINT on the same data and show how the dead share of each site changed."),
     "merge": (
         "HelpfulCommand",
         "Add what several scans of one model counted, over different parts of the data, and judge the sum.",
@@ -55,17 +61,13 @@ class _Commands(Group):
 
 
 app = typer.Typer(
-    name="deadrelu",
+    name=_PROGRAM,
     cls=_Commands,
     help="Find the dead ReLU units of a trained PyTorch model, and gate CI on them.",
     epilog="Exit codes: 0 passed, 1 the gate failed, 2 could not run, 3 nothing was measured.",
-    add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
-
-# Typer carries its own Click and names only this one of its usage errors; the base class is that of all of them.
-_Refused: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def _show_version(wanted: bool) -> None:
@@ -83,19 +85,18 @@ def deadrelu(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="This configuration, not the nearest deadrelu.toml."),
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Read this configuration file. Default: the nearest deadrelu.toml or pyproject.toml.",
+        ),
     ] = None,
-    no_config: Annotated[bool, typer.Option("--no-config", help="Take nothing from a configuration file.")] = False,
+    no_config: Annotated[bool, typer.Option("--no-config", help="Read no configuration file.")] = False,
 ) -> None:
     """Keep --debug where `main` finds it, and the choice of configuration where the commands do."""
     del version  # its callback has done the work
-    if config and no_config:
-        raise UsageError("--config and --no-config contradict each other", hint="leave one of them out")
-    from deadrelu.cli.configured import Choice
-
-    context.obj = Choice(path=config, isolated=no_config)
-    if debug:
-        os.environ["DEADRELU_DEBUG"] = "1"
+    context.obj = Choice()
+    context.obj.settle(config, isolated=no_config, debug=debug)
 
 
 def main() -> NoReturn:
@@ -107,13 +108,12 @@ def main() -> NoReturn:
 
 def _run(say_error: Callable[[DeadreluError], None]) -> int:
     """Run the command line; every exception becomes its code and one line."""
+    if COMPLETE in os.environ:
+        return _complete()
     try:
-        code = ExitCode(app(standalone_mode=False) or 0)
-    except _Refused as error:  # standing alone, Typer would draw a box of several lines
-        refusal = cast(typer.BadParameter, error)
-        command = refusal.ctx.command_path if refusal.ctx else "deadrelu"
-        message = refusal.format_message().rstrip(".")
-        say_error(UsageError(message, hint=f"`{command} --help` lists what there is"))
+        code = ExitCode(app(standalone_mode=False, prog_name=_PROGRAM) or 0)
+    except Refused as error:  # standing alone, Typer would draw a box of several lines
+        say_error(refusal(error))
         code = ExitCode.COULD_NOT_RUN
     except DeadreluError as error:
         _trace()
@@ -129,6 +129,17 @@ def _run(say_error: Callable[[DeadreluError], None]) -> int:
         say_error(DeadreluError(f"deadrelu itself failed: {said}", hint="--debug shows where; please report it"))
         code = ExitCode.COULD_NOT_RUN
     return int(code)
+
+
+def _complete() -> int:
+    """Answer the shell, which asks by a variable; nothing of a model runs."""
+    try:
+        app(prog_name=_PROGRAM)
+    except SystemExit as done:
+        return int(done.code or 0)
+    except Exception:  # a line on the screen would get between the shell and what is being typed
+        _trace()
+    return int(ExitCode.COULD_NOT_RUN)
 
 
 def _trace() -> None:

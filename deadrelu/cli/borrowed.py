@@ -12,6 +12,7 @@ from typing import Any
 
 from deadrelu.config import Config, NamedModel
 from deadrelu.errors import UsageError
+from deadrelu.keys import split_output
 
 TRUST = ("trust", "trust-sha256", "allow")
 """Keys that let a model file run code."""
@@ -66,6 +67,6 @@ def _written(parameters: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     if isinstance(output, Path):
         yield "output", [str(output)]
     elif output:
-        yield "output", [text.partition("=")[2] for text in output]
+        yield "output", [split_output(text)[2] for text in output]
     if parameters.get("update_baseline") and parameters.get("baseline"):
         yield "baseline", [str(parameters["baseline"])]

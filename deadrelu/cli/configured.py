@@ -11,22 +11,16 @@ from typing import Any
 import typer
 
 from deadrelu.cli import borrowed, console
+from deadrelu.cli.everywhere import chosen, taken
 from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.keyed import keyed, keys_of
 from deadrelu.cli.options import OUTPUT, SWAP
+from deadrelu.cli.refusal import name_of, wrong_value
 from deadrelu.config import Config, NamedModel, environment, find, is_option, read, variable
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.keys import Key, Known, Value, from_text
 
 _WORST = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.NOTHING_MEASURED, ExitCode.COULD_NOT_RUN)
-
-
-@dataclass
-class Choice:
-    """Which configuration the user chose: a file, none, or the nearest; kept on Typer's context."""
-
-    path: Path | None = None
-    isolated: bool = False
 
 
 @dataclass
@@ -46,11 +40,15 @@ class Origins:
 class Command(HelpfulCommand):
     """A command whose options may also come from `[tool.deadrelu]` and `DEADRELU_*`."""
 
+    reads_configuration = True
     every_model = False
     """Whether the command, without MODEL, goes through all the models that the file names."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put file and environment below the flags, unless only help is wanted."""
+        if ctx.resilient_parsing:  # the shell completes, whatever the file says
+            return super().parse_args(ctx, args)
+        args = taken(ctx, args)
         if {"-h", "--help"} & set(args):
             for parameter in self.params:
                 parameter.required = parameter.required and parameter.name != "model"  # the file may name it
@@ -112,8 +110,7 @@ class Command(HelpfulCommand):
             return super().invoke(ctx)
         except UsageError as error:
             for parameter in self.params:
-                flag = max(parameter.opts, key=len)
-                if parameter.name in origins and flag in error.message:
+                if parameter.name in origins and name_of(parameter) in error.message:
                     raise UsageError(f"{error.message} (from {origins[parameter.name]})", hint=error.hint) from error
             raise
 
@@ -144,7 +141,8 @@ class Command(HelpfulCommand):
         except typer.BadParameter as error:
             name = getattr(error.param, "name", None)
             if name in origins and _from_map(ctx, name):
-                raise UsageError(f"{origins[name]} is wrong: {error.message.rstrip('.')}") from error
+                message, hint = wrong_value(error)
+                raise UsageError(f"{origins[name]} is wrong: {message}", hint=hint) from error
             raise
         ctx.obj = Origins(
             of={name: origin for name, origin in origins.items() if _from_map(ctx, name)},
@@ -174,8 +172,8 @@ class Command(HelpfulCommand):
             flag, value = max(parameter.opts, key=len), given[parameter.name]
             for each in value if isinstance(value, (list, tuple)) else [value]:
                 yield flag if parameter.is_flag else f"{flag}={each}"
-        choice = ctx.parent.obj
-        if isinstance(choice, Choice) and (choice.path or choice.isolated):
+        choice = chosen(ctx)
+        if choice.path or choice.isolated:
             yield "--no-config" if choice.isolated else f"--config={choice.path}"
 
 
@@ -187,7 +185,7 @@ class EveryModelCommand(Command):
 
 def _config(ctx: Any) -> tuple[Config, Known]:
     """The configuration that the user chose, or the nearest; and the keys that the commands know."""
-    choice = ctx.parent.obj if isinstance(ctx.parent.obj, Choice) else Choice()
+    choice = chosen(ctx)
     path = None if choice.isolated else choice.path or find(Path.cwd())
     if path is None and not any(is_option(name) for name in os.environ):
         return Config(), {}  # the keys are read off all the commands, and to import them takes its time

@@ -9,6 +9,7 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.choices import Plain, choice
 from deadrelu.cli.reading import saved_report
 from deadrelu.cli.scanning import Asked, asking
 from deadrelu.errors import ExitCode
@@ -25,19 +26,20 @@ class FailOn(str, Enum):
 
 @asking()
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="A JSON report, or a model as `scan` takes it.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The same, later.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A JSON report, or a model as for scan.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of the later state.")],
     asked: Asked,
     fail_on: Annotated[
-        FailOn | None, typer.Option(help="Exit 1 if a site has more dead units than before.", rich_help_panel="Gate")
+        FailOn | None,
+        choice(FailOn, "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=o.GATE),
     ] = None,
-    format: o.PlainFormat = o.Plain.TABLE,
+    format: o.PlainFormat = Plain.TABLE,
     full: o.Full = False,
 ) -> None:
     """Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back."""
     before, after = (saved_report(each) or asked.scan(each, policy=Policy()) for each in (old, new))
     comparison = compare(before, after)
-    if format is o.Plain.JSON:
+    if format is Plain.JSON:
         console.write(rendering.as_json(comparison))
     else:
         screen = console.screen()

@@ -9,6 +9,8 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.choices import choice
+from deadrelu.cli.complete import outputs_as
 from deadrelu.cli.values import output_paths
 from deadrelu.files import check_writable, write_text
 
@@ -21,10 +23,22 @@ class View(str, Enum):
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A model file, or a folder of one.")],
-    format: Annotated[View, typer.Option(help="What goes to stdout.", rich_help_panel=o.OUTPUT)] = View.TABLE,
-    output: o.Outputs = [],  # noqa: B006 - Typer reads the default and never changes it
-    full: Annotated[bool, typer.Option("--full", help="Leave nothing out.", rich_help_panel=o.OUTPUT)] = False,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A model file, or the folder of one.")],
+    format: Annotated[View, choice(View, "--format", help="Format of stdout.", panel=o.OUTPUT)] = View.TABLE,
+    output: Annotated[
+        list[str],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="[FORMAT=]PATH",
+            autocompletion=outputs_as(View),
+            help="Also write this to a file: table (.txt) or json (.json). Repeatable.",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = [],  # noqa: B006 - Typer reads the default and never changes it
+    full: Annotated[
+        bool, typer.Option("--full", help="Show everything, with nothing left out.", rich_help_panel=o.OUTPUT)
+    ] = False,
     force: o.Force = False,
     quiet: o.Quiet = False,
 ) -> None:

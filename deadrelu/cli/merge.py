@@ -18,7 +18,7 @@ from deadrelu.render.formats import Format
 
 
 def merge(
-    saved: Annotated[list[Path], typer.Argument(metavar="REPORT.json…", help="JSON reports of one model.")],
+    saved: Annotated[list[Path], typer.Argument(metavar="REPORT.json", help="JSON reports of one model.")],
     max_dead: o.MaxDead = None,
     max_dead_total: o.MaxDeadTotal = None,
     limits: o.Limits = [],  # noqa: B006 - Typer reads the default and never changes it

@@ -2,299 +2,260 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from deadrelu.cli.values import BatchSize, read_batch_size, read_fraction, read_ratio
+from deadrelu.cli.choices import Device, DeviceMap, Plain, Stats, choice
+from deadrelu.cli.complete import outputs_as, rule_names
+from deadrelu.cli.values import (
+    BatchSize,
+    read_batch_size,
+    read_fraction,
+    read_ratio,
+    read_whole,
+    split_globs,
+)
+from deadrelu.errors import UsageError
 from deadrelu.render.formats import Format
 
-_MODEL = "Model"
-_DATA = "Data"
-_WHAT = "What to measure"
-_GATE = "Gate"
+MODEL = "Model"
+DATA = "Data"
+WHAT = "What to measure"
+GATE = "Gate"
 OUTPUT = "Output"
-"""The panel of the options that say where a result goes, which no printed command repeats."""
 SWAP = "What to swap"
-"""The panel of the options of `patch` alone."""
 
 
-class Device(str, Enum):
-    """Where the model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
+def _in(panel: str) -> Callable[..., Any]:
+    """Options of one section of the help."""
+    return partial(typer.Option, rich_help_panel=panel)
 
 
-class DeviceMap(str, Enum):
-    """How a model is spread over several devices."""
-
-    AUTO = "auto"
+_model, _data, _what, _gate, _output = map(_in, (MODEL, DATA, WHAT, GATE, OUTPUT))
 
 
-class Stats(str, Enum):
-    """How much is measured."""
-
-    FIRED = "fired"
-    RATES = "rates"
-    FULL = "full"
+def split(globs: list[str]) -> list[str]:
+    """The value of an option that takes globs."""
+    return split_globs(globs)
 
 
-class Plain(str, Enum):
-    """What a command shows that makes no report: a table for a person, or JSON for a script."""
-
-    TABLE = "table"
-    JSON = "json"
+def _measured(context: typer.Context, parameter: typer.CallbackParam, globs: list[str]) -> list[str]:
+    """The sites to measure. The words of `patch` are left out: `all` is no restriction, `dead` is not known yet."""
+    source = context.get_parameter_source(parameter.name or "")
+    wanted = split_globs(globs)
+    if "dead" in wanted and source is not None and source.name == "COMMANDLINE":
+        raise UsageError("--site dead is for `deadrelu patch`", hint="a scan finds the dead units: leave it out")
+    return [glob for glob in wanted if glob not in ("dead", "all")]
 
 
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A saved model, a Hugging Face folder, or a spec as --arch takes it. None: from the configuration.",
+        help="A saved model, a Hugging Face folder, or a spec as for --arch. Default: the model in the configuration.",
     ),
 ]
 Arch = Annotated[
     str | None,
-    typer.Option(
+    _model(
         metavar="SPEC",
-        help="The code of the weights: pkg.mod:Name, path/model.py:Name, timm:NAME, torchvision:NAME, hf:FOLDER.",
-        rich_help_panel=_MODEL,
+        help="Code for the weights: pkg.mod:Name, path/model.py:Name, timm:NAME, torchvision:NAME or hf:FOLDER.",
     ),
 ]
 ArchArgs = Annotated[
     list[str],
-    typer.Option(
-        "--arch-arg", metavar="KEY=JSON", help="A keyword argument for it. Repeatable.", rich_help_panel=_MODEL
-    ),
+    _model("--arch-arg", metavar="KEY=JSON", help="Keyword argument for --arch, such as num_classes=10. Repeatable."),
 ]
 WeightsKey = Annotated[
-    str | None,
-    typer.Option(metavar="KEY", help="Which weights of a checkpoint that holds several.", rich_help_panel=_MODEL),
+    str | None, _model(metavar="KEY", help="Which weights to take from a checkpoint that holds several.")
 ]
-TrustFile = Annotated[
-    bool, typer.Option("--trust", help="Run the code that the model file carries.", rich_help_panel=_MODEL)
-]
+TrustFile = Annotated[bool, _model("--trust", help="Run the code that the model file carries.")]
 TrustSha256 = Annotated[
-    list[str],
-    typer.Option(metavar="HEX", help="Run it only if the file has this SHA-256. Repeatable.", rich_help_panel=_MODEL),
+    list[str], _model(metavar="HEX", help="Run its code only if the file has this SHA-256. Repeatable.")
 ]
-Allow = Annotated[
-    list[str],
-    typer.Option(metavar="PKG.CLASS", help="Let the file use this one class. Repeatable.", rich_help_panel=_MODEL),
-]
-DeviceChoice = Annotated[Device, typer.Option("--device", help="Where the model runs.", rich_help_panel=_MODEL)]
+Allow = Annotated[list[str], _model(metavar="PKG.CLASS", help="Let the file use this one class. Repeatable.")]
+DeviceChoice = Annotated[Device, choice(Device, "--device", help="Where to run the model.", panel=MODEL)]
 DeviceMapChoice = Annotated[
     DeviceMap | None,
-    typer.Option(
-        "--device-map",
-        help="Spread a Hugging Face folder over all devices, by accelerate.",
-        rich_help_panel=_MODEL,
+    choice(
+        DeviceMap, "--device-map", help="Spread a Hugging Face folder over all devices with accelerate.", panel=MODEL
     ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option(
+    _data(
         metavar="DATA",
-        help="A .npy, .npz, .pt or .safetensors file, a folder of images, or pkg.mod:attr. None: noise.",
-        rich_help_panel=_DATA,
+        help="A .npy, .npz, .pt or .safetensors file, a folder of images, or pkg.mod:attr. Default: synthetic noise.",
     ),
 ]
 DataKey = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Which arrays of the file go in: x, or x,mask.", rich_help_panel=_DATA),
+    _data(metavar="NAME", help="Arrays of the file to feed, such as x or x,mask. Default: by the names in forward."),
 ]
 BatchSizeChoice = Annotated[
     BatchSize,
-    typer.Option(
+    _data(
         "--batch-size",
         metavar="N",
         parser=read_batch_size,
-        help="Samples a batch; none: all of the data in one call.",
-        rich_help_panel=_DATA,
+        help="Samples per batch; none runs all of the data in one call.",
     ),
 ]
 BatchAxis = Annotated[
     int | None,
-    typer.Option(
-        min=0,
+    _data(
         metavar="N",
-        help="The input's axis that counts samples. Default: 0, or 1 if the model takes time first.",
-        rich_help_panel=_DATA,
+        parser=read_whole(0),
+        help="Input axis that counts samples. Default: 0, or 1 for a model that takes time first.",
     ),
 ]
 Inputs = Annotated[
     list[str],
-    typer.Option(
-        "--input",
-        metavar="NAME=JSON",
-        help="An argument of every call of the model: sr=16000. Repeatable.",
-        rich_help_panel=_DATA,
-    ),
+    _data("--input", metavar="NAME=JSON", help="Argument of every call of the model, such as sr=16000. Repeatable."),
 ]
 Samples = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Stop after this many samples.", rich_help_panel=_DATA)
+    int | None,
+    _data(metavar="N", parser=read_whole(1), help="Stop after this many samples. Default: all, or 512 of noise."),
 ]
 Seed = Annotated[
-    int | None, typer.Option(metavar="N", help="For synthetic data, and for a random subset.", rich_help_panel=_DATA)
+    int | None,
+    _data(
+        metavar="N",
+        parser=read_whole(),
+        help="Seed for drawing --samples at random, and for noise. Default: the first samples, and 0.",
+    ),
 ]
 InputShape = Annotated[
     list[str],
-    typer.Option(
-        metavar="SHAPE",
-        help="Synthetic input, without the batch: 3,32,32 or NAME=3,32,32. Repeatable.",
-        rich_help_panel=_DATA,
+    _data(
+        metavar="SHAPE", help="Shape of synthetic input, without the batch axis: 3,32,32 or NAME=3,32,32. Repeatable."
     ),
 ]
 Resize = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Images: the shorter side, or 224x320.", rich_help_panel=_DATA)
+    str | None, _data(metavar="SIZE", help="Images: resize the shorter side to SIZE, or both sides to 224x320.")
 ]
-Mean = Annotated[
-    str | None, typer.Option(metavar="R,G,B", help="Images: subtract, after scaling.", rich_help_panel=_DATA)
-]
-Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Images: divide by, after that.", rich_help_panel=_DATA)]
+Mean = Annotated[str | None, _data(metavar="R,G,B", help="Images: subtract this after scaling. Default: 0.")]
+Std = Annotated[str | None, _data(metavar="R,G,B", help="Images: then divide by this. Default: 1.")]
 Scale = Annotated[
-    Fraction,
-    typer.Option(
-        metavar="RATIO", parser=read_ratio, help="Images: multiply 0..255 by this first.", rich_help_panel=_DATA
-    ),
+    Fraction, _data(metavar="RATIO", parser=read_ratio, help="Images: first multiply pixels 0..255 by this.")
 ]
 Sites = Annotated[
-    list[str], typer.Option("--site", metavar="GLOB", help="Only these sites. Repeatable.", rich_help_panel=_WHAT)
+    list[str],
+    _what("--site", metavar="GLOB", callback=_measured, help="Measure only sites that match this glob. Repeatable."),
 ]
 SkipSites = Annotated[
-    list[str], typer.Option("--skip-site", metavar="GLOB", help="Not these. Repeatable.", rich_help_panel=_WHAT)
+    list[str],
+    _what("--skip-site", metavar="GLOB", callback=split, help="Exclude sites that match this glob. Repeatable."),
 ]
 FeatureAxes = Annotated[
     list[str],
-    typer.Option(
+    _what(
         "--feature-axis",
         metavar="SITE=AXIS",
-        help="The axis that holds a site's units; none: the site is one unit. Repeatable.",
-        rich_help_panel=_WHAT,
+        help="Axis that holds the units of a site; none makes the site one unit. Repeatable.",
     ),
 ]
 Statistics = Annotated[
     Stats,
-    typer.Option(
+    choice(
+        Stats,
         "--stats",
-        help="fired: which units fired at all; rates: how often; full: maxima and means too. Only full looks for NaN in"
+        help="fired: which units fired at all; rates: how often; full: maxima and means too. Only full finds NaN in"
         " units that fired.",
-        rich_help_panel=_WHAT,
+        panel=WHAT,
     ),
 ]
-UntilVerdict = Annotated[
-    bool,
-    typer.Option("--until-verdict", help="Stop once dead units cannot fail the gate any more.", rich_help_panel=_GATE),
-]
+UntilVerdict = Annotated[bool, _gate("--until-verdict", help="Stop as soon as dead units can no longer fail the gate.")]
 UntilLikely = Annotated[
     bool,
-    typer.Option(
-        "--until-likely",
-        help="Stop also once they will, at --confidence, if the samples come in random order.",
-        rich_help_panel=_GATE,
-    ),
+    _gate("--until-likely", help="Stop also once they will fail it, at --confidence. Needs samples in random order."),
 ]
 MaxDead = Annotated[
     float | None,
-    typer.Option(
+    _gate(
         metavar="SHARE",
         parser=read_fraction,
-        help="Fail if a larger share of a site's units is dead: 5% or 0.05.",
-        rich_help_panel=_GATE,
+        help="Fail if a larger share of a site's units is dead: 5% or 0.05. Without it only wholly dead sites fail.",
     ),
 ]
 MaxDeadTotal = Annotated[
     float | None,
-    typer.Option(
-        metavar="SHARE", parser=read_fraction, help="The same over all units together.", rich_help_panel=_GATE
+    _gate(
+        metavar="SHARE",
+        parser=read_fraction,
+        help="Fail if a larger share of all units together is dead.",
     ),
 ]
 Limits = Annotated[
     list[str],
-    typer.Option(
-        metavar="SITE=SHARE",
-        help="Another --max-dead for the sites that match a glob; the last that matches counts. Repeatable.",
-        rich_help_panel=_GATE,
+    _gate(
+        metavar="SITE=SHARE", help="Another --max-dead for sites that match a glob; the last match counts. Repeatable."
     ),
 ]
 BaselineFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--baseline",
-        metavar="FILE",
-        help="Fail if a site has more dead units than in this file.",
-        rich_help_panel=_GATE,
-    ),
+    Path | None, _gate("--baseline", metavar="FILE", help="Fail if a site has more dead units than this file records.")
 ]
 UpdateBaseline = Annotated[
     bool,
-    typer.Option(
-        "--update-baseline",
-        help="Write what is dead now into it; never more than before without --force.",
-        rich_help_panel=_GATE,
-    ),
+    _gate("--update-baseline", help="Write what is dead now to the --baseline file; more than before needs --force."),
 ]
 Tolerance = Annotated[
     str,
-    typer.Option(
-        metavar="N or SHARE",
-        help="How many more dead units a site may have than the baseline: 2, or 1% of them.",
-        rich_help_panel=_GATE,
+    _gate(
+        metavar="N|SHARE", help="How many more dead units than in the baseline a site may have: 2, or 1% of its units."
     ),
 ]
 RareBelow = Annotated[
     float,
-    typer.Option(
-        metavar="SHARE", parser=read_fraction, help="Rare: fires at fewer of its positions.", rich_help_panel=_GATE
+    _gate(
+        metavar="SHARE", parser=read_fraction, help="A unit that fires at less than this share of positions is rare."
     ),
 ]
-Confidence = Annotated[
-    float,
-    typer.Option(metavar="LEVEL", parser=read_fraction, help="Confidence of the silence bound.", rich_help_panel=_GATE),
+Confidence = Annotated[float, _gate(metavar="LEVEL", parser=read_fraction, help="Confidence of the silence bound.")]
+Select = Annotated[
+    list[str],
+    _gate(
+        metavar="RULE",
+        autocompletion=rule_names,
+        help="Report only this rule (code or name). Repeatable. Default: all rules.",
+    ),
 ]
-Select = Annotated[list[str], typer.Option(metavar="CODE", help="Only these rules. Repeatable.", rich_help_panel=_GATE)]
 Ignore = Annotated[
     list[str],
-    typer.Option(
-        metavar="CODE", help="Not these rules; CODE@SITE for a glob of sites. Repeatable.", rich_help_panel=_GATE
+    _gate(
+        metavar="RULE[@SITE]",
+        autocompletion=rule_names,
+        help="Exclude this rule, or this rule at sites that match a glob. Repeatable.",
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="A skipped site fails the gate too.", rich_help_panel=_GATE)]
-ExitZero = Annotated[
-    bool, typer.Option("--exit-zero", help="Exit 0 where the gate fails (and nowhere else).", rich_help_panel=_GATE)
-]
-PlainFormat = Annotated[Plain, typer.Option("--format", help="What goes to stdout.", rich_help_panel=OUTPUT)]
+Strict = Annotated[bool, _gate("--strict", help="Fail on sites that were skipped, or whose feature axis is a guess.")]
+ExitZero = Annotated[bool, _gate("--exit-zero", help="Exit 0 even if the gate fails. Errors keep their exit codes.")]
+PlainFormat = Annotated[Plain, choice(Plain, "--format", help="Format of stdout.", panel=OUTPUT)]
 ReportFormat = Annotated[
     Format,
-    typer.Option(
-        "--format",
-        metavar="FORMAT",  # Typer would list the names here, and break one in two
-        help=f"What goes to stdout: {', '.join(Format)}.",
-        rich_help_panel=OUTPUT,
-    ),
+    choice(Format, "--format", metavar="FORMAT", help=f"Format of stdout: {', '.join(Format)}.", panel=OUTPUT),
 ]
 Outputs = Annotated[
     list[str],
-    typer.Option(
+    _output(
         "--output",
         "-o",
-        metavar="FORMAT=PATH",
-        help="Write the report to a file too. Repeatable.",
-        rich_help_panel=OUTPUT,
+        metavar="[FORMAT=]PATH",
+        autocompletion=outputs_as(Format),
+        help="Also write the report to a file, in FORMAT or as its suffix says. Repeatable.",
     ),
 ]
-Full = Annotated[bool, typer.Option("--full", help="List the healthy sites too.", rich_help_panel=OUTPUT)]
+Full = Annotated[bool, _output("--full", help="List healthy sites too.")]
 Units = Annotated[
     list[str],
-    typer.Option(metavar="SITE", help="Draw each unit of these sites instead of the table.", rich_help_panel=OUTPUT),
+    _output(
+        metavar="SITE", help="Draw every unit of the sites that match this glob, in place of the table. Repeatable."
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT)]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No notes and no progress bar on stderr.", rich_help_panel=OUTPUT)
-]
+Force = Annotated[bool, _output("--force", help="Overwrite existing files.")]
+Quiet = Annotated[bool, _output("--quiet", "-q", help="Print no notes and no progress bar.")]

@@ -12,7 +12,9 @@ import deadrelu
 from deadrelu.activations import REPLACEMENTS
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.choices import choice
 from deadrelu.cli.scanning import Asked, asking
+from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode
 from deadrelu.remedy.outputs import default_output
 from deadrelu.render.proof import ProofFormat, as_json, render
@@ -28,54 +30,81 @@ class Target(str, Enum):
 
 @asking(without=("site", "skip_site", "device_map"))
 def patch(
+    context: typer.Context,
     model: o.ModelArgument,
     asked: Asked,
     slope: Annotated[
-        float, typer.Option(metavar="NUMBER", help="The slope of the leak, below 0.", rich_help_panel=o.SWAP)
+        float,
+        typer.Option(metavar="NUMBER", parser=read_number, help="Slope of the leak below 0.", rich_help_panel=o.SWAP),
     ] = 0.01,
-    sites: Annotated[
+    site: Annotated[
         list[str],
-        typer.Option(metavar="WHICH", help="dead (default), all, or a glob. Repeatable.", rich_help_panel=o.SWAP),
+        typer.Option(
+            metavar="GLOB",
+            callback=o.split,
+            help="Sites to swap: a glob, all, or dead (those with dead units). Repeatable.",
+            rich_help_panel=o.SWAP,
+        ),
     ] = ["dead"],  # noqa: B006
     to: Annotated[
-        Replacement, typer.Option("--with", help="What takes the place of a ReLU.", rich_help_panel=o.SWAP)
+        Replacement,
+        choice(
+            Replacement,
+            "--with",
+            metavar="NAME",
+            help=f"What replaces a ReLU: {', '.join(REPLACEMENTS)}.",
+            panel=o.SWAP,
+        ),
     ] = Replacement("leaky_relu"),  # noqa: B008
     only_dead_units: Annotated[
         bool,
-        typer.Option("--only-dead-units", help="Leave the live units as they are, to the bit.", rich_help_panel=o.SWAP),
+        typer.Option("--only-dead-units", help="Leave live units exactly as they are.", rich_help_panel=o.SWAP),
     ] = False,
     reinit: Annotated[
         bool,
-        typer.Option("--reinit", help="Restart the dead units without moving the output.", rich_help_panel=o.SWAP),
+        typer.Option(
+            "--reinit",
+            help="Restart dead units with new incoming weights; the output does not change.",
+            rich_help_panel=o.SWAP,
+        ),
     ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="PATH", help="Where to write; MODEL.patched.pt.", rich_help_panel=o.OUTPUT
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Where to write the patched model. Default: MODEL.patched.pt.",
+            rich_help_panel=o.OUTPUT,
         ),
     ] = None,
     to_format: Annotated[
         Target | None,
-        typer.Option(
-            "--to", help="pt2: export the model first; functional calls are swapped too.", rich_help_panel=o.OUTPUT
+        choice(
+            Target,
+            "--to",
+            help="Export the model to .pt2 first, so that functional calls are swapped too.",
+            panel=o.OUTPUT,
         ),
     ] = None,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Only show what would change.", rich_help_panel=o.OUTPUT)
+        bool, typer.Option("--diff", help="Show what would change, and write nothing.", rich_help_panel=o.OUTPUT)
     ] = False,
     format: Annotated[
-        ProofFormat, typer.Option(help="What goes to stdout.", rich_help_panel=o.OUTPUT)
+        ProofFormat, choice(ProofFormat, "--format", help="Format of stdout.", panel=o.OUTPUT)
     ] = ProofFormat.TABLE,
     force: o.Force = False,
 ) -> None:
     """Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."""
+    if "site" in context.obj.of and not asked.quiet:
+        console.note(f"patch swaps {', '.join(site)}, by {context.obj.of['site']}")
     result = asked.patch(
         model,
         output or default_output(model, to_pt2=to_format is Target.PT2),
         to_pt2=to_format is Target.PT2,
         slope=slope,
         to=to.value,
-        sites=sites,
+        sites=site,
         only_dead_units=only_dead_units,
         reinit=reinit,
         preview=diff,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from deadrelu.errors import FileError
 from deadrelu.report import Report
+
+_FIRST = 64
+"""Bytes in which the first key of a JSON file stands."""
 
 
 def read_report(path: Path) -> Report:
@@ -24,7 +28,7 @@ def saved_report(path: str) -> Report | None:
 
 
 def report_text(path: Path) -> str | None:
-    """The text of the file if it is a JSON report, told by its bytes; None for anything else.
+    """The text of the file if it is a JSON report, told by its bytes; None for anything else. A baseline is an error.
 
     A safetensors file may begin with the same brace, by the length of its header; but NUL bytes follow.
     """
@@ -32,10 +36,15 @@ def report_text(path: Path) -> str | None:
         if not path.is_file():
             return None
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(_FIRST)
             if b"\0" in head or not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
                 return None
             content = head + file.read()
+        if b'"deadrelu_baseline"' in content[:_FIRST]:
+            raise FileError(
+                f"{path} is a baseline: it records known dead units, and no scan",
+                hint=f"compare a model with it by `deadrelu scan MODEL --baseline {shlex.quote(str(path))}`",
+            )
         return content.decode("utf-8-sig") if b'"schema_version"' in content else None
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}", hint="check its permissions") from error

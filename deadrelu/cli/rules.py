@@ -8,20 +8,24 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
-from deadrelu.errors import UsageError
-from deadrelu.judge.rules import RULES
+from deadrelu.cli.choices import Plain
+from deadrelu.cli.complete import rule_names
+from deadrelu.judge.rules import RULES, find_rule
 from deadrelu.render import rules as rendering
 
 
 def rules(
-    code: Annotated[str | None, typer.Argument(metavar="CODE", help="One rule, such as DR001. None: all.")] = None,
-    format: o.PlainFormat = o.Plain.TABLE,
+    rule: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RULE", help="The code or name of one rule. Default: all of them.", autocompletion=rule_names
+        ),
+    ] = None,
+    format: o.PlainFormat = Plain.TABLE,
 ) -> None:
     """Explain the rules: what each means, why it matters, how to fix it."""
-    if code is not None and code.upper() not in RULES:
-        raise UsageError(f"{code!r} is no rule", hint=f"the rules: {', '.join(RULES)}")
-    chosen = list(RULES.values()) if code is None else [RULES[code.upper()]]
-    if format is o.Plain.JSON:
+    chosen = list(RULES.values()) if rule is None else [find_rule(rule)]
+    if format is Plain.JSON:
         console.write(rendering.as_json(chosen))
     else:
         screen = console.screen()

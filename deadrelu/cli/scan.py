@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from deadrelu.cli import options as o
+from deadrelu.cli.choices import Stats
 from deadrelu.cli.gating import baseline_gate
 from deadrelu.cli.scanning import Asked, asking
 from deadrelu.cli.showing import check_outputs, show, write_outputs
@@ -21,7 +22,7 @@ def scan(
     context: typer.Context,
     model: o.ModelArgument,
     asked: Asked,
-    stats: o.Statistics = o.Stats.FULL,
+    stats: o.Statistics = Stats.FULL,
     max_dead: o.MaxDead = None,
     max_dead_total: o.MaxDeadTotal = None,
     limits: o.Limits = [],  # noqa: B006 - Typer reads the default and never changes it

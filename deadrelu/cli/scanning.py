@@ -14,6 +14,7 @@ import typer
 
 from deadrelu.cli import console, process, ranks, values
 from deadrelu.cli import options as o
+from deadrelu.cli.choices import Device
 from deadrelu.cli.values import BatchSize
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy
@@ -86,7 +87,7 @@ def ask(
     trust: o.TrustFile = False,
     trust_sha256: o.TrustSha256 = [],  # noqa: B006
     allow: o.Allow = [],  # noqa: B006
-    device: o.DeviceChoice = o.Device.AUTO,
+    device: o.DeviceChoice = Device.AUTO,
     device_map: o.DeviceMapChoice = None,
     data: o.Data = None,
     data_key: o.DataKey = None,

@@ -10,8 +10,11 @@ import typer
 import deadrelu
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.choices import choice
 from deadrelu.cli.reading import saved_report
+from deadrelu.cli.refusal import name_of
 from deadrelu.cli.scanning import Asked, asking
+from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge.policy import Policy
 from deadrelu.remedy.suggest import check_slope
@@ -25,16 +28,22 @@ _OF_A_REPORT = ("model", "slope", "format", "full", "quiet")
 def suggest(
     context: typer.Context,
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A saved model as `scan` takes it, or a JSON report of one.")
+        str, typer.Argument(metavar="MODEL", help="A model as for scan, or a JSON report that scan wrote.")
     ],
     asked: Asked,
     rare_below: o.RareBelow = 0.01,
     confidence: o.Confidence = 0.95,
     slope: Annotated[
-        float, typer.Option(metavar="NUMBER", help="The slope of a leaky ReLU below 0.", rich_help_panel=o.OUTPUT)
+        float,
+        typer.Option(
+            metavar="NUMBER",
+            parser=read_number,
+            help="Slope below 0 of the leaky ReLUs to suggest.",
+            rich_help_panel=o.OUTPUT,
+        ),
     ] = 0.01,
     format: Annotated[
-        AdviceFormat, typer.Option(help="What goes to stdout.", rich_help_panel=o.OUTPUT)
+        AdviceFormat, choice(AdviceFormat, "--format", help="Format of stdout.", panel=o.OUTPUT)
     ] = AdviceFormat.TABLE,
     full: Annotated[
         bool, typer.Option("--full", help="Show each site with all its remedies.", rich_help_panel=o.OUTPUT)
@@ -67,4 +76,4 @@ def _scan_flags(context: typer.Context) -> Iterator[str]:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name)
         if parameter.name not in _OF_A_REPORT and source is not None and source.name == "COMMANDLINE":
-            yield max(parameter.opts, key=len)
+            yield name_of(parameter)

@@ -8,6 +8,7 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.choices import Plain
 from deadrelu.cli.reading import saved_report
 from deadrelu.cli.scanning import Asked, asking
 from deadrelu.errors import ExitCode
@@ -19,14 +20,14 @@ from deadrelu.render import trend as rendering
 @asking()
 def trend(
     checkpoints: Annotated[
-        list[str], typer.Argument(metavar="CHECKPOINT…", help="Models as `scan` takes them, or JSON reports, in order.")
+        list[str], typer.Argument(metavar="CHECKPOINT", help="Models as for scan, or JSON reports, in order.")
     ],
     asked: Asked,
-    format: o.PlainFormat = o.Plain.TABLE,
+    format: o.PlainFormat = Plain.TABLE,
 ) -> None:
-    """Scan each CHECKPOINT on the same data and show the dead share by site as it went."""
+    """Scan each CHECKPOINT on the same data and show how the dead share of each site changed."""
     trend = line_up([(each, saved_report(each) or asked.scan(each, policy=Policy())) for each in checkpoints])
-    if format is o.Plain.JSON:
+    if format is Plain.JSON:
         console.write(rendering.as_json(trend))
     else:
         screen = console.screen()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
-import typer
-
+from deadrelu.cli.refusal import unreadable
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import parse_fraction
+from deadrelu.render.formats import SUFFIXES
+from deadrelu.spelling import did_you_mean
+
+Choice = TypeVar("Choice", bound=Enum)
 
 
 def read_fraction(text: str | float) -> float:
@@ -19,15 +24,56 @@ def read_fraction(text: str | float) -> float:
     try:
         return text if isinstance(text, float) else parse_fraction(text)
     except UsageError as error:
-        raise typer.BadParameter(str(error)) from error  # Typer knows which flag it was
+        raise unreadable(error.message, error.hint) from None
 
 
 def read_ratio(text: str | Fraction) -> Fraction:
     """`1/255`, `0.5` or `2`, kept exact so that the help shows it as it is written."""
     try:
         return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise typer.BadParameter(f"{text!r} is no number (write 1/255, 0.5 or 1)") from error
+    except (ValueError, ZeroDivisionError):
+        raise unreadable(f"{text!r} is not a number", "write 1/255, 0.5 or 1") from None
+
+
+def read_number(text: str | float) -> float:
+    """A decimal number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise unreadable(f"{text!r} is not a number", "for example 0.01") from None
+
+
+def read_whole(least: int | None = None) -> Callable[[str | int], int]:
+    """A reader of whole numbers from `least` on."""
+    wanted = "write a whole number" + ("" if least is None else f" from {least} on")
+
+    def read(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise unreadable(f"{text!r} is not a whole number", wanted) from None
+        if least is not None and number < least:
+            raise unreadable(f"is {number}, less than {least}", wanted)
+        return number
+
+    return read
+
+
+def read_choice(kind: type[Choice]) -> Callable[[str | Choice], Choice]:
+    """A reader of the values of an enumeration, which asks what a misspelt one was meant to be."""
+    names = [str(member.value) for member in kind]
+
+    def read(text: str | Choice) -> Choice:
+        if isinstance(text, kind) or text in names:
+            return kind(text)
+        raise unreadable(f"{text!r} is not one of {', '.join(names)}", did_you_mean(str(text), names))
+
+    return read
+
+
+def split_globs(texts: Sequence[str]) -> list[str]:
+    """Globs that were given one by one, or several with commas between them; `[,]` is a comma of the id itself."""
+    return [glob for text in texts for glob in re.split(r",(?![^\[]*\])", text) if glob]
 
 
 def read_pair(text: str, flag: str, form: str) -> tuple[str, str]:
@@ -47,7 +93,7 @@ def read_batch_size(text: str | int) -> BatchSize:
     if isinstance(text, int) or text == "none":
         return BatchSize(text if isinstance(text, int) else 0)
     if not text.isdecimal() or int(text) < 1:
-        raise typer.BadParameter(f"{text!r} must be a whole number from 1 on, or none")
+        raise unreadable(f"{text!r} is not a number of samples", "write a whole number from 1 on, or none")
     return BatchSize(text)
 
 
@@ -60,7 +106,7 @@ def read_json_pairs(texts: Sequence[str], flag: str, form: str) -> dict[str, obj
             out[key] = json.loads(value)
         except ValueError:
             raise UsageError(
-                f"{flag} {key}: {value!r} is no JSON", hint=f"""for a string write {flag} '{key}="{value}"'"""
+                f"{flag} {key}: {value!r} is not JSON", hint=f"""for a string write {flag} '{key}="{value}"'"""
             ) from None
     return out
 
@@ -102,7 +148,9 @@ def read_floats(text: str | None, flag: str) -> tuple[float, ...] | None:
     try:
         return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{flag} {text!r} is no list of numbers", hint=f"write {flag} 0.485,0.456,0.406") from None
+        raise UsageError(
+            f"{flag} {text!r} must be numbers with commas between them", hint=f"write {flag} 0.485,0.456,0.406"
+        ) from None
 
 
 def _integers(text: str, flag: str, form: str, *, least: int = 1) -> tuple[int, ...]:
@@ -117,12 +165,30 @@ def _integers(text: str, flag: str, form: str, *, least: int = 1) -> tuple[int, 
 
 
 def output_paths(texts: Sequence[str], formats: type[Enum]) -> list[tuple[str, Path]]:
-    """`FORMAT=PATH` pairs. Raises `UsageError` for a format that is none."""
+    """`FORMAT=PATH` pairs, or a PATH whose suffix says the format. Raises `UsageError` for an unknown format."""
     names = [str(member.value) for member in formats]
     out = []
     for text in texts:
+        if "=" not in text:
+            out.append((_format_of(text, names), Path(text)))
+            continue
         name, path = read_pair(text, "-o", "FORMAT=PATH")
         if name not in names:
-            raise UsageError(f"-o {text}: {name!r} is no format", hint=f"the formats: {', '.join(names)}")
+            near = did_you_mean(name, names)
+            raise UsageError(
+                f"-o {text}: {name!r} is not a format",
+                hint=" ".join(filter(None, (near, f"formats: {', '.join(names)}"))),
+            )
         out.append((name, Path(path)))
     return out
+
+
+def _format_of(path: str, names: Sequence[str]) -> str:
+    """The format that the suffix of a path stands for."""
+    found = next((name for suffix, name in SUFFIXES.items() if path.lower().endswith(suffix)), "")
+    if found not in names:
+        raise UsageError(
+            f"-o {path}: its suffix names no format",
+            hint=f"write -o FORMAT={path or 'PATH'}, with one of: {', '.join(names)}",
+        )
+    return found

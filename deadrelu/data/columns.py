@@ -19,6 +19,7 @@ from deadrelu.data.signature import Signature
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch
 from deadrelu.programs.share import WHOLE, Share
+from deadrelu.wording import count
 
 _TRIAL = 2
 
@@ -174,6 +175,6 @@ def _shape(parts: Mapping[str, Any], name: str) -> str:
     except DataError:
         return "(cannot be read)"
     if isinstance(value, Tensor) and value.is_nested:
-        return f"({len(value)} sequences)"
+        return f"({count(len(value), 'sequence')})"
     shape = getattr(value, "shape", None)
     return f"({', '.join(map(str, shape))})" if shape is not None else type(value).__name__

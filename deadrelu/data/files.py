@@ -18,6 +18,7 @@ from torch import Tensor
 from deadrelu.archive import check_archive, check_entries
 from deadrelu.errors import DataError, FileError
 from deadrelu.pickles import check_fillings
+from deadrelu.wording import count
 
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f920")
 _SAVE = "save plain arrays: numpy.savez('data.npz', x=x), or torch.save({'x': x}, 'data.pt') with tensors"
@@ -190,7 +191,8 @@ def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any] | tuple[Any, ...
         if len(held) <= 8:
             return tuple(held)
         raise DataError(
-            f"{path} holds a list of {len(held)} tensors", hint="stack the samples: torch.save(torch.stack(x), path)"
+            f"{path} holds a list of {count(len(held), 'tensor')}",
+            hint="stack the samples: torch.save(torch.stack(x), path)",
         )
     raise DataError(f"{path} holds a {type(held).__name__} without tensors at its top", hint=_SAVE)
 

@@ -16,6 +16,7 @@ from deadrelu.data.rows import has_shape, is_row, rank_of
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Program
+from deadrelu.wording import count
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Fit:
         first = next(tensors_in((batch.args, dict(batch.kwargs))), None)
         if first is not None and axis >= rank_of(first):
             raise UsageError(
-                f"the input has {rank_of(first)} axes, and none that --batch-axis {axis} could mean",
+                f"the input has {count(rank_of(first), 'axis', 'axes')}, and none that --batch-axis {axis} could mean",
                 hint="axes are counted from 0",
             )
         listed = next(iter((*batch.args, *batch.kwargs.values())), None)

@@ -16,6 +16,7 @@ from deadrelu.data.columns import rows_of
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.share import WHOLE, Share
+from deadrelu.wording import count
 
 _log = logging.getLogger("deadrelu")
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -111,7 +112,7 @@ class Images:
         values = getattr(self._options, name) or (neutral,)
         if len(values) not in (1, channels) or (name == "std" and 0 in values):
             raise DataError(
-                f"--{name} {','.join(map(str, values))} does not fit images of {channels} channels",
+                f"--{name} {','.join(map(str, values))} does not fit images of {count(channels, 'channel')}",
                 hint=f"give one number, or {channels}; a standard deviation is not 0",
             )
         return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
@@ -130,8 +131,9 @@ def _mode(program: Program) -> str:
     for path, module in program.modules():
         if isinstance(module, nn.Conv2d):
             if module.in_channels not in _MODES:
+                channels = count(module.in_channels, "channel")
                 raise DataError(
-                    f"the first convolution, {path}, takes {module.in_channels} channels, which images do not have",
+                    f"the first convolution, {path}, takes {channels}, which images do not have",
                     hint="give the data as an array (.npy, .npz) or as a loader (file.py:loader)",
                 )
             return _MODES[module.in_channels]

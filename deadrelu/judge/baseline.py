@@ -175,7 +175,7 @@ def _looser(report: Report, policy: Policy, known: Entries) -> Iterator[str]:
         if _measured(known, site):
             if dead > len(known[site].dead):
                 fresh = ranges([unit for unit in stats.dead_units if unit not in known[site].dead])
-                yield f"{site} has {dead:,} dead units, not {len(known[site].dead):,} (newly dead: {fresh})"
+                yield f"{site} has {count(dead, 'dead unit')}, not {len(known[site].dead):,} (newly dead: {fresh})"
         elif dead and stats.dead_fraction > (policy.limit(site) or 0.0):
             yield f"{site} is new and has {count(dead, 'dead unit')}"
     for skipped in report.skipped:

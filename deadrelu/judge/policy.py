@@ -10,7 +10,7 @@ from typing import Any
 
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge import findings as find
-from deadrelu.judge.rules import RULES
+from deadrelu.judge.rules import find_rule
 from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
 
@@ -30,9 +30,9 @@ class Policy:
     """What the user tolerates. Fractions are in 0..1; None is no limit.
 
     `max_dead` holds for each site, unless one of the `limits` (glob over site ids, share) matches it: the last that
-    does. `max_dead_total` holds for all units together. An empty `select` is every rule. An `ignore` is a code, or
-    `CODE@GLOB: REASON` (glob and reason may be left out). Raises `UsageError` for a fraction out of range and for an
-    unknown code.
+    does. `max_dead_total` holds for all units together. An empty `select` is every rule. An `ignore` is a rule, or
+    `RULE@GLOB: REASON` (glob and reason may be left out). A rule is a code or a name, and is kept as its code. Raises
+    `UsageError` for a fraction out of range and for an unknown rule.
     """
 
     max_dead: float | None = None
@@ -57,10 +57,8 @@ class Policy:
         for glob, share in self.limits:
             if not 0 <= share <= 1:
                 raise UsageError(f"--limits {glob}={share} is outside 0..1", hint=f"for example --limits '{glob}=5%'")
-        named = [("select", code) for code in self.select] + [("ignore", _parts(text)[0]) for text in self.ignore]
-        for name, code in named:
-            if code not in RULES:
-                raise UsageError(f"{_flag(name)} names {code!r}, which is no rule", hint=f"the rules: {_codes()}")
+        object.__setattr__(self, "select", tuple(_coded("select", text) for text in self.select))
+        object.__setattr__(self, "ignore", tuple(_coded("ignore", text) for text in self.ignore))
 
     def counts(self, code: str, site: str | None = None) -> bool:
         """Whether the findings of this rule at this site (None: at no one site) are reported."""
@@ -190,11 +188,15 @@ def _parts(ignored: str) -> tuple[str, str | None, str]:
     return code.strip(), glob if at else None, reason
 
 
+def _coded(name: str, text: str) -> str:
+    """An entry of `select` or `ignore` with the code of its rule in the place of the rule's name."""
+    rule = text if name == "select" else _parts(text)[0]
+    try:
+        return text.replace(rule, find_rule(rule).code, 1)
+    except UsageError as error:
+        raise UsageError(f"{_flag(name)}: {error.message}", hint=error.hint) from error
+
+
 def _flag(name: str) -> str:
     """A field as the flag that sets it."""
     return "--" + name.replace("_", "-")
-
-
-def _codes() -> str:
-    """All codes, for an error's hint."""
-    return ", ".join(RULES)

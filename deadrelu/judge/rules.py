@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deadrelu.errors import UsageError
 from deadrelu.report import Severity
+from deadrelu.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +106,13 @@ _TABLE = (
 
 RULES = {rule.code: rule for rule in _TABLE}
 """The rules by code, in the order of their codes."""
+
+
+def find_rule(text: str) -> Rule:
+    """The rule with this code or name. Raises `UsageError`, with the rule that was meant, if there is none."""
+    for rule in _TABLE:
+        if text.upper() == rule.code or text.lower().replace("_", "-") == rule.name:
+            return rule
+    near = did_you_mean(text, [*RULES, *(rule.name for rule in _TABLE)])
+    listed = ", ".join(f"{rule.code} {rule.name}" for rule in _TABLE)
+    raise UsageError(f"there is no rule {text!r}", hint=near or f"the rules are {listed}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from deadrelu.errors import UsageError
 from deadrelu.report import Counts, Site, SiteStats, Stats
+from deadrelu.wording import count
 
 
 def silence_bound(samples: int, confidence: float) -> float:
@@ -87,7 +88,7 @@ def add(a: Counts, b: Counts) -> Counts:
     """
     if len(a.fires) != len(b.fires):
         raise UsageError(
-            f"counts of {len(a.fires)} units and of {len(b.fires)} units do not add",
+            f"counts of {count(len(a.fires), 'unit')} and of {count(len(b.fires), 'unit')} do not add",
             hint="add counts of the same site of the same model",
         )
     return Counts(

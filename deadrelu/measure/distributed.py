@@ -19,6 +19,7 @@ from deadrelu.measure.tallied import Part, Tallied, joined
 from deadrelu.programs.program import ROOT, Batch
 from deadrelu.programs.share import Share
 from deadrelu.report import Counts, Skipped
+from deadrelu.wording import count
 
 
 class Ranks:
@@ -140,7 +141,7 @@ def _agreed(parts: Sequence[Part]) -> list[Tallied]:
         lost = next((site.lost for site in same if site.lost is not None), None)
         others = [site.site.units for site in same if site.site.units != units]
         if lost is None and others:
-            lost = f"its feature axis has {units} units in one call and {others[0]} in another"
+            lost = f"its feature axis has {count(units, 'unit')} in one call and {others[0]} in another"
         shape, axis = joined([(site.site.shape, site.site.feature_axis) for site in same], units)
         site = replace(first, site=replace(first.site, shape=shape, feature_axis=axis), lost=lost)
         out.append(site.with_calls(calls[key[:-1]]))

@@ -15,6 +15,7 @@ from deadrelu.measure.native import Native
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
+from deadrelu.wording import count
 
 LAYOUTS = 8
 """So many layouts of one site are planned for at a time: sequences of any length must not fill the memory."""
@@ -176,7 +177,9 @@ class Tally:
         axes = [axis % z.ndim for axis in self.features.axes]
         units = math.prod(z.shape[axis] for axis in axes)
         if units != self.units:
-            raise UncountableError(f"its feature axis has {self.units} units in one call and {units} in another")
+            raise UncountableError(
+                f"its feature axis has {count(self.units, 'unit')} in one call and {units} in another"
+            )
         kept: list[int | str] = [size for dim, size in enumerate(z.shape) if dim not in axes[1:]]
         if axes:
             kept[axes[0]] = self.units

@@ -142,14 +142,14 @@ def patch_sites(
     word = variant.word if name or variant.options or report.model.format == FOLDER else "patched"
     output = site_output(model, name, variant.word) if name else default_output(model, variant=word)
     if report.model.format == FOLDER:
-        return patch_command(report, "--sites=all", f"-o={default_output(model)}")
+        return patch_command(report, "--site=all", f"-o={default_output(model)}")
     if report.model.format in GRAPHS:
         globs = [id_glob(stats.site.id) for stats in sites]
     else:
         globs = list(dict.fromkeys(site_glob(stats.site) for stats in sites))
     silu = any(successor(stats.site.op) == "silu" for stats in sites)
     how = (*variant.options, "--with=silu") if silu else (*variant.options, f"--slope={slope:g}")
-    return patch_command(report, *(f"--sites={glob}" for glob in globs), *how, f"-o={output}")
+    return patch_command(report, *(f"--site={glob}" for glob in globs), *how, f"-o={output}")
 
 
 def assignment(path: str, module: str) -> str:

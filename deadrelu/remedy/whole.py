@@ -38,7 +38,7 @@ def whole_model(sick: Sequence[Means]) -> Iterator[Remedy]:
 
 
 def _command(report: Report, able: Sequence[SiteStats], variant: Variant, slope: float) -> str | None:
-    """One command for these sites: without `--sites` where they are what `patch` takes by itself."""
+    """One command for these sites: without `--site` where they are what `patch` takes by itself."""
     narrowed = report.settings.get("sites") or report.settings.get("skip_sites")
     if report.model.format == FOLDER or narrowed or {successor(stats.site.op) for stats in able} != {"leaky_relu"}:
         common = Counter(successor(stats.site.op) for stats in able).most_common(1)[0][0]

@@ -65,7 +65,7 @@ def render(advice: Advice, *, width: int = 80, color: bool = False, unicode: boo
         lines += [Text()] if number or not advice.whole else []
         lines += _item(*part, glyphs, width)
     if not full and any(group.ailment != "rare" for group in advice.groups):
-        more = "--full: every remedy of each site. Repeat --sites to patch several into one."
+        more = "--full: every remedy of each site. Repeat --site to patch several into one."
         lines += [Text(), *paragraph(Text(more, "dim"), width=width)]
     if advice.caution:
         caution = Text(glyphs.sentence(advice.caution))

@@ -35,3 +35,15 @@ class Format(str, Enum):
             Format.GITLAB: gitlab.render,
             Format.HTML: html.render,
         }[self]
+
+
+SUFFIXES = {
+    ".sarif.json": Format.SARIF.value,
+    ".sarif": Format.SARIF.value,
+    ".json": Format.JSON.value,
+    ".md": Format.MARKDOWN.value,
+    ".xml": Format.JUNIT.value,
+    ".html": Format.HTML.value,
+    ".txt": Format.TABLE.value,
+}
+"""The format that the end of a file's name stands for; the first that fits counts."""

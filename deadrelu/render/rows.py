@@ -13,7 +13,7 @@ from deadrelu.render.glyphs import Glyphs
 from deadrelu.render.page import paragraph
 from deadrelu.render.shorten import shorten
 from deadrelu.report import Report, SiteStats
-from deadrelu.wording import percent
+from deadrelu.wording import count, percent
 
 _STYLE = {
     Condition.DEAD: "bold red",
@@ -123,7 +123,7 @@ def _totals(report: Report, glyphs: Glyphs) -> dict[str, str]:
     summary = report.summary
     known = all(stats.knows_rates for stats in report.sites)
     return {
-        "site": f"{summary.sites:,} site{'' if summary.sites == 1 else 's'}",
+        "site": count(summary.sites, "site"),
         "units": f"{summary.units:,}",
         "dead": f"{summary.dead:,}",
         "share": percent(summary.dead_fraction),

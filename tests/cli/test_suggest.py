@@ -38,7 +38,7 @@ def test_the_sick_layers_of_the_dying_sample_come_in_order() -> None:
         ("5", "mostly dead"),
     ]
     output = DYING.replace(".pt", ".1.restarted.pt")
-    options = ["--sites", "1", "--reinit", "--only-dead-units", "--slope", "0.01", "-o", output]
+    options = ["--site", "1", "--reinit", "--only-dead-units", "--slope", "0.01", "-o", output]
     command = shlex.join(["deadrelu", "patch", DYING, "--data", DIGITS, *options])
     assert items[0]["remedies"][0]["command"] == command
 

@@ -82,8 +82,8 @@ def test_what_is_no_fraction_is_refused_with_the_reason(text: str, says: str, hi
         ({"max_dead_total": -0.1}, "--max-dead-total is -0.1"),
         ({"rare_below": float("nan")}, "--rare-below is nan"),
         ({"confidence": 1.0}, "--confidence is 1.0"),
-        ({"select": ("DR01",)}, "--select names 'DR01', which is no rule"),
-        ({"ignore": ("DR001", "DR007")}, "--ignore names 'DR007', which is no rule"),
+        ({"select": ("DR01",)}, "--select: there is no rule 'DR01'"),
+        ({"ignore": ("DR001", "DR007")}, "--ignore: there is no rule 'DR007'"),
     ],
 )
 def test_a_policy_that_cannot_be_judged_by_is_refused(policy: dict[str, object], says: str) -> None:
@@ -249,7 +249,7 @@ def test_an_ignore_may_hold_for_some_sites_and_carry_its_reason() -> None:
     report = make_report([site("head.a", 5), site("body", 5, rate=0.001)], policy=policy)
     assert found(report) == [("DR001", "error", "body")]
     assert report.settings["ignore"] == ("DR001@head.*: pruned on purpose", "DR004: rare by design")
-    with pytest.raises(UsageError, match="--ignore names 'DR999'"):
+    with pytest.raises(UsageError, match="--ignore: there is no rule 'DR999'"):
         Policy(ignore=("DR999@a: x",))
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-from deadrelu.judge.rules import RULES
+import pytest
+
+from deadrelu.errors import UsageError
+from deadrelu.judge.policy import Policy
+from deadrelu.judge.rules import RULES, find_rule
 
 
 def test_the_codes_are_those_of_design_without_the_one_that_nothing_raises_yet() -> None:
@@ -18,3 +22,21 @@ def test_each_rule_says_what_why_and_what_to_do_in_one_sentence_each() -> None:
         assert rule.code == code
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.name)
         assert all(re.fullmatch(r"[A-Z`][^\n]+\.", text) for text in (rule.summary, rule.why, rule.fix))
+
+
+@pytest.mark.parametrize("text", ["DR002", "dr002", "dead-site", "Dead-Site", "dead_site"])
+def test_a_rule_is_found_by_its_code_and_by_its_name(text: str) -> None:
+    assert find_rule(text) is RULES["DR002"]
+
+
+def test_a_rule_that_is_misspelt_is_asked_back_and_any_other_lists_them_all() -> None:
+    with pytest.raises(UsageError, match=r"there is no rule 'dead-sites' .did you mean 'dead-site'"):
+        find_rule("dead-sites")
+    with pytest.raises(UsageError, match=r"the rules are DR001 dead-units, DR002 dead-site, .*DR011 guessed-axis"):
+        find_rule("frobnicate")
+
+
+def test_a_policy_keeps_the_codes_of_the_names_that_it_is_given() -> None:
+    policy = Policy(select=("dead-site", "DR001"), ignore=("rare-units@head.*: rare-units are meant", "always_on"))
+    assert policy.select == ("DR002", "DR001")
+    assert policy.ignore == ("DR004@head.*: rare-units are meant", "DR005")

@@ -66,7 +66,7 @@ def test_a_few_dead_units_leak_alone_before_the_whole_site_does() -> None:
     assert item.ailment == "some dead"
     assert "2 of 8 units (25%)" in item.says
     assert "units 0–1" in item.says
-    patch = "deadrelu patch m.pt --data val.npz --sites act"
+    patch = "deadrelu patch m.pt --data val.npz --site act"
     assert commands(item) == [
         f"{patch} --reinit --only-dead-units --slope 0.01 -o m.act.restarted.pt",
         f"{patch} --reinit --slope 0.01 -o m.act.reinit.pt",
@@ -99,14 +99,14 @@ def test_sites_that_need_the_same_share_one_paragraph_and_one_command() -> None:
     assert group.says == "24 of 96 units at 12 sites (25%) never fired."
     command = group.remedies[0].command
     assert command is not None
-    assert command.count("--sites") == 12
+    assert command.count("--site") == 12
     assert "`fc0`, `fc1`, `fc2` and 9 more" in " ".join(remedy.title for remedy in group.remedies)
 
 
 def test_a_scan_of_some_sites_is_followed_by_a_patch_of_no_others() -> None:
     report = report_of(sick(1, name="a"), sick(2, name="b"))
     report = replace(report, settings={**report.settings, "sites": ("?",)})
-    assert all("--sites a --sites b" in (remedy.command or "") for remedy in suggest(report).whole)
+    assert all("--site a --site b" in (remedy.command or "") for remedy in suggest(report).whole)
 
 
 def test_weights_get_the_swap_in_python_too_and_a_library_no_edit_of_its_source(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_the_calls_of_one_module_are_swapped_together_and_the_leak_is_for_units_
     ]
     stats = [make_stats(call, [0.0] * n + [0.5] * (8 - n)) for call, n in zip(calls, (1, 3, 0), strict=True)]
     first, second = suggest(report_of(*stats)).items
-    patch = "deadrelu patch m.pt --data val.npz --sites 'b.relu#*'"
+    patch = "deadrelu patch m.pt --data val.npz --site 'b.relu#*'"
     assert commands(first)[0] == f"{patch} --reinit --slope 0.01 -o m.b-relu-1.reinit.pt"
     assert not [command for command in commands(first) if "--only-dead-units" in command]
     assert "called 3 times" in first.remedies[0].why
@@ -334,7 +334,7 @@ def test_commands_survive_a_shell() -> None:
     report = report_of(sick(1, name="it's [a]\nsite"), path="my models/m.pt")
     words = shlex.split(commands(only(suggest(report)))[0])
     assert words[2] == "my models/m.pt"
-    assert words[words.index("--sites") + 1] == "it's [[]a]?site"
+    assert words[words.index("--site") + 1] == "it's [[]a]?site"
 
 
 def test_the_caution_says_that_a_swap_is_no_cure() -> None:
@@ -389,10 +389,10 @@ def test_the_edits_of_the_sample_network_leave_no_functional_relu(tmp_path: Path
 def test_a_graph_gets_a_swap_of_single_calls_and_nothing_that_needs_modules(form: str) -> None:
     item = only(suggest(report_of(sick(2, name="act#2", calls=2), form=form)))
     patches = [command for command in commands(item) if "patch" in command]
-    assert patches == ["deadrelu patch m.pt --data val.npz --sites 'act#2' --slope 0.01 -o m.act-2.leaky.pt"]
+    assert patches == ["deadrelu patch m.pt --data val.npz --site 'act#2' --slope 0.01 -o m.act-2.leaky.pt"]
 
 
 def test_a_hugging_face_folder_is_patched_as_a_whole() -> None:
     item = only(suggest(report_of(sick(2), form="huggingface")))
     patches = [command for command in commands(item) if "patch" in command]
-    assert patches == ["deadrelu patch m.pt --data val.npz --sites all -o m.patched.pt"]
+    assert patches == ["deadrelu patch m.pt --data val.npz --site all -o m.patched.pt"]

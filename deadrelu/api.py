@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deadrelu.load.open import Opened
     from deadrelu.load.trust import Trust
     from deadrelu.measure.distributed import Ranks
+    from deadrelu.measure.scan import Unmatched
     from deadrelu.remedies import Advice, PatchResult
 
 KEPT_SUFFIXES = (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".bin", ".ckpt", ".model", ".tar")
@@ -91,6 +92,7 @@ def scan(
     policy: Policy | None = None,
     stats: Stats = "full",
     until: Until | None = None,
+    unmatched: Unmatched = "error",
     progress: Callable[[int], None] | None = None,
     ranks: Ranks | None = None,
 ) -> Report:
@@ -107,7 +109,8 @@ def scan(
     the units, None for a single unit. `stats` is how much is measured: "fired" (which units fired at all), "rates" (how
     often), or "full" (also maxima, means, and everything that is not finite). `until` "verdict" stops as
     soon as dead units cannot fail the gate any more, "likely" also when they will in all likelihood; the report says
-    so. `progress` is told the samples seen so far after each batch. Inside a
+    so. A glob that matches no site, here or in the policy, raises `UsageError`, or is noted with `unmatched` "note".
+    `progress` is told the samples seen so far after each batch. Inside a
     process group of torch.distributed that you have initialised, every process measures what it is given, unless you
     give `ranks` (`deadrelu.measure.distributed.Ranks()`): then they share the work, and each gets the whole report.
 
@@ -156,6 +159,8 @@ def scan(
         rare_below=policy.rare_below,
         confidence=policy.confidence,
         stats=stats,
+        selectors=policy.selectors,
+        unmatched=unmatched,
     )
     settings: dict[str, Setting] = {
         "arch": arch,
@@ -212,6 +217,7 @@ def patch(
     inputs: Mapping[str, object] | None = None,
     images: ImageOptions | None = None,
     feature_axes: Mapping[str, int | None] | None = None,
+    unmatched: Unmatched = "error",
     progress: Callable[[int], None] | None = None,
 ) -> PatchResult:
     """Swap the activations that have dead units for ones that leak, and prove what that changed.
@@ -237,7 +243,7 @@ def patch(
     from deadrelu.remedy.witness import ModelRequest
 
     wanted = Prescription(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
-    plan = Plan(feature_axes=feature_axes)
+    plan = Plan(feature_axes=feature_axes, unmatched=unmatched)
     request = DataRequest(
         data=data,
         batch_size=batch_size,

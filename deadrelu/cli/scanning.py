@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """The options that were given: `common` go to every function of the API, `chosen` to a scan alone."""
+    """The options that were given: `common` go to every function of the API, `chosen` to a scan alone.
+
+    `unmatched` says what a glob is that matches no site: settings which several models share may fit only some of them.
+    """
 
     data: str | None
     common: Mapping[str, Any]
@@ -33,6 +36,7 @@ class Asked:
     images: Mapping[str, Any]
     trust: Mapping[str, Any]
     quiet: bool
+    unmatched: Literal["error", "note"] = "error"
 
     def scan(self, model: str, *, policy: Policy, **how: Any) -> Report:
         """Run the model over the data, `how` it says, and judge the result. Raises what `deadrelu.scan` raises."""
@@ -44,7 +48,7 @@ class Asked:
             console.user_code(quiet=self.quiet),
             console.progress(self._total, quiet=self.quiet) as advance,
         ):
-            options = {**self._common(), **self.chosen, **how}
+            options = {**self._common(), **self.chosen, **how, "unmatched": self.unmatched}
             if others:
                 options |= {"ranks": others.ranks(), "device": others.device_for(options["device"])}
             report = deadrelu.scan(model, self.data, **options, policy=policy, progress=advance)
@@ -60,7 +64,8 @@ class Asked:
             raise UsageError("a patch is made by one process", hint="run it without torchrun")
 
         with console.user_code(quiet=self.quiet), console.progress(self._total, quiet=self.quiet) as advance:
-            return deadrelu.patch(model, self.data, **self._common(), output=output, progress=advance, **order)
+            options = {**self._common(), **order, "unmatched": self.unmatched}
+            return deadrelu.patch(model, self.data, **options, output=output, progress=advance)
 
     @property
     def _total(self) -> int | None:
@@ -147,15 +152,18 @@ def asking(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         shared = {n: p for n, p in inspect.signature(ask, eval_str=True).parameters.items() if n not in without}
         own = {n: p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "asked"}
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
         def joined(**values: Any) -> None:
             asked = ask(**{name: values[name] for name in shared})
+            if values["context"].obj.model is not None:
+                asked = replace(asked, unmatched="note")
             command(asked=asked, **{name: values[name] for name in own})
 
         names = list(inspect.signature(command).parameters)
         first = {name: own[name] for name in names[: names.index("asked")]}
         last = {"quiet": shared["quiet"]}
-        order = {**first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
+        order = {"context": context, **first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in order.values()]
         joined.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it there
         joined.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deadrelu.load.open import Opened
     from deadrelu.load.trust import Trust
     from deadrelu.measure.distributed import Ranks
+    from deadrelu.measure.scan import Unmatched
     from deadrelu.remedies import Advice, PatchResult
 
 P = ParamSpec("P")
@@ -89,6 +90,7 @@ def scan(
     policy: Policy | None = None,
     stats: Stats = "full",
     until: Until | None = None,
+    unmatched: Unmatched = "error",
     progress: Callable[[int], None] | None = None,
     ranks: Ranks | None = None,
     invocation: Sequence[str] | None = None,
@@ -106,7 +108,8 @@ def scan(
     the units, None for a single unit. `stats` is how much is measured: "fired" (which units fired at all), "rates" (how
     often), or "full" (also maxima, means, and everything that is not finite). `until` "verdict" stops as
     soon as dead units cannot fail the gate any more, "likely" also when they will in all likelihood; the report says
-    so. `progress` is called with the number of samples seen so far after each batch. Inside a process group of
+    so. A glob that matches no site, here or in the policy, raises `UsageError`, or is noted with `unmatched` "note".
+    `progress` is called with the number of samples seen so far after each batch. Inside a process group of
     torch.distributed that you have initialised, every process measures what it is given, unless you give `ranks`
     (`deadrelu.measure.distributed.Ranks()`): then they share the work, and each gets the whole report. `invocation` is
     the command line that led here, for the commands that the report prints (see `deadrelu.commands`); by default it is
@@ -157,6 +160,8 @@ def scan(
         rare_below=policy.rare_below,
         confidence=policy.confidence,
         stats=stats,
+        selectors=policy.selectors,
+        unmatched=unmatched,
     )
     if invocation is None and not isinstance(model, torch.nn.Module) and isinstance(data, (str, Path, NoneType)):
         invocation = words_of(
@@ -233,6 +238,7 @@ def patch(
     inputs: Mapping[str, object] | None = None,
     images: ImageOptions | None = None,
     feature_axes: Mapping[str, int | None] | None = None,
+    unmatched: Unmatched = "error",
     progress: Callable[[int], None] | None = None,
 ) -> PatchResult:
     """Swap the activations that have dead units for ones that leak, and prove what that changed.
@@ -259,7 +265,7 @@ def patch(
     from deadrelu.remedy.witness import ModelRequest
 
     wanted = Prescription(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
-    plan = Plan(feature_axes=feature_axes)
+    plan = Plan(feature_axes=feature_axes, unmatched=unmatched)
     request = DataRequest(
         data=data,
         batch_size=batch_size,

@@ -49,7 +49,8 @@ class Site:
     `module` is the path of the activation module, or of the module whose forward made a functional call. `call`
     counts from 1 among the `calls` of the same module (or same function in the same module) in one forward.
     `shape` is the pre-activation's, with "N" for the samples and "*" for a size that varied. `feature_axis` tells the
-    units apart; None where the whole tensor is one unit.
+    units apart; None where the whole tensor is one unit. `alias` is the id by which earlier versions knew a functional
+    call, where that is another.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Site:
     shape: tuple[int | str, ...]
     units: int
     feature_axis_by: AxisBy = "producer"
+    alias: str | None = None
 
     @property
     def is_guessed(self) -> bool:
@@ -137,6 +139,7 @@ class Skipped:
     id: str
     op: str
     reason: str
+    alias: str | None = None
 
     @property
     def is_unreached(self) -> bool:
@@ -245,7 +248,7 @@ class Report:
             "settings": dict(self.settings),
             "summary": asdict(self.summary),
             "sites": [_stats_to_dict(stats) for stats in self.sites],
-            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "skipped": [_without_none(asdict(skipped), "alias") for skipped in self.skipped],
             "findings": [asdict(finding) for finding in self.findings],
         }
 
@@ -289,11 +292,16 @@ class Report:
 
 def _stats_to_dict(stats: SiteStats) -> dict[str, Any]:
     """A site and its figures in one object."""
-    out = asdict(stats.site)
+    out = _without_none(asdict(stats.site), "alias")
     if stats.site.source is not None:
-        out["source"] = {key: value for key, value in out["source"].items() if value is not None}
+        out["source"] = _without_none(out["source"], "column", "end_column")
     figures = {f.name: getattr(stats, f.name) for f in fields(stats) if f.name != "site"}
     return out | {"dead": stats.dead, "dead_fraction": stats.dead_fraction} | figures
+
+
+def _without_none(data: dict[str, Any], *optional: str) -> dict[str, Any]:
+    """The same object without those of its optional members that are None."""
+    return {key: value for key, value in data.items() if value is not None or key not in optional}
 
 
 def _stats_from_dict(data: Mapping[str, Any]) -> SiteStats:

@@ -58,7 +58,7 @@ class Net(nn.Module):
         return torch.clamp(self.out(x), min=0)
 '''
 AXES = (1, 1, 1, 1, 1, 1, 1)
-IDS = (":relu#1", "blocks.0.relu#1", "blocks.0.relu#2", "blocks.1.relu#1", "blocks.1.relu#2", "cap", ":relu#2")
+IDS = ("stem:relu", "blocks.0.relu#1", "blocks.0.relu#2", "blocks.1.relu#1", "blocks.1.relu#2", "cap", "out:relu")
 
 
 class Place:

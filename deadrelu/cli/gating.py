@@ -9,7 +9,7 @@ from pathlib import Path
 from deadrelu.cli import console
 from deadrelu.errors import FileError, UsageError
 from deadrelu.files import check_writable, locked, write_text
-from deadrelu.judge.baseline import Entries, gate, parse_tolerance, renewed, standing
+from deadrelu.judge.baseline import Entries, gate, is_same_model, parse_tolerance, renewed, standing
 from deadrelu.judge.ledger import Ledger
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
@@ -40,6 +40,10 @@ class BaselineGate:
         known = self.ledger.models.get(name)
         if self.update:
             known = self._renew(self.path, name, report, policy)
+        elif known is None and (other := self._other(self.ledger, report)) is not None:
+            known = self.ledger.models[other]
+            self._note(f"{self.path} knows {other} alone, which has the same sites: {name} is held against that")
+            self._report_standing(report, known)
         elif known is None:
             others = ", ".join(sorted(self.ledger.models)) or "no model at all"
             raise UsageError(
@@ -48,21 +52,41 @@ class BaselineGate:
             )
         else:
             self._report_standing(report, known)
+        stands = standing(report, known)
         settings = {**report.settings, "baseline": str(self.path), "tolerance": self.tolerance}
+        settings["standing"] = "tolerated" if stands.worse else "better" if stands.better else "same"
         return gate(replace(report, settings=settings), policy, known, self.tolerance)
 
     def _renew(self, path: Path, name: str, report: Report, policy: Policy) -> Entries:
         """Write what is known now, and return it; another process may have written the file during the scan."""
         with locked(path):
             ledger = _read(path) if path.exists() else Ledger()
-            now = renewed(report, policy, ledger.models.get(name), force=self.loosen)
-            write_text(path, ledger.with_model(name, now).to_json(), force=True)
-        self._note(f"{path} now knows {count(len(now), 'site')} of {name}")
+            other = None if name in ledger.models else self._other(ledger, report)
+            if other is not None and (path.parent / other).exists():
+                other = None  # two models that happen to have the same sites
+            now = renewed(report, policy, ledger.models.get(other or name), force=self.loosen)
+            write_text(path, ledger.with_model(name, now, instead_of=other).to_json(), force=True)
+        place = f", in the place of {other}" if other else ""
+        self._note(f"{path} now knows {count(len(now), 'site')} of {name}{place}")
         return now
+
+    def _other(self, ledger: Ledger, report: Report) -> str | None:
+        """The only model in the file, if it has the sites of this one: the next checkpoint has another path."""
+        if self.name is not None or len(ledger.models) != 1:
+            return None
+        [(name, known)] = ledger.models.items()
+        return name if is_same_model(report, known) else None
 
     def _report_standing(self, report: Report, known: Entries) -> None:
         """Say what is stale, and what could be tightened; the file itself stays as it is."""
         stands = standing(report, known)
+        if stands.moved:
+            named = [f"{now} was {old}" for now, old in stands.moved.items()]
+            more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
+            self._note(f"moved since the baseline: {', '.join(named[:5])}{more}; --update-baseline renews it")
+        if stands.renumbered:
+            sites = count(len(stands.renumbered), "site")
+            self._note(f"{self.path} names {sites} as earlier versions did; --update-baseline renews it")
         if stands.gone:
             shown = ", ".join(stands.gone[:5]) + (f" and {len(stands.gone) - 5:,} more" if len(stands.gone) > 5 else "")
             self._note(

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """The options that were given: `common` go to every function of the API, `chosen` to a scan alone."""
+    """The options that were given: `common` go to every function of the API, `chosen` to a scan alone.
+
+    `unmatched` says what a glob is that matches no site: settings which several models share may fit only some of them.
+    """
 
     data: str | None
     common: Mapping[str, Any]
@@ -35,6 +38,7 @@ class Asked:
     trust: Mapping[str, Any]
     quiet: bool
     invocation: tuple[str, ...] = ()
+    unmatched: Literal["error", "note"] = "error"
 
     def scan(self, model: str, *, policy: Policy, **how: Any) -> Report:
         """Run the model over the data, `how` it says, and judge the result. Raises what `deadrelu.scan` raises."""
@@ -46,7 +50,8 @@ class Asked:
             console.user_code(quiet=self.quiet),
             console.progress(self._total, quiet=self.quiet) as advance,
         ):
-            options = {**self._common(), **self.chosen, **how, "invocation": self.invocation}
+            options = {**self._common(), **self.chosen, **how}
+            options |= {"unmatched": self.unmatched, "invocation": self.invocation}
             if others:
                 options |= {"ranks": others.ranks(), "device": others.device_for(options["device"])}
             report = deadrelu.scan(model, self.data, **options, policy=policy, progress=advance)
@@ -62,7 +67,8 @@ class Asked:
             raise UsageError("a patch is made by one process", hint="run it without torchrun")
 
         with console.user_code(quiet=self.quiet), console.progress(self._total, quiet=self.quiet) as advance:
-            return deadrelu.patch(model, self.data, **self._common(), output=output, progress=advance, **order)
+            options = {**self._common(), **order, "unmatched": self.unmatched}
+            return deadrelu.patch(model, self.data, **options, output=output, progress=advance)
 
     @property
     def _total(self) -> int | None:
@@ -150,16 +156,21 @@ def asking(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], 
         shared = {n: p for n, p in inspect.signature(ask, eval_str=True).parameters.items() if n not in without}
         own = {n: p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "asked"}
         keyword = inspect.Parameter.KEYWORD_ONLY
-        own.setdefault("context", inspect.Parameter("context", keyword, annotation=typer.Context))
+        context = inspect.Parameter("context", keyword, annotation=typer.Context)
 
         def joined(**values: Any) -> None:
-            asked = replace(ask(**{name: values[name] for name in shared}), invocation=values["context"].obj.invocation)
-            command(asked=asked, **{name: values[name] for name in own if name in names})
+            origins = values["context"].obj
+            asked = replace(
+                ask(**{name: values[name] for name in shared}),
+                invocation=origins.invocation,
+                unmatched="error" if origins.model is None else "note",
+            )
+            command(asked=asked, **{name: values[name] for name in own})
 
         names = list(inspect.signature(command).parameters)
         first = {name: own[name] for name in names[: names.index("asked")]}
         last = {"quiet": shared["quiet"]}
-        order = {**first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
+        order = {"context": context, **first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
         parameters = [parameter.replace(kind=keyword) for parameter in order.values()]
         joined.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it there
         joined.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from deadrelu.cli import console
 from deadrelu.cli.values import output_paths
 from deadrelu.errors import UsageError
 from deadrelu.files import check_writable, write_text
+from deadrelu.judge.globs import matches
 from deadrelu.render.formats import Format
 from deadrelu.report import Report
 
@@ -46,7 +46,7 @@ def show(report: Report, format: Format, units: Sequence[str] = (), *, full: boo
 
     screen = console.screen()
     if units:
-        chosen = [s for s in report.sites if any(fnmatchcase(s.site.id, glob) for glob in units)]
+        chosen = [s for s in report.sites if any(matches(glob, s.site) for glob in units)]
         if not chosen:
             known = ", ".join(s.site.id for s in report.sites[:12])
             raise UsageError(f"--units {' '.join(units)} matches no measured site", hint=f"the sites are {known}")

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from deadrelu.errors import UsageError
+from deadrelu.judge.matching import Mark, is_renumbered, marks, match
 from deadrelu.judge.policy import Policy, conclude, parse_fraction
 from deadrelu.judge.rules import RULES
-from deadrelu.report import Finding, Report, SiteStats
+from deadrelu.report import Finding, Report, Severity, Site, SiteStats
 from deadrelu.wording import count, ranges
 
 _DEAD = ("DR001", "DR002")
@@ -24,10 +25,15 @@ _SKIPPED = "DR008"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known of one site: how many units it has (None if it was skipped), and by rule those that are known."""
+    """What is known of one site: how many units it has (None if it was skipped), and by rule those that are known.
+
+    `op` and `after` tell it from another site that came by its id; `op` is None in files of earlier versions.
+    """
 
     units: int | None
     rules: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    op: str | None = None
+    after: str | None = None
 
     @property
     def dead(self) -> tuple[int, ...]:
@@ -41,12 +47,31 @@ Entries = Mapping[str, Entry]
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a report stands to its baseline, as ids of sites; `gone` are known, and neither measured nor skipped now."""
+    """How a report stands to its baseline, as ids of sites; `gone` are known, and neither measured nor skipped now.
+
+    `moved` gives the known id of each site that has another one now, unless only this version's way to name it is new:
+    those are `renumbered`.
+    """
 
     worse: tuple[str, ...]
     better: tuple[str, ...]
     new: tuple[str, ...]
     gone: tuple[str, ...]
+    moved: Mapping[str, str] = field(default_factory=dict)
+    renumbered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """What is known of each site of a report, by its id now; `was` gives the known id, and `gone` are the others.
+
+    `unlike` is what is known under the id of a site that is not that one: it has other units, or another activation.
+    """
+
+    entries: Entries
+    was: Mapping[str, str]
+    gone: tuple[str, ...]
+    unlike: Entries
 
 
 def parse_tolerance(text: str) -> int | float:
@@ -65,17 +90,43 @@ def tolerated(tolerance: int | float, units: int) -> int:
     return tolerance if isinstance(tolerance, int) else math.floor(Fraction(repr(tolerance)) * units)
 
 
+def recognise(report: Report, known: Entries) -> Recognised:
+    """Find each site of the report among the known ones, also where its id has changed."""
+    here = marks(report)
+    names = list(known)
+    places = match([Mark(id=id, op=e.op, after=e.after, units=e.units) for id, e in known.items()], here)
+    was = {id: names[place] for id, place in places.items()}
+    gone = known.keys() - was.values()
+    return Recognised(
+        entries={id: known[old] for id, old in was.items()},
+        was=was,
+        gone=tuple(id for id in names if id in gone),
+        unlike={mark.id: known[mark.id] for mark in here if mark.units is not None and mark.id in gone},
+    )
+
+
 def standing(report: Report, known: Entries) -> Standing:
     """Compare the number of dead units at each site with what is known; tolerance plays no part here."""
-    changes = {s.site.id: s.dead - len(known[s.site.id].dead) for s in report.gated if _measured(known, s.site.id)}
+    found = recognise(report, known)
+    entries, renamed = found.entries, {id: old for id, old in found.was.items() if old != id}
+    changes = {s.site.id: s.dead - len(entries[s.site.id].dead) for s in report.gated if _measured(entries, s.site.id)}
     unknown = {stats.site.id for stats in report.sites if stats.nonfinite_units}
-    here = {stats.site.id for stats in report.sites} | {skipped.id for skipped in report.skipped}
+    renumbered = tuple(
+        mark.id for mark in marks(report) if mark.id in renamed and is_renumbered(renamed[mark.id], mark)
+    )
     return Standing(
         worse=tuple(site for site, change in changes.items() if change > 0),
         better=tuple(site for site, change in changes.items() if change < 0 and site not in unknown),
         new=tuple(stats.site.id for stats in report.gated if stats.site.id not in changes),
-        gone=tuple(site for site in known if site not in here),
+        gone=found.gone,
+        moved={id: old for id, old in renamed.items() if id not in renumbered},
+        renumbered=renumbered,
     )
+
+
+def is_same_model(report: Report, known: Entries) -> bool:
+    """Whether the baseline of another file may be that of this model: it has most of the known sites."""
+    return bool(known) and 2 * len(recognise(report, known).was) > len(known)
 
 
 def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float = 0) -> Report:
@@ -85,18 +136,21 @@ def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float 
     to its limit, and without one to no dead unit at all. `max_dead_total` holds as it is.
     """
     measured = {stats.site.id: stats for stats in report.sites}
+    found, moved = recognise(report, known), standing(report, known).moved
     kept = []
     for finding in report.findings:
-        if finding.rule == _SKIPPED and _SKIPPED in getattr(known.get(finding.site or ""), "rules", {}):
+        if finding.rule == _SKIPPED and _SKIPPED in getattr(found.entries.get(finding.site or ""), "rules", {}):
             kept.append(_as(finding, "note", f"{finding.message} The baseline knows of it."))
         elif finding.rule not in _DEAD or finding.site is None or measured[finding.site].site.is_guessed:
             kept.append(finding)
-        elif not _measured(known, finding.site) and finding.rule == "DR001" and policy.limit(finding.site) is None:
-            kept.append(_as(finding, "error", f"{finding.message} The baseline does not know this site."))
-        elif not _measured(known, finding.site):
-            kept.append(finding)
+        elif not _measured(found.entries, finding.site):
+            site = measured[finding.site].site
+            is_free = finding.rule == "DR001" and policy.limit(site) is None
+            why = _unlike(site, found.unlike.get(site.id))
+            kept.append(_as(finding, "error" if is_free else finding.severity, f"{finding.message} {why}"))
         else:
-            kept.extend(_held(finding, measured[finding.site], known[finding.site], tolerance))
+            entry, was = found.entries[finding.site], moved.get(finding.site)
+            kept.extend(_held(finding, measured[finding.site], entry, tolerance, was))
     return conclude(report, kept)
 
 
@@ -114,7 +168,7 @@ def renewed(report: Report, policy: Policy, known: Entries | None, *, force: boo
             hint="`deadrelu rules DR003` says what to do",
         )
     now = {stats.site.id: _entry(stats) for stats in report.gated}
-    now |= {site.id: Entry(units=None, rules={_SKIPPED: ()}) for site in report.skipped}
+    now |= {site.id: Entry(units=None, rules={_SKIPPED: ()}, op=site.op) for site in report.skipped}
     looser = [] if known is None or force else list(_looser(report, policy, known))
     if looser:
         more = f" and {len(looser) - 3:,} more" if len(looser) > 3 else ""
@@ -125,16 +179,31 @@ def renewed(report: Report, policy: Policy, known: Entries | None, *, force: boo
     return now
 
 
-def _held(finding: Finding, stats: SiteStats, entry: Entry, tolerance: int | float) -> Iterator[Finding]:
-    """The finding on the dead units of a known site: an error for the newly dead if they are too many, or a note."""
+def _unlike(site: Site, entry: Entry | None) -> str:
+    """Why a site is not held against the baseline: `entry` is what that knows under its id, if anything."""
+    if entry is None or entry.units is None:
+        return "The baseline does not know this site."
+    if entry.units != site.units:
+        return f"In the baseline this id has {count(entry.units, 'unit')}: another layer, which is not compared."
+    return f"In the baseline this id is a {entry.op}: another activation, which is not compared."
+
+
+def _held(
+    finding: Finding, stats: SiteStats, entry: Entry, tolerance: int | float, was: str | None
+) -> Iterator[Finding]:
+    """The finding on the dead units of a known site: an error for the newly dead if they are too many, or a note.
+
+    `was` is the id under which it is known, if it has moved.
+    """
     more = stats.dead - len(entry.dead)
     fresh = tuple(unit for unit in stats.dead_units if unit not in entry.dead)
     old = tuple(unit for unit in stats.dead_units if unit in entry.dead)
     head = f"{stats.dead:,} of {count(stats.site.units, 'unit')} {'is' if stats.dead == 1 else 'are'} dead"
     allowed = tolerated(tolerance, stats.site.units)
+    place = f" (moved: there it is {was})" if was else ""
     if more > allowed:
         tolerance_said = f", which tolerates {allowed:,} more" if allowed else ""
-        message = f"{head}, {more:,} more than in the baseline{tolerance_said}; these are newly dead."
+        message = f"{head}, {more:,} more than in the baseline{place}{tolerance_said}; these are newly dead."
         yield _as(finding, "error", message, fresh)
         if old:
             yield _as(finding, "note", f"{count(len(old), 'unit')} dead in the baseline too.", old)
@@ -142,14 +211,14 @@ def _held(finding: Finding, stats: SiteStats, entry: Entry, tolerance: int | flo
     compared = f"{more:,} more than" if more > 0 else f"{-more:,} fewer than" if more else "as many as"
     within = ", within the tolerance" if more > 0 else ""
     named = f"; newly dead: {ranges(fresh)}" if fresh else ""
-    yield _as(finding, "note", f"{head}, {compared} in the baseline{within}{named}.", stats.dead_units)
+    yield _as(finding, "note", f"{head}, {compared} in the baseline{place}{within}{named}.", stats.dead_units)
 
 
-def _as(finding: Finding, severity: str, message: str, units: tuple[int, ...] | None = None) -> Finding:
+def _as(finding: Finding, severity: Severity, message: str, units: tuple[int, ...] | None = None) -> Finding:
     """The finding with another severity and message."""
     return Finding(
         rule=finding.rule,
-        severity="error" if severity == "error" else "note",
+        severity=severity,
         site=finding.site,
         units=finding.units if units is None else units,
         message=message,
@@ -164,19 +233,20 @@ def _measured(known: Entries, site: str) -> bool:
 
 def _entry(stats: SiteStats) -> Entry:
     """What is to be known of a measured site."""
-    rule = "DR002" if stats.dead == stats.site.units > 0 else "DR001"
-    return Entry(units=stats.site.units, rules={rule: stats.dead_units} if stats.dead else {})
+    rule, site = "DR002" if stats.dead == stats.site.units > 0 else "DR001", stats.site
+    return Entry(units=site.units, rules={rule: stats.dead_units} if stats.dead else {}, op=site.op, after=site.after)
 
 
 def _looser(report: Report, policy: Policy, known: Entries) -> Iterator[str]:
     """What a renewed baseline would allow that this one does not."""
+    known = recognise(report, known).entries
     for stats in report.gated:
         site, dead = stats.site.id, stats.dead
         if _measured(known, site):
             if dead > len(known[site].dead):
                 fresh = ranges([unit for unit in stats.dead_units if unit not in known[site].dead])
                 yield f"{site} has {count(dead, 'dead unit')}, not {len(known[site].dead):,} (newly dead: {fresh})"
-        elif dead and stats.dead_fraction > (policy.limit(site) or 0.0):
+        elif dead and stats.dead_fraction > (policy.limit(stats.site) or 0.0):
             yield f"{site} is new and has {count(dead, 'dead unit')}"
     for skipped in report.skipped:
         if _SKIPPED not in getattr(known.get(skipped.id), "rules", {}):

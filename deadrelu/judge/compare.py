@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from deadrelu.judge.matching import Mark, match
 from deadrelu.report import Report, SiteStats
 
 COMPARISON_VERSION = 1
@@ -19,7 +20,7 @@ class SiteChange:
 
     "worse" has more dead units than before, "better" fewer, "changed" as many, but others; "non-finite" met NaN or
     infinity, so that its dead cannot be counted. `newly_dead` were not dead before, `revived` fire again; both are
-    empty where the site was measured once only.
+    empty where the site was measured once only. `was` is its id in the old report, where that is another.
     """
 
     id: str
@@ -29,6 +30,7 @@ class SiteChange:
     newly_dead: tuple[int, ...] = ()
     revived: tuple[int, ...] = ()
     skipped: bool = False
+    was: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Comparison:
             "sites": [
                 {
                     "id": site.id,
+                    **({} if site.was is None else {"was": site.was}),
                     "change": site.change,
                     "skipped": site.skipped,
                     "units": [stats and stats.site.units for stats in (site.old, site.new)],
@@ -69,7 +72,7 @@ class Comparison:
 
 
 def compare(old: Report, new: Report) -> Comparison:
-    """Hold `new` against `old`, by the ids of the sites."""
+    """Hold `new` against `old`, site by site, also where an id has changed."""
     return Comparison(old=old, new=new, sites=tuple(_changes(old, new)))
 
 
@@ -78,14 +81,17 @@ def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
     before = {stats.site.id: stats for stats in old.sites}
     after = {stats.site.id: stats for stats in new.sites}
     skipped = {site.id for report in (old, new) for site in report.skipped}
+    places = match([Mark.of(s.site) for s in old.sites], [Mark.of(s.site) for s in new.sites])
+    was = {name: old.sites[place].site.id for name, place in places.items()}
+    known = set(was.values())
     for name, stats in after.items():
-        if name in before:
-            yield _change(before[name], stats)
+        if name in was:
+            yield _change(before[was[name]], stats)
         else:
             change: Change = "non-finite" if stats.nonfinite_units else "new"
             yield SiteChange(id=name, change=change, old=None, new=stats, skipped=name in skipped)
     for name, stats in before.items():
-        if name not in after:
+        if name not in known:
             yield SiteChange(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
 
 
@@ -103,6 +109,7 @@ def _change(old: SiteStats, new: SiteStats) -> SiteChange:
         new=new,
         newly_dead=tuple(sorted(newly)),
         revived=tuple(sorted(revived)),
+        was=old.site.id if old.site.id != new.site.id else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from deadrelu.judge.globs import Named
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import silence_bound
 
@@ -22,7 +23,7 @@ class Standing:
     Limits do not apply to units that are `guessed`.
     """
 
-    site: str
+    site: Named | str
     units: int
     silent: int
     samples: int

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
-from deadrelu.report import Finding, Report, Severity, SiteStats
+from deadrelu.report import Finding, Report, Severity, Site, SiteStats
 from deadrelu.wording import count, exact_percent, percent
 
 
 def dead_units(
-    report: Report, limit_of: Callable[[str], float | None], max_dead_total: float | None
+    report: Report, limit_of: Callable[[Site], float | None], max_dead_total: float | None
 ) -> Iterator[Finding]:
     """DR001: an error above a limit, a note within it, a warning where there is no limit or the total is over.
 
-    `limit_of` maps a site's id to its limit.
+    `limit_of` gives the limit of a site.
     """
     dead = sum(stats.dead for stats in report.gated)
     units = sum(stats.site.units for stats in report.gated)
@@ -27,7 +27,7 @@ def dead_units(
         if not stats.dead or _wholly_dead(stats):
             continue
         message = _dead_of(stats.dead, stats.site.units, "units")
-        limit = limit_of(stats.site.id)
+        limit = limit_of(stats.site)
         if stats.site.is_guessed:
             severity: Severity = "note"
             message += f", if axis {stats.site.feature_axis} holds its units, which is a guess: no limit applies."

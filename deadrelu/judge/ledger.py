@@ -23,9 +23,10 @@ class Ledger:
 
     models: Mapping[str, Entries] = field(default_factory=dict)
 
-    def with_model(self, name: str, entries: Entries) -> Ledger:
-        """The same with one model's entries replaced."""
-        return replace(self, models={**self.models, name: entries})
+    def with_model(self, name: str, entries: Entries, *, instead_of: str | None = None) -> Ledger:
+        """The same with one model's entries replaced, or with this model in the place of another."""
+        others = {other: known for other, known in self.models.items() if other != instead_of}
+        return replace(self, models={**others, name: entries})
 
     def to_json(self) -> str:
         """Models and sites in the order of their names, a site a line: a change shows as the lines that changed."""
@@ -62,7 +63,9 @@ class Ledger:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     """One site as JSON types."""
-    return {"units": entry.units, "rules": {rule: list(units) for rule, units in entry.rules.items()}}
+    known: dict[str, str | None] = {} if entry.op is None else {"op": entry.op}
+    known |= {} if entry.op is None or entry.units is None else {"after": entry.after}
+    return {"units": entry.units, **known, "rules": {rule: list(units) for rule, units in entry.rules.items()}}
 
 
 def _read(data: Mapping[str, Any]) -> Entry:
@@ -77,7 +80,11 @@ def _read(data: Mapping[str, Any]) -> Entry:
             raise ValueError(f"{rule} names what is not a unit below {units or 0}")
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"{rule} names a unit twice")
-    return Entry(units=units, rules={rule: tuple(sorted(numbers)) for rule, numbers in rules.items()})
+    op, after = data.get("op"), data.get("after")
+    if not all(text is None or isinstance(text, str) for text in (op, after)):
+        raise ValueError(f"{op!r} after {after!r} is not an activation after a layer")
+    known = {rule: tuple(sorted(numbers)) for rule, numbers in rules.items()}
+    return Entry(units=units, rules=known, op=op, after=after)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
-from fnmatch import fnmatchcase
 from typing import Any
 
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge import findings as find
+from deadrelu.judge.globs import Named, Selector, matches
 from deadrelu.judge.rules import find_rule
 from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
+from deadrelu.wording import exact_percent
 
 _SETTINGS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("max_dead", "max_dead_total"), (int, float, type(None))),
@@ -60,16 +61,25 @@ class Policy:
         object.__setattr__(self, "select", tuple(_coded("select", text) for text in self.select))
         object.__setattr__(self, "ignore", tuple(_coded("ignore", text) for text in self.ignore))
 
-    def counts(self, code: str, site: str | None = None) -> bool:
+    def counts(self, code: str, site: Named | str | None = None) -> bool:
         """Whether the findings of this rule at this site (None: at no one site) are reported."""
         return (not self.select or code in self.select) and not any(
-            code == ignored and (glob is None or (site is not None and fnmatchcase(site, glob)))
+            code == ignored and (glob is None or (site is not None and matches(glob, site)))
             for ignored, glob, _ in map(_parts, self.ignore)
         )
 
-    def limit(self, site: str) -> float | None:
+    def limit(self, site: Named | str) -> float | None:
         """The largest share of dead units that this site may have, in 0..1; None is no limit."""
-        return next((share for glob, share in reversed(self.limits) if fnmatchcase(site, glob)), self.max_dead)
+        return next((share for glob, share in reversed(self.limits) if matches(glob, site)), self.max_dead)
+
+    @property
+    def selectors(self) -> tuple[Selector, ...]:
+        """The globs over site ids, as they were written."""
+        ignored = ((code, glob) for code, glob, _ in map(_parts, self.ignore))
+        return (
+            *(Selector(glob=glob, written=f"--limits {glob}={exact_percent(share)}") for glob, share in self.limits),
+            *(Selector(glob=glob, written=f"--ignore {code}@{glob}") for code, glob in ignored if glob is not None),
+        )
 
     def to_settings(self) -> dict[str, Setting]:
         """The policy as a report's settings hold it."""
@@ -129,7 +139,9 @@ def judge(report: Report, policy: Policy) -> Report:
     """
     sites = tuple(_restate(stats, policy) for stats in report.sites)
     report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
-    found = [finding for finding in _find(report, policy) if policy.counts(finding.rule, finding.site)]
+    named: dict[str | None, Named] = {stats.site.id: stats.site for stats in sites}
+    named |= {skipped.id: skipped for skipped in report.skipped}
+    found = [f for f in _find(report, policy) if policy.counts(f.rule, named.get(f.site, f.site))]
     return conclude(report, found)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deadrelu.errors import UsageError
+from deadrelu.judge.matching import Mark, match
 from deadrelu.report import Report, SiteStats
 
 TREND_VERSION = 1
@@ -54,14 +55,12 @@ def trend(named: Sequence[tuple[str, Report]]) -> Trend:
     if not named:
         raise UsageError("there is no checkpoint", hint="deadrelu trend CHECKPOINT CHECKPOINT …")
     reports = tuple(report for _, report in named)
-    sites = [{stats.site.id: stats for stats in report.sites} for report in reports]
-    ids = dict.fromkeys(name for stats in sites for name in stats)
     unknown = tuple(any(stats.nonfinite_units for stats in report.sites) for report in reports)
     total = [None if lost or not r.sites else r.summary for r, lost in zip(reports, unknown, strict=True)]
     return Trend(
         names=tuple(name for name, _ in named),
         reports=reports,
-        lines=tuple(_line(name, [at.get(name) for at in sites]) for name in ids),
+        lines=tuple(_line(measured) for measured in _courses(reports)),
         total=Line(
             id="",
             dead=tuple(None if summary is None else summary.dead for summary in total),
@@ -71,11 +70,29 @@ def trend(named: Sequence[tuple[str, Report]]) -> Trend:
     )
 
 
-def _line(name: str, measured: Sequence[SiteStats | None]) -> Line:
-    """One site, from its figures at each checkpoint."""
+def _courses(reports: Sequence[Report]) -> list[list[SiteStats | None]]:
+    """The figures of each site at each checkpoint, also where its id has changed from one to the next."""
+    courses: list[list[SiteStats | None]] = []
+    latest: list[SiteStats] = []
+    for place, report in enumerate(reports):
+        was = match([Mark.of(stats.site) for stats in latest], [Mark.of(stats.site) for stats in report.sites])
+        for course in courses:
+            course.append(None)
+        for stats in report.sites:
+            at = was.get(stats.site.id)
+            if at is None:
+                courses.append([None] * place + [stats])
+                latest.append(stats)
+            else:
+                courses[at][place], latest[at] = stats, stats
+    return courses
+
+
+def _line(measured: Sequence[SiteStats | None]) -> Line:
+    """One site, from its figures at each checkpoint; its id is the latest."""
     known = [None if stats is None or stats.nonfinite_units else stats for stats in measured]
     return Line(
-        id=name,
+        id=[stats for stats in measured if stats is not None][-1].site.id,
         dead=tuple(None if stats is None else stats.dead for stats in known),
         share=tuple(None if stats is None else stats.dead_fraction for stats in known),
         nonfinite=tuple(stats is not None and bool(stats.nonfinite_units) for stats in measured),

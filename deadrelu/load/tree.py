@@ -165,7 +165,9 @@ class _Drawing:
         if kind in _CALL_THEIR_ACTIVATION and isinstance(function, StubClass):
             name = _ACTIVATION_FUNCTIONS.get(function.path)
             if name is not None:
-                self.sites.append(KnownSite(id=f"{module}:{name}#1", op=name, module=module))
+                self.sites.append(
+                    KnownSite(id=f"{module}.linear1:{name}" if module else f"linear1:{name}", op=name, module=module)
+                )
 
 
 def _kind(value: Any) -> str:

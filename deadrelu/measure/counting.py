@@ -11,7 +11,7 @@ from torch import Tensor
 from deadrelu.measure.blocks import Scratch
 from deadrelu.measure.padding.session import Padding
 from deadrelu.measure.reach import Reach, samples_first
-from deadrelu.measure.tallied import Place, Tallied, tallied
+from deadrelu.measure.tallied import Place, Tallied, tallied, with_own_ids
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.programs.program import Batch, CallSite, Features, Program
 from deadrelu.report import Skipped, Stats
@@ -82,12 +82,12 @@ class Counting:
     def sites(self, *, is_graph: bool) -> tuple[Tallied, ...]:
         """What was counted, in the order in which the sites were met. In a graph every call can be swapped."""
         met = (found for found in self._met.values() if found.tally is not None)
-        return tuple(tallied(m.tally, m.first, m.lost, is_graph=is_graph) for m in met if m.tally is not None)
+        return with_own_ids(tallied(m.tally, m.first, m.lost, is_graph=is_graph) for m in met if m.tally is not None)
 
     def skipped(self) -> list[Skipped]:
         """The sites that have no units to count."""
         return [
-            Skipped(id=site.id, op=site.op, reason=met.lost)
+            Skipped(id=site.id, op=site.op, reason=met.lost, alias=site.alias)
             for site, met in self._met.items()
             if met.tally is None and met.lost is not None
         ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deadrelu.errors import DataError, DeadreluError
 from deadrelu.measure.padding.found import together
-from deadrelu.measure.tallied import Part, Tallied, joined
+from deadrelu.measure.tallied import Part, Tallied, joined, with_own_ids
 from deadrelu.programs.program import ROOT, Batch
 from deadrelu.programs.share import Share
 from deadrelu.report import Counts, Skipped
@@ -125,7 +125,7 @@ class Ranks:
         return torch.tensor([value for some in values for value in some], dtype=dtype, device=self._device)
 
 
-def _agreed(parts: Sequence[Part]) -> list[Tallied]:
+def _agreed(parts: Sequence[Part]) -> Sequence[Tallied]:
     """Every site that any process met, as one process would have it, in the order of its first calls; no counts yet."""
     met: dict[tuple[object, ...], list[Tallied]] = {}
     calls: dict[tuple[object, ...], int] = {}
@@ -145,7 +145,7 @@ def _agreed(parts: Sequence[Part]) -> list[Tallied]:
         shape, axis = joined([(site.site.shape, site.site.feature_axis) for site in same], units)
         site = replace(first, site=replace(first.site, shape=shape, feature_axis=axis), lost=lost)
         out.append(site.with_calls(calls[key[:-1]]))
-    return sorted(out, key=lambda site: site.first)
+    return with_own_ids(sorted(out, key=lambda site: site.first))
 
 
 def _skipped(parts: Sequence[Part]) -> tuple[Skipped, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from deadrelu.judge.early import Standing, Stopped
+from deadrelu.judge.globs import Named
 from deadrelu.measure.tally import Tally
 from deadrelu.programs.program import Program
 
@@ -18,8 +19,8 @@ EVERY = 8
 class Looks:
     """Asks `stop`, often at first and then ever more rarely: a look costs, and shares the risk of being wrong."""
 
-    def __init__(self, stop: Stop | None, wants: Callable[[str], bool]) -> None:
-        """`wants` says which sites count, by id; without `stop` nobody is asked."""
+    def __init__(self, stop: Stop | None, wants: Callable[[Named], bool]) -> None:
+        """`wants` says which sites count; without `stop` nobody is asked."""
         self._stop = stop
         self._wants = wants
         self._next = 1
@@ -31,10 +32,10 @@ class Looks:
             return None
         self._next = batches + max(1, batches // EVERY)
         self._made += 1
-        wanted = [tally for tally in tallies if self._wants(tally.site.id)]
+        wanted = [tally for tally in tallies if self._wants(tally.site)]
         standings = [
             Standing(
-                site=tally.site.id,
+                site=tally.site,
                 units=tally.units,
                 silent=tally.silent,
                 samples=tally.samples,
@@ -43,5 +44,5 @@ class Looks:
             for tally in wanted
             if tally.positions
         ]
-        skips = len(standings) < len(wanted) or any(self._wants(skipped.id) for skipped in program.skipped())
+        skips = len(standings) < len(wanted) or any(self._wants(skipped) for skipped in program.skipped())
         return self._stop(standings, self._made, skips)

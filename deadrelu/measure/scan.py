@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.early import Stopped
+from deadrelu.judge.globs import Named, Selector, matches, without_match
 from deadrelu.judge.statistics import describe
 from deadrelu.measure.counting import Counting
 from deadrelu.measure.looks import Looks, Stop
@@ -32,6 +33,10 @@ Progress = Callable[[int], None]
 """Called after each batch with the number of samples seen so far."""
 
 
+Unmatched = Literal["error", "note"]
+"""What a glob is that matches no site: an error, or a note where the same settings serve several models."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What one pass over the data showed."""
@@ -49,7 +54,8 @@ class Plan:
     """What to measure, and how to read it.
 
     `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes, None for a single unit.
-    `rare_below` and `confidence` are fractions. `stats` says how much is measured.
+    `rare_below` and `confidence` are fractions. `stats` says how much is measured. `selectors` are the globs of the
+    policy; `unmatched` says what one is that matches no site, of theirs or ours.
     """
 
     sites: tuple[str, ...] = ()
@@ -58,11 +64,13 @@ class Plan:
     rare_below: float = 0.01
     confidence: float = 0.95
     stats: Stats = "full"
+    selectors: tuple[Selector, ...] = ()
+    unmatched: Unmatched = "error"
 
-    def wants(self, site: str) -> bool:
-        """Whether a site of this id is to be reported."""
-        chosen = not self.sites or any(fnmatchcase(site, glob) for glob in self.sites)
-        return chosen and not any(fnmatchcase(site, glob) for glob in self.skip_sites)
+    def wants(self, site: Named) -> bool:
+        """Whether this site is to be reported."""
+        chosen = not self.sites or any(matches(glob, site) for glob in self.sites)
+        return chosen and not any(matches(glob, site) for glob in self.skip_sites)
 
 
 def measure(
@@ -119,13 +127,13 @@ def measure(
         found = ranks.unite(found)
     if found.batches == 0:
         raise NothingMeasuredError("there was no data: not one batch", hint="look at what --data gives, and --samples")
-    chosen = _choose([t.site.id for t in found.measured], [s.id for s in found.unmeasured], plan)
-    measured = [t for t in found.measured if t.site.id in chosen]
+    _check_globs(found, plan, is_whole=stopped is None)
+    measured = [t for t in found.measured if plan.wants(t.site)]
     stats = tuple(
         describe(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats)
         for t in measured
     )
-    left = tuple(s for s in found.unmeasured if s.id in chosen)
+    left = tuple(s for s in found.unmeasured if plan.wants(s))
     if not stats and not left:
         raise NothingMeasuredError(
             "the model made no activation call with a flat region (ReLU and its kin)",
@@ -162,7 +170,7 @@ def _run(run: Run, batch: Batch, index: int) -> None:
 def _features(site: CallSite, z: Tensor, plan: Plan) -> Features:
     """The feature dimensions of a site: what --feature-axis says, else what the program found."""
     for glob, axis in (plan.feature_axes or {}).items():
-        if fnmatchcase(site.id, glob) or fnmatchcase(site.module, glob):
+        if matches(glob, site) or matches(glob, site.module):
             if axis is None:
                 return Features((), "flag", has_samples=site.features.has_samples)
             if not -z.ndim <= axis < z.ndim:
@@ -174,11 +182,26 @@ def _features(site: CallSite, z: Tensor, plan: Plan) -> Features:
     return site.features
 
 
-def _choose(sites: list[str], skipped: list[str], plan: Plan) -> set[str]:
-    """The ids that --site and --skip-site leave."""
-    every = [*sites, *skipped]
-    for glob in (*plan.sites, *plan.skip_sites):
-        if not any(fnmatchcase(site, glob) for site in every):
-            shown = ", ".join(every[:12]) + (" …" if len(every) > 12 else "")
-            raise UsageError(f"no site matches {glob!r}", hint=f"the sites are {shown}")
-    return {site for site in every if plan.wants(site)}
+def _check_globs(found: Part, plan: Plan, *, is_whole: bool) -> None:
+    """Raise `UsageError` for a glob that matches no site of the model, or note it.
+
+    A typo would switch the gate off without a word. A scan that stopped early may not have met the site yet.
+    """
+    sites: list[Named] = [*(t.site for t in found.measured), *found.unmeasured]
+    if not sites:
+        return
+    own = chain(
+        (Selector(glob=glob, written=f"--site {glob}") for glob in plan.sites),
+        (Selector(glob=glob, written=f"--skip-site {glob}") for glob in plan.skip_sites),
+        (
+            Selector(glob=glob, written=f"--feature-axis {glob}={'none' if axis is None else axis}", takes_modules=True)
+            for glob, axis in (plan.feature_axes or {}).items()
+        ),
+    )
+    errors = without_match((*own, *plan.selectors), sites, [t.site.module for t in found.measured])
+    if errors and plan.unmatched == "error" and is_whole:
+        raise errors[0]
+    if plan.sites and not any(plan.wants(site) for site in sites):
+        raise errors[0] if errors else UsageError("--skip-site leaves no site to measure", hint="leave one of them out")
+    for error in errors:
+        log.info("%s, so it has no effect on this model", error.message)

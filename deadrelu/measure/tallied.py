@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from deadrelu.measure.padding.found import NOTHING, PaddingFound
@@ -34,8 +34,10 @@ class Tallied:
 
     def with_calls(self, calls: int) -> Tallied:
         """The same site where its module is called so often."""
-        named = site_id(self.site.module, self.site.op, self.site.call, calls, functional=self.functional)
-        return replace(self, site=replace(self.site, id=named, calls=calls))
+        id = self.site.id
+        if not self.functional:
+            id = site_id(self.site.module, self.site.op, self.site.call, calls, functional=False)
+        return replace(self, site=replace(self.site, id=id, calls=calls))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,11 @@ class Part:
     @property
     def unmeasured(self) -> tuple[Skipped, ...]:
         """All that was skipped, with the sites that were lost on the way, and those that no sample reached."""
-        lost = (Skipped(id=t.site.id, op=t.site.op, reason=why) for t in self.sites if (why := _no_use(t)) is not None)
+        lost = (
+            Skipped(id=t.site.id, op=t.site.op, reason=why, alias=t.site.alias)
+            for t in self.sites
+            if (why := _no_use(t)) is not None
+        )
         return (*self.skipped, *lost)
 
 
@@ -87,8 +93,27 @@ def tallied(tally: Tally, first: Place, lost: str | None, *, is_graph: bool) -> 
         shape=tally.shape,
         units=tally.units,
         feature_axis_by="guess" if tally.features.by == "open" else tally.features.by,
+        alias=call.alias,
     )
     return Tallied(site=site, functional=call.functional, first=first, counts=counts, lost=lost)
+
+
+def with_own_ids(sites: Iterable[Tallied]) -> tuple[Tallied, ...]:
+    """The sites, of which the later of two with one id has the next free number.
+
+    A call that was met only while no operator was followed is named by its number alone; and two processes may have
+    met the calls of a branch in another order.
+    """
+    out: list[Tallied] = []
+    given: set[str] = set()
+    for site in sites:
+        id, number = site.site.id, 1
+        while id in given:
+            number += 1
+            id = f"{site.site.id.partition('#')[0]}#{number}"
+        given.add(id)
+        out.append(site if id == site.site.id else replace(site, site=replace(site.site, id=id)))
+    return tuple(out)
 
 
 def joined(

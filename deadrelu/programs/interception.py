@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from deadrelu.activations import Parameters
+from deadrelu.activations import Leak, Parameters
 from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, read_calls, spellings
 from deadrelu.programs.forwards import feeds, is_stock, only_calls_modules
 from deadrelu.programs.fused import gives_rectified, hides_relu
@@ -205,11 +205,13 @@ class Interception:
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         spelling = None if here.inside else spellings().get(function)
-        calls = None if spelling is None else read_calls(spelling, args, kwargs)
-        if not calls:
+        calls = [] if spelling is None else read_calls(spelling, args, kwargs)
+        if not calls and not isinstance(spelling, Leak):
             return function(*args, **kwargs)
         for call in calls:
             self._on_call(*call)
+        if not calls:
+            self._on_leak(args, kwargs)
         here.inside = True  # what the call is made of, down to the operator, is this call
         try:
             return function(*args, **kwargs)
@@ -220,10 +222,13 @@ class Interception:
         spelling = None if here.inside else spellings().get(function)
         # Torch's own functions clamp for numerical reasons (cdist does); a scripted clamp is the user's.
         if spelling is not None and (not isinstance(spelling, str) or _in_script()):
-            for call in read_calls(spelling, args, kwargs):
+            calls = read_calls(spelling, args, kwargs)
+            for call in calls:
                 if self._on_call(*call):
                     self._say_if_late(call[0])
                     self._operators = True  # neither hooks nor functions saw it: keep looking at operators
+            if not calls and isinstance(spelling, Leak):
+                self._on_leak(args, kwargs)
         name = function.overloadpacket.__name__
         if hides_relu(function.namespace, name):
             path = self._path_of(calling_module()) or ROOT
@@ -265,6 +270,12 @@ class Interception:
         else:
             self._count(module, group, path, op, parameters, z)
         return True
+
+    def _on_leak(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """A leaky call is no site, but it keeps its place among the names of the calls around it."""
+        z = args[0] if args else kwargs.get("input", kwargs.get("self"))
+        if self._provenance is not None and isinstance(z, Tensor) and get_ident() == self._thread:
+            self._register.pass_leak(self._path_of(calling_module()), self._provenance.after(z))
 
     def _count(
         self, module: nn.Module | None, group: Group, path: str, op: str, parameters: Parameters, z: Tensor

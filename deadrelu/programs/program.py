@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deadrelu.activations import BY_NAME, Parameters, Region
+from deadrelu.programs.naming import Name
 from deadrelu.report import Skipped, Source
 
 Output = Any
@@ -86,6 +87,8 @@ class CallSite:
     rectified: bool = False
     obstacle: str | None = None
     axes: tuple[str, ...] = ()
+    name: Name | None = None
+    """Of a functional call, once the layer is known that produced its pre-activation."""
 
     @property
     def region(self) -> Region:
@@ -94,16 +97,21 @@ class CallSite:
 
     @property
     def id(self) -> str:
-        """DESIGN's id: `layer1.relu`; `layer1.relu#2` if it is called more than once; `layer1:relu#1` if functional."""
-        return self.id_as(self.call, self.group.calls)
+        """DESIGN's id: `layer1.relu`; `layer1.relu#2` if called more than once; `layer1.bn1:relu` if functional."""
+        return str(self.name) if self.name else self._counted
 
-    def id_as(self, call: int, calls: int) -> str:
-        """The id that it would have as one call of so many."""
-        return site_id(self.module, self.op, call, calls, functional=self.functional)
+    @property
+    def alias(self) -> str | None:
+        """The id by which earlier versions knew a functional call: the number of the call alone; None if it is `id`."""
+        return self._counted if self.id != self._counted else None
+
+    @property
+    def _counted(self) -> str:
+        return site_id(self.module, self.op, self.call, self.group.calls, functional=self.functional)
 
 
 def site_id(module: str, op: str, call: int, calls: int, *, functional: bool) -> str:
-    """The id of one call of so many: of an activation module, or of a function in a module's forward."""
+    """The id of one call of so many: of an activation module, or of a function whose producer is not known."""
     if functional:
         return f"{module}:{op}#{call}"
     name = module or ROOT

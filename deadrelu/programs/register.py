@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.axes.reading import Reading
+from deadrelu.programs.naming import Naming
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
 from deadrelu.report import Skipped, Source
 
@@ -95,9 +96,11 @@ class Register:
         self._calls: dict[Group, Calls] = {}
         self._readings: dict[CallSite, Reading | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
+        self._naming = Naming()
 
     def start_pass(self) -> None:
         """Count the calls from 1 again."""
+        self._naming.start_pass()
         for calls in self._calls.values():
             calls.number = 0
 
@@ -127,6 +130,10 @@ class Register:
         calls.group.calls = max(calls.group.calls, calls.number)
         return calls.number
 
+    def pass_leak(self, path: str, after: str | None) -> None:
+        """Note a leaky call in the forward of the module at `path`, on what the layer `after` produced."""
+        self._naming.pass_leak(path, after)
+
     def has_met(self, group: Group) -> bool:
         """Whether the group was ever called."""
         return group in self._calls and bool(self._calls[group].sites)
@@ -150,6 +157,8 @@ class Register:
             if site is None:
                 site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, around, z.ndim)
             self._learn(site, around.reading)
+        elif site.name is not None:
+            self._naming.meet(site.name)
         if why := _unreadable(z) or site.obstacle:
             self.skip(site, op, why)
             if site.obstacle:
@@ -165,14 +174,21 @@ class Register:
     @property
     def unreadable(self) -> dict[str, Skipped]:
         """What could not be read, by id. The id of a site depends on how many calls there are, so ask when all ran."""
-        named = ((site if isinstance(site, str) else site.id, *why) for site, why in self._unreadable.items())
-        return {id: Skipped(id=id, op=op, reason=reason) for id, op, reason in named}
+        found = (
+            Skipped(id=site, op=op, reason=reason)
+            if isinstance(site, str)
+            else Skipped(id=site.id, op=op, reason=reason, alias=site.alias)
+            for site, (op, reason) in self._unreadable.items()
+        )
+        return {skipped.id: skipped for skipped in found}
 
     def _learn(self, site: CallSite, reading: Reading | None) -> None:
         """Take in what is known of the features of a site; what is open is decided when the pass ends."""
         if reading is not None:
             site.features, site.after = reading.features(), reading.after
             site.obstacle, site.axes = reading.obstacle, reading.described
+            if site.functional and site.name is None:
+                site.name = self._naming.name(site.module, site.op, site.call, site.after)
         if site.features.by == "open" and site.obstacle is None:
             self._readings[site] = reading
         else:

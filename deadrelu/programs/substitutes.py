@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from deadrelu.activations import BY_NAME, Parameters
-from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped
+from deadrelu.activations import BY_NAME, LEAKS, Parameters
+from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped, site_id
 
 Argument = float | str
+
+_LEAKY = frozenset(leak.name for leak in LEAKS)
 
 _OPERATORS: dict[str, tuple[bool, Callable[[float], Mapping[str, Argument]]]] = {
     "leaky_relu": (True, lambda slope: {"negative_slope": slope}),
@@ -63,21 +65,33 @@ def choose(
             continue
         wanted |= chains
         done.append(swap.site_id)
-    return wanted, Swapped(tuple(done), refused, _renamed(served, set(done)))
+    gone = {swap.site_id: swap.to for swap in swaps if swap.site_id in done}
+    return wanted, Swapped(tuple(done), refused, _renamed(served, gone))
 
 
-def _renamed(sites: Iterable[CallSite], gone: set[str]) -> dict[str, str]:
-    """The new ids of the sites that stay."""
+def _renamed(sites: Collection[CallSite], gone: Mapping[str, str]) -> dict[str, str]:
+    """The new ids of the sites that stay; `gone` says what became of the others."""
     groups: dict[CallGroup, list[CallSite]] = {}
+    # A leaky call keeps the number that its ReLU had: see `Naming`.
+    lost = [site for site in sites if gone.get(site.id, "leaky_relu") not in _LEAKY]
     for site in sites:
-        if site.id not in gone:
-            groups.setdefault(site.group, []).append(site)
-    new = {
-        site.id: site.id_as(call, len(left))
-        for left in groups.values()
-        for call, site in enumerate(sorted(left, key=lambda site: site.call), start=1)
-    }
+        groups.setdefault(site.group, []).append(site)
+    new: dict[str, str] = {}
+    for group in groups.values():
+        left = sorted((site for site in group if site.id not in gone), key=lambda site: site.call)
+        for call, site in enumerate(left, start=1):
+            if site.name is None:
+                new[site.id] = site_id(site.module, site.op, call, len(left), functional=site.functional)
+            else:
+                new[site.id] = str(site.name.shifted(-sum(_is_counted(other, site) for other in lost)))
     return {old: name for old, name in new.items() if old != name}
+
+
+def _is_counted(other: CallSite, site: CallSite) -> bool:
+    """Whether one functional call counts in the number of another."""
+    if site.name is None or not site.name.by_producer:
+        return other.group is site.group and other.call < site.call
+    return other.name is not None and other.name.base == site.name.base and other.name.number < site.name.number
 
 
 def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) -> tuple[Call, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 
 from deadrelu.activations import REPLACEMENTS
 from deadrelu.errors import UsageError
+from deadrelu.judge.globs import matches
 from deadrelu.programs.callsites import kind_of_module
 from deadrelu.programs.program import ROOT
 from deadrelu.programs.substitutes import RefusedError
@@ -135,12 +135,12 @@ def module_path(module: nn.Module, swap: Swap) -> str:
 def choose_sites(sites: Sequence[SiteStats], globs: Sequence[str]) -> list[SiteStats]:
     """The sites that the user wants, in the order in which they ran. Raises `UsageError` where a glob matches none."""
     for glob in globs:
-        if glob not in ("dead", "all") and not any(fnmatchcase(stats.site.id, glob) for stats in sites):
+        if glob not in ("dead", "all") and not any(matches(glob, stats.site) for stats in sites):
             known = ", ".join(stats.site.id for stats in sites[:12])
             raise UsageError(f"--sites {glob!r} matches no site", hint=f"the sites are {known}")
 
     def is_wanted(stats: SiteStats, glob: str) -> bool:
-        return glob == "all" or (stats.dead > 0 if glob == "dead" else fnmatchcase(stats.site.id, glob))
+        return glob == "all" or (stats.dead > 0 if glob == "dead" else matches(glob, stats.site))
 
     return [stats for stats in sites if any(is_wanted(stats, glob) for glob in globs)]
 

@@ -1,4 +1,4 @@
-"""What a report comes to: one sentence with its confidence, whether that is good news, and the next command."""
+"""What a report comes to: its verdict and why, one sentence with its confidence, and the next command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deadrelu.commands import id_glob, scan_command, suggest_command
+from deadrelu.judge.verdict import Decision, Failed, decision
 from deadrelu.report import Finding, Report
 from deadrelu.wording import count, exact_percent, percent, ranges
 
@@ -31,6 +32,7 @@ def mood(report: Report) -> Mood:
     if report.verdict == "fail":
         return "bad"
     clear = report.verdict == "pass" and not report.skipped and report.data.kind != "synthetic"
+    clear &= not report.summary.dead or decision(report).yardstick in ("baseline", "limits")
     quiet = all(finding.severity == "note" for finding in report.findings)
     return "good" if clear and quiet else "doubtful"
 
@@ -38,6 +40,70 @@ def mood(report: Report) -> Mood:
 def headline(report: Report) -> str:
     """The verdict in a word or two."""
     return {"pass": "PASS", "fail": "FAIL", "nothing measured": "NOTHING MEASURED"}[report.verdict]
+
+
+def reason(report: Report) -> str:
+    """What decided the verdict, without a full stop: it follows the headline."""
+    if not report.gated:
+        return "which axis holds the units is a guess at every site" if report.sites else "no activation site ran"
+    by = decision(report)
+    if by.failed:
+        return "; ".join(_why_failed(failed, by, len(report.sites)) for failed in by.failed)
+    match by.yardstick:
+        case "baseline":
+            return {
+                "same": f"as in {by.baseline}",
+                "better": f"better than in {by.baseline}",
+                "tolerated": f"within the tolerance of {by.baseline}",
+            }[by.standing]
+        case "limits":
+            return _within_limits(by, len(report.gated))
+        case "not judged":
+            return "dead units are not judged: DR001 is left out by --select or --ignore"
+    if not report.summary.dead:
+        return "no unit is dead; no limit was given"
+    only = " (only a wholly dead site fails)" if by.dead_sites_fail else ""
+    return f"no limit was given{only}; set one with --max-dead"
+
+
+def sentence(clause: str) -> str:
+    """A clause as a sentence of its own."""
+    return f"{clause[0].upper()}{clause[1:]}."
+
+
+def _why_failed(failed: Failed, by: Decision, sites: int) -> str:
+    """One rule that failed the gate, at how many of the sites."""
+    some = f"{failed.sites:,} of {count(sites, 'site')}" if sites > 1 else "the one site"
+    has = "has" if failed.sites == 1 else "have"
+    match failed.rule:
+        case "DR001" if not failed.sites:
+            return f"more than {exact_percent(by.total or 0)} of all units are dead"
+        case "DR001":
+            own = "its limit allows" if failed.sites == 1 else "their limits allow"
+            limit = own if failed.limit is None else f"the limit of {exact_percent(failed.limit)} allows"
+            return f"{some} {has} more dead units than {f'{by.baseline} allows' if by.baseline else limit}"
+        case "DR002":
+            return f"{some} {'is' if failed.sites == 1 else 'are'} wholly dead"
+        case "DR003":
+            return f"{some} met NaN or infinity" if failed.sites else "weights are NaN or infinite"
+        case "DR008":
+            return f"{count(failed.sites, 'site was', 'sites were')} skipped, which --strict fails"
+        case "DR011":
+            return f"the units of {count(failed.sites, 'site')} are a guess, which --strict fails"
+    return f"{failed.rule} failed"
+
+
+def _within_limits(by: Decision, sites: int) -> str:
+    """The limits that no dead unit broke."""
+    parts = []
+    if by.unlimited < sites:
+        limit = "its limit" if by.limit is None else f"the limit of {exact_percent(by.limit)}"
+        parts.append(f"no site has more dead units than {limit} allows")
+    if by.total is not None:
+        parts.append(f"no more than {exact_percent(by.total)} of all units are dead")
+    elif by.unlimited:
+        parts.append(f"{count(by.unlimited, 'site has', 'sites have')} no limit")
+    return "; ".join(parts)
 
 
 def conclusion(report: Report) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deadrelu.render import annotation
-from deadrelu.render.conclusion import conclusion, headline
+from deadrelu.render.conclusion import conclusion, headline, reason, sentence
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity
 from deadrelu.wording import count
@@ -37,7 +37,8 @@ def render(report: Report) -> str:
 
 def _verdict(report: Report, severity: Severity) -> str:
     """What the scan came to."""
-    return _command(severity, annotation.model_place(report), f"deadrelu: {headline(report)}", conclusion(report))
+    text = f"{sentence(reason(report))}\n{conclusion(report)}"
+    return _command(severity, annotation.model_place(report), f"deadrelu: {headline(report)}", text)
 
 
 def _commands(findings: Sequence[Finding], report: Report) -> Iterator[str]:

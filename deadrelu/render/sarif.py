@@ -9,7 +9,7 @@ from typing import Any
 from deadrelu.judge.rules import RULES, Rule
 from deadrelu.render import annotation
 from deadrelu.render.annotation import Place
-from deadrelu.render.conclusion import conclusion
+from deadrelu.render.conclusion import conclusion, reason
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.render.rows import headroom
 from deadrelu.report import Finding, Report, Severity, SiteStats
@@ -48,6 +48,7 @@ def _run(report: Report) -> dict[str, Any]:
         "results": list(_results(report, codes)),
         "properties": {
             "verdict": report.verdict,
+            "reason": reason(report),
             "conclusion": conclusion(report),
             "summary": report.to_dict()["summary"],
             "data": report.to_dict()["data"],

@@ -132,10 +132,15 @@ def _message(finding: Finding, glyphs: Glyphs) -> Text:
 
 
 def _end(report: Report, glyphs: Glyphs, width: int) -> Iterator[Text]:
-    """The verdict with its sentence, and what to type next."""
+    """The statistics in a sentence, the verdict with what decided it, and what to type next.
+
+    The verdict stands near the end, where a CI log is looked at first.
+    """
     style = _MOOD[end.mood(report)]
     verdict = Text.assemble((f" {end.headline(report)} ", f"{style} reverse"), " ")
-    yield from paragraph(Text(glyphs.text(end.conclusion(report)), style), width=width, first=verdict)
+    yield from paragraph(Text(glyphs.text(end.conclusion(report))), width=width, first=" ")
+    yield Text()
+    yield from paragraph(Text(glyphs.text(end.reason(report)), style), width=width, first=verdict)
     step = end.next_step(report)
     purpose = Text(glyphs.text(f"{step.purpose}{':' if step.command else '.'}"), "dim")
     yield from (Text(), *paragraph(purpose, width=width))

@@ -19,7 +19,7 @@ def test_a_baseline_made_at_one_commit_gates_the_next(tmp_path: Path) -> None:
     check_refusal(deadrelu(*words, cwd=tmp_path), "base.json cannot be read.*--update-baseline")
     made = deadrelu(*words, "--update-baseline", cwd=tmp_path)
     assert made.code == 0, made
-    assert '"1": {"units": 16, "rules": {"DR001": [1, 5, 9]}}' in baseline.read_text()
+    assert '"1": {"units": 16, "op": "relu", "after": "0", "rules": {"DR001": [1, 5, 9]}}' in baseline.read_text()
     assert deadrelu(*words, "--max-dead", "0%", "-q", cwd=tmp_path).code == 0
     before = baseline.read_bytes()
 
@@ -52,6 +52,28 @@ def test_a_stale_baseline_is_reported_and_not_rewritten(tmp_path: Path) -> None:
     assert done.code == 0
     assert "the baseline is stale: base.json knows old.relu, gone from the model" in done.err
     assert (tmp_path / "base.json").read_text() == stale
+    alien = {"deadrelu_baseline": 1, "models": {"model.pt": {"stem.relu": {"units": 8, "rules": {}}}}}
+    (tmp_path / "base.json").write_text(json.dumps(alien))
     save_model(tmp_path / "other.pt", [])
     other = deadrelu("scan", "other.pt", "--data", "val.npz", "--baseline", "base.json", cwd=tmp_path)
     check_refusal(other, "does not know the model 'other.pt'; it knows model.pt")
+
+
+def test_the_next_checkpoint_is_held_against_the_only_one_in_the_file_and_takes_its_place(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    save_data(tmp_path / "val.npz")
+    options = ("--data", "val.npz", "--baseline", "base.json")
+    save_model(tmp_path / "epoch12.pt", [1, 5])
+    assert deadrelu("scan", "epoch12.pt", *options, "--update-baseline", cwd=tmp_path).code == 0
+
+    save_model(tmp_path / "epoch13.pt", [1])
+    better = deadrelu("scan", "epoch13.pt", *options, cwd=tmp_path)
+    assert better.code == 0, better
+    assert "base.json knows epoch12.pt alone, which has the same sites: epoch13.pt is held against that" in better.err
+
+    (tmp_path / "epoch12.pt").unlink()
+    save_model(tmp_path / "epoch14.pt", [1, 3, 5])
+    check_refusal(deadrelu("scan", "epoch14.pt", *options, "--update-baseline", "-q", cwd=tmp_path), "newly dead: 3")
+    renewed = deadrelu("scan", "epoch13.pt", *options, "--update-baseline", cwd=tmp_path)
+    assert "base.json now knows 1 site of epoch13.pt, in the place of epoch12.pt" in renewed.err
+    assert list(json.loads((tmp_path / "base.json").read_text())["models"]) == ["epoch13.pt"]

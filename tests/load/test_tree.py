@@ -81,7 +81,7 @@ def test_a_shared_module_is_one_site_and_drawn_once(save: Save) -> None:
 def test_the_function_of_a_transformer_layer_is_a_site(save: Save) -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, activation=F.relu)
     found = inspect(save(nn.Sequential(layer)))
-    assert [(site.id, site.op) for site in found.sites] == [("0:relu#1", "relu")]
+    assert [(site.id, site.op) for site in found.sites] == [("0.linear1:relu", "relu")]
     assert not inspect(save(nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, activation=F.gelu)))).sites
 
 

@@ -140,11 +140,12 @@ class Named(nn.Module):
         return self.b(x).clamp(min=0)
 
 
-def test_functional_calls_bear_their_module_function_count_and_place() -> None:
+def test_functional_calls_bear_their_producer_function_count_and_place() -> None:
     report = deadrelu.scan(nn.Sequential(Named(), nn.ReLU()), torch.randn(64, 4))
     lines, first = inspect.getsourcelines(Named)
     ids = [s.site.id for s in report.sites]
-    assert ids == ["0:relu#1", "0:relu#2", "0:relu#3", "0:relu#4", "1"]
+    assert ids == ["0.a:relu", "0.b:relu", "0.a:relu#2", "0.b:relu#2", "1"]
+    assert [s.site.alias for s in report.sites] == [*(f"0:relu#{call}" for call in (1, 2, 3, 4)), None]
     expected = ["F.relu(self.a(x))", "F.relu(self.b(x))", "torch.relu(x)", "self.b(x).clamp(min=0)"]
     for stats, text in zip(report.sites, expected, strict=False):
         source = stats.site.source
@@ -207,7 +208,7 @@ def test_a_call_that_comes_late_is_counted_from_where_it_comes() -> None:
 
     report = deadrelu.scan(Late(), [torch.randn(8, 4) for _ in range(3)])
     (stats,) = report.sites
-    assert (stats.site.id, stats.samples, stats.positions) == (":relu#1", 16, 16)
+    assert (stats.site.id, stats.samples, stats.positions) == ("fc:relu", 16, 16)
 
 
 def test_an_unusable_tensor_is_skipped_with_its_reason() -> None:
@@ -238,7 +239,7 @@ def test_a_call_inside_a_transform_of_torch_func_is_skipped_with_its_reason(tran
     report = deadrelu.scan(Transformed(), [torch.randn(5, 4)] * 4)
     assert {s.id for s in report.skipped} == {":relu#1", "act"}
     assert all("torch.func" in s.reason for s in report.skipped)
-    assert [(s.site.id, s.positions) for s in report.sites] == [(":relu#2", 20)]
+    assert [(s.site.id, s.positions) for s in report.sites] == [("fc:relu", 20)]
 
 
 def test_a_feature_axis_that_changes_its_length_is_skipped_with_its_reason() -> None:

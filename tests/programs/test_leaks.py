@@ -128,7 +128,7 @@ def test_a_module_with_a_number_that_torch_refuses_is_the_models_fault(weird: nn
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_function_or_operator_with_a_slope_of_zero_is_a_relu(call: Callable[[Tensor], Tensor]) -> None:
     (site,) = scanned(Planted(call=call)).sites
-    assert (site.site.id, site.site.op, list(site.dead_units)) == (":relu#1", "relu", DEAD)
+    assert (site.site.id, site.site.op, list(site.dead_units)) == ("layer:relu", "relu", DEAD)
     assert site.site.calls == 1
     assert site.samples == 40
 
@@ -185,7 +185,7 @@ def test_of_a_list_each_tensor_is_a_call() -> None:
         return first + second
 
     report = scanned(Planted(call=call))
-    assert [site.site.id for site in report.sites] == [":relu#1", ":relu#2"]
+    assert [site.site.id for site in report.sites] == ["layer:relu", "layer:relu#2"]
     assert [list(site.dead_units) for site in report.sites] == [DEAD, list(range(UNITS))]
 
 

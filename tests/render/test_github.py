@@ -46,7 +46,9 @@ def test_annotations_are_as_a_person_approved_them(canonical: Report, golden: Ca
 def test_the_verdict_comes_first_and_then_each_finding_errors_before_all(canonical: Report) -> None:
     found = read(github.render(canonical))
     assert found[0][1]["title"] == "deadrelu: FAIL"
-    assert found[0][2].startswith("14 of 148 units (9.5%) never fired")
+    reason, conclusion = found[0][2].split("\n")
+    assert reason.startswith("Weights are NaN or infinite; ")
+    assert conclusion.startswith("14 of 148 units (9.5%) never fired")
     levels = [level for level, _, _ in found]
     assert levels == sorted(levels, key=["error", "warning", "notice"].index)
     assert [properties["title"] for _, properties, _ in found[1:]] == [f"deadrelu {f.rule}" for f in canonical.findings]

@@ -87,7 +87,8 @@ def test_the_verdict_comes_before_all_else_and_synthetic_data_is_said_beside_it(
     words = [text.strip() for text in Page(html.render(canonical)).text if text.strip()]
     assert words[0] == "FAIL: models/naïve [bold]50%[/bold].pt (deadrelu)"
     assert words[1:5] == ["deadrelu", "models/naïve [bold]50%[/bold].pt", "✗", "FAIL"]
-    assert words[5].startswith("14 of 148 units (9.5%) never fired")
+    assert words[5].startswith("Weights are NaN or infinite; 1 of 6 sites met NaN")
+    assert words[6].startswith("14 of 148 units (9.5%) never fired")
     made_up = DataInfo(source=None, kind="synthetic", samples=64, batches=2, seed=7)
     head = html.render(make_report([sick()], data=made_up)).partition("</header>")[0]
     assert "Synthetic inputs." in head

@@ -30,8 +30,13 @@ def sickly(name: str = "b.relu", dead: int = 1, units: int = 10) -> SiteStats:
     return make_stats(make_site(name, units), [0.0] * dead + [0.5] * (units - dead))
 
 
-def last(text: str) -> str:
+def statistics(text: str) -> str:
     """The conclusion, on one line."""
+    return " ".join(text.split("\n\n")[-3].split())
+
+
+def verdict_line(text: str) -> str:
+    """The verdict and what decided it, on one line."""
     return " ".join(text.split("\n\n")[-2].split())
 
 
@@ -150,21 +155,23 @@ def test_wide_letters_count_as_two_columns() -> None:
 def test_the_conclusion_gives_the_bound_of_the_silence_and_never_more() -> None:
     text = table.render(make_report([sickly(), healthy()], policy=Policy(max_dead=0.5)))
     # 1 − 0.05^(1/1797) is 1 in 600.3: 600 is proved, 601 is not.
-    assert last(text) == (
-        "PASS 1 of 20 units (5%) never fired on 1,797 samples; at 95% confidence it would fire on fewer than 1 in 600"
+    assert statistics(text) == (
+        "1 of 20 units (5%) never fired on 1,797 samples; at 95% confidence it would fire on fewer than 1 in 600"
         " fresh samples, if the samples are independent."
     )
 
 
 def test_where_every_unit_fired_it_says_so() -> None:
-    assert last(table.render(make_report([healthy()]))) == "PASS All 10 units fired at least once on 1,797 samples."
+    text = table.render(make_report([healthy()]))
+    assert statistics(text) == "All 10 units fired at least once on 1,797 samples."
+    assert verdict_line(text) == "PASS no unit is dead; no limit was given"
 
 
 def test_synthetic_data_is_said_in_the_head_and_in_the_conclusion() -> None:
     text = table.render(make_report([sickly()], data=SYNTHETIC))
     assert "SYNTHETIC inputs (seed 7), no real data" in text.split("\n\n")[0]
-    assert last(text) == (
-        "PASS 1 of 10 units (10%) never fired on 64 synthetic samples; made-up inputs give a hint, not evidence."
+    assert statistics(text) == (
+        "1 of 10 units (10%) never fired on 64 synthetic samples; made-up inputs give a hint, not evidence."
     )
     assert "Measure on real samples: add --data" in text
 
@@ -191,7 +198,8 @@ def test_only_a_pass_on_real_data_with_nothing_skipped_is_green(report: Report, 
 def test_a_skipped_site_is_named_with_its_reason_even_where_nothing_else_was_measured() -> None:
     text = table.render(make_report([], skipped=(Skipped(id="aux.relu", op="relu", reason="never\ncalled"),)))
     assert " ? aux.relu  relu  never called\n" in text
-    assert last(text).startswith("NOTHING MEASURED No activation site ran")
+    assert statistics(text).startswith("No activation site ran, so nothing is known")
+    assert verdict_line(text) == "NOTHING MEASURED no activation site ran"
 
 
 @pytest.mark.parametrize(

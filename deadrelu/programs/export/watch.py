@@ -12,7 +12,7 @@ from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
-from deadrelu.activations import Parameters
+from deadrelu.activations import Leak, Parameters
 from deadrelu.programs.callsites import read_call, read_calls, spellings
 from deadrelu.programs.export.batchsize import Rows
 from deadrelu.programs.export.graph import calls, operator_of, place_of, value_of
@@ -93,8 +93,9 @@ class Watch:
         """
         for place, op, number in self._short:
             calls = self._register.calls(place.group(op))
-            id = site_id(place.path, op, number, calls.group.calls, functional=not place.is_module)
-            yield id, op, number in calls.sites
+            site = calls.sites.get(number)
+            counted = site_id(place.path, op, number, calls.group.calls, functional=not place.is_module)
+            yield site.id if site else counted, op, site is not None
 
     def enter(self, node: Node, outer: str) -> str:
         """Note which layer is at work; its path."""
@@ -109,8 +110,11 @@ class Watch:
     def hear(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Observe the call, if it is one of an activation."""
         spelling = spellings().get(node.target)
-        for found in read_calls(spelling, args, kwargs) if spelling is not None else ():
+        calls = read_calls(spelling, args, kwargs) if spelling is not None else []
+        for found in calls:
             self._hear(node, *found)
+        if not calls and isinstance(spelling, Leak) and self._provenance is not None and not self._is_rehearsing:
+            self._register.pass_leak(self._places[node].path, self._provenance.after(args[0]))
 
     def _hear(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
         place = self._places[node]

@@ -118,6 +118,8 @@ class ProbeWatch:
             return
         found = read_call(probe.spelling, (z, *probe.arguments), {})
         if found is None:
+            if self._provenance is not None and isinstance(probe.spelling, Leak):
+                self._register.pass_leak(path, self._provenance.after(z))
             return
         op, parameters, _ = found
 
@@ -146,7 +148,10 @@ class DispatchWatch:
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)
-            for op, parameters, z in read_calls(spelling, args, kwargs) if spelling is not None else ():
+            calls = read_calls(spelling, args, kwargs) if spelling is not None else []
+            if not calls and isinstance(spelling, Leak):
+                self._register.pass_leak("", provenance.after(args[0]))
+            for op, parameters, z in calls:
 
                 def surroundings(z: Tensor = z) -> Surroundings:
                     return Surroundings(provenance.read(z), None)

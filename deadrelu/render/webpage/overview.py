@@ -25,6 +25,7 @@ def verdict(report: Report) -> Html:
         "header",
         el("p", el("span", "deadrelu"), el("span", path, class_="name"), class_="eyebrow"),
         el("h1", el("span", _SIGNS[mood], class_="sign", aria_hidden="true"), end.headline(report)),
+        el("p", end.sentence(end.reason(report)), class_="reason"),
         el("p", end.conclusion(report), class_="conclusion"),
         made_up,
         composition(report),

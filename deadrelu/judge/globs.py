@@ -1,0 +1,67 @@
+"""Which sites a glob names, by id or by the id that an earlier version gave; and the error for one that names none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from deadrelu.errors import UsageError
+
+MOST_LISTED = 12
+"""So many sites are listed in an error; the others are counted."""
+
+
+class Named(Protocol):
+    """Whatever has the id of a site, and the one by which earlier versions knew it."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+
+    @property
+    def alias(self) -> str | None:
+        """The former id, None where that is the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selector:
+    """A glob over sites that the user has written, and how: `--limits head.*=5%`, for an error."""
+
+    glob: str
+    written: str
+    takes_modules: bool = False
+
+
+def matches(glob: str, site: Named | str) -> bool:
+    """Whether a glob names a site; one that was written for an earlier version still does."""
+    if isinstance(site, str):
+        return fnmatchcase(site, glob)
+    return fnmatchcase(site.id, glob) or (site.alias is not None and fnmatchcase(site.alias, glob))
+
+
+def no_match(selector: Selector, ids: Sequence[str]) -> UsageError:
+    """The error for a glob that names none of these sites: those that were likely meant first."""
+    meant = get_close_matches(selector.glob.strip("*"), ids, n=3, cutoff=0.5)
+    others = [name for name in ids if name not in meant]
+    shown = [*meant, *others][:MOST_LISTED]
+    more = f" and {len(ids) - len(shown):,} more" if len(ids) > len(shown) else ""
+    listed = f"the sites are {', '.join(shown)}{more}" if ids else "the model has no site"
+    hint = f"did you mean {' or '.join(meant)}? {listed}" if meant and len(ids) > 1 else listed
+    return UsageError(f"{selector.written}: no site matches {selector.glob!r}", hint=hint)
+
+
+def without_match(
+    selectors: Iterable[Selector], sites: Sequence[Named], modules: Iterable[str] = ()
+) -> list[UsageError]:
+    """An error for each selector that names none of these sites, nor, where it may name modules, one of `modules`."""
+    paths = list(modules)
+    ids = [site.id for site in sites]
+    return [
+        no_match(selector, ids)
+        for selector in selectors
+        if not any(matches(selector.glob, site) for site in sites)
+        and not (selector.takes_modules and any(fnmatchcase(path, selector.glob) for path in paths))
+    ]

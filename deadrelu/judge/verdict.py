@@ -1,0 +1,80 @@
+"""Why a report has its verdict: what its dead units were held against, and what failed. Words are for `render`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from deadrelu.judge.policy import Policy
+from deadrelu.report import Report
+
+Yardstick = Literal["baseline", "limits", "none", "not judged"]
+"""What dead units were held against; "not judged" where DR001 is not reported at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A rule that failed the gate, and at how many sites; 0 where it speaks of the whole scan.
+
+    `limit` is the largest share of dead units that all of these sites may have; None where theirs differ.
+    """
+
+    rule: str
+    sites: int
+    limit: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What decided: the rules that `failed`, worst first, or the `yardstick` by which nothing did.
+
+    `limit` is the one limit of all sites that have any, `unlimited` the number of the others, `total` the limit of all
+    units together. `standing` says how the dead units of a passed gate stand to the baseline.
+    """
+
+    failed: tuple[Failed, ...]
+    yardstick: Yardstick
+    baseline: str | None = None
+    standing: Literal["same", "better", "tolerated"] = "same"
+    limit: float | None = None
+    unlimited: int = 0
+    total: float | None = None
+    dead_sites_fail: bool = True
+
+
+def decision(report: Report) -> Decision:
+    """What decided the verdict of a judged report."""
+    policy = Policy.from_settings(report.settings)
+    baseline, standing = report.settings.get("baseline"), report.settings.get("standing")
+    limits = [policy.limit(stats.site) for stats in report.gated]
+    given = {limit for limit in limits if limit is not None}
+    yardstick: Yardstick = "limits" if given or policy.max_dead_total is not None else "none"
+    if isinstance(baseline, str):
+        yardstick = "baseline"
+    elif not policy.counts("DR001"):
+        yardstick = "not judged"
+    return Decision(
+        failed=tuple(_failed(report, policy, by_baseline=yardstick == "baseline")),
+        yardstick=yardstick,
+        baseline=baseline if isinstance(baseline, str) else None,
+        standing="better" if standing == "better" else "tolerated" if standing == "tolerated" else "same",
+        limit=given.pop() if len(given) == 1 else None,
+        unlimited=limits.count(None),
+        total=policy.max_dead_total,
+        dead_sites_fail=policy.counts("DR002"),
+    )
+
+
+def _failed(report: Report, policy: Policy, *, by_baseline: bool) -> Iterator[Failed]:
+    """Each rule with an error. A baseline holds wholly dead sites too, so that there they count as its."""
+    sites = {stats.site.id: stats.site for stats in report.sites}
+    found: dict[tuple[str, bool], dict[str, None]] = {}
+    for finding in report.findings:
+        if finding.severity == "error":
+            rule = "DR001" if by_baseline and finding.rule == "DR002" else finding.rule
+            named = found.setdefault((rule, finding.site is None), {})
+            named |= {} if finding.site is None else {finding.site: None}
+    for (rule, _), named in found.items():
+        limits = {policy.limit(sites[name]) for name in named if name in sites}
+        yield Failed(rule=rule, sites=len(named), limit=limits.pop() if len(limits) == 1 else None)

@@ -13,6 +13,7 @@ from deadrelu.judge import findings as find
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
+from deadrelu.sites import Sites
 
 _SETTINGS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("max_dead", "max_dead_total"), (int, float, type(None))),
@@ -129,7 +130,7 @@ def judge(report: Report, policy: Policy) -> Report:
     What is rare and how sure a silence is follow the policy too, so that a stored report can be judged anew. Findings
     stand errors first, then by site; what concerns the whole scan comes before any site, and DR003 before all.
     """
-    sites = tuple(_restate(stats, policy) for stats in report.sites)
+    sites = Sites(_restate(stats, policy) for stats in report.sites)
     report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
     found = [finding for finding in _find(report, policy) if policy.counts(finding.rule, finding.site)]
     return conclude(report, found)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deadrelu.cli.values import BatchSize, read_batch_size, read_fraction, read_ratio
+from deadrelu.cli.values import BatchSize, read_batch_size, read_fraction, read_level, read_ratio
 from deadrelu.render.formats import Format
 
 _MODEL = "Model"
@@ -253,7 +253,7 @@ RareBelow = Annotated[
 ]
 Confidence = Annotated[
     float,
-    typer.Option(metavar="LEVEL", parser=read_fraction, help="Confidence of the silence bound.", rich_help_panel=_GATE),
+    typer.Option(metavar="LEVEL", parser=read_level, help="Confidence of the silence bound.", rich_help_panel=_GATE),
 ]
 Select = Annotated[list[str], typer.Option(metavar="CODE", help="Only these rules. Repeatable.", rich_help_panel=_GATE)]
 Ignore = Annotated[

@@ -22,6 +22,14 @@ def read_fraction(text: str | float) -> float:
         raise typer.BadParameter(str(error)) from error  # Typer knows which flag it was
 
 
+def read_level(text: str | float) -> float:
+    """A share as `read_fraction` takes it, but neither nothing nor all."""
+    level = read_fraction(text)
+    if not 0 < level < 1:
+        raise typer.BadParameter(f"{text!r} must be above 0% and below 100% (write 95%)")
+    return level
+
+
 def read_ratio(text: str | Fraction) -> Fraction:
     """`1/255`, `0.5` or `2`, kept exact so that the help shows it as it is written."""
     try:

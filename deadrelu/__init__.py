@@ -12,11 +12,13 @@ from deadrelu.version import __version__
 if TYPE_CHECKING:
     from deadrelu.api import open_model, patch, scan, suggest
     from deadrelu.errors import DeadreluError, ExitCode
+    from deadrelu.gate import GateFailed, check
     from deadrelu.judge.policy import Policy, exit_code, judge
     from deadrelu.report import Finding, Report, Site, SiteStats, Skipped
 
 _HOMES = {
     "api": ("scan", "suggest", "patch", "open_model"),
+    "gate": ("check", "GateFailed"),
     "judge.policy": ("judge", "exit_code", "Policy"),
     "report": ("Report", "Site", "SiteStats", "Skipped", "Finding"),
     "errors": ("DeadreluError", "ExitCode"),
@@ -43,6 +45,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "scan",
+    "check",
     "suggest",
     "patch",
     "open_model",
@@ -55,6 +58,7 @@ __all__ = [
     "Skipped",
     "Finding",
     "DeadreluError",
+    "GateFailed",
     "ExitCode",
     "__version__",
 ]

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from deadrelu.commands import words_of
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
-from deadrelu.judge.policy import Policy
+from deadrelu.judge.policy import Policy, policy_of
+from deadrelu.judge.shares import Limits, Share
 from deadrelu.report import Report, Setting, Stats
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ def scan(
     sites: Sequence[str] = (),
     skip_sites: Sequence[str] = (),
     feature_axes: Mapping[str, int | None] | None = None,
+    max_dead: Share | None = None,
+    max_dead_total: Share | None = None,
+    limits: Limits = (),
+    strict: bool = False,
     policy: Policy | None = None,
     stats: Stats = "full",
     until: Until | None = None,
@@ -95,7 +100,7 @@ def scan(
     ranks: Ranks | None = None,
     invocation: Sequence[str] | None = None,
 ) -> Report:
-    """Run `model` over `data`, count where every activation unit fires, and judge the result by `policy`.
+    """Run `model` over `data`, count where every activation unit fires, and judge the result.
 
     `model` is a live module, which comes back as it was, or anything that `open_model` takes. `data` is a tensor, an
     array, a DataLoader or Dataset, an iterable of batches, a path, or a `pkg.mod:attr` spec; None synthesises noise
@@ -105,7 +110,10 @@ def scan(
     arguments for every call, by name. `device` is auto, cpu, cuda or mps;
     None leaves a live module where it is. `device_map` "auto" spreads a Hugging Face folder over all devices, by
     accelerate. `sites` and `skip_sites` are globs over site ids; `feature_axes` maps such globs to the axis that holds
-    the units, None for a single unit. `stats` is how much is measured: "fired" (which units fired at all), "rates" (how
+    the units, None for a single unit. The gate fails where a larger share of a site's units is dead than `max_dead`
+    (`0.05`, `"5%"` or a `Fraction`), or than `limits` says of the sites that match its globs (`{"head.*": "20%"}`), or
+    of all units together than `max_dead_total`; `strict` also fails on skipped sites and guessed axes; a `policy` says
+    all of that, and more, in one. `stats` is how much is measured: "fired" (which units fired at all), "rates" (how
     often), or "full" (also maxima, means, and everything that is not finite). `until` "verdict" stops as
     soon as dead units cannot fail the gate any more, "likely" also when they will in all likelihood; the report says
     so. A glob that matches no site, here or in the policy, raises `UsageError`, or is noted with `unmatched` "note".
@@ -127,7 +135,7 @@ def scan(
     from deadrelu.measure.scan import Plan
     from deadrelu.programs.device import choose_device
 
-    policy = policy or Policy()
+    policy = policy_of(policy, max_dead=max_dead, max_dead_total=max_dead_total, limits=limits, strict=strict)
     if until is not None and ranks is not None:
         raise UsageError("processes that share the work cannot stop early", hint="scan in one process, or all the data")
     if isinstance(model, torch.nn.Module):
@@ -293,12 +301,26 @@ def patch(
     )
 
 
-def suggest(report: Report, *, slope: float = 0.01, root: str | Path = ".") -> Advice:
-    """What to do about each sick site of `report`, best first; no torch is needed.
+def suggest(
+    model: Report | nn.Module | str | Path,
+    data: object = None,
+    *,
+    slope: float = 0.01,
+    root: str | Path = ".",
+    **options: Any,
+) -> Advice:
+    """What to do about each sick site of a report, best first; or of a model, which is scanned first.
 
-    `slope` is that of a leaky ReLU for negative inputs, between 0 and 1. The source files that the report names are
-    read relative to `root`, for the exact edits. Raises `UsageError` for a slope out of range.
+    With a `Report` no torch is needed. Otherwise `model`, `data` and the `options` are those of `scan`. `slope` is that
+    of a leaky ReLU for negative inputs, between 0 and 1. The source files that the report names are read relative to
+    `root`, for the exact edits. Raises `UsageError` for a slope out of range and for data beside a report, and what
+    `scan` raises.
     """
-    from deadrelu.remedy.suggest import suggest
+    from deadrelu.remedy.suggest import check_slope, suggest
 
-    return suggest(report, slope=slope, root=Path(root))
+    check_slope(slope)
+    if not isinstance(model, Report):
+        return suggest(scan(model, data, **options), slope=slope, root=Path(root))
+    if given := [*(["data"] if data is not None else []), *options]:
+        raise UsageError(f"a report was measured already, so {given[0]} has no effect", hint="give the model instead")
+    return suggest(model, slope=slope, root=Path(root))

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from deadrelu.wording import count, printable
+
+_MOST = 5
+"""Ailments that a `repr` names."""
+
 Ailment = Literal[
     "non-finite", "wholly dead", "mostly dead", "some dead", "rare", "synthetic data", "too few samples", "skipped"
 ]
@@ -70,6 +75,12 @@ class Advice:
     items: tuple[SiteAdvice, ...]
     caution: str
 
+    def __repr__(self) -> str:
+        """One line: the model, and what ails it."""
+        ailments = ", ".join(f"{item.site or 'the whole scan'} {item.ailment}" for item in self.items[:_MOST])
+        more = f" and {len(self.items) - _MOST:,} more" if len(self.items) > _MOST else ""
+        return printable(f"<Advice on {self.model or 'a model in memory'}: {ailments or 'nothing to do'}{more}>")
+
     def to_dict(self) -> dict[str, Any]:
         """The advice as JSON types."""
         return {"schema_version": 1, **asdict(self)}
@@ -91,6 +102,11 @@ class SiteChange:
     with_gradient: tuple[int, ...] | None
     reinitialised: tuple[int, ...] = ()
     note: str = ""
+
+    def __repr__(self) -> str:
+        """One line, without the numbers of its units."""
+        dead = f"{len(self.dead_before):,} → {len(self.dead_after):,} of {count(self.units, 'unit')} dead"
+        return printable(f"<SiteChange {self.site}: {self.old} → {self.new}, {dead}>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +151,15 @@ class PatchResult:
     drift: Drift | None
     parameters_changed: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line: where it went, how much was swapped, what is dead before and after."""
+        swapped = f"{count(len(self.changes), 'site')} swapped, {len(self.refused):,} refused"
+        before = sum(self.dead_before.values())
+        dead = (
+            f"{before:,} units dead" if self.drift is None else f"{before:,} → {sum(self.dead_after.values()):,} dead"
+        )
+        return printable(f"<PatchResult {self.output or 'in memory'}: {swapped}, {dead}>")
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON types."""

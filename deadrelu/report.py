@@ -9,10 +9,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deadrelu.contract import check_report
 from deadrelu.errors import FileError
+from deadrelu.sites import Sites
+from deadrelu.wording import count, percent, printable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA_VERSION = 1
 _ANEW = "write one with `deadrelu scan MODEL -o json=report.json`"
@@ -131,6 +136,17 @@ class SiteStats:
         """Dead units over units, in 0..1."""
         return self.dead / self.site.units
 
+    @property
+    def headroom(self) -> float | None:
+        """How near the nearest dead unit came to firing: the largest pre-activation that any of them saw."""
+        seen = (self.max_preactivation[unit] for unit in self.dead_units)
+        return max((value for value in seen if value is not None), default=None)
+
+    def __repr__(self) -> str:
+        """One line; the figures of each unit would fill the screen."""
+        dead = f"{self.dead:,} of {count(self.site.units, 'unit')} dead"
+        return printable(f"<SiteStats {self.site.id}: {dead} on {count(self.samples, 'sample')}>")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
@@ -157,6 +173,11 @@ class Finding:
     units: tuple[int, ...] = ()
     message: str
     suggestion: str
+
+    def __repr__(self) -> str:
+        """One line, without the numbers of its units."""
+        at = f" at {self.site}" if self.site is not None else ""
+        return printable(f"<Finding {self.rule} {self.severity}{at}: {self.message}>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,10 +233,30 @@ class Report:
     model: ModelInfo
     data: DataInfo
     settings: Mapping[str, Setting]
-    sites: tuple[SiteStats, ...]
+    sites: Sites[SiteStats]
     skipped: tuple[Skipped, ...]
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = "nothing measured"
+
+    def __post_init__(self) -> None:
+        """Take a plain tuple of sites too."""
+        object.__setattr__(self, "sites", Sites(self.sites))
+
+    def __repr__(self) -> str:
+        """One line: the model, the verdict, how much is dead."""
+        summary = self.summary
+        dead = f"{summary.dead:,} of {count(summary.units, 'unit')} dead ({percent(summary.dead_fraction)})"
+        skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
+        where = f"at {count(summary.sites, 'site')}{skipped}"
+        return printable(
+            f"<Report {self.model.path or 'of a model in memory'}: {self.verdict.upper()}, {dead} {where}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows in place of the `repr`."""
+        from deadrelu.render.notebook import fragment
+
+        return fragment(self)
 
     @property
     def gated(self) -> tuple[SiteStats, ...]:
@@ -256,6 +297,15 @@ class Report:
         """The report as JSON text with a final newline; the same report gives the same bytes."""
         return json.dumps(_finite(self.to_dict()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
+    def to_pandas(self, *, units: bool = False) -> DataFrame:
+        """The figures as a data frame, one row a site or, with `units`, one row a unit.
+
+        Rates and shares are in 0..1; what was not measured is NaN. Raises `UsageError` where pandas is not installed.
+        """
+        from deadrelu.render.frame import by_site, by_unit
+
+        return by_unit(self) if units else by_site(self)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
         """Read back what `to_dict` made. Raises `FileError` where the contract is broken."""
@@ -272,7 +322,7 @@ class Report:
                 model=ModelInfo(**data["model"]),
                 data=DataInfo(**data["data"]),
                 settings={key: tuple(v) if isinstance(v, list) else v for key, v in data["settings"].items()},
-                sites=tuple(_stats_from_dict(site) for site in data["sites"]),
+                sites=Sites(_stats_from_dict(site) for site in data["sites"]),
                 skipped=tuple(Skipped(**skipped) for skipped in data["skipped"]),
                 findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
                 verdict=data["summary"]["verdict"],

@@ -29,6 +29,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def printable(text: str) -> str:
+    r"""The text with what would steer a terminal written out, such as `\x1b`: a name may come from a hostile file."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def ranges(units: Sequence[int], limit: int = 8) -> str:
     """Ascending unit numbers with runs drawn together, `0–3, 9`; past `limit` pieces the rest is only counted."""
     runs = list(_runs(units))

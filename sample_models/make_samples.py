@@ -43,6 +43,11 @@ def mlp(*, normalised: bool) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(width, 10))
 
 
+def small() -> nn.Sequential:
+    """Two hidden layers of 32 units."""
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
 def cnn() -> nn.Sequential:
     """A convolutional network of torch.nn classes only, in which one ReLU object is called three times."""
     relu = nn.ReLU()
@@ -63,6 +68,8 @@ def cnn() -> nn.Sequential:
 RECIPES = (
     Recipe("healthy.pt", lambda: mlp(normalised=True), learning_rate=1e-3, epochs=15),
     Recipe("dying.pt", lambda: mlp(normalised=False), learning_rate=0.1, epochs=15),
+    # The same seed each time: three checkpoints of one training.
+    *(Recipe(f"epoch_{n:02}.pt", small, learning_rate=0.1, epochs=n) for n in (1, 5, 15)),
     Recipe("conv.pt", cnn, learning_rate=6e-3, epochs=8),
     Recipe("cnn_weights.pt", Net, learning_rate=6e-3, epochs=8, whole=False),
 )

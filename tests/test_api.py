@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,41 @@ def test_a_compiled_model_bears_the_users_names_and_stays_compiled(x: Tensor, ba
     call = in_place._compiled_call_impl
     assert deadrelu.scan(in_place, x).sites == plain.sites
     assert in_place._compiled_call_impl is call
+
+
+@pytest.mark.parametrize("limit", ["5%", 0.05, Fraction(1, 20)])
+def test_limits_are_arguments_of_a_scan_in_every_form(x: Tensor, limit: str | float | Fraction) -> None:
+    model = one_input()
+    with torch.no_grad():
+        model[0].bias[0] = -1e3
+    report = deadrelu.scan(model, x, max_dead=limit)
+    assert (report.verdict, report.settings["max_dead"]) == ("fail", 0.05)
+    assert report == deadrelu.scan(model, x, policy=deadrelu.Policy(max_dead=0.05))
+    assert deadrelu.scan(model, x, max_dead=limit, limits={"1": "50%"}).verdict == "pass"
+    assert deadrelu.scan(model, x, max_dead_total=limit).verdict == "fail"
+    with pytest.raises(UsageError, match="policy and max_dead were both given"):
+        deadrelu.scan(model, x, max_dead=limit, policy=deadrelu.Policy())
+    with pytest.raises(UsageError, match="max_dead must be between 0 and 1 or a percentage such as '5%', got 5"):
+        deadrelu.scan(model, x, max_dead=5)
+
+
+def test_suggest_takes_a_report_or_a_model_with_its_data(x: Tensor) -> None:
+    model = one_input()
+    with torch.no_grad():
+        model[0].bias[0] = -1e3
+    advice = deadrelu.suggest(model, x, batch_size=10, slope=0.1)
+    assert advice == deadrelu.suggest(deadrelu.scan(model, x, batch_size=10), slope=0.1)
+    assert [item.site for item in advice.items if item.ailment == "some dead"] == ["1"]
+    assert repr(advice).startswith("<Advice on a model in memory: ")
+    saved = deadrelu.suggest(SAMPLES / "dying.pt", SAMPLES / "digits.npz", samples=200)
+    assert [item.site for item in saved.items if item.ailment == "mostly dead"] == ["1", "3", "5"]
+
+
+def test_a_report_needs_no_data_to_advise_on(x: Tensor) -> None:
+    report = deadrelu.scan(one_input(), x)
+    with pytest.raises(UsageError, match="a report was measured already, so data has no effect"):
+        deadrelu.suggest(report, x)
+    with pytest.raises(UsageError, match="a report was measured already, so batch_size has no effect"):
+        deadrelu.suggest(report, batch_size=3)
+    with pytest.raises(UsageError, match="not between 0 and 1"):
+        deadrelu.suggest(one_input(), x, slope=2)

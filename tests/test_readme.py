@@ -21,6 +21,7 @@ WIDTHS = {"deadrelu scan --help": "100"}
 ELLIPSIS = "…"
 EXIT = re.compile(r"#.*\bexits (\d+)")
 SET_UP = ("make ", "pip ", "git ")
+CLEAN_UP = "rm "
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,28 @@ def test_the_first_screen_is_the_sentence_the_table_and_the_two_commands() -> No
     assert README.read_text().index("make test") < 3500
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith(SET_UP)])
+@pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith((*SET_UP, CLEAN_UP))])
 def test_a_command_runs_and_exits_as_the_readme_says(command: str, clone: Path) -> None:
     done = run(command, clone)
     expected = EXIT.search(command)
     assert done.returncode == int(expected[1] if expected else 0), done.stderr
     assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "sh"], ids=lambda block: block.lines[0]
+)
+def test_a_block_leaves_no_file_behind(block: Block, clone: Path) -> None:
+    if block.lines[0].startswith(SET_UP):
+        pytest.skip("the set-up is there to leave something behind")
+    before = sorted(clone.rglob("*"))
+    for line in block.lines:
+        if line.startswith(CLEAN_UP):
+            for name in shlex.split(line)[1:]:
+                (clone / name).unlink()
+        elif " -o " in line or "--update-baseline" in line or line.startswith("deadrelu patch"):
+            run(line, clone)
+    assert [path for path in sorted(clone.rglob("*")) if "__pycache__" not in path.parts] == before
 
 
 @pytest.mark.parametrize("block", SHOWN, ids=lambda block: block.lines[0])
@@ -111,13 +128,18 @@ def _shorten(printed: str) -> str:
     return f"{head}{ELLIPSIS}\n{rest[rest.index(' PASS ') :]}" if findings else printed
 
 
-def test_the_python_block_runs(clone: Path) -> None:
-    (block,) = (block for block in BLOCKS if block.language == "python")
+def test_the_python_blocks_run_one_after_another(clone: Path) -> None:
+    text = "".join(block.text for block in BLOCKS if block.language == "python")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", block.text]
+    command = [sys.executable, "-c", text]
     done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 ")
+    first, *epochs = done.stdout.splitlines()
+    assert first.startswith("1 ")
+    assert [line.partition(" of 16 units dead")[0][:-1] for line in epochs] == [
+        f"{epoch} <Report of a model in memory: PASS, " for epoch in range(3)
+    ]
+    assert sorted(clone.iterdir()) == [clone / "sample_models"]
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith(SET_UP)])

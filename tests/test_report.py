@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -26,7 +28,7 @@ from deadrelu.report import (
     Source,
     Tool,
 )
-from tests.conftest import make_report
+from tests.conftest import make_report, make_site, make_stats
 
 SCHEMA = json.loads(files("deadrelu").joinpath("report.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -210,3 +212,68 @@ def test_what_is_no_report_is_refused_with_the_next_command(broken: str, says: s
         Report.from_json(broken)
     assert says in caught.value.message
     assert "deadrelu scan" in caught.value.hint
+
+
+def test_a_site_is_found_by_place_by_slice_and_by_id(canonical: Report) -> None:
+    sites = canonical.sites
+    assert sites["layer1.0.[red]relu#1"] is sites[1] is sites[-5]
+    assert [stats.site.id for stats in sites[:2]] == ["stem.relu", "layer1.0.[red]relu#1"]
+    assert sites[:2]["stem.relu"] is sites[0]
+    assert "stem.relu" in sites
+    assert "stem" not in sites
+    assert sites[3] in sites
+
+
+def test_sites_are_a_tuple_in_all_else(canonical: Report) -> None:
+    plain = tuple(canonical.sites)
+    assert canonical.sites == plain
+    assert hash(canonical.sites) == hash(plain)
+    assert replace(canonical, sites=plain) == canonical
+    assert replace(canonical, sites=plain).sites["stem.relu"] is plain[0]
+    assert pickle.loads(pickle.dumps(canonical.sites)) == plain
+    assert copy.deepcopy(canonical).sites["stem.relu"] == plain[0]
+    with pytest.raises(TypeError):
+        canonical.sites[0] = plain[1]  # type: ignore[index]
+    with pytest.raises(IndexError):
+        canonical.sites[6]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("layer1.0.[red]relu", "did you mean 'layer1.0.[red]relu#1', 'layer1.0.[red]relu#2'?"),
+        ("layer1.0.[red]relu#3", "did you mean 'layer1.0.[red]relu#1', 'layer1.0.[red]relu#2'?"),
+        ("stem.rleu", "did you mean 'stem.relu'?"),
+        ("Hidden", "did you mean 'classifier.hidden.act'?"),
+        ("zzz", "there are 'stem.relu', 'layer1.0.[red]relu#1', "),
+    ],
+)
+def test_an_unknown_id_names_those_that_are_near(canonical: Report, key: str, message: str) -> None:
+    with pytest.raises(KeyError) as raised:
+        canonical.sites[key]
+    assert f"no site {key!r}; {message}" in raised.value.args[0]
+
+
+def test_a_report_without_a_site_says_so_when_asked_for_one() -> None:
+    with pytest.raises(KeyError, match="the report has none"):
+        make_report([]).sites["stem.relu"]
+
+
+def test_what_python_prints_of_a_report_is_one_short_line(canonical: Report) -> None:
+    assert repr(canonical) == (
+        "<Report models/naïve [bold]50%[/bold].pt: FAIL, 14 of 148 units dead (9.5%) at 6 sites, 2 skipped>"
+    )
+    assert repr(canonical.sites["stem.relu"]) == "<SiteStats stem.relu: 0 of 16 units dead on 1,797 samples>"
+    assert repr(canonical.findings[0]).startswith("<Finding DR003 error: 2 weights are NaN")
+    found = next(finding for finding in canonical.findings if finding.site == "layer1.0.[red]relu#1")
+    assert (
+        repr(found)
+        == "<Finding DR001 error at layer1.0.[red]relu#1: 5 of 64 units are dead (7.8%); the limit of 5% allows 3.>"
+    )
+
+
+def test_what_python_prints_steers_no_terminal() -> None:
+    report = make_report([make_stats(make_site("a\x1b[2Jb\nc", 2), [0.0, 0.5])])
+    for noun in (report, *report.sites, *report.findings):
+        assert repr(noun).isprintable()
+    assert "a\\x1b[2Jb\\nc" in repr(report.sites[0])

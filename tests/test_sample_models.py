@@ -73,7 +73,16 @@ def test_the_readme_is_true(name: str, x: Tensor) -> None:
     assert f"{right:.1%}" == CLAIMS[name]["accuracy"] + "%"
 
 
-@pytest.mark.parametrize("name", ["healthy.pt", "dying.pt", "conv.pt"])
+def test_the_checkpoints_are_of_one_training() -> None:
+    first, second, third = (load(SAMPLES / f"epoch_{epoch:02}.pt")[0].weight for epoch in (1, 5, 15))
+    # A dead unit gets no gradient, so its weights stay where they are once Adam's momentum has run out.
+    moved = (third - second).abs().amax(1)
+    assert (moved < 1e-4).sum() == 28
+    assert (moved > 1).sum() == 4
+    assert ((second - first).abs().amax(1) < 0.2).sum() == 28
+
+
+@pytest.mark.parametrize("name", ["healthy.pt", "dying.pt", "epoch_15.pt", "conv.pt"])
 def test_whole_models_hold_torch_nn_classes_only(name: str) -> None:
     asked = torch.serialization.get_unsafe_globals_in_checkpoint(SAMPLES / name)
     assert asked

@@ -16,6 +16,7 @@ from deadrelu.cli.values import (
     BatchSize,
     read_batch_size,
     read_fraction,
+    read_level,
     read_ratio,
     read_whole,
     split_globs,
@@ -216,7 +217,7 @@ RareBelow = Annotated[
         metavar="SHARE", parser=read_fraction, help="A unit that fires at less than this share of positions is rare."
     ),
 ]
-Confidence = Annotated[float, _gate(metavar="LEVEL", parser=read_fraction, help="Confidence of the silence bound.")]
+Confidence = Annotated[float, _gate(metavar="LEVEL", parser=read_level, help="Confidence of the silence bound.")]
 Select = Annotated[
     list[str],
     _gate(

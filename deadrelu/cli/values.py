@@ -27,6 +27,14 @@ def read_fraction(text: str | float) -> float:
         raise unreadable(error.message, error.hint) from None
 
 
+def read_level(text: str | float) -> float:
+    """A share as `read_fraction` takes it, but neither nothing nor all."""
+    level = read_fraction(text)
+    if not 0 < level < 1:
+        raise unreadable(f"{text!r} must be above 0% and below 100%", "for example 95%")
+    return level
+
+
 def read_ratio(text: str | Fraction) -> Fraction:
     """`1/255`, `0.5` or `2`, kept exact so that the help shows it as it is written."""
     try:

@@ -12,6 +12,7 @@ from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.judge.statistics import add, describe
 from deadrelu.report import Counts, DataInfo, Report, Site, SiteStats, Skipped, Stats
+from deadrelu.sites import Sites
 
 _LEVELS: tuple[Stats, ...] = get_args(Stats)
 
@@ -76,7 +77,7 @@ def _pair(a: Report, b: Report) -> Report:
         model=replace(a.model, path=_same(a.model.path, b.model.path)),
         data=_data(a.data, b.data),
         settings=settings,
-        sites=tuple(_site([of[name] for of in (ours, theirs) if name in of], stats) for name in order),
+        sites=Sites(_site([of[name] for of in (ours, theirs) if name in of], stats) for name in order),
         skipped=tuple(s for s in _skipped(a.skipped, b.skipped) if s.id not in order or not s.is_unreached),
         tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch)),
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge import findings as find
 from deadrelu.judge.globs import Named, Selector, matches
 from deadrelu.judge.rules import find_rule
+from deadrelu.judge.shares import Field, Limits, Share, read_confidence, read_limit, read_limits, read_share
+from deadrelu.judge.shares import parse_fraction as parse_fraction
 from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
+from deadrelu.sites import Sites
 from deadrelu.wording import exact_percent
 
 _SETTINGS: dict[str, tuple[type, ...]] = {
@@ -28,36 +30,25 @@ _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What the user tolerates. Fractions are in 0..1; None is no limit.
+    """What the user tolerates. Shares are `0.05`, `"5%"` or a `Fraction`, and kept as floats in 0..1; None is no limit.
 
-    `max_dead` holds for each site, unless one of the `limits` (glob over site ids, share) matches it: the last that
-    does. `max_dead_total` holds for all units together. An empty `select` is every rule. An `ignore` is a rule, or
-    `RULE@GLOB: REASON` (glob and reason may be left out). A rule is a code or a name, and is kept as its code. Raises
-    `UsageError` for a fraction out of range and for an unknown rule.
+    `max_dead` holds for each site, unless one of the `limits` (`{"head.*": "20%"}`, or pairs of a glob over site ids
+    and a share) matches it: the last that does. `max_dead_total` holds for all units together. An empty `select` is
+    every rule. An `ignore` is a rule, or `RULE@GLOB: REASON` (glob and reason may be left out). A rule is a code or a
+    name, and is kept as its code. Raises `UsageError` for a share out of range and for an unknown rule.
     """
 
-    max_dead: float | None = None
-    max_dead_total: float | None = None
-    rare_below: float = 0.01
-    confidence: float = 0.95
+    max_dead: Field[Share | None, float | None] = Field(None, read_limit)
+    max_dead_total: Field[Share | None, float | None] = Field(None, read_limit)
+    rare_below: Field[Share, float] = Field(0.01, read_share)
+    confidence: Field[Share, float] = Field(0.95, read_confidence)
     strict: bool = False
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    limits: tuple[tuple[str, float], ...] = ()
+    limits: Field[Limits, tuple[tuple[str, float], ...]] = Field((), read_limits)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be judged by."""
-        for name in ("max_dead", "max_dead_total", "rare_below"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"{_flag(name)} is {value}, outside 0..1", hint=f"for example {_flag(name)} 5%")
-        if not 0 < self.confidence < 1:
-            raise UsageError(
-                f"--confidence is {self.confidence}, not between 0 and 1", hint="for example --confidence 95%"
-            )
-        for glob, share in self.limits:
-            if not 0 <= share <= 1:
-                raise UsageError(f"--limits {glob}={share} is outside 0..1", hint=f"for example --limits '{glob}=5%'")
+        """Keep rules by their codes. Raises `UsageError` for what is no rule."""
         object.__setattr__(self, "select", tuple(_coded("select", text) for text in self.select))
         object.__setattr__(self, "ignore", tuple(_coded("ignore", text) for text in self.ignore))
 
@@ -100,29 +91,6 @@ class Policy:
         return cls(**found)
 
 
-def parse_fraction(text: str) -> float:
-    """A fraction in 0..1, from a percentage (`5%`) or a decimal (`0.05`).
-
-    A bare `1` is refused: it could mean 1% or all. Raises `UsageError` with the reason.
-    """
-    number, is_percentage = text.strip(), text.strip().endswith("%")
-    try:
-        value = Decimal(number.removesuffix("%").strip())
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite():
-        raise UsageError(f"{text!r} is no fraction", hint="write a percentage such as 5%, or a decimal such as 0.05")
-    if number == "1":
-        raise UsageError("'1' may mean 1% or 100%", hint="write 1% or 100%")
-    if is_percentage:
-        value /= 100
-    elif 1 < value <= 100:
-        raise UsageError(f"{text!r} is more than 1, the whole", hint=f"for a percentage write {number}%")
-    if not 0 <= value <= 1:
-        raise UsageError(f"{text!r} is outside 0% to 100%", hint="write a percentage such as 5%")
-    return float(value)
-
-
 def parse_limit(text: str) -> tuple[str, float]:
     """A glob over site ids and a fraction in 0..1, from `GLOB=SHARE`. Raises `UsageError`."""
     glob, equals, share = text.rpartition("=")
@@ -131,13 +99,38 @@ def parse_limit(text: str) -> tuple[str, float]:
     return glob, parse_fraction(share)
 
 
+def policy_of(
+    policy: Policy | None,
+    *,
+    max_dead: Share | None = None,
+    max_dead_total: Share | None = None,
+    limits: Limits = (),
+    strict: bool = False,
+) -> Policy:
+    """The policy that a caller means, who gives a whole one or only its limits. Raises `UsageError` for both."""
+    limits = read_limits("limits", limits)
+    if policy is None:
+        return Policy(max_dead=max_dead, max_dead_total=max_dead_total, limits=limits, strict=strict)
+    beside = {
+        "max_dead": max_dead is not None,
+        "max_dead_total": max_dead_total is not None,
+        "limits": bool(limits),
+        "strict": strict,
+    }
+    if given := [name for name, is_given in beside.items() if is_given]:
+        raise UsageError(
+            f"policy and {given[0]} were both given", hint=f"write policy=Policy({given[0]}=…), or leave policy out"
+        )
+    return policy
+
+
 def judge(report: Report, policy: Policy) -> Report:
     """The report with the policy's findings, its verdict, and its settings; judging twice changes nothing.
 
     What is rare and how sure a silence is follow the policy too, so that a stored report can be judged anew. Findings
     stand errors first, then by site; what concerns the whole scan comes before any site, and DR003 before all.
     """
-    sites = tuple(_restate(stats, policy) for stats in report.sites)
+    sites = Sites(_restate(stats, policy) for stats in report.sites)
     report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
     named: dict[str | None, Named] = {stats.site.id: stats.site for stats in sites}
     named |= {skipped.id: skipped for skipped in report.skipped}

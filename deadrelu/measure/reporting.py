@@ -15,6 +15,7 @@ from deadrelu.measure.padding.found import notes
 from deadrelu.measure.scan import Plan, Progress, measure
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo, ModelInfo, Report, Setting, Tool
+from deadrelu.sites import Sites
 from deadrelu.version import __version__
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def report_on(
         data=replace(data, samples=measured.samples, batches=measured.batches),
         settings={**settings, "stats": plan.stats, "until": until, "stopped": measured.stopped}
         | ({"padding": left_out} if left_out else {}),
-        sites=measured.sites,
+        sites=Sites(measured.sites),
         skipped=measured.skipped,
     )
     return judge(report, policy)

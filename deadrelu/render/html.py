@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib.resources import files
 
 from deadrelu.render.conclusion import headline
 from deadrelu.render.condition import conditions
 from deadrelu.render.rows import Row
 from deadrelu.render.webpage import closing, overview
+from deadrelu.render.webpage.assets import asset
 from deadrelu.render.webpage.details import detailed, details
 from deadrelu.render.webpage.markup import Html, el
 from deadrelu.render.webpage.sites import table
@@ -22,7 +22,7 @@ def render(report: Report) -> str:
     The page's own policy allows no request and no script but ours, which is told by its hash: a name from a model that
     got through the escaping would still run nothing.
     """
-    style, script = _asset("style.css"), _asset("sort.js")
+    style, script = asset("style.css"), asset("sort.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
     rows = [Row(stats, condition) for stats, condition in zip(report.sites, conditions(report), strict=True)]
@@ -48,11 +48,6 @@ def render(report: Report) -> str:
     whole = el("body", el("main", *body), closing.footer(report), el("script", Html(script)))
     page = el("html", el("head", *head), whole, lang="en")
     return f"<!doctype html>\n{_broken(page)}\n"
-
-
-def _asset(name: str) -> str:
-    """A file that ships beside the page's pieces."""
-    return files("deadrelu.render.webpage").joinpath(name).read_text(encoding="utf-8")
 
 
 def _broken(page: str) -> str:

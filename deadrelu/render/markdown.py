@@ -9,7 +9,6 @@ from itertools import accumulate
 from deadrelu.render import conclusion as end
 from deadrelu.render.condition import Condition, conditions, sick
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import headroom
 from deadrelu.report import Finding, Report, Severity, SiteStats
 from deadrelu.wording import count, percent
 
@@ -88,7 +87,7 @@ def _row(stats: SiteStats, condition: Condition) -> str:
         percent(stats.dead_fraction),
         f"{len(stats.rare_units):,}" if stats.knows_rates else BLOCKS.dash,
         f"{len(stats.always_on_units):,}" if stats.knows_rates else BLOCKS.dash,
-        BLOCKS.number(headroom(stats)),
+        BLOCKS.number(stats.headroom),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -45,12 +45,6 @@ def rates(stats: SiteStats) -> Iterator[float]:
     return (rate for unit, rate in enumerate(stats.firing_rate) if rate is not None and unit not in apart)
 
 
-def headroom(stats: SiteStats) -> float | None:
-    """How near the nearest dead unit came to firing: the largest pre-activation that any of them saw."""
-    seen = (stats.max_preactivation[unit] for unit in stats.dead_units)
-    return max((value for value in seen if value is not None), default=None)
-
-
 def table_lines(rows: Sequence[Row], report: Report, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """Header, one line a site (more where a name is folded), and the totals over all sites of the report."""
     texts = [_texts(row, glyphs) for row in rows]
@@ -114,7 +108,7 @@ def _texts(row: Row, glyphs: Glyphs) -> dict[str, str]:
         "firing rate": "ALL DEAD"
         if row.condition is Condition.DEAD
         else _histogram(rates(stats), stats.knows_rates, glyphs),
-        "headroom": glyphs.number(headroom(stats)),
+        "headroom": glyphs.number(stats.headroom),
     }
 
 

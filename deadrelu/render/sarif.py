@@ -11,7 +11,6 @@ from deadrelu.render import annotation
 from deadrelu.render.annotation import Place
 from deadrelu.render.conclusion import conclusion, reason
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import headroom
 from deadrelu.report import Finding, Report, Severity, SiteStats
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -132,7 +131,7 @@ def _figures(stats: SiteStats) -> dict[str, Any]:
         "deadFraction": stats.dead_fraction,
         "samples": stats.samples,
         "positions": stats.positions,
-        "headroom": headroom(stats),
+        "headroom": stats.headroom,
         "silenceBound": stats.silence_bound,
     }
 

@@ -64,7 +64,7 @@ def _sites(report: Report, glyphs: Glyphs, width: int, full: bool) -> Iterator[T
     rows = [Row(stats, condition) for stats, condition in zip(report.sites, conditions(report), strict=True)]
     if not rows:
         return
-    shown = rows if full or len(rows) <= MOST_SITES else _worst(rows)
+    shown = rows if full or len(rows) <= MOST_SITES else worst(rows)
     yield from table_lines(shown, report, glyphs, width)
     if len(shown) < len(rows):
         hidden = [row for row in rows if row not in shown]
@@ -75,7 +75,7 @@ def _sites(report: Report, glyphs: Glyphs, width: int, full: bool) -> Iterator[T
         yield from paragraph(Text(note, "dim"), width=width, first="   ")
 
 
-def _worst(rows: Sequence[Row]) -> list[Row]:
+def worst(rows: Sequence[Row]) -> list[Row]:
     """Every sick site, and the worst of the others while there is room, in the order in which they ran."""
     order = sorted(
         range(len(rows)),

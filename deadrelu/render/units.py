@@ -8,7 +8,6 @@ from rich.text import Text
 
 from deadrelu.render.glyphs import Glyphs, choose
 from deadrelu.render.page import page, paragraph
-from deadrelu.render.rows import headroom
 from deadrelu.report import SiteStats
 from deadrelu.wording import count, percent, ranges
 
@@ -119,7 +118,7 @@ def _sick(stats: SiteStats, glyphs: Glyphs, width: int) -> Iterator[Text]:
         return
     listed = Text(glyphs.text(ranges(stats.dead_units, limit=40)))
     yield from paragraph(listed, width=width, first=Text("dead: ", _STYLE["dead"]))
-    room = headroom(stats)
+    room = stats.headroom
     if room is not None:
         nearest = next(unit for unit in stats.dead_units if stats.max_preactivation[unit] == room)
         text = f"the largest pre-activation of a dead unit was {glyphs.number(room)}, in unit {nearest}"

@@ -78,10 +78,6 @@ def test_what_is_no_fraction_is_refused_with_the_reason(text: str, says: str, hi
 @pytest.mark.parametrize(
     ("policy", "says"),
     [
-        ({"max_dead": 5.0}, "--max-dead is 5.0, outside 0..1"),
-        ({"max_dead_total": -0.1}, "--max-dead-total is -0.1"),
-        ({"rare_below": float("nan")}, "--rare-below is nan"),
-        ({"confidence": 1.0}, "--confidence is 1.0"),
         ({"select": ("DR01",)}, "--select: there is no rule 'DR01'"),
         ({"ignore": ("DR001", "DR007")}, "--ignore: there is no rule 'DR007'"),
     ],

@@ -15,7 +15,7 @@ from deadrelu.judge.policy import Policy
 from deadrelu.render import html
 from deadrelu.render.webpage import details
 from deadrelu.render.webpage.unitmap import MOST_CELLS
-from deadrelu.report import DataInfo, Report, SiteStats, Skipped
+from deadrelu.report import DataInfo, Report, Setting, SiteStats, Skipped
 from tests.conftest import make_report, make_site, make_stats
 
 HOSTILE = [
@@ -87,11 +87,35 @@ def test_the_verdict_comes_before_all_else_and_synthetic_data_is_said_beside_it(
     words = [text.strip() for text in Page(html.render(canonical)).text if text.strip()]
     assert words[0] == "FAIL: models/naïve [bold]50%[/bold].pt (deadrelu)"
     assert words[1:5] == ["deadrelu", "models/naïve [bold]50%[/bold].pt", "✗", "FAIL"]
-    assert words[5].startswith("Weights are NaN or infinite; 1 of 6 sites met NaN")
-    assert words[6].startswith("14 of 148 units (9.5%) never fired")
+    assert words[5:7] == ["Limit", "5% of a site’s units may be dead"]
+    assert words[7].startswith("Weights are NaN or infinite; 1 of 6 sites met NaN")
+    assert words[8].startswith("14 of 148 units (9.5%) never fired")
     made_up = DataInfo(source=None, kind="synthetic", samples=64, batches=2, seed=7)
     head = html.render(make_report([sick()], data=made_up)).partition("</header>")[0]
     assert "Synthetic inputs." in head
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"max_dead": 0.05, "max_dead_total": 0.0}, "5% of a site’s units may be dead, 0% of all units may be dead"),
+        ({"max_dead": None, "limits": ("head.*=0.2", "stem=0.0")}, "20% at head.*, 0% at stem"),
+        ({"max_dead": None, "baseline": "dead.json", "tolerance": 0}, "no more than in dead.json"),
+        (
+            {"max_dead": None, "baseline": "dead.json", "tolerance": 2},
+            "no more than in dead.json and 2 units a site beyond it",
+        ),
+        (
+            {"max_dead": 0.5, "baseline": "dead.json", "tolerance": 0.01},
+            "50% of a site’s units may be dead, no more than in dead.json and 1% of a site’s units beyond it",
+        ),
+        ({"max_dead": None}, "none was given"),
+    ],
+)
+def test_the_limit_stands_beside_the_verdict(canonical: Report, settings: dict[str, Setting], expected: str) -> None:
+    report = replace(canonical, settings={**canonical.settings, **settings})
+    words = [text.strip() for text in Page(html.render(report)).text if text.strip()]
+    assert words[words.index("Limit") - 1 :][:3] == ["FAIL", "Limit", expected]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

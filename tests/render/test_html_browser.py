@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -209,17 +212,34 @@ def test_every_text_stands_out_from_its_ground(
     assert [found for found in measured if found[0] < 4.5] == []  # WCAG 2.2, 1.4.3
 
 
-@pytest.mark.parametrize("width", [360, 400, 1280])
+@pytest.mark.parametrize("width", [340, 360, 400, 500, 1280])
 def test_the_page_never_scrolls_sideways(
     canonical: Report, show: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome, width: int
 ) -> None:
+    long = canonical.sites["layer1.0.[red]relu#1"]
+    wide = replace(long, site=replace(long.site, id="encoder_with_a_name_that_has_no_joint_anywhere" * 2))
+    report = replace(canonical, sites=(*canonical.sites, wide))
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
-        show(html.render(canonical))
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        show(html.render(report))
+        look = "const page = document.scrollingElement; return [page.scrollWidth, page.clientWidth]"
+        scrolled, seen = browser.execute_script(look)
+        assert scrolled <= seen <= width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_several_sites_fit_on_a_printed_page(
+    show: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome
+) -> None:
+    def pages(count: int) -> int:
+        sites = [make_stats(make_site(f"layer{n}.relu", 128), [0.0] * 9 + [0.4] * 119) for n in range(count)]
+        show(html.render(make_report(sites)))
+        printed = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
+        return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed["data"])))
+
+    assert pages(13) - pages(1) <= 4
 
 
 def test_hostile_names_are_text_and_run_nothing(show: Callable[[str], webdriver.Chrome]) -> None:

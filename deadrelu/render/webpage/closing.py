@@ -34,7 +34,9 @@ def skipped(report: Report) -> Html | None:
         for site in report.skipped
     ]
     heads = el("tr", *(el("th", text, scope="col") for text in ("site", "activation", "reason")))
-    table = el("table", el("caption", "Neither alive nor dead."), el("thead", heads), el("tbody", *rows))
+    table = el(
+        "table", el("caption", "Neither alive nor dead."), el("thead", heads), el("tbody", *rows), class_="skipped"
+    )
     ids = {site.id for site in report.skipped}
     # The reasons stand in the table; what else was found at a skipped site must not get lost.
     others = [f for f in report.findings if f.site in ids and f.rule != "DR008"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deadrelu.render.condition import sick
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import Row, headroom
+from deadrelu.render.rows import Row
 from deadrelu.render.webpage.charts import histogram
 from deadrelu.render.webpage.markup import Html, code, el, facts
 from deadrelu.render.webpage.overview import findings
@@ -88,7 +88,7 @@ def _facts(stats: SiteStats) -> Html:
     site = stats.site
     source = f"{site.source.file}:{site.source.line}" if site.source else None
     shape = " × ".join(str(size) for size in site.shape)
-    near = headroom(stats)
+    near = stats.headroom
     nearest = next((unit for unit in stats.dead_units if stats.max_preactivation[unit] == near), None)
     return facts(
         ("Dead units", ranges(stats.dead_units, limit=MOST_RUNS)),

@@ -9,6 +9,9 @@ from deadrelu.render.glyphs import BLOCKS
 
 _VOID = {"link", "meta"}
 
+_LONG = 40
+"""Above so many characters a value does not fit into half of a line."""
+
 
 class Html(str):
     """Text that is markup already."""
@@ -53,9 +56,13 @@ def join(*parts: str | None) -> Html:
 
 
 def facts(*pairs: tuple[str, str | None]) -> Html:
-    """A list of names and values; those without a value are left out."""
-    rows = (join(el("dt", name), el("dd", value)) for name, value in pairs if value)
-    return el("dl", *rows)
+    """A list of names and values; those without a value are left out, a long one gets a line of its own."""
+
+    def row(name: str, value: str) -> Html:
+        kind = "long" if len(value) > _LONG else "short"
+        return join(el("dt", name, class_=kind), el("dd", value, class_=kind))
+
+    return el("dl", *(row(name, value) for name, value in pairs if value))
 
 
 def _escaped(raw: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from deadrelu.render import conclusion as end
 from deadrelu.render.webpage.charts import composition
+from deadrelu.render.webpage.limit import limit
 from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
 from deadrelu.report import Finding, Report, Setting
 from deadrelu.wording import count, exact_percent
@@ -24,7 +25,12 @@ def verdict(report: Report) -> Html:
     return el(
         "header",
         el("p", el("span", "deadrelu"), el("span", path, class_="name"), class_="eyebrow"),
-        el("h1", el("span", _SIGNS[mood], class_="sign", aria_hidden="true"), end.headline(report)),
+        el(
+            "div",
+            el("h1", el("span", _SIGNS[mood], class_="sign", aria_hidden="true"), end.headline(report)),
+            el("p", el("span", "Limit"), el("span", limit(report)), class_="limit"),
+            class_="outcome",
+        ),
         el("p", end.sentence(end.reason(report)), class_="reason"),
         el("p", end.conclusion(report), class_="conclusion"),
         made_up,
@@ -49,7 +55,6 @@ def measured(report: Report) -> Html:
             ("Data", source),
             ("Samples", made_of + seed),
             ("Measured", f"{count(summary.sites, 'site')}, {count(summary.units, 'unit')}{skipped}"),
-            ("Limit", _limit(report)),
         ),
         el("p", f"{step.purpose}: ", el("code", step.command), class_="next")
         if step.command
@@ -99,14 +104,6 @@ def _message(finding: Finding) -> Html:
     """The message and the units that it means."""
     units = end.which_units(finding)
     return join(prose(finding.message), f" {units}" if units else None)
-
-
-def _limit(report: Report) -> str:
-    """The gate in words."""
-    each, total = report.settings.get("max_dead"), report.settings.get("max_dead_total")
-    parts = [f"{exact_percent(each)} of a site’s units may be dead"] if isinstance(each, float) else []
-    parts += [f"{exact_percent(total)} of all units may be dead"] if isinstance(total, float) else []
-    return ", ".join(parts) or "none was given"
 
 
 def _setting(name: str, value: Setting) -> str:

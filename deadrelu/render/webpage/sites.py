@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deadrelu.render.condition import Condition, sick
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import Row, headroom
+from deadrelu.render.rows import Row
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.report import Report
@@ -36,7 +36,7 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
         ("share", "", "share"),
         ("rare", "", f"num {_WIDE}"),
         ("always on", "", f"num {_WIDE}"),
-        ("firing rates", "", ""),
+        ("firing rates", "", "picture"),
         ("headroom", "", f"num {_WIDE}"),
     )
     header = [el("th", text, scope="col", class_=kind or None, aria_label=told or None) for text, told, kind in heads]
@@ -77,7 +77,7 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
     """One site. `data-v` holds what a column is sorted by."""
     stats, site = row.stats, row.stats.site
     name = code(site.id)
-    near = headroom(stats)
+    near = stats.headroom
     rare, always_on = (f"{len(u):,}" for u in (stats.rare_units, stats.always_on_units))
     if not stats.knows_rates:
         rare = always_on = BLOCKS.dash
@@ -94,6 +94,7 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
         el(
             "td",
             el("strong", "ALL DEAD") if row.condition is Condition.DEAD else sparkline(stats),
+            class_="picture",
             data_v=f"{sum(rate or 0 for rate in stats.firing_rate) / max(site.units, 1):.9g}",
         ),
         el("td", BLOCKS.number(near), class_=f"num {_WIDE}", data_v="" if near is None else f"{near:.9g}"),
@@ -117,6 +118,6 @@ def _totals(report: Report) -> Html:
         el("td", el("span", percent(summary.dead_fraction), class_="n"), class_="share"),
         el("td", f"{summary.rare:,}" if known else BLOCKS.dash, class_=f"num {_WIDE}"),
         el("td", f"{summary.always_on:,}" if known else BLOCKS.dash, class_=f"num {_WIDE}"),
-        el("td"),
+        el("td", class_="picture"),
         el("td", class_=_WIDE),
     )

@@ -1,0 +1,72 @@
+"""The gate as a function: `check` returns the report of a model that passes, and raises `GateFailed` otherwise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from deadrelu.errors import UsageError
+from deadrelu.judge.policy import Policy
+from deadrelu.judge.shares import Share
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from deadrelu.report import Report
+
+_WIDTH = 100
+_POLICY = {field.name for field in fields(Policy)}
+_UNSAID = Fraction(5, 100)
+"""The limit where the caller names none; a caller's own 5% is another object."""
+
+
+class GateFailed(AssertionError):  # noqa: N818 - it is no error of the program, and the gate's own word
+    """A model that does not pass: the message is the verdict and the table, `report` the whole report."""
+
+    def __init__(self, report: Report) -> None:
+        """Draw the table at once: whoever shows the message needs nothing more."""
+        from deadrelu.render.conclusion import conclusion, headline
+        from deadrelu.render.table import render
+
+        # The first line is all that pytest's summary and many a log keep of it.
+        super().__init__(f"{headline(report)}: {conclusion(report)}\n\n{render(report, width=_WIDTH)}")
+        self.report = report
+
+    def __reduce__(self) -> tuple[type[GateFailed], tuple[Report]]:
+        """The report makes the message again, in another process too."""
+        return type(self), (self.report,)
+
+
+def check(
+    model: nn.Module | str | Path,
+    data: object = None,
+    *,
+    max_dead: Share | None = _UNSAID,
+    policy: Policy | None = None,
+    **options: Any,
+) -> Report:
+    """Scan `model` over `data` and raise `GateFailed` unless it passes; the report comes back for further assertions.
+
+    `max_dead` is the share of a site's units that may be dead: `0.05`, `"5%"` or a `Fraction`; None leaves only wholly
+    dead sites and non-finite values to fail. The `options` are those of `deadrelu.scan` and, where no `policy` is
+    given, the fields of `deadrelu.Policy`.
+
+    Raises `GateFailed`, an `AssertionError`, where the gate fails and where every site is a guess that cannot pass; a
+    `DeadreluError` where nothing could be measured.
+    """
+    __tracebackhide__ = True
+    from deadrelu.api import scan
+
+    if policy is None:
+        policy = Policy(max_dead=max_dead, **{name: options.pop(name) for name in _POLICY & options.keys()})
+    elif max_dead is not _UNSAID:
+        raise UsageError("policy and max_dead were both given", hint="write policy=Policy(max_dead=…), or leave it out")
+    where: Any = os.fspath(model) if isinstance(model, os.PathLike) else model
+    report = scan(where, data, policy=policy, **options)
+    if report.verdict != "pass":
+        raise GateFailed(report)
+    return report

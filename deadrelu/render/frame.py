@@ -1,0 +1,108 @@
+"""The figures of a report as a pandas data frame: one row a site, or one row a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deadrelu.errors import UsageError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from deadrelu.report import Report, SiteStats
+
+_OF_SITES = {
+    "site": "",
+    "op": "",
+    "module": "",
+    "call": "int64",
+    "after": "",
+    "source": "",
+    "units": "int64",
+    "dead": "int64",
+    "dead_fraction": "float64",
+    "rare": "int64",
+    "always_on": "int64",
+    "nonfinite": "int64",
+    "firing_rate": "float64",
+    "headroom": "float64",
+    "silence_bound": "float64",
+    "samples": "int64",
+    "positions": "int64",
+    "guessed": "bool",
+}
+"""The columns of a site; `firing_rate` is the mean of its units, `headroom` the largest maximum of its dead ones.
+
+The type of a text is left to pandas: versions 2 and 3 differ."""
+
+_OF_UNITS = {
+    "site": "",
+    "unit": "int64",
+    "dead": "bool",
+    "rare": "bool",
+    "always_on": "bool",
+    "nonfinite": "bool",
+    "firing_rate": "float64",
+    "sample_rate": "float64",
+    "max_preactivation": "float64",
+    "mean_activation": "float64",
+    "dormancy": "float64",
+}
+_FIGURES = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy")
+
+
+def by_site(report: Report) -> DataFrame:
+    """One row a site, in the order in which they ran."""
+    return _frame((_site(stats) for stats in report.sites), _OF_SITES)
+
+
+def by_unit(report: Report) -> DataFrame:
+    """One row a unit, site by site."""
+    return _frame((row for stats in report.sites for row in _units(stats)), _OF_UNITS)
+
+
+def _site(stats: SiteStats) -> tuple[Any, ...]:
+    """The row of a site, in the order of `_OF_SITES`."""
+    site, source = stats.site, stats.site.source
+    rates = [rate for rate in stats.firing_rate if rate is not None]
+    return (
+        site.id,
+        site.op,
+        site.module,
+        site.call,
+        site.after,
+        f"{source.file}:{source.line}" if source else None,
+        site.units,
+        stats.dead,
+        stats.dead_fraction,
+        len(stats.rare_units),
+        len(stats.always_on_units),
+        len(stats.nonfinite_units),
+        sum(rates) / len(rates) if len(rates) == site.units else None,
+        stats.headroom,
+        stats.silence_bound,
+        stats.samples,
+        stats.positions,
+        site.is_guessed,
+    )
+
+
+def _units(stats: SiteStats) -> Iterator[tuple[Any, ...]]:
+    """The rows of a site's units, in the order of `_OF_UNITS`."""
+    kinds = [set(units) for units in (stats.dead_units, stats.rare_units, stats.always_on_units, stats.nonfinite_units)]
+    figures: Sequence[Sequence[float | None]] = [getattr(stats, name) for name in _FIGURES]
+    for unit in range(stats.site.units):
+        yield (stats.site.id, unit, *(unit in kind for kind in kinds), *(figure[unit] for figure in figures))
+
+
+def _frame(rows: Iterator[tuple[Any, ...]], columns: Mapping[str, str]) -> DataFrame:
+    """The rows; a column of figures has the same type with no rows too. Raises `UsageError` without pandas."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise UsageError(
+            f"Report.to_pandas needs pandas, which cannot be imported: {error}", hint="pip install pandas"
+        ) from error
+    types = {name: kind for name, kind in columns.items() if kind}
+    return pandas.DataFrame(list(rows), columns=list(columns)).astype(types)

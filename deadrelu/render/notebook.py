@@ -1,0 +1,97 @@
+"""The report in a notebook's cell: a fragment with its own style, in the colours of the notebook around it."""
+
+from __future__ import annotations
+
+from deadrelu.render import conclusion as end
+from deadrelu.render.condition import Condition, conditions
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.render.rows import Row
+from deadrelu.render.table import MOST_SITES, worst
+from deadrelu.render.webpage.assets import asset
+from deadrelu.render.webpage.charts import share, sparkline
+from deadrelu.render.webpage.limit import limit
+from deadrelu.render.webpage.markup import Html, code, el
+from deadrelu.render.webpage.sites import mark
+from deadrelu.report import Report
+from deadrelu.wording import count, percent
+
+_HEADS = (("", ""), ("site", ""), ("units", "num"), ("dead", "num"), ("share", ""), ("rare", "num"))
+_LAST = (("firing rates", ""), ("headroom", "num"))
+
+
+def fragment(report: Report) -> str:
+    """The fragment with a final newline; of many sites the healthy ones are only counted, as at the terminal.
+
+    Text has the notebook's own colour, so that it can be read on a light and on a dark ground, whoever chose it. A
+    notebook that takes away the style still shows the sentence and the table.
+    """
+    whole = el(
+        "div",
+        el("style", Html(asset("notebook.css"))),
+        el(
+            "div",
+            el("b", end.headline(report), class_=end.mood(report)),
+            el("span", code(report.model.path or "a model in memory")),
+            el("span", f"limit: {limit(report)}", class_="quiet"),
+            class_="verdict",
+        ),
+        el("p", end.conclusion(report)),
+        _table(report),
+        class_="deadrelu-report",
+    )
+    return f"{whole}\n"
+
+
+def _table(report: Report) -> Html | None:
+    """The sites that matter, the totals over all, and how many were left out."""
+    rows = [Row(stats, condition) for stats, condition in zip(report.sites, conditions(report), strict=True)]
+    if not rows:
+        return None
+    shown = rows if len(rows) <= MOST_SITES else worst(rows)
+    heads = [el("th", text, scope="col", class_=kind or None) for text, kind in (*_HEADS, *_LAST)]
+    note = f"… and {count(len(rows) - len(shown), 'healthy site')} without a dead unit"
+    return el(
+        "div",
+        el(
+            "table",
+            el("thead", el("tr", *heads)),
+            el("tbody", *map(_row, shown)),
+            el("tfoot", _totals(report)),
+        ),
+        el("p", note, class_="quiet") if len(shown) < len(rows) else None,
+        class_="frame",
+    )
+
+
+def _row(row: Row) -> Html:
+    """One site."""
+    stats = row.stats
+    near = BLOCKS.number(stats.headroom)
+    return el(
+        "tr",
+        el("td", mark(row.condition)),
+        el("th", code(stats.site.id), scope="row"),
+        el("td", f"{stats.site.units:,}{'?' if stats.site.is_guessed else ''}", class_="num"),
+        el("td", f"{stats.dead:,}", class_="num dead" if stats.dead else "num"),
+        el("td", share(stats.dead_fraction), class_="share"),
+        el("td", f"{len(stats.rare_units):,}" if stats.knows_rates else BLOCKS.dash, class_="num"),
+        el("td", el("strong", "ALL DEAD") if row.condition is Condition.DEAD else sparkline(stats)),
+        el("td", near, class_="num"),
+    )
+
+
+def _totals(report: Report) -> Html:
+    """The sums over all sites, shown or not."""
+    summary = report.summary
+    known = all(stats.knows_rates for stats in report.sites)
+    return el(
+        "tr",
+        el("td"),
+        el("th", count(summary.sites, "site"), scope="row"),
+        el("td", f"{summary.units:,}", class_="num"),
+        el("td", f"{summary.dead:,}", class_="num"),
+        el("td", el("span", percent(summary.dead_fraction), class_="n"), class_="share"),
+        el("td", f"{summary.rare:,}" if known else BLOCKS.dash, class_="num"),
+        el("td"),
+        el("td"),
+    )

@@ -1,0 +1,65 @@
+"""The report as a data frame: one row a site or a unit, with types that do not depend on what is in it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from deadrelu.errors import UsageError
+from deadrelu.report import Report
+from tests.conftest import make_report
+
+pandas = pytest.importorskip("pandas")
+
+
+def test_a_row_a_site_adds_up_to_the_summary(canonical: Report) -> None:
+    frame = canonical.to_pandas()
+    assert list(frame["site"]) == [stats.site.id for stats in canonical.sites]
+    assert frame[["units", "dead", "rare", "always_on"]].sum().to_dict() == {
+        "units": 148,
+        "dead": 14,
+        "rare": canonical.summary.rare,
+        "always_on": 24,
+    }
+    row = frame.set_index("site").loc["layer1.0.[red]relu#1"]
+    assert row["dead_fraction"] == 5 / 64
+    assert row["headroom"] == -0.2
+    assert row["firing_rate"] == pytest.approx(sum(canonical.sites[1].firing_rate) / 64)
+    assert frame["source"].dropna().tolist() == ["models/naïve 100%.py:42"]
+    assert frame["headroom"].isna().tolist() == [True, False, True, False, True, False]
+
+
+def test_a_row_a_unit_names_every_dead_unit(canonical: Report) -> None:
+    frame = canonical.to_pandas(units=True)
+    assert len(frame) == 148
+    dead = frame[frame["dead"]].groupby("site", sort=False)["unit"].apply(tuple).to_dict()
+    assert dead == {stats.site.id: stats.dead_units for stats in canonical.sites if stats.dead}
+    assert (frame["firing_rate"] == 0)[frame["dead"]].all()
+    assert frame.loc[frame["nonfinite"], ["site", "unit"]].to_numpy().tolist() == [["classifier.hidden.act", 1]]
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_the_types_of_the_figures_are_the_same_with_no_rows_and_with_nothing_measured(
+    canonical: Report, units: bool
+) -> None:
+    unknown = tuple(
+        replace(stats, firing_rate=(None,) * stats.site.units, max_preactivation=(None,) * stats.site.units)
+        for stats in canonical.sites
+    )
+    figures = ["dead", "rare", "nonfinite", "firing_rate", "max_preactivation" if units else "headroom"]
+    types = canonical.to_pandas(units=units).dtypes[figures]
+    assert types["dead"] == ("bool" if units else "int64")
+    assert types["firing_rate"] == "float64"
+    for other in (replace(canonical, sites=unknown), make_report([])):
+        assert other.to_pandas(units=units).dtypes[figures].to_dict() == types.to_dict()
+    assert replace(canonical, sites=unknown).to_pandas(units=units)["firing_rate"].isna().all()
+
+
+def test_without_pandas_the_error_says_what_to_install(canonical: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError) as raised:
+        canonical.to_pandas()
+    assert "Report.to_pandas needs pandas" in raised.value.message
+    assert raised.value.hint == "pip install pandas"

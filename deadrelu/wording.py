@@ -1,9 +1,10 @@
-"""How figures are put into words: percentages, counted nouns, runs of unit numbers."""
+"""How things are put into words: percentages, counted nouns, runs of unit numbers, the name that was meant."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def percent(fraction: float) -> str:
@@ -35,6 +36,16 @@ def ranges(units: Sequence[int], limit: int = 8) -> str:
     text = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in runs[:limit])
     left = sum(last - first + 1 for first, last in runs[limit:])
     return f"{text} and {left:,} more" if left else text
+
+
+def did_you_mean(name: str, known: Iterable[str], *, write: str = "{}") -> str:
+    """`did you mean Net?` for the known name that is nearest to a mistyped one; empty if none is near.
+
+    Upper and lower case are not told apart. `write` is how the name is given, say `--weights-key {}`.
+    """
+    lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
+    return f"did you mean {write.replace('{}', lower[near[0]])}?" if near else ""
 
 
 def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deadrelu.wording import count, exact_percent, percent, ranges
+from deadrelu.wording import count, did_you_mean, exact_percent, percent, ranges
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))
@@ -42,3 +42,11 @@ def test_ranges_name_each_unit_and_no_other(units: set[int]) -> None:
 
 def test_past_the_limit_the_rest_is_counted() -> None:
     assert ranges([0, 1, 2, 5, 8, 9], limit=2) == "0–2, 5 and 2 more"
+
+
+def test_the_nearest_name_is_meant_whatever_its_case_and_none_if_none_is_near() -> None:
+    known = ["Net", "Decoder", "Encoder{}"]
+    assert did_you_mean("Nett", known) == "did you mean Net?"
+    assert did_you_mean("DECODER", known, write="m.py:{}") == "did you mean m.py:Decoder?"
+    assert did_you_mean("Encoder", known) == "did you mean Encoder{}?"
+    assert did_you_mean("zebra", known) == did_you_mean("x", []) == ""

@@ -12,6 +12,7 @@ from deadrelu.inspection import KnownSite, Node, TensorEntry, Value
 from deadrelu.load.known import COMPILED, DATA_PARALLEL
 from deadrelu.load.pickled import Described, members
 from deadrelu.load.stub import Stub, StubClass
+from deadrelu.wording import count
 
 DEEPEST = 40
 MOST_NODES = 20_000
@@ -226,12 +227,12 @@ def plain(value: Any) -> Value:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, (str, bytes)):
-        text = value if isinstance(value, str) else f"{len(value)} bytes"
+        text = value if isinstance(value, str) else count(len(value), "byte")
         return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
     if isinstance(value, StubClass):
         return value.path
     if isinstance(value, (list, tuple)):
         if len(value) <= _LONGEST_TUPLE and all(isinstance(inner, (bool, int, float, str)) for inner in value):
             return tuple(plain(inner) for inner in value)
-        return f"{len(value)} values"
-    return f"{len(value)} entries" if isinstance(value, (dict, set, frozenset)) else type(value).__name__
+        return count(len(value), "value")
+    return count(len(value), "entry", "entries") if isinstance(value, (dict, set, frozenset)) else type(value).__name__

@@ -107,7 +107,7 @@ def test_a_checkpoint_shows_its_plain_values_and_the_keys_of_its_parts(save: Sav
     found = inspect(save({"epoch": 3, "args": {"lr": 0.5}, "model": state, "inf": float("inf")}))
     assert found.what == "a checkpoint, saved with torch.save"
     assert found.tree is not None
-    assert found.tree.settings == {"epoch": 3, "args": "1 entries", "inf": "inf"}
+    assert found.tree.settings == {"epoch": 3, "args": "1 entry", "inf": "inf"}
     assert _tensors(found) == {"model.weight": ((3, 2), "float32"), "model.bias": ((3,), "float32")}
     assert '"inf"' in found.to_json()
 

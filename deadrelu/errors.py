@@ -20,13 +20,14 @@ class DeadreluError(Exception):
 
     exit_code = ExitCode.COULD_NOT_RUN
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        r"""Keep `message` and `hint` on one line each: a person reads them in a CI log.
+    def __init__(self, message: str, *, hint: str = "", example: str = "") -> None:
+        r"""Keep `message` and `hint` on one line each: a person reads them in a CI log. `example` is code, in lines.
 
-        Both may quote names from a hostile file, so what would steer a terminal is written out (`\x1b`).
+        All may quote names from a hostile file, so what would steer a terminal is written out (`\x1b`).
         """
         self.message = _one_line(message)
         self.hint = _one_line(hint)
+        self.example = "\n".join(_printable(line) for line in example.splitlines())
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -35,7 +36,11 @@ class DeadreluError(Exception):
 
 def _one_line(text: str) -> str:
     """The text without line breaks and without a character that is not printable."""
-    plain = " ".join(text.split())
+    return _printable(" ".join(text.split()))
+
+
+def _printable(plain: str) -> str:
+    """The line with what is not printable written out."""
     return plain if plain.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
 
 

@@ -1,6 +1,7 @@
 """Writes a file or a folder whole or not at all: into a temporary neighbour first, renamed to the target at the end.
 
-A device or a pipe (`/dev/null`, a FIFO, `/dev/stdout`) is written to and never replaced.
+A device or a pipe (`/dev/null`, a FIFO, `/dev/stdout`) is written to and never replaced. For a file that is not there,
+`near_file` finds the one that may have been meant.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deadrelu.errors import OutputError
+from deadrelu.spelling import did_you_mean
 
 _PATIENCE = 60
 
@@ -146,6 +148,15 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
     """Write `text` as UTF-8, with the line ends that it has."""
     with replacing(path, force=force) as temporary:
         temporary.write_bytes(encoded(text))
+
+
+def near_file(path: Path, folder: Path = Path()) -> str:
+    """`did you mean NAME?` for a file that is not there; empty if none beside it is alike, seen from `folder`."""
+    try:
+        known = os.listdir(folder / path.parent)
+    except OSError:
+        known = []
+    return did_you_mean(path.name, known, write=str(path.parent / "{}"))
 
 
 def _is_stream(path: Path) -> bool:

@@ -81,7 +81,11 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a file is and holds. `bytes` is its size on disk, `sha256` what `--trust-sha256` takes."""
+    """What a file is and holds. `bytes` is its size on disk, `sha256` what `--trust-sha256` takes.
+
+    `hyper_parameters` are the plain values that Lightning kept, with which the constructor of `--arch` is filled (None
+    if there are none), and `hyper_left_out` the names of those that are objects.
+    """
 
     path: str
     kind: str
@@ -94,6 +98,8 @@ class Inspection:
     tree: Node | None = None
     sites: tuple[KnownSite, ...] = ()
     notes: tuple[str, ...] = ()
+    hyper_parameters: Mapping[str, object] | None = None
+    hyper_left_out: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> tuple[TensorEntry, ...]:
@@ -118,6 +124,8 @@ class Inspection:
             "sites": [asdict(site) for site in self.sites],
             "tree": None if self.tree is None else _node_to_dict(self.tree),
             "notes": list(self.notes),
+            "hyper_parameters": _finite(self.hyper_parameters),
+            "hyper_left_out": list(self.hyper_left_out),
         }
 
     def to_json(self) -> str:
@@ -129,6 +137,15 @@ def _tensors(node: Node) -> Iterator[TensorEntry]:
     yield from node.tensors
     for child in node.children:
         yield from _tensors(child)
+
+
+def _finite(value: object) -> object:
+    """Plain values as JSON types: a number that is not finite as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _node_to_dict(node: Node) -> dict[str, Any]:

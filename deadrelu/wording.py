@@ -1,4 +1,4 @@
-"""How figures are put into words: percentages, counted nouns, runs of unit numbers."""
+"""How things are put into words: percentages, counted nouns, runs of unit numbers, the name that was meant."""
 
 from __future__ import annotations
 

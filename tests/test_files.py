@@ -11,7 +11,7 @@ import pytest
 
 from deadrelu import files
 from deadrelu.errors import OutputError
-from deadrelu.files import locked, replacing, replacing_folder, write_text
+from deadrelu.files import locked, near_file, replacing, replacing_folder, write_text
 
 
 def test_the_text_is_written_as_it_is(tmp_path: Path) -> None:
@@ -147,3 +147,12 @@ def test_a_lock_keeps_another_holder_waiting(tmp_path: Path, monkeypatch: pytest
         pass
     with locked(tmp_path / "a.json"):
         pass
+
+
+def test_the_file_that_was_meant_is_named_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "best.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert near_file(Path("runs/bset.pt")) == "did you mean runs/best.pt?"
+    assert near_file(Path("bset.pt"), tmp_path / "runs") == "did you mean best.pt?"
+    assert near_file(Path("gone/best.pt")) == near_file(Path("runs/zzz")) == ""

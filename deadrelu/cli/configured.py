@@ -97,7 +97,7 @@ class Command(HelpfulCommand):
         except typer.Exit as done:
             return ExitCode(done.exit_code)
         except DeadreluError as error:
-            console.say_error(DeadreluError(f"{model.name}: {error.message}", hint=error.hint))
+            console.say_error(DeadreluError(f"{model.name}: {error.message}", hint=error.hint, example=error.example))
             return error.exit_code
         return ExitCode.OK
 

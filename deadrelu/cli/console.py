@@ -79,8 +79,10 @@ def printable(text: str, encoding: str | None) -> str:
 
 
 def say_error(error: DeadreluError) -> None:
-    """One line on stderr: what is wrong, and the next step."""
+    """One line on stderr: what is wrong, and the next step; below it the example, if there is one."""
     _say(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}")
+    if error.example:
+        _say(error.example)  # not indented: it is there to be copied
 
 
 def note(text: str) -> None:

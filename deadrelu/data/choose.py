@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from deadrelu.data.signature import Signature
 from deadrelu.errors import DataError
+from deadrelu.spelling import did_you_mean
 
 _LABELS = re.compile(r"(?:y|labels?|targets?|class(?:es)?)(?:_(?:train|test|val|valid|validation))?", re.IGNORECASE)
 
@@ -88,7 +89,7 @@ def _by_key(names: Sequence[str], signature: Signature, data_key: str, describe:
     if absent or not wanted:
         raise DataError(
             f"--data-key {data_key}: the data has no {', '.join(absent) or 'such array'}; it has {describe()}",
-            hint="name arrays that are there",
+            hint=did_you_mean((*absent, data_key)[0], names, write="--data-key {}") or "name arrays that are there",
         )
     dropped = [name for name in names if name not in wanted]
     if all(name in signature.parameters for name in wanted):

@@ -20,6 +20,7 @@ from deadrelu.data.images import ImageOptions, Images
 from deadrelu.data.loaders import LoaderBatches, are_columns
 from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
+from deadrelu.files import near_file
 from deadrelu.programs.code import import_spec, is_spec, users_code
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.share import WHOLE, Share
@@ -109,7 +110,7 @@ class _Opening:
             parts = held if isinstance(held, Mapping) else _number(held)
             return self._open_columns(parts, source, named=named, from_file=True)
         if not is_spec(text):
-            raise DataError(f"there is no data at {text}", hint=f"give {_KINDS}")
+            raise DataError(f"there is no data at {text}", hint=near_file(path) or f"give {_KINDS}")
         module, found = import_spec(text, error=DataError)
         if found is None:
             raise DataError(f"{text} does not say which object holds the data", hint=f"write {text}:NAME")

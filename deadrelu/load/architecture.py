@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -11,12 +11,22 @@ from typing import Any
 from torch import nn
 
 from deadrelu.errors import ArchitectureError
+from deadrelu.load.constructor import Constructor, check_names, constructor_of, missing_arguments
 from deadrelu.load.extras import extra
 from deadrelu.load.pretrained import from_config
+from deadrelu.load.weights import shortened
 from deadrelu.programs import code
+from deadrelu.programs.packages import imports_explained
 from deadrelu.programs.undisturbed import in_their_folder, stdout_on_stderr
+from deadrelu.spelling import did_you_mean
 
-_HUBS = ("timm:", "torchvision:", "hf:")
+_PACKAGES = {"timm:": "timm", "torchvision:": "torchvision", "hf:": "transformers"}
+_HUBS = tuple(_PACKAGES)
+
+
+def is_hub(spec: str) -> bool:
+    """Whether `spec` names a model of timm, torchvision or transformers, and no code of the user's."""
+    return spec.startswith(_HUBS)
 
 
 def is_spec(text: str) -> bool:
@@ -31,13 +41,14 @@ def build(spec: str, arguments: Mapping[str, object]) -> nn.Module:
     """
     name = spec.partition(":")[2]
     if spec.startswith("timm:"):
-        return _call(spec, lambda: extra("timm").create_model(name, pretrained=False, **arguments))
+        timm = extra("timm")
+        return _call(spec, lambda: timm.create_model(name, pretrained=False, **arguments), lambda: timm.list_models())
     if spec.startswith("torchvision:"):
-        return _call(spec, lambda: extra("torchvision.models").get_model(name, weights=None, **arguments))
+        models = extra("torchvision.models")
+        return _call(spec, lambda: models.get_model(name, weights=None, **arguments), lambda: models.list_models())
     if spec.startswith("hf:"):
         return _call(spec, lambda: from_config(Path(name), arguments))
-    module, named = code.import_spec(spec, error=ArchitectureError)
-    target = _only_module_class(module, spec) if named is None else named
+    target = _target(spec)
     if isinstance(target, nn.Module):
         if arguments:
             raise ArchitectureError(f"{spec} is a module already", hint="name its class to build it with --arch-arg")
@@ -47,7 +58,23 @@ def build(spec: str, arguments: Mapping[str, object]) -> nn.Module:
             f"{spec} is a {type(target).__name__}",
             hint="name an nn.Module class, a function that returns one, or a module",
         )
+    if (made_by := constructor_of(target)) is not None:
+        check_names(spec, made_by, arguments)
+        if (error := missing_arguments(spec, made_by, arguments)) is not None:
+            raise error
     return _call(spec, lambda: target(**arguments))
+
+
+def constructor(spec: str) -> Constructor | None:
+    """The arguments of the user's code that `spec` names; None for a hub's model, and where it takes none."""
+    target = None if spec.startswith(_HUBS) else _target(spec)
+    return constructor_of(target) if callable(target) and not isinstance(target, nn.Module) else None
+
+
+def _target(spec: str) -> object:
+    """What the user's code has under the name; without one, its only module class."""
+    module, named = code.import_spec(spec, error=ArchitectureError)
+    return _only_module_class(module, spec) if named is None else named
 
 
 def code_in(spec: str) -> dict[str, Any]:
@@ -94,13 +121,24 @@ def _only_module_class(module: ModuleType, spec: str) -> object:
     raise ArchitectureError(f"{spec} defines {', '.join(names)}", hint=f"choose one: {spec}:{names[-1]}")
 
 
-def _call(spec: str, make: Callable[[], object]) -> nn.Module:
-    """Run the user's or the hub's code; whatever it raises or prints is no matter of stdout."""
+def _call(spec: str, make: Callable[[], object], known: Callable[[], Iterable[str]] = tuple) -> nn.Module:
+    """Run the user's or the hub's code; whatever it raises or prints is no matter of stdout.
+
+    `known` lists the names that the hub has.
+    """
+    hub, _, name = spec.partition(":")
+    package = _PACKAGES.get(f"{hub}:", hub)
 
     def failed(why: str) -> ArchitectureError:
-        return ArchitectureError(f"{spec} cannot be built: {why}", hint="give what it needs with --arch-arg NAME=VALUE")
+        if name not in (names := list(known())) and names:
+            near = did_you_mean(name, names, write=f"{hub}:{{}}")
+            return ArchitectureError(f"{package} has no model {name!r}", hint=near or f"it has {shortened(names)}")
+        return ArchitectureError(
+            f"{spec} cannot be built: {why}",
+            hint="check the values of --arch-arg NAME=VALUE; --arch also takes a function that builds it: FILE.py:NAME",
+        )
 
-    with code.users_code(failed), stdout_on_stderr(), in_their_folder():
+    with code.users_code(failed), stdout_on_stderr(), in_their_folder(), imports_explained(package, ArchitectureError):
         made = make()
     if not isinstance(made, nn.Module):
         raise ArchitectureError(

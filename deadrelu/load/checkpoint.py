@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torch import nn
 
-from deadrelu.errors import ArchitectureError, FileError, TrustError, UsageError
+from deadrelu.errors import ArchitectureError, FileError, TrustError
 from deadrelu.load import weights
-from deadrelu.load.architecture import build, code_in, named_class
+from deadrelu.load.architecture import build, code_in, constructor, named_class
+from deadrelu.load.fingerprints import recognised
+from deadrelu.load.fit import choose, fit_names, load_into
+from deadrelu.load.hyper import HyperParameters, filled, hyper_parameters, note
 from deadrelu.load.inert import Tree, read_tree, walk
 from deadrelu.load.known import (
     COMPILED,
@@ -23,14 +27,17 @@ from deadrelu.load.known import (
     torch_classes,
     torch_functions,
 )
+from deadrelu.load.modules import at, chosen, live_modules, modules_in
 from deadrelu.load.rebuild import Code, rebuild, unknown
+from deadrelu.load.search import elements, fitting_arguments, flags
 from deadrelu.load.sniff import FileKind
 from deadrelu.load.stub import Stub, StubClass
-from deadrelu.load.tree import unwrapped
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.load.trusted import allowed_classes, check_whole, mapped, run_trusted
 
 _log = logging.getLogger("deadrelu")
+
+_SPARE_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -56,11 +63,11 @@ def open_checkpoint(origin: Origin, kind: FileKind, request: Request) -> tuple[n
             raise
     _log.warning("%s is trusted: its own code runs", origin.path)
     root = run_trusted(origin, code)
-    modules = weights.found_in(root, nn.Module)
-    key = _module_key(origin, list(modules), root, request)
+    modules = live_modules(root)
+    key = _module_key(origin, modules, root, request)
     if key is None:
         return _from_weights(origin, root, request)
-    module = modules[key]
+    module = at(modules, key)
     while (inner := _wrapped_module(module)) is not None:
         module = inner
     check_whole(origin, module)
@@ -71,38 +78,88 @@ def _inert(origin: Origin, kind: FileKind, request: Request, code: Mapping[str, 
     """Open the file without running any of it."""
     tree = read_tree(origin, kind)
     modules = modules_in(tree)
-    key = _module_key(origin, list(modules), tree.root, request)
+    key = _module_key(origin, modules, tree.root, request)
     if key is None:
         # A file without weights that calls code may make a module by it (fx does): only then may trust run it.
         if not request.trust.covers(origin.sha256) or not weights.states_in(tree.root):
             _refuse_calls(origin, tree, {})
         return _from_weights(origin, tree.root, request)
     allowed = allowed_classes(tree.names, request.trust.allow) | mapped(tree.names, code)
-    stub = modules[key]
+    stub = at(modules, key)
     if strange := sorted(unknown(_paths_in(stub), allowed), key=lambda name: name != stub.path):
         raise origin.refuse_names(strange, _reasons(strange))
     _refuse_calls(origin, tree, allowed)
     return _checked(origin, rebuild(stub, origin, allowed), request.arch), _module_form(key)
 
 
-def modules_in(tree: Tree) -> dict[str, Stub]:
-    """The whole modules of the file by the key under which each stands ("" is the root), without their wrappers."""
-    found = {key: unwrapped(stub) for key, stub in weights.found_in(tree.root, Stub).items()}
-    return {key: stub for key, stub in found.items() if _is_module(stub)}
+def weights_into(
+    origin: Origin, states: Mapping[str, weights.State], request: Request, hyper: HyperParameters | None = None
+) -> nn.Module:
+    """Build the architecture that the user named and load the chosen state dict into it.
 
-
-def weights_into(origin: Origin, states: Mapping[str, weights.State], request: Request) -> nn.Module:
-    """Build the architecture that the user named and load the chosen state dict into it."""
+    `hyper` fills its constructor, as far as the user gives no arguments.
+    """
     if request.arch is None:
-        raise needs_code(origin)
-    module = build(request.arch, request.arch_args)
-    state = weights.choose(states, request.weights_key, origin.path, module)
-    weights.load_into(module, weights.fit_prefix(state, module), origin.path)
+        raise needs_code(origin, states)
+    arguments = _arguments(origin, request.arch, request, hyper)
+    if arguments is not request.arch_args:
+        _check_size(origin, elements(request.arch, arguments), states)
+    try:
+        module = build(request.arch, arguments)
+    except ArchitectureError as error:
+        found = _proposed(request.arch, arguments, _likely(states, request))
+        if not found or error.example:
+            raise
+        raise ArchitectureError(error.message, hint=f"add {found}, with which every weight fits") from error
+    state = choose(states, request.weights_key, origin.path, module)
+    if unfit := load_into(module, fit_names(state, module), origin.path):
+        found = _proposed(request.arch, arguments, state)
+        raise unfit.error(origin.path, module, f"add {found}, with which every weight fits" if found else "")
     return module
 
 
-def needs_code(origin: Origin) -> ArchitectureError:
-    """The refusal of weights without --arch."""
+def _arguments(origin: Origin, arch: str, request: Request, hyper: HyperParameters | None) -> Mapping[str, object]:
+    """What the constructor is given: by the user, else by the file; a note says which are the file's."""
+    made_by = constructor(arch) if hyper is not None else None
+    if made_by is None or hyper is None:
+        return request.arch_args
+    arguments, names = filled(made_by, hyper, request.arch_args)
+    _log.info("%s", note(origin.path, made_by, hyper, names, request.arch_args))
+    return arguments
+
+
+def _check_size(origin: Origin, size: int, states: Mapping[str, weights.State]) -> None:
+    """Refuse hyper-parameters by which a small file would have a model built that fills the memory."""
+    held = max(sum(tensor.numel() for tensor in state.values()) for state in states.values())
+    if size > _SPARE_ELEMENTS + 2 * held:
+        raise FileError(
+            f"{origin.path} has hyper_parameters for a model of {size:,} values, and weights of {held:,}",
+            hint="give the right ones with --arch-arg NAME=VALUE",
+        )
+
+
+def _likely(states: Mapping[str, weights.State], request: Request) -> weights.State:
+    """The state dict that is meant: by its key, or the first."""
+    return states.get(request.weights_key or "", next(iter(states.values()), {}))
+
+
+def _proposed(arch: str, arguments: Mapping[str, object], state: weights.State) -> str:
+    """The options that make every weight fit; empty if none are found."""
+    return flags(fitting_arguments(arch, arguments, state))
+
+
+def needs_code(origin: Origin, states: Mapping[str, weights.State] = MappingProxyType({})) -> ArchitectureError:
+    """The refusal of weights without --arch. Where they are plainly those of a known model, that is proposed."""
+    for key, state in states.items():
+        if (known := recognised(state)) is not None:
+            spec, arguments = known
+            options = [f"--arch {spec}", flags(arguments), f"--weights-key {key}" if len(states) > 1 else ""]
+            package = spec.partition(":")[0]
+            return ArchitectureError(
+                f"{origin.path} holds weights only, with the keys of {package}'s {spec.partition(':')[2]}",
+                hint=f"if it is {package}'s: deadrelu scan {origin.path} {' '.join(filter(None, options))}"
+                "; else name its own code: --arch path/to/model.py:ClassName",
+            )
     return ArchitectureError(
         f"{origin.path} holds weights only: a state dict has no code in it",
         hint=f"name the code that they belong to: deadrelu scan {origin.path} --arch path/to/model.py:ClassName",
@@ -117,26 +174,14 @@ def _from_weights(origin: Origin, root: object, request: Request) -> tuple[nn.Mo
             f"{origin.path} holds no weights: it is a {_called(root)}",
             hint="save `model.state_dict()` or the model itself with torch.save",
         )
-    return weights_into(origin, states, request), "torch-state-dict" if "" in states else "torch-checkpoint"
+    module = weights_into(origin, states, request, hyper_parameters(root))
+    return module, "torch-state-dict" if "" in states else "torch-checkpoint"
 
 
-def _module_key(origin: Origin, keys: list[str], root: object, request: Request) -> str | None:
-    """The place of the whole module to open, or None where weights are meant.
-
-    With an architecture, weights go before modules: the user said what to load them into.
-    """
-    if request.weights_key in keys:
-        return request.weights_key
-    if "" in keys:
-        return ""
-    if not keys or request.weights_key is not None or (request.arch is not None and weights.states_in(root)):
-        return None
-    if len(keys) > 1:
-        raise UsageError(
-            f"{origin.path} holds several modules: {', '.join(map(repr, keys))}",
-            hint=f"choose: --weights-key {keys[0]}",
-        )
-    return keys[0]
+def _module_key(origin: Origin, modules: Mapping[str, object], root: object, request: Request) -> str | None:
+    """The place of the whole module to open, or None where weights are meant."""
+    states = weights.states_in(root)
+    return chosen(origin.path, modules, states, request.weights_key, arch=request.arch is not None)
 
 
 def _wrapped_module(module: nn.Module) -> nn.Module | None:
@@ -151,11 +196,6 @@ def _wrapped_module(module: nn.Module) -> nn.Module | None:
 def _module_form(key: str) -> str:
     """A whole module, or one inside a checkpoint."""
     return "torch-checkpoint" if key else "torch-module"
-
-
-def _is_module(stub: Stub) -> bool:
-    """Whether a stub has the state of a module, whatever its class."""
-    return isinstance(stub.state, dict) and isinstance(dict.get(stub.state, "_modules"), dict)
 
 
 def _paths_in(stub: object) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Imports the optional packages, and says which extra brings one that is missing."""
+"""Imports the optional packages, and says which extra brings one that is missing, or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import importlib
 from typing import Any
 
 from deadrelu.errors import ArchitectureError
+from deadrelu.programs.packages import import_failure
 
-_INSTALL = {
-    "accelerate": "pip install 'deadrelu[hf]'",
-    "timm": "pip install 'deadrelu[timm]'",
-    "transformers": "pip install 'deadrelu[hf]'",
-    "torchvision": "pip install torchvision, from where torch was installed",
-}
+_EXTRAS = {"accelerate": "hf", "timm": "timm", "transformers": "hf"}
 
 
 def extra(name: str) -> Any:
-    """Import an optional package. Raises `ArchitectureError` that says how to install it."""
-    package = name.split(".")[0]
+    """Import an optional package. Raises `ArchitectureError` that names the package and says how to mend it."""
+    package = name.partition(".")[0]
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise ArchitectureError(f"{package} cannot be imported: {error}", hint=_INSTALL[package]) from error
+    except Exception as error:  # a torchvision that was built for another torch raises a RuntimeError, and so on
+        raise broken(package, error) from error
+
+
+def broken(package: str, error: Exception) -> ArchitectureError:
+    """The error for an optional package that cannot be imported, in whole or in part."""
+    message, hint = import_failure(error, package) or (
+        f"{package} cannot be imported: {type(error).__name__}: {error}",
+        f"`python -c 'import {package}'` shows the whole error",
+    )
+    if message == f"{package} is not installed" and package in _EXTRAS:
+        hint = f"pip install 'deadrelu[{_EXTRAS[package]}]'"
+    return ArchitectureError(message, hint=hint)

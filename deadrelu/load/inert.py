@@ -20,6 +20,7 @@ from deadrelu.load.sniff import FileKind
 from deadrelu.load.stub import Stub, StubClass, stub_class
 from deadrelu.load.trust import Origin
 from deadrelu.pickles import check_fillings
+from deadrelu.wording import count
 
 _SPARE_ELEMENTS = 1 << 24
 _LEGACY_PREAMBLE = 3
@@ -163,7 +164,9 @@ def _check_tensors(origin: Origin, root: Any, records: frozenset[int] | None) ->
             raise FileError(f"{origin.path} holds a tensor without values (meta device)", hint=_AGAIN)
         held = value.untyped_storage().nbytes()
         if held > limit or (records is not None and held not in records and held > 0):
-            raise FileError(f"{origin.path} claims a tensor of {held} bytes that it does not hold", hint=_AGAIN)
+            raise FileError(
+                f"{origin.path} claims a tensor of {count(held, 'byte')} that it does not hold", hint=_AGAIN
+            )
         spare -= max(0, value.numel() - held // value.element_size())
         if spare < 0:
             raise FileError(

@@ -14,6 +14,7 @@ from deadrelu.load.checkpoint import Request, open_checkpoint
 from deadrelu.load.export_contents import read_exported
 from deadrelu.load.flat import read_header
 from deadrelu.load.held import held, unchanged
+from deadrelu.load.hyper import HyperParameters, hyper_parameters
 from deadrelu.load.inert import plain_globals, read_tree
 from deadrelu.load.known import COMPILED, DATA_PARALLEL, RECORDS, torch_classes, torch_functions
 from deadrelu.load.members import Archive, asked_code
@@ -46,6 +47,7 @@ class _Contents:
     asks: tuple[Asked, ...] = ()
     members: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
+    hyper: HyperParameters | None = None
 
 
 def inspect(model: str | Path) -> Inspection:
@@ -81,6 +83,8 @@ def _inspected(model: str, path: Path, kind: FileKind, files: Sequence[Path]) ->
         tree=contents.tree,
         sites=contents.sites,
         notes=contents.notes,
+        hyper_parameters=None if contents.hyper is None else contents.hyper.values,
+        hyper_left_out=() if contents.hyper is None else contents.hyper.left_out,
     )
 
 
@@ -162,7 +166,8 @@ def _saved(pickled: Pickled, by: str) -> _Contents:
     )
     if tree.kind == "state dict":
         notes.append("weights only: which activations stand between them, only their code says (--arch)")
-    return _Contents(f"{what}, saved with {by}", tree, sites, tuple(_globals(pickled)), notes=tuple(notes))
+    hyper = hyper_parameters(pickled.root)
+    return _Contents(f"{what}, saved with {by}", tree, sites, tuple(_globals(pickled)), notes=tuple(notes), hyper=hyper)
 
 
 def _module_kinds(node: Node) -> Iterator[str]:

@@ -29,6 +29,7 @@ from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Program
 from deadrelu.programs.script.program import TorchScriptProgram
 from deadrelu.report import ModelInfo
+from deadrelu.wording import count
 
 _log = logging.getLogger("deadrelu")
 
@@ -129,9 +130,9 @@ def describe(
     bad = nonfinite(module)
     if bad:
         _log.warning(
-            "%s has NaN or infinite values in %d tensors, the first is %s",
+            "%s has NaN or infinite values in %s, the first is %s",
             path or "the model",
-            len(bad),
+            count(len(bad), "tensor"),
             next(iter(bad)),
         )
     parameters = sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p))

@@ -12,6 +12,7 @@ from torch import nn
 from deadrelu.errors import ArchitectureError, TrustError
 from deadrelu.load.extras import extra
 from deadrelu.programs.code import blame
+from deadrelu.programs.packages import imports_explained
 
 _KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
 """Keys under which a config can name a repository (`owner/kernels`) whose native code transformers would download."""
@@ -61,9 +62,13 @@ def config_of(folder: Path, arguments: Mapping[str, object]) -> Any:
     transformers = extra("transformers")
     read_config(folder)
     try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        with imports_explained("transformers", ArchitectureError):
+            auto = transformers.AutoConfig
+            config = auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         for key, value in arguments.items():
             setattr(config, key, value)
+    except ArchitectureError:
+        raise
     except Exception as error:  # what a strange setting makes transformers raise is of many classes
         raise ArchitectureError(
             f"{folder}/config.json cannot be read: {blame(error)}", hint="is it a model's folder?"
@@ -78,11 +83,12 @@ def class_of(config: Any, folder: Path) -> Any:
     """
     transformers = extra("transformers")
     names = [name for name in getattr(config, "architectures", None) or () if isinstance(name, str)]
-    if not names:
-        made = transformers.AutoModel.from_config(config, trust_remote_code=False)
-        return type(made)
-    found = [getattr(transformers, name, None) for name in names]
-    fitting = [c for c in found if isinstance(c, type) and issubclass(c, transformers.PreTrainedModel)]
+    with imports_explained("transformers", ArchitectureError):  # each attribute imports its part of transformers
+        if not names:
+            made = transformers.AutoModel.from_config(config, trust_remote_code=False)
+            return type(made)
+        found = [getattr(transformers, name, None) for name in names]
+        fitting = [c for c in found if isinstance(c, type) and issubclass(c, transformers.PreTrainedModel)]
     if not fitting:
         raise ArchitectureError(
             f"{folder}/config.json names {', '.join(names)}, which transformers {transformers.__version__} lacks",

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from deadrelu.errors import DeadreluError, FileError
+from deadrelu.files import near_file
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _LONGEST_SAFETENSORS_HEADER = 100_000_000
@@ -174,7 +175,9 @@ def sniff(path: Path) -> FileKind:
         if not path.is_file():
             if path.exists():
                 raise FileError(f"{path} is no regular file", hint="give the path of a model file")
-            raise FileError(f"there is no file {path}", hint="give the path from the folder that you are in")
+            raise FileError(
+                f"there is no file {path}", hint=near_file(path) or "give the path from the folder that you are in"
+            )
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(512)

@@ -18,6 +18,7 @@ from deadrelu.load.quiet import quiet
 from deadrelu.load.rebuild import Code
 from deadrelu.load.trust import Origin
 from deadrelu.programs.code import blame, import_spec
+from deadrelu.programs.packages import import_failure
 
 _NEVER_MAPPED = ("torch.", "builtins.", "collections.", "numpy.")
 
@@ -84,6 +85,9 @@ def run_trusted(origin: Origin, code: Mapping[str, Code]) -> Any:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
+        failure = import_failure(error, str(origin.path))
+        if failure is not None and not isinstance(error, ModuleNotFoundError):  # what is missing may be the user's own
+            raise ArchitectureError(failure[0], hint=failure[1]) from error
         raise ArchitectureError(
             f"{origin.path} cannot be unpickled: {blame(error)}",
             hint="run it where the model's code can be imported, or name the code with --arch FILE.py:Name",

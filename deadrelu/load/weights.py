@@ -1,59 +1,70 @@
-"""Find the state dict in whatever was loaded, fit it to a module, and count what is not finite in it."""
+"""Find the state dicts in whatever was loaded, and count what is not finite in a module."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from deadrelu.errors import ArchitectureError, FileError, UsageError
-
-_log = logging.getLogger("deadrelu")
+from deadrelu.load.stub import Stub
+from deadrelu.load.tree import is_module, unwrapped
 
 State = dict[str, Tensor]
 T = TypeVar("T")
 
 _DEPTH = 4
+_MOST = 10_000
 _LISTED = 6
+_OF_OPTIMIZERS = "torch.optim."
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "metric", "loop", "callback")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "state_dict.", "ema_model.")
-_COUNTER = "num_batches_tracked"
 
 
 def states_in(root: object) -> dict[str, State]:
     """Every state dict in a tree of plain values, by its dotted key ("" is the tree itself), the outermost first.
 
-    A state dict is a dictionary from names to tensors. What stands under an optimizer or its kin is none.
+    A state dict is a dictionary from names to tensors. What stands under an optimizer or its kin is none, and neither
+    are the tables of a whole module.
     """
-    return _found(root, _as_state)
+    return _found(root, _as_state, lambda value: isinstance(value, nn.Module) or is_module(unwrapped(value)))
 
 
-def found_in(root: object, kind: type[T]) -> dict[str, T]:
-    """Every object of class `kind`, at the same places where a state dict is looked for, by its dotted key."""
-    return _found(root, lambda value: value if isinstance(value, kind) else None)
+def found_in(root: object, kind: type[T], ends: Callable[[object], bool]) -> dict[str, T]:
+    """Every object of class `kind` that `ends` the search, at the same places, by its dotted key."""
+    return _found(root, lambda value: value if isinstance(value, kind) and ends(value) else None, ends)
 
 
-def _found(root: object, wanted: Callable[[object], Any]) -> dict[str, Any]:
-    """Look through dictionaries and lists, not very deep, for what `wanted` makes something of."""
+def _found(root: object, wanted: Callable[[object], Any], ends: Callable[[object], bool]) -> dict[str, Any]:
+    """Look through dictionaries, lists and objects, not very deep, for what `wanted` makes something of.
+
+    Nothing is looked for in a value that `ends` the search.
+    """
     found: dict[str, Any] = {}
     level: list[tuple[str, object]] = [("", root)]
+    seen: set[int] = set()
     for _ in range(_DEPTH):
         below: list[tuple[str, object]] = []
         for key, value in level:
             if (made := wanted(value)) is not None:
                 found[key] = made
-            else:
+            elif not ends(value) and id(value) not in seen:
+                seen.add(id(value))
                 below.extend((f"{key}.{name}".lstrip("."), inner) for name, inner in _inside(value))
-        level = below
+        level = below[:_MOST]
     return found
 
 
 def _inside(value: object) -> Iterable[tuple[str, object]]:
-    """The named parts of a container in which weights may stand."""
+    """The named parts of a container in which weights may stand: also the attributes of an object."""
+    if isinstance(value, Stub):
+        if value.path.startswith(_OF_OPTIMIZERS):
+            return
+        states = value.state if isinstance(value.state, tuple) else (value.state,)  # (attributes, slots)
+        value = {name: inner for state in states if isinstance(state, dict) for name, inner in dict.items(state)}
+    elif not isinstance(value, (dict, list, tuple, Tensor, type, ModuleType, torch.optim.Optimizer)):
+        value = getattr(value, "__dict__", None)  # of a file that is trusted and was unpickled
     if isinstance(value, dict):
         for key, inner in dict.items(value):
             if type(key) is str and not is_apart((key,)):
@@ -75,77 +86,6 @@ def _as_state(value: object) -> State | None:
     if not items or not all(type(key) is str and isinstance(inner, Tensor) for key, inner in items.items()):
         return None
     return {key: Tensor.detach(inner) for key, inner in items.items()}
-
-
-def choose(states: Mapping[str, State], weights_key: str | None, path: Path, module: nn.Module) -> State:
-    """The state dict under `weights_key`; without a key the only one, or the only one that shares names with `module`.
-
-    Raises `UsageError` where there is nothing under the key or where several would do, and lists what there is.
-    """
-    listed = ", ".join(repr(key) for key in states if key) or "none below the top"
-    if weights_key is not None:
-        if weights_key not in states:
-            raise UsageError(f"{path} has no weights under {weights_key!r}", hint=f"it has: {listed}")
-        return states[weights_key]
-    if not states:
-        raise FileError(f"{path} holds no state dict", hint="save `model.state_dict()` or `{'state_dict': ...}`")
-    names = module.state_dict().keys()
-    fitting = [key for key in states if names & fit_prefix(states[key], module).keys()] or list(states)
-    if len(fitting) > 1:
-        keys = ", ".join(repr(key) for key in fitting)
-        raise UsageError(f"{path} holds several sets of weights: {keys}", hint=f"choose: --weights-key {fitting[0]}")
-    if fitting[0]:
-        _log.info("weights taken from %r in %s", fitting[0], path)
-    return states[fitting[0]]
-
-
-def fit_prefix(state: State, module: nn.Module) -> State:
-    """`state` without the wrapper prefixes (`module.`, `_orig_mod.`, …) that all keys share, if it then fits better."""
-    own = module.state_dict()
-
-    def fits(candidate: State) -> int:
-        return sum(key in own and _shape(own[key]) == tensor.shape for key, tensor in candidate.items())
-
-    best, stripped = state, state
-    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in stripped)), None):
-        stripped = {key.removeprefix(prefix): tensor for key, tensor in stripped.items()}
-        if fits(stripped) > fits(best):
-            best = stripped
-    return best
-
-
-def load_into(module: nn.Module, state: State, path: Path) -> None:
-    """Copy `state` into `module`, all of it.
-
-    Raises `ArchitectureError` that lists the missing, unexpected and mis-shaped keys. Missing batch counters
-    (`num_batches_tracked`) are let pass: evaluation does not use them.
-    """
-    own = module.state_dict()
-    misshaped = [
-        f"{key} ({_dims(tensor)} in the file, {_dims(own[key])} in the model)"
-        for key, tensor in state.items()
-        if key in own and _shape(own[key]) not in (None, tensor.shape)
-    ]
-    missing = unexpected = list[str]()
-    if not misshaped:
-        try:
-            result = module.load_state_dict(state, strict=False)
-        except Exception as error:
-            raise ArchitectureError(
-                f"the weights of {path} do not load into {type(module).__name__}: {error}", hint="is it the same model?"
-            ) from error
-        missing, unexpected = result.missing_keys, result.unexpected_keys
-    else:
-        missing = [key for key in own if key not in state]
-        unexpected = [key for key in state if key not in own]
-    missing = [key for key in missing if not key.endswith((_COUNTER, "_extra_state"))]
-    problems = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
-    said = "; ".join(f"{len(keys)} {what}: {shortened(keys)}" for what, keys in problems if keys)
-    if said:
-        raise ArchitectureError(
-            f"the weights of {path} do not fit {type(module).__name__}: {said}",
-            hint="check --arch and --arch-arg against the code that trained it, or choose others with --weights-key",
-        )
 
 
 def nonfinite(module: nn.Module) -> dict[str, int]:
@@ -170,17 +110,6 @@ def nonfinite(module: nn.Module) -> dict[str, int]:
         if bad:
             counts[name] = bad
     return counts
-
-
-def _shape(value: object) -> torch.Size | None:
-    """The shape of a tensor that has one: a lazy parameter has none yet."""
-    return value.shape if isinstance(value, Tensor) and not nn.parameter.is_lazy(value) else None
-
-
-def _dims(value: object) -> str:
-    """A shape as people write it: 64×3×7×7."""
-    shape = _shape(value)
-    return "unknown" if shape is None else "×".join(map(str, shape)) or "scalar"
 
 
 def shortened(keys: list[str]) -> str:

@@ -7,6 +7,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import os
+import pkgutil
 import re
 import sys
 import traceback
@@ -17,11 +18,18 @@ from pathlib import Path
 from types import ModuleType
 
 from deadrelu.errors import DeadreluError
+from deadrelu.files import near_file
+from deadrelu.programs.packages import imports_explained
 from deadrelu.programs.undisturbed import in_their_folder, our_folder, stdout_on_stderr
+from deadrelu.spelling import did_you_mean
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _SPEC = re.compile(rf"(?P<target>.+\.py|{_NAME})(?::(?P<name>{_NAME}))?")
 _INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
+_REFUSED = re.compile(r"Weights only load failed.*?(?:WeightsUnpickler error: )(.+?)(?: Please use | Check the doc|$)")
+_PYDANTIC = re.compile(
+    r"(?:Value|Assertion) error, | \[type=[^\]]*\]| For further information visit https://errors\.pydantic\S*"
+)
 _FORMS = "write it as path/to/file.py:Name or package.module:Name"
 
 
@@ -71,7 +79,7 @@ class users_code:  # noqa: N801  entered for each batch: a generator would take 
 
 def blame(exception: BaseException) -> str:
     """One line that says where the user's code raised: `data.py, line 12: ValueError: bad row`."""
-    said = " ".join(_said(exception).split())
+    said = _said(exception)
     if isinstance(exception, SystemExit):
         said = f"it called sys.exit({said})"
     elif isinstance(exception, SyntaxError) and exception.filename:
@@ -83,11 +91,17 @@ def blame(exception: BaseException) -> str:
 
 
 def _said(exception: BaseException) -> str:
-    """Its own text; "" where it cannot even give that."""
+    """The exception's text on one line, without the advice of torch and pydantic: it speaks of calls that are not ours.
+
+    Torch's is to set `weights_only=False`, which runs whatever a file holds. "" where it cannot give its own text.
+    """
     try:
-        return str(exception)
+        said = " ".join(str(exception).split())
     except Exception:
         return ""
+    if (refused := _REFUSED.search(said)) is not None:
+        return f"torch.load refuses a file: {refused[1].strip()}"
+    return _PYDANTIC.sub("", said)
 
 
 def _place(exception: BaseException) -> str | None:
@@ -120,21 +134,33 @@ def _import_module(name: str, error: type[DeadreluError]) -> ModuleType:
     def failed(why: str) -> DeadreluError:
         return error(f"{name} cannot be imported: {why}", hint=f"try `python -c 'import {name}'`")
 
-    with users_code(failed), _importable(our_folder()):
+    with users_code(failed), _importable(our_folder()), imports_explained(name, error):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as missing:
-            if missing.name is not None and f"{name}.".startswith(f"{missing.name}."):
-                raise error(f"there is no module {missing.name!r} (wanted by {name!r})", hint=_FORMS) from missing
-            why = f"{name} cannot be imported: {blame(missing)}"
-            raise error(why, hint="install or fix what it imports") from missing
+            if missing.name is None or not f"{name}.".startswith(f"{missing.name}."):
+                raise
+            near = _near_module(missing.name)
+            hint = f"{near} {_FORMS}".strip()
+            raise error(f"there is no module {missing.name!r} (wanted by {name!r})", hint=hint) from missing
+
+
+def _near_module(name: str) -> str:
+    """Which module beside a missing one may have been meant."""
+    parent, _, last = name.rpartition(".")
+    places = list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [str(our_folder())]
+    known = [found.name for found in pkgutil.iter_modules(places)]
+    return did_you_mean(last, known, write=f"{parent}.{{}}" if parent else "{}")
 
 
 def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
     """Import a file: as part of its package if it lies in one, since only then do its relative imports work."""
     path = (our_folder() / file).resolve()
     if not path.is_file():
-        raise error(f"there is no file {file}", hint="give the path from the folder that you are in")
+        raise error(
+            f"there is no file {file}",
+            hint=near_file(file, our_folder()) or "give the path from the folder that you are in",
+        )
     root = path.parent
     while (root / "__init__.py").is_file() and root.name.isidentifier():
         root = root.parent
@@ -147,7 +173,11 @@ def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
     def failed(why: str) -> DeadreluError:
         return error(f"{file} cannot be imported: {why}", hint=f"try `python {file}`")
 
-    with users_code(failed), _importable(path.parent, root, our_folder()):
+    with (
+        users_code(failed),
+        _importable(path.parent, root, our_folder()),
+        imports_explained(str(file), error, root),
+    ):
         if root != path.parent:
             module = importlib.import_module(name)
             if _is_from(module, path):
@@ -195,12 +225,16 @@ def _attribute(module: ModuleType, target: str, name: str, error: type[DeadreluE
     for part in name.split("."):
         if not hasattr(found, part):
             public = [key for key, value in vars(module).items() if not key.startswith("_") and _is_own(value, module)]
-            raise error(
-                f"{target} has no {name!r}",
-                hint=f"it has {', '.join(public)}" if public else "it defines no public names",
-            )
+            raise error(f"{target} has no {name!r}", hint=_what_there_is(target, name, public))
         found = getattr(found, part)
     return found
+
+
+def _what_there_is(target: str, name: str, public: list[str]) -> str:
+    """The name that was meant, and all that could be."""
+    if not public:
+        return "it defines no public names"
+    return f"{did_you_mean(name, public, write=f'{target}:{{}}')} it has {', '.join(public)}".strip()
 
 
 def _is_own(value: object, module: ModuleType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,10 @@ def render(found: Inspection, *, width: int = 80, color: bool = False, unicode: 
     """
     glyphs = choose(unicode=unicode)
     drawing = _Drawing(found, glyphs, width, full)
-    sections = (drawing.head(), drawing.asks(), drawing.members(), drawing.tree(), drawing.sites(), drawing.notes())
+    sections = (
+        *(drawing.head(), drawing.asks(), drawing.members(), drawing.tree(), drawing.hyper_parameters()),
+        *(drawing.sites(), drawing.notes()),
+    )
     lines: list[Text] = []
     for section in sections:
         drawn = list(section)
@@ -89,7 +93,7 @@ class _Drawing:
         running = [asked for asked in self.found.asks if asked.runs]
         harmless = len(self.found.asks) - len(running)
         if running:
-            needed = self.found.opening.way == "with --trust" or not self.found.opening.way.startswith("as")
+            needed = self.found.opening.way in ("with --trust", "not at all")
             title = "Would run code" if needed else "Names code, which is left out and not run"
             yield Text(title, "bold yellow" if needed else "bold")
             yield from self._listed(running)
@@ -129,6 +133,27 @@ class _Drawing:
         shown = lines if self.full or len(lines) <= MOST_LINES else lines[: MOST_LINES - 1]
         yield from shown
         yield from self._more(len(lines) - len(shown), "line")
+
+    def hyper_parameters(self) -> Iterator[Text]:
+        """What Lightning kept of the constructor's arguments, and what of it is no plain value."""
+        values, objects = list((self.found.hyper_parameters or {}).items()), self.found.hyper_left_out
+        if not values and not objects:
+            return
+        title = Text.assemble(("Hyper-parameters", "bold"), ("  fill the constructor that --arch names", "dim"))
+        yield from paragraph(title, width=self.width)
+        shown = values if self.full else values[:_MOST_NAMES]
+        for name, value in shown:
+            text = json.dumps(value, ensure_ascii=False, default=str)
+            line = Text.assemble(self.glyphs.text(name), ("  " + self.glyphs.text(self._short(text)), "dim"))
+            yield from paragraph(line, width=self.width, first=f" {self.glyphs.note} ")
+        yield from self._more(len(values) - len(shown), "value")
+        if objects:
+            listed = ", ".join(objects[:_MOST_NAMES])
+            told = self.glyphs.text(f"left out, as objects: {listed}")
+            yield from paragraph(Text(told, "dim"), width=self.width, first="   ")
+
+    def _short(self, text: str) -> str:
+        return text if self.full or len(text) <= self.width else f"{text[: self.width - 1]}{self.glyphs.ellipsis}"
 
     def sites(self) -> Iterator[Text]:
         """The activation calls that can be told; those of modules stand in the tree already, with their mark."""

@@ -96,3 +96,22 @@ def test_a_kind_that_is_not_read_is_an_answer_and_no_error(tmp_path: Path) -> No
     done = deadrelu("inspect", "m.pt", cwd=tmp_path)
     assert done.code == 0
     assert "git lfs pull" in done.out
+
+
+def test_hyper_parameters_are_shown_and_an_object_with_networks_names_the_option(tmp_path: Path) -> None:
+    hyper = {"hidden": 24, "sizes": [1, 2], "out": Path("runs")}
+    torch.save({"state_dict": {"weight": torch.ones(1)}, "hyper_parameters": hyper}, tmp_path / "last.ckpt")
+    shown = deadrelu("inspect", "last.ckpt", cwd=tmp_path).out
+    for said in (
+        "Hyper-parameters  fill the constructor that --arch names",
+        "hidden  24",
+        "sizes  [1, 2]",
+        "objects: out",
+    ):
+        assert said in shown
+    assert json.loads(deadrelu("inspect", "last.ckpt", "--format", "json", cwd=tmp_path).out)["hyper_parameters"] == {
+        "hidden": 24,
+        "sizes": [1, 2],
+    }
+    torch.save({"actor": nn.Linear(2, 2), "critic": nn.Linear(2, 1)}, tmp_path / "agent.pt")
+    assert "choose: --weights-key actor" in deadrelu("inspect", "agent.pt", cwd=tmp_path).out

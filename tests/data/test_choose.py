@@ -67,6 +67,12 @@ def test_a_key_that_names_nothing_is_an_error(linear, key: str) -> None:
         by_name(["a", "b"], linear, key)
 
 
+def test_a_mistyped_key_names_the_one_that_was_meant(linear) -> None:
+    with pytest.raises(DataError) as caught:
+        by_name(["image", "label"], linear, "imgae")
+    assert caught.value.hint == "did you mean --data-key image?"
+
+
 def test_by_position_the_model_gets_as_many_as_it_requires(linear, masked, pair) -> None:
     assert choose_by_position(2, signature_of(linear), None) == Choice(args=("0",), dropped=("1",))
     assert choose_by_position(2, signature_of(masked), None) == Choice(args=("0",), dropped=("1",))

@@ -171,6 +171,15 @@ def test_a_spec_gives_what_the_code_holds(linear, spec: str) -> None:
     assert batches.info.source == spec
 
 
+def test_the_file_and_the_object_that_were_meant_are_named(linear) -> None:
+    Path("val.npz").touch()
+    Path("d4.py").write_text("loader = 1\n")
+    for data, meant in (("vla.npz", "val.npz"), ("d5.py:loader", "d4.py"), ("d4.py:lodaer", "d4.py:loader")):
+        with pytest.raises(DataError) as caught:
+            open_data(data, linear)
+        assert caught.value.hint.startswith(f"did you mean {meant}?")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

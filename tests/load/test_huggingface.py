@@ -57,7 +57,7 @@ def test_a_folder_needs_the_extra_and_takes_no_arch(tmp_path: Path, monkeypatch:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").touch()
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ArchitectureError, match="transformers cannot be imported") as raised:
+    with pytest.raises(ArchitectureError, match="transformers is not installed") as raised:
         open_model(tmp_path)
     assert "deadrelu[hf]" in raised.value.hint
     with pytest.raises(UsageError, match="its own config"):

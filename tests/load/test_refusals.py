@@ -179,3 +179,9 @@ def test_a_name_in_a_zip_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 500
     assert DeadreluError("a\x1b[31m\n b\u202e").message == r"a\x1b[31m b\u202e"
+
+
+def test_an_example_keeps_its_lines_and_cannot_steer_the_terminal_either() -> None:
+    error = DeadreluError("no", hint="do", example="def f():\n    return '\x1b[31m'")
+    assert error.example == "def f():\n    return '\\x1b[31m'"
+    assert str(error) == "no (do)"

@@ -86,8 +86,9 @@ def test_several_sets_of_weights_are_listed_and_one_can_be_chosen(save: Save) ->
         open_model(path, arch=ARCH)
     assert "--weights-key model" in raised.value.hint
     assert _opens_as(path, second, weights_key="ema.shadow")
-    with pytest.raises(UsageError, match="no weights under 'nope'"):
-        open_model(path, arch=ARCH, weights_key="nope")
+    with pytest.raises(UsageError, match=r"no weights under 'ema\.shadw'") as raised:
+        open_model(path, arch=ARCH, weights_key="ema.shadw")
+    assert raised.value.hint == "did you mean --weights-key ema.shadow? it has: 'model', 'ema.shadow'"
 
 
 def test_a_set_that_shares_no_name_with_the_model_is_no_candidate(save: Save) -> None:
@@ -102,6 +103,20 @@ def test_a_prefix_that_all_keys_share_is_taken_off(prefix: str, save: Save) -> N
     )
 
 
+@pytest.mark.parametrize("pattern", ["0._orig_mod.{}", "module.0.module._orig_mod.{}"])
+def test_the_names_of_wrappers_are_taken_out_anywhere_in_a_key(pattern: str, save: Save) -> None:
+    state = _state()
+    wrapped = {pattern.format(key[2:]) if key.startswith("0.") else f"module.{key}": v for key, v in state.items()}
+    assert _opens_as(save(wrapped), state)
+
+
+def test_weights_without_wrappers_fit_a_model_that_is_wrapped(save: Save, tmp_path: Path) -> None:
+    (tmp_path / "ddp.py").write_text("from torch import nn\ndef net(): return nn.DataParallel(nn.Linear(2, 2))\n")
+    weight = torch.full((2, 2), 5.0)
+    module = open_model(save({"weight": weight, "bias": torch.ones(2)}), arch="ddp.py:net").module
+    assert torch.equal(module.module.weight, weight)
+
+
 def test_a_prefix_that_the_model_itself_has_stays(save: Save, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
@@ -113,8 +128,8 @@ def test_a_prefix_that_the_model_itself_has_stays(save: Save, tmp_path: Path) ->
 
 
 def test_a_prefix_of_some_keys_only_stays_and_the_misfit_is_listed(save: Save) -> None:
-    state = _prefixed("module.") | {"extra": torch.ones(1)}
-    with pytest.raises(ArchitectureError, match=r"unexpected: module\.0\.weight"):
+    state = _prefixed("model.") | {"extra": torch.ones(1)}
+    with pytest.raises(ArchitectureError, match=r"unexpected: model\.0\.weight"):
         open_model(save(state), arch=ARCH)
 
 

@@ -101,7 +101,7 @@ def test_an_absent_attribute_lists_the_public_names_of_the_file(tmp_path: Path) 
     (tmp_path / "net_g.py").write_text("from os import getcwd\nclass Net: pass\nx = 1\n_hidden = 2\n")
     with pytest.raises(ArchitectureError, match=r"net_g\.py has no 'Nett'") as caught:
         import_spec("net_g.py:Nett", error=ArchitectureError)
-    assert caught.value.hint == "it has Net, x"
+    assert caught.value.hint == "did you mean net_g.py:Net? it has Net, x"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,6 @@ def test_an_absent_attribute_lists_the_public_names_of_the_file(tmp_path: Path) 
         ("x = 1\nraise ValueError('no\\nluck')\n", "line 2: ValueError: no luck"),
         ("import sys\n\nsys.exit('bye')\n", r"line 3: it called sys\.exit\(bye\)"),
         ("x = 1\ndef (:\n", "line 2: SyntaxError"),
-        ("import there_is_no_such_module\n", "line 1: ModuleNotFoundError: No module named 'there_is_no_such_module'"),
     ],
 )
 def test_code_that_fails_is_blamed_by_file_and_line(tmp_path: Path, code: str, said: str) -> None:

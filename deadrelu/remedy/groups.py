@@ -44,10 +44,10 @@ def _group(members: Sequence[tuple[Means, SiteAdvice]]) -> GroupAdvice:
     units = sum(each.site.units for each in stats)
     if item.ailment == "rare":
         rare = sum(len(each.rare_units) for each in stats)
-        says = f"{rare:,} of {count(units, 'unit')} at {len(stats)} sites are rare, and alive."
+        says = f"{rare:,} of {count(units, 'unit')} at {count(len(stats), 'site')} are rare, and alive."
         return GroupAdvice(sites=sites, ailment="rare", says=says, remedies=item.remedies)
     dead = sum(each.dead for each in stats)
-    says = f"{dead:,} of {count(units, 'unit')} at {len(stats)} sites ({percent(dead / units)}) never fired."
+    says = f"{dead:,} of {count(units, 'unit')} at {count(len(stats), 'site')} ({percent(dead / units)}) never fired."
     variants = possible(means.report, means.stats)
     remedies = []
     for remedy in _main(item):

@@ -55,7 +55,7 @@ def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Means], 
         title = f"Swap each sick site for {'SiLU' if silu else f'a leaky ReLU (slope {slope:g})'}"
     else:
         title = variant.title
-    return title if len(able) == len(sick) else f"{title} ({len(able)} of {len(sick)} sites)"
+    return title if len(able) == len(sick) else f"{title} ({len(able)} of {count(len(sick), 'site')})"
 
 
 def _calls(report: Report, called: Sequence[Means], slope: float) -> Iterator[Remedy]:

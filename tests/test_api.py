@@ -86,6 +86,36 @@ def x() -> Tensor:
     return torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"skip_sites": ["layer1*"]},
+        {"sites": ["layer1*"]},
+        {"feature_axes": {"layer1": 1}},
+        {"policy": deadrelu.Policy(limits=(("layer1*", 0.5),))},
+        {"policy": deadrelu.Policy(ignore=("DR004@layer1*",))},
+    ],
+)
+def test_a_glob_that_matches_no_site_is_an_error(x: Tensor, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="no site matches 'layer1") as refused:
+        deadrelu.scan(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), x, **options)
+    assert "the sites are 1" in refused.value.hint
+
+
+def test_a_glob_may_match_a_site_that_is_skipped_or_left_out(x: Tensor) -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.act, self.never = nn.Linear(6, 4), nn.ReLU(), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.act(self.fc(x)) - 0.1)
+
+    policy = deadrelu.Policy(limits=(("never", 0.5), ("act", 0.5), (":relu#1", 0.5)))
+    report = deadrelu.scan(Half(), x, policy=policy, skip_sites=["act"])
+    assert [stats.site.id for stats in report.sites] == ["fc:relu"]
+
+
 @pytest.mark.parametrize("device", [None, "auto", "cpu"])
 def test_the_model_comes_back_as_it_was(x: Tensor, device: str | None) -> None:
     model = moody()

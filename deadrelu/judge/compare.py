@@ -32,6 +32,11 @@ class SiteChange:
     skipped: bool = False
     was: str | None = None
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether its id changed, and not only the way in which a version numbers it."""
+        return self.was is not None and not (self.new and self.new.site.alias == self.was)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

@@ -44,7 +44,7 @@ def matches(glob: str, site: Named | str) -> bool:
 
 def no_match(selector: Selector, ids: Sequence[str]) -> UsageError:
     """The error for a glob that names none of these sites: those that were likely meant first."""
-    meant = get_close_matches(selector.glob.strip("*"), ids, n=3, cutoff=0.5)
+    meant = get_close_matches(selector.glob.strip("*"), ids, n=3)
     others = [name for name in ids if name not in meant]
     shown = [*meant, *others][:MOST_LISTED]
     more = f" and {len(ids) - len(shown):,} more" if len(ids) > len(shown) else ""

@@ -35,6 +35,7 @@ def render(
     sections = (
         _head(comparison, glyphs, width),
         _table(shown, comparison, glyphs, width),
+        _moved(comparison, glyphs, width),
         _units(shown, glyphs, width),
         _end(comparison, glyphs, width),
     )
@@ -48,6 +49,14 @@ def render(
 def as_json(comparison: Comparison) -> str:
     """The comparison as JSON text with a final newline."""
     return _json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _moved(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """The sites that were found under another id."""
+    for site in comparison.sites:
+        if site.has_moved:
+            text = Text.assemble((glyphs.text(site.id), "bold"), f" was {glyphs.text(site.was or '')}")
+            yield from paragraph(text, width=width, first=Text("moved  ", "dim"))
 
 
 def _head(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:

@@ -115,6 +115,18 @@ def test_one_broken_model_does_not_keep_the_others_from_their_turn(project: Path
     assert done.out.count("model  ") == 2
 
 
+def test_a_glob_that_matches_no_site_is_an_error_and_among_several_models_a_note(project: Path) -> None:
+    configure(project, 'model = "sick.pt"\ndata = "val.npz"\nlimits = {"haed" = "5%"}')
+    check_refusal(
+        deadrelu("scan", cwd=project), "--limits haed=5%: no site matches 'haed'.*'limits' in .*pyproject.toml"
+    )
+    both = "".join(f'[[tool.deadrelu.models]]\nname = "{n}"\nmodel = "{n}.pt"\n' for n in ("sick", "well"))
+    configure(project, f'data = "val.npz"\nskip-site = ["head.*"]\n{both}')
+    done = deadrelu("scan", cwd=project)
+    assert done.code == 0, done
+    assert "note: --skip-site head.*: no site matches 'head.*', so it has no effect on this model" in done.err
+
+
 def test_several_models_make_neither_one_document_nor_one_file(project: Path) -> None:
     configure(project, MODELS.replace("LIMIT", "50%"))
     check_refusal(deadrelu("scan", "--format", "json", cwd=project), r"--format json is one document.*\{name\}")

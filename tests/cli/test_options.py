@@ -45,6 +45,14 @@ def test_a_bad_option_is_named(case: str) -> None:
         (["--device", "cuda:99"], "--device"),
         (["--data", DIGITS, "--input-shape", "64"], "--input-shape is for synthetic data"),
         (["--data", DIGITS, "--site", "nothing*"], "no site matches 'nothing"),
+        (["--data", DIGITS, "--skip-site", "nothing*"], "--skip-site nothing.*: no site matches 'nothing"),
+        (
+            ["--data", DIGITS, "--limits", "nothing=5%"],
+            "--limits nothing=5%: no site matches 'nothing'.*the sites are 1, 3",
+        ),
+        (["--data", DIGITS, "--ignore", "DR004@nothing"], "--ignore DR004@nothing: no site matches 'nothing'"),
+        (["--data", DIGITS, "--ignore", "XX999"], "--ignore names 'XX999', which is no rule"),
+        (["--data", DIGITS, "--feature-axis", "nothing=1"], "--feature-axis nothing=1: no site matches 'nothing'"),
         (["--data", DIGITS, "--units", "nothing*"], "matches no measured site"),
         (
             ["--data", DIGITS, "--feature-axis", "1=7"],

@@ -162,7 +162,7 @@ def test_sites_that_only_some_ranks_met_come_out_as_in_one_process(data: str, co
     one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code)
     report = json.loads(one.stdout)
     ids = [site["id"] for site in report["sites"]]
-    assert ids == ["even", "twice#1", "odd", ":relu#1", "twice#2"]
+    assert ids == ["even", "twice#1", "odd", "out:relu", "twice#2"]
     assert [skipped["id"] for skipped in report["skipped"]] == ["never"]
     same_but_for_rounding(report, json.loads(many.stdout))
 

@@ -311,7 +311,7 @@ def test_encoder_and_decoder_go_each_by_their_own_mask(how: str) -> None:
     report = deadrelu.scan(Both(how), data)
     found = {s.site.id: s.positions for s in report.sites}
     real = int((tgt != 0).sum())
-    expected = {"both.encoder.layers.0:relu#1": sum(LENGTHS), "both.decoder.layers.0:relu#1": real}
+    expected = {"both.encoder.layers.0.linear1:relu": sum(LENGTHS), "both.decoder.layers.0.linear1:relu": real}
     assert found == expected | ({"out": real} if how == "inside" else {})
 
 

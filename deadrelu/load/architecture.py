@@ -144,4 +144,6 @@ def _call(spec: str, make: Callable[[], object], known: Callable[[], Iterable[st
         raise ArchitectureError(
             f"{spec} gave a {type(made).__name__}, not an nn.Module", hint="return the model from it"
         )
+    if not hasattr(made, "_parameters"):
+        raise ArchitectureError(f"{type(made).__name__} is not set up", hint="call super().__init__() in its __init__")
     return made

@@ -84,7 +84,7 @@ class _Search:
     def _fits(self, added: Mapping[str, int]) -> bool:
         """Whether every weight fits a model that is built so."""
         module = self._built(added)
-        return module is not None and not _misfit(module, self.state)
+        return module is not None and not misfit(module, fit_names(self.state, module))
 
     def _is_only(self, added: Mapping[str, int], lacking: Sequence[str]) -> bool:
         """Whether the shapes leave no choice: a number of heads, say, changes none of them."""
@@ -122,10 +122,6 @@ class _Search:
             if values:
                 found[name] = values[:_MOST_SIZES]
         return found
-
-
-def _misfit(module: nn.Module, state: State) -> Misfit:
-    return misfit(module, fit_names(state, module))
 
 
 def _integers(made_by: Constructor | None, given: Mapping[str, object]) -> dict[str, int | None]:

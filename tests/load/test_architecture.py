@@ -111,6 +111,13 @@ def test_what_is_no_module_is_refused() -> None:
         build("odd.py:make", {})
 
 
+def test_a_module_without_its_own_set_up_says_so() -> None:
+    _write("bare.py", "class Net(nn.Module):\n    def __init__(self): pass\n")
+    with pytest.raises(ArchitectureError, match="Net is not set up") as raised:
+        build("bare.py:Net", {})
+    assert "super().__init__()" in raised.value.hint
+
+
 @pytest.mark.parametrize(("name", "way"), [("timm", r"deadrelu\[timm\]"), ("transformers", r"deadrelu\[hf\]")])
 def test_a_missing_extra_is_named_with_its_install(name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)

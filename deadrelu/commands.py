@@ -74,8 +74,9 @@ def site_glob(site: Site) -> str:
 
 
 def id_glob(name: str) -> str:
-    """A glob that matches this id: its brackets escaped, and `?` for what cannot be typed (a line break)."""
-    return "".join(sign if sign.isprintable() else "?" for sign in glob.escape(name))
+    """A glob that matches this id: brackets and commas escaped, and `?` for what cannot be typed (a line break)."""
+    escaped = glob.escape(name).replace(",", "[,]")
+    return "".join(sign if sign.isprintable() else "?" for sign in escaped)
 
 
 def _command(name: str, report: Report, options: Sequence[str], without: Sequence[str] = ()) -> str | None:

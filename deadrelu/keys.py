@@ -99,7 +99,7 @@ def _ignored(entry: Mapping[str, Any], where: str) -> str:
     if unknown:
         raise UsageError(f"unknown key {unknown[0]!r} in an entry of {where}", hint=hint)
     if "rule" not in entry or not all(isinstance(text, str) for text in entry.values()):
-        raise UsageError(f"an entry of {where} has no 'rule', or a value that is no string", hint=hint)
+        raise UsageError(f"an entry of {where} has no 'rule', or a value that is not a string", hint=hint)
     site, reason = entry.get("site"), " ".join(entry.get("reason", "").split())
     return f"{entry['rule']}{f'@{site}' if site else ''}{f': {reason}' if reason else ''}"
 

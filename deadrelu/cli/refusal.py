@@ -31,6 +31,8 @@ def refusal(error: Any) -> UsageError:
     if parameter is not None and not error.message:  # nothing was given, so that there is nothing to say of it
         return UsageError(f"{name_of(parameter)} is missing", hint=f"write `{usage(error.ctx)}`")
     option = getattr(error, "option_name", None)
+    if option is None and hasattr(error.ctx.command, "commands"):
+        return UsageError("no command was given", hint=f"`{command} --help` lists the commands")
     if option is None:
         return UsageError(error.format_message().rstrip("."), hint=every)
     if hasattr(error, "possibilities"):

@@ -89,7 +89,7 @@ def test_suggest_and_patch_take_the_same_and_the_commands_repeat_it(folder: Path
     ("words", "said"),
     [
         (["--input", "rate"], "--input 'rate' is not of the form NAME=JSON"),
-        (["--input", "rate=fast"], """--input rate: 'fast' is no JSON; for a string write --input 'rate="fast"'"""),
+        (["--input", "rate=fast"], """--input rate: 'fast' is not JSON; for a string write --input 'rate="fast"'"""),
         (["--input", "speed=1"], "--input speed: the model has no such input; its forward takes x, rate, mode"),
         (
             [],

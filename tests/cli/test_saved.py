@@ -109,7 +109,7 @@ def test_rules_are_explained(tmp_path: Path) -> None:
     assert "Why it matters" in one.stdout
     listed = json.loads(without_torch("rules", "--format", "json", cwd=tmp_path).stdout)
     assert listed[0]["code"] == "DR001"
-    assert "'DR999' is no rule; the rules: DR001" in without_torch("rules", "DR999", cwd=tmp_path).stderr
+    assert "there is no rule 'DR999'; the rules are DR001" in without_torch("rules", "DR999", cwd=tmp_path).stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

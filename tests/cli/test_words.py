@@ -20,6 +20,7 @@ REFUSED = {
     "an option of deadrelu": (["--conf", "x", "scan"], "there is no option --conf; did you mean '--config'?"),
     "an option of another command": (["scan", "m.pt", "--slope", "1"], "there is no option --slope; `deadrelu scan"),
     "a command": (["scn", "m.pt"], "there is no command 'scn'; did you mean 'scan'?"),
+    "no command": (["--no-config"], "no command was given; `deadrelu --help` lists the commands"),
     "a format of stdout": (["scan", "m.pt", "--format", "jsn"], "--format 'jsn' is not one of table, json, .*'json'?"),
     "a format of a file": (["scan", "m.pt", "-o", "jsn=x"], "-o jsn=x: 'jsn' is not a format; did you mean 'json'?"),
     "a replacement": (["patch", "m.pt", "--with", "leakyrelu"], "--with 'leakyrelu' is not .*mean 'leaky_relu'?"),

@@ -223,7 +223,7 @@ def test_the_gate_fails_with_1_and_only_after_rank_0_has_written(tmp_path: Path)
     ("words", "said"),
     [
         (["scan", "fork.py:Fork", "--data", "fork.py:shuffled"], "does not see the same data"),
-        (["scan", "fork.py:Fork", "--nope"], "No such option"),
+        (["scan", "fork.py:Fork", "--nope"], "there is no option --nope"),
         (["patch", "fork.py:Fork"], "a patch is made by one process"),
     ],
 )

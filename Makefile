@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test integrations lint clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz -q
+	$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
 
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n logical --maxprocesses 4
@@ -25,11 +25,8 @@ clean:
 	rm -rf $(VENV) $(VENV)-integrations build dist *.egg-info deadrelu/measure/*.so
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c') | $(BIN)/python
-	@$(BIN)/python -c 'import torch' 2>/dev/null || printf '%s\n' \
-		"Installing torch: on Linux that is the CUDA build, several gigabytes. Where a CPU will do, press Ctrl-C, install" \
-		"torch with $(BIN)/python -m pip and the arguments that https://pytorch.org gives for CPU, and start again."
-	@PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -c constraints.txt .
-	@touch $@
+	$(BIN)/python -m pip install -c constraints.txt .
+	touch $@
 
 # Editable, so that the tests see what is edited; it takes the place of the plain install.
 $(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
@@ -37,7 +34,7 @@ $(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $(VENV)/.installed $@
 
 $(BIN)/python:
-	@$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
 
 $(VENV)-integrations/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c')
 	$(PYTHON) -m venv $(VENV)-integrations

@@ -27,6 +27,8 @@ _UNSAID = Fraction(5, 100)
 class GateFailed(AssertionError):  # noqa: N818 - it is no error of the program, and the gate's own word
     """A model that does not pass: the message is the verdict and the table, `report` the whole report."""
 
+    __module__ = "deadrelu"  # the name that a traceback shows is the one to catch
+
     def __init__(self, report: Report) -> None:
         """Draw the table at once: whoever shows the message needs nothing more."""
         from deadrelu.render.conclusion import conclusion, headline

@@ -64,8 +64,7 @@ def are_rows(data: Any, fitting: Fitting) -> bool:
     if any(_holds_rows(item, program) for item in data):
         return False  # each item is a batch in a list
     if all(is_row(head, program) for head in heads):
-        is_bare = is_array(data[0]) and heads[0].shape[0] == 1
-        return not (is_bare and _is_batch(as_tensor(heads[0], "the list"), program))
+        return not (heads[0].shape[0] == 1 and _is_batch(as_tensor(heads[0], "the list"), program))
     return _needs_axis(heads[0], program)
 
 

@@ -204,6 +204,14 @@ def test_what_stands_around_packed_sequences_is_counted_by_their_lengths(flat: b
     assert {(samples, positions) for _, samples, positions, _ in found} == {(len(LENGTHS), sum(LENGTHS))}
 
 
+def test_padding_that_packing_cuts_off_is_left_out_before_it_too() -> None:
+    tokens = torch.cat([ids()[0], torch.zeros(len(LENGTHS), 3, dtype=torch.long)], 1)  # longer than the longest
+    together = deadrelu.scan(Recurrent(), tokens, batch_size=2)
+    apart = deadrelu.scan(Recurrent(), list(one_by_one()))
+    found = [(s.site.id, s.samples, s.positions, s.firing_rate) for s in together.sites]
+    assert found == [(s.site.id, s.samples, s.positions, s.firing_rate) for s in apart.sites]
+
+
 def test_lengths_hide_what_is_beyond_them_also_in_a_convolution_over_time() -> None:
     tokens, _ = ids()
     lengths = torch.tensor(LENGTHS)

@@ -130,6 +130,24 @@ def test_an_expert_that_got_the_whole_first_batch_is_not_taken_to_get_every_othe
     assert [stats.samples for stats in report.sites] == model.seen
 
 
+def test_a_first_batch_of_one_whose_axis_squeeze_takes_has_the_units_of_the_others() -> None:
+    class Squeezed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer, self.act = nn.Conv1d(2, 6, 3), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.layer(x).amax(2, keepdim=True).squeeze())
+
+    model, x = Squeezed(), torch.randn(12, 2, 5, generator=torch.Generator().manual_seed(1)) - 0.8
+    (stats,) = deadrelu.scan(model, [(x[:1],), (x[1:8],), (x[8:],)]).sites
+    with torch.no_grad():
+        fires = (model.layer(x).amax(2) > 0).sum(0).tolist()
+    assert (stats.site.units, stats.site.feature_axis_by, stats.samples) == (6, "producer", 12)
+    assert [round(rate * 12) for rate in stats.firing_rate if rate is not None] == fires
+
+
 def test_the_findings_speak_of_the_samples_that_reached_the_site() -> None:
     model = Mixture(skip=True, flat=False)
     with torch.no_grad():

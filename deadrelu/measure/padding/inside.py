@@ -120,7 +120,7 @@ def _packing(path: str) -> Reader:
             return Handed((), (), x)
         said_by = f"the sequences packed for {path or 'the model'}"
         with unseen():
-            return Handed((Mask(packed(x), said_by, _beside(path)),), (), None)
+            return Handed((Mask(packed(x), said_by, _beside(path), is_cut=True),), (), None)
 
     return reader
 

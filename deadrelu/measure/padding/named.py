@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -31,7 +31,8 @@ class Mask:
 
     `scope` is the path of the module that was given it, "" for the model: it holds for what runs inside. `side` is the
     half of an encoder–decoder model for which it is meant, and `rivals` are how long the inputs of the other half are.
-    `time_first` says that the module works on `(T, N, F)`.
+    `time_first` says that the module works on `(T, N, F)`. `is_cut` says that padding which all sequences share was cut
+    off before the mask was made, so that it is shorter than an input may be.
     """
 
     tokens: Tokens
@@ -40,6 +41,16 @@ class Mask:
     side: Side | None = None
     rivals: frozenset[int] = frozenset()
     time_first: bool = False
+    is_cut: bool = False
+
+    def at_lengths(self, sizes: Iterable[int]) -> Iterator[Mask]:
+        """The mask, and what it says of inputs of these lengths where they are longer."""
+        yield self
+        samples, length = self.tokens.real.shape
+        for size in sizes:
+            if self.is_cut and size > length:
+                rest = torch.zeros(samples, size - length, dtype=torch.bool)
+                yield replace(self, tokens=Tokens(torch.cat([self.tokens.real, rest], 1)))
 
     def as_of(self, other: Mask) -> Mask:
         """The same mask, which another has told of before."""
@@ -103,6 +114,11 @@ def _of_lengths(value: Any, sizes: set[int]) -> Iterator[Tokens]:
         yield Tokens(torch.arange(size) < lengths[:, None])
 
 
+def lengths_of_inputs(given: Mapping[str, Any], *, axis: int = 0) -> set[int]:
+    """How long the inputs of a call are in time; `axis` is where they have the samples."""
+    return _lengths_of_inputs(given, {None, "encoder", "decoder"}, 1 - axis)
+
+
 def _side_of(name: str) -> Side | None:
     """The half of an encoder–decoder model that a parameter of this name belongs to."""
     return next((side for prefix, side in _SIDES if name.startswith(prefix)), None)
@@ -111,4 +127,4 @@ def _side_of(name: str) -> Side | None:
 def _lengths_of_inputs(given: Mapping[str, Any], sides: set[Side | None], dim: int) -> set[int]:
     """How long the inputs of these sides are in time."""
     inputs = (value for name, value in given.items() if _side_of(name) in sides and not tells_of_padding(name))
-    return {value.shape[dim] for value in inputs if isinstance(value, Tensor) and value.ndim > 1}
+    return {value.shape[dim] for value in inputs if can_be_read(value) and value.ndim > 1}

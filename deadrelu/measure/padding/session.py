@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deadrelu.measure.padding.found import LeftOut, PaddingFound
 from deadrelu.measure.padding.inside import Handed, hearing, speakers, unseen
-from deadrelu.measure.padding.named import Mask, masks_in
+from deadrelu.measure.padding.named import Mask, lengths_of_inputs, masks_in
 from deadrelu.measure.padding.tokens import can_be_read
 from deadrelu.programs.program import Batch, CallSite, Features, Program
 
@@ -36,6 +36,7 @@ class Padding:
         self._settle: Callable[[], None] = lambda: None
         self._batch = Batch(samples=0)
         self._given: list[Mask] = []
+        self._lengths: set[int] = set()
         self._handed: list[Mask] = []
         self._bare: set[str] = set()
         self._held: list[tuple[CallSite, Tensor]] = []
@@ -73,6 +74,7 @@ class Padding:
         given = dict(zip(self._program.parameter_names, batch.args, strict=False)) | dict(batch.kwargs)
         self._batch = batch
         self._given = [m for m in masks_in(given, axis=batch.axis) if len(m.tokens.real) == batch.samples]
+        self._lengths = lengths_of_inputs(given, axis=batch.axis)
         self._handed.clear()
         self._bare.clear()
         self._used.clear()
@@ -174,7 +176,7 @@ class Padding:
             self._take(handed)
 
     def _take(self, handed: Handed) -> None:
-        for mask in handed.masks:
+        for mask in (mask for given in handed.masks for mask in given.at_lengths(self._lengths)):
             outer = (*self._given, *(m for m in self._handed if _is_in(mask.scope, m.scope)))
             known = next((m for m in outer if m.tokens.equals(mask.tokens)), None)
             self._handed.append(mask if known is None else mask.as_of(known))

@@ -112,6 +112,17 @@ def selected(call: Call) -> list[Layout | None]:
     return [layout.with_axes(axis for d, axis in enumerate(layout.axes) if d != dim) for _ in call.outputs]
 
 
+def diagonal(call: Call) -> Layout | None:
+    """The entries at which two axes have the same index, on a new last axis."""
+    x, layout = call.source, call.layout
+    if layout is None:
+        return None
+    pair = [call.get(name, default=d) % x.ndim for d, name in enumerate(("dim1", "dim2"))]
+    rest = [axis for d, axis in enumerate(layout.axes) if d not in pair]
+    size = call.out.shape[-1]
+    return layout.with_axes((*rest, (blend([atom for d in pair for atom in layout.axes[d]], size),)))
+
+
 def joined(call: Call) -> Layout | None:
     """Tensors side by side along an axis. Where each is a single unit, it may be one of several now, or a time step."""
     out = call.out

@@ -103,6 +103,7 @@ _OTHERS = _by_name(
         moves.repeated: "repeat tile",
         moves.repeated_in_place: "repeat_interleave",
         moves.selected: "select unbind",
+        moves.diagonal: "diagonal",
         moves.joined: "cat concat concatenate",
         moves.stacked: "stack",
         moves.reduced: "sum mean amax amin aminmax prod std var std_mean var_mean norm nansum nanmean"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deadrelu.programs.axes.call import Call
-from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, has
+from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, either, has
 
 Sizes = Sequence[int]
 
@@ -14,15 +14,23 @@ Sizes = Sequence[int]
 def pointwise(call: Call) -> Layout | None:
     """An element of the output depends on the elements at its own place alone."""
     operands = [(tuple(x.shape), layout) for x in call.tensors() if (layout := call.known(x)) is not None]
-    weights = [tuple(x.shape) for x in call.tensors() if call.is_weight(x) and call.known(x) is None]
-    return merged(operands, weights, tuple(call.out.shape))
+    others = [x for x in call.tensors() if call.known(x) is None]
+    weights = [tuple(x.shape) for x in others if call.is_weight(x)]
+    constants = [tuple(x.shape) for x in others if not call.is_weight(x)]
+    return merged(operands, weights, tuple(call.out.shape), constants)
 
 
-def merged(operands: Sequence[tuple[Sizes, Layout]], weights: Sequence[Sizes], shape: Sizes) -> Layout | None:
+def merged(
+    operands: Sequence[tuple[Sizes, Layout]],
+    weights: Sequence[Sizes],
+    shape: Sizes,
+    constants: Sequence[Sizes] = (),
+) -> Layout | None:
     """The layout of a result of this shape, from operands `(shape, layout)`; None where nothing is known of any.
 
     `weights` are the shapes of parameters among the operands: an axis that only they have holds features where there
-    are none else (`x[:, None] * w`).
+    are none else (`x[:, None] * w`). Beside an open axis it may hold a part of the features or all of them, and the
+    same goes for an axis of a constant (`x[..., None] - grid`).
     """
     operands = [(sizes, layout) for sizes, layout in operands if len(sizes) <= len(shape)]
     if not operands:
@@ -33,9 +41,10 @@ def merged(operands: Sequence[tuple[Sizes, Layout]], weights: Sequence[Sizes], s
     else:
         axes = [_strongest([axes[dim] for axes, _ in aligned], shape[dim]) for dim in range(len(shape))]
         _tell([axes for axes, _ in aligned], axes)
-        if not _features(axes) and not any(has(axis, Role.OPEN) for axis in axes):
+        if not _features(axes):
+            beside_open = any(has(axis, Role.OPEN) for axis in axes)
             axes = [
-                (Atom(size, Role.FEATURE),) if not axis and _is_only_in(weights, dim - len(shape), size) else axis
+                axis or _brought(weights, constants, dim - len(shape), size, beside_open=beside_open)
                 for dim, (axis, size) in enumerate(zip(axes, shape, strict=True))
             ]
     leader = next((layout for _, layout in operands if layout.features), operands[0][1])
@@ -99,8 +108,17 @@ def _contested(operands: Sequence[Sequence[Axis]], shape: Sizes) -> list[Axis]:
     return out
 
 
-def _is_only_in(weights: Sequence[Sizes], dim: int, size: int) -> bool:
-    return size > 1 and any(len(sizes) >= -dim and sizes[dim] == size for sizes in weights)
+def _brought(weights: Sequence[Sizes], constants: Sequence[Sizes], dim: int, size: int, *, beside_open: bool) -> Axis:
+    """What an axis (counted from the end) stands for that no activation has, where there are no features."""
+    if _is_in(weights, dim, size):
+        return (either(size) if beside_open else Atom(size, Role.FEATURE),)
+    if _is_in(constants, dim, size):
+        return (Atom(size, Role.OPEN) if beside_open else either(size),)
+    return ()
+
+
+def _is_in(operands: Sequence[Sizes], dim: int, size: int) -> bool:
+    return size > 1 and any(len(sizes) >= -dim and sizes[dim] == size for sizes in operands)
 
 
 def _places(size: int) -> Axis:

@@ -103,5 +103,9 @@ def _split(axes: Sequence[Axis], chosen: Sequence[int], shape: Sequence[int]) ->
 
 
 def _from_the_end(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """Features on the last axis are counted from the end, so that they hold for any number of positions before."""
-    return tuple(a - ndim for a in axes) if axes and axes[-1] == ndim - 1 and axes[0] > 0 else axes
+    """Features on the last axis are counted from the end, so that they hold for any number of positions before.
+
+    Also where there is no other axis: `squeeze()` may have taken that of a single sample.
+    """
+    is_last = bool(axes) and axes[-1] == ndim - 1 and (axes[0] > 0 or ndim == 1)
+    return tuple(a - ndim for a in axes) if is_last else axes

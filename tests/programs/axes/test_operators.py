@@ -67,6 +67,8 @@ MOVES: dict[str, Op] = {
     "repeat_interleave of places": lambda x: x.repeat_interleave(2, 3),
     "index of features": lambda x: x[:, [0, 2, 2, 5]],
     "index of places": lambda x: x[:, :, torch.tensor([3, 0])],
+    "diagonal of places": lambda x: x.diagonal(dim1=2, dim2=3),
+    "diagonal of features and places": lambda x: x.diagonal(1, 3, 1),
     "index_select": lambda x: x.index_select(1, torch.tensor([4, 1])),
     "index of samples": lambda x: x[torch.tensor([1, 1, 0])],
     "mask of samples": lambda x: x[torch.arange(N) > 1],
@@ -253,6 +255,30 @@ def test_a_number_times_a_vector_of_weights_makes_features() -> None:
     assert (features.axes, features.by) == ((-1,), "producer")
 
 
+CENTRES = nn.Parameter(torch.randn(7, C))
+GRID = torch.linspace(-1, 1, 7)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x: (x[:, None] - CENTRES).pow(2).sum(-1),
+        lambda x: x[..., None] * CENTRES[:, 0],
+        lambda x: x[..., None] - GRID,
+    ],
+    ids=["distances to centres", "each input times a vector", "each input on a grid"],
+)
+def test_an_axis_that_weights_or_constants_bring_beside_an_open_one_is_a_guess_or_told_by_a_consumer(op: Op) -> None:
+    x = torch.randn(N, C)
+    layer = nn.Linear(7, 2)
+    for consumed, by in ((False, "guess"), (True, "producer")):
+        provenance = Provenance(x, N)
+        with torch.no_grad(), following(provenance, lambda: None):
+            reading = provenance.read(z := op(x))
+            layer(z.relu()) if consumed else None
+        assert (reading.features(is_final=True).axes, reading.features(is_final=True).by) == ((-1,), by)
+
+
 @pytest.mark.parametrize(
     "look_up",
     [lambda table, x: table[x[..., 0]], lambda table, x: table.index_select(0, x.flatten()).view(N, T, -1, C)[:, :, 0]],
@@ -364,7 +390,6 @@ ENDS = {
     "as_strided_copy",
     "column_stack",
     "cumulative_trapezoid",
-    "diagonal_copy",
     "dstack",
     "empty_permuted",
     "frobenius_norm",

@@ -44,7 +44,7 @@ def test_the_fixture_fails_a_test_with_the_table_as_its_message(tmp_path: Path) 
     done = run(tmp_path, "-q", "-rf", "-p", "no:cacheprovider")
     assert "3 passed" in done.stdout, done.stdout
     assert "2 failed" in done.stdout
-    assert "FAILED test_models.py::test_sick - deadrelu.GateFailed: FAIL: 3 of 16 units" in done.stdout
+    assert "FAILED test_models.py::test_sick - deadrelu.GateFailed: FAIL: the one site" in done.stdout
     assert "3 of 16 units are dead (19%); the limit of 5% allows 0. Units 1, 5, 9." in done.stdout
     assert " FAIL " in done.stdout
     assert "there is no file gone.pt" in done.stdout

@@ -16,8 +16,9 @@ def test_the_fragment_says_the_verdict_the_limit_and_every_site(canonical: Repor
     words = [text.strip() for text in Page(canonical._repr_html_()).text if text.strip()]
     assert words[0] == "FAIL"
     head = words[: words.index("site")]
-    assert "".join(head[1:-2]) == "models/naïve [bold]50%[/bold].pt"
-    assert head[-2] == "limit: 5% of a site’s units may be dead"
+    assert "".join(head[1:-3]) == "models/naïve [bold]50%[/bold].pt"
+    assert head[-2].endswith(".")
+    assert head[-3] == "limit: 5% of a site’s units may be dead"
     assert head[-1].startswith("14 of 148 units (9.5%) never fired")
     rows = re.findall(r"<tr>.*?</tr>", canonical._repr_html_())
     assert len(rows) == 1 + 6 + 1

@@ -28,7 +28,7 @@ RESTART_DEAD = Variant(
     "restarted",
     ("--reinit", "--only-dead-units"),
     "Re-initialise the dead units, and let them alone leak",
-    "The output stays, and training picks the units up (Sokar et al. 2023).",
+    "The output stays where that can be done; training wakes them (Sokar 2023).",
 )
 RESTART = Variant(
     "reinit",
@@ -97,8 +97,11 @@ def possible(report: Report, stats: SiteStats) -> list[Variant]:
         for call in calls
     )
     alone = site.op == "relu" and on_axis and bool(dead_in_all(calls))
+    fresh = site.calls == 1  # of a module called more than once, no layer feeds all the calls
     return [
         variant
         for variant in VARIANTS
-        if (alone or variant not in (RESTART_DEAD, DEAD)) and (site.op == "relu" or variant is not LEARNT)
+        if (alone or "--only-dead-units" not in variant.options)
+        and (fresh or "--reinit" not in variant.options)
+        and (site.op == "relu" or variant is not LEARNT)
     ]

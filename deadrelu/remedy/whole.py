@@ -21,14 +21,14 @@ _WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
 
 
 def whole_model(sick: Sequence[Means]) -> Iterator[Remedy]:
-    """The remedies for all the sick sites together, best first."""
+    """The remedies for all the sick sites together, best first; what helps less than half of them is left to the sites."""
     if not sick:
         return
     report, slope = sick[0].report, sick[0].slope
     held = [means.stats for means in sick if in_file(report, means.stats)]
     for variant in VARIANTS[:-1]:  # one more activation to try is for a site by itself
         able = [stats for stats in held if variant in possible(report, stats)]
-        if able and (command := _command(report, able, variant, slope)):
+        if 2 * len(able) >= len(held) > 0 and (command := _command(report, able, variant, slope)):
             yield Remedy(title=_titled(variant, able, sick, slope), why=variant.why, command=command)
     called = [means for means in sick if not means.stats.site.swappable and means.stats.site.source is not None]
     if called:

@@ -235,8 +235,8 @@ def test_the_calls_of_one_module_are_swapped_together_and_the_leak_is_for_units_
     stats = [make_stats(call, [0.0] * n + [0.5] * (8 - n)) for call, n in zip(calls, (1, 3, 0), strict=True)]
     first, second = suggest(report_of(*stats)).items
     patch = "deadrelu patch m.pt --data val.npz --site 'b.relu#*'"
-    assert commands(first)[0] == f"{patch} --reinit --slope 0.01 -o m.b-relu-1.reinit.pt"
-    assert not [command for command in commands(first) if "--only-dead-units" in command]
+    assert commands(first)[0] == f"{patch} --slope 0.01 -o m.b-relu-1.leaky.pt"
+    assert not [command for command in commands(first) if "--only-dead-units" in command or "--reinit" in command]
     assert "called 3 times" in first.remedies[0].why
     assert "own module" in first.remedies[0].why
     assert "together with `b.relu#1`" in second.remedies[0].title

@@ -21,7 +21,7 @@ _WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
 
 
 def whole_model(sick: Sequence[Means]) -> Iterator[Remedy]:
-    """The remedies for all the sick sites together, best first; what helps less than half of them is left to the sites."""
+    """The remedies for all the sick sites together, best first; what helps fewer than half is left out."""
     if not sick:
         return
     report, slope = sick[0].report, sick[0].slope

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deadrelu.remedies import GroupAdvice, Remedy, SiteAdvice
+from deadrelu.remedies import Edit, GroupAdvice, Remedy, SiteAdvice
 from deadrelu.remedy.causes import depth
 from deadrelu.remedy.means import Means, patch_sites
 from deadrelu.remedy.variants import possible
@@ -15,10 +15,11 @@ from deadrelu.wording import count, percent
 _NAMES = re.compile(r"`[^`]*`")
 
 
-def grouped(pairs: Sequence[tuple[Means, SiteAdvice]]) -> list[GroupAdvice]:
+def grouped(pairs: Sequence[tuple[Means, SiteAdvice]], *, said: Sequence[Remedy]) -> list[GroupAdvice]:
     """The sick sites by ailment and remedies, in the order of their first site.
 
-    A later call of a shared module stands with the first sick call of it.
+    A later call of a shared module stands with the first sick call of it. Edits that are all `said` already for the
+    whole model are not repeated.
     """
     groups: dict[tuple[object, ...], list[tuple[Means, SiteAdvice]]] = {}
     of_module: dict[str, tuple[object, ...]] = {}
@@ -30,7 +31,13 @@ def grouped(pairs: Sequence[tuple[Means, SiteAdvice]]) -> list[GroupAdvice]:
             if site.swappable and item.ailment != "rare":
                 of_module[site.module] = key
         groups.setdefault(key, []).append((means, item))
-    return [_group(members) for members in groups.values()]
+    edits = {remedy.edits for remedy in said if remedy.edits}
+    return [_without(edits, _group(members)) for members in groups.values()]
+
+
+def _without(edits: set[tuple[Edit, ...]], group: GroupAdvice) -> GroupAdvice:
+    """The group without the remedies that consist of these edits."""
+    return replace(group, remedies=tuple(remedy for remedy in group.remedies if remedy.edits not in edits))
 
 
 def _group(members: Sequence[tuple[Means, SiteAdvice]]) -> GroupAdvice:

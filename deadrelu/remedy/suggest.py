@@ -34,12 +34,13 @@ def suggest(report: Report, *, slope: float = 0.01, root: Path = Path()) -> Advi
     every = [Means(report=report, stats=stats, slope=slope, root=root) for stats in report.sites]
     pairs = [(means, item) for means in every if (item := _site(means))]
     sick = [means for means in every if means.stats.dead]
+    whole = tuple(whole_model(sick))
     return Advice(
         model=report.model.path,
         data=report.data.source,
         first=(*non_finite(report), *measure_first(report)),
-        whole=tuple(whole_model(sick)),
-        groups=tuple(grouped(pairs)),
+        whole=whole,
+        groups=tuple(grouped(pairs, said=whole)),
         items=(*(item for _, item in pairs), *(skipped_site(report, s) for s in report.skipped)),
         caution=CAUTION if sick else "",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -22,6 +23,10 @@ from deadrelu.spelling import did_you_mean
 
 _PACKAGES = {"timm:": "timm", "torchvision:": "torchvision", "hf:": "transformers"}
 _HUBS = tuple(_PACKAGES)
+_COMMON = ("num_classes", "in_chans", "drop_rate", "dropout", "global_pool", "img_size")
+"""What the models of hubs take through `**kwargs`, where no signature names it."""
+
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 def is_hub(spec: str) -> bool:
@@ -133,9 +138,12 @@ def _call(spec: str, make: Callable[[], object], known: Callable[[], Iterable[st
         if name not in (names := list(known())) and names:
             near = did_you_mean(name, names, write=f"{hub}:{{}}")
             return ArchitectureError(f"{package} has no model {name!r}", hint=near or f"it has {shortened(names)}")
+        wrong = _UNEXPECTED.search(why)
+        near = did_you_mean(wrong[1], _COMMON, write="--arch-arg {}=VALUE") if wrong else ""
         return ArchitectureError(
             f"{spec} cannot be built: {why}",
-            hint="check the values of --arch-arg NAME=VALUE; --arch also takes a function that builds it: FILE.py:NAME",
+            hint=near
+            or "check the values of --arch-arg NAME=VALUE; --arch also takes a function that builds it: FILE.py:NAME",
         )
 
     with code.users_code(failed), stdout_on_stderr(), in_their_folder(), imports_explained(package, ArchitectureError):

@@ -19,6 +19,7 @@ from deadrelu.load.inert import Tree, read_tree, walk
 from deadrelu.load.known import (
     COMPILED,
     COMPILING,
+    DICT_LIKE,
     GETATTR,
     PARTIAL,
     REASONS,
@@ -213,7 +214,8 @@ def _refuse_calls(origin: Origin, tree: Tree, allowed: Mapping[str, Code]) -> No
     honest |= COMPILING if COMPILED in tree.called else set()
     if strange := [name for name in tree.called if name not in honest]:
         raise origin.refuse_names(strange, _reasons(strange))
-    left_out = [name for name in tree.names if name not in {*torch_classes(), *torch_functions(), *honest}]
+    read = {*torch_classes(), *torch_functions(), *honest, *DICT_LIKE}
+    left_out = [name for name in tree.names if name not in read]
     if left_out:
         _log.info("%s: left out, not run: %s", origin.path, ", ".join(left_out))
 

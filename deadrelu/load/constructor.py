@@ -91,7 +91,7 @@ def missing_arguments(spec: str, made_by: Constructor, arguments: Mapping[str, o
     if objects:
         file = _new_file(spec, made_by)
         return ArchitectureError(
-            f"{spec} needs {_listed(objects)}, an object, which --arch-arg cannot give",
+            f"{spec} needs {_listed(objects)}, {'an object' if len(objects) == 1 else 'objects'} that JSON cannot give",
             hint=f"--arch also takes a function: write {file} as below, and give --arch {file}:make_model",
             example=_example(spec, file, made_by, arguments),
         )

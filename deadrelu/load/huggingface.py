@@ -19,6 +19,7 @@ from deadrelu.load.pretrained import class_of, config_of
 from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.weights import shortened, states_in
 from deadrelu.programs.code import blame
+from deadrelu.programs.packages import imports_explained
 
 _NAMES = ("model.safetensors", "pytorch_model.bin")
 
@@ -35,7 +36,7 @@ def open_folder(folder: Path, arguments: Mapping[str, object]) -> nn.Module:
     for file in _weight_files(folder):
         state.update(_read(file))
     try:
-        with _quiet():
+        with _quiet(), imports_explained("transformers", ArchitectureError):
             made = code.from_pretrained(
                 None,
                 config=config,
@@ -44,6 +45,8 @@ def open_folder(folder: Path, arguments: Mapping[str, object]) -> nn.Module:
                 ignore_mismatched_sizes=True,  # only so that they are listed: `_check` refuses them
                 trust_remote_code=False,
             )
+    except ArchitectureError:
+        raise
     except Exception as error:
         raise ArchitectureError(
             f"the weights in {folder} do not fit its config.json: {blame(error)}", hint="download the folder again"

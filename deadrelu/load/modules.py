@@ -74,10 +74,12 @@ def at(modules: Mapping[str, T], key: str) -> T:
     holder = _holder(modules, key) if key not in modules else key
     assert holder is not None
     part = modules[holder]
-    for name in key[len(holder) :].strip(".").split(".") if key != holder else ():
+    names = key[len(holder) :].strip(".").split(".") if key != holder else []
+    for place, name in enumerate(names):
         inner = _parts(part)
         if name not in inner:
-            near = did_you_mean(name, inner)
+            whole = ".".join(filter(None, [holder, *names[:place], "{}", *names[place + 1 :]]))
+            near = did_you_mean(name, inner, write=f"--weights-key {whole}")
             raise UsageError(f"there is no {name!r} in {key!r}", hint=f"{near} it has {_listed(list(inner))}".strip())
         part = inner[name]
     return part

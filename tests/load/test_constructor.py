@@ -52,7 +52,7 @@ def test_an_object_is_made_by_a_function_and_the_function_that_is_shown_works(tm
     with pytest.raises(ArchitectureError, match=r"needy\.py:Easy needs config, an object") as raised:
         build("needy.py:Easy", {})
     assert "--arch make_easy.py:make_model" in raised.value.hint
-    assert "JSON" not in raised.value.hint
+    assert "--arch-arg" not in raised.value.hint
     assert len(raised.value.example.splitlines()) == 4
     (tmp_path / "make_easy.py").write_text(raised.value.example)
     torch.save(nn.Linear(2, 3).state_dict(), "w.pt")
@@ -61,7 +61,7 @@ def test_an_object_is_made_by_a_function_and_the_function_that_is_shown_works(tm
 
 
 def test_what_only_the_user_knows_is_left_as_dots_and_what_was_given_is_filled_in(tmp_path: Path) -> None:
-    with pytest.raises(ArchitectureError, match="needs backbone and cfg") as raised:
+    with pytest.raises(ArchitectureError, match="needs backbone and cfg, objects that JSON cannot give") as raised:
         build("needy.py:Hard", {"num_classes": 7})
     assert raised.value.example.splitlines() == [
         "# make_hard.py: fill in the dots",

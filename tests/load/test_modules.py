@@ -83,6 +83,10 @@ def test_a_part_of_a_module_can_be_opened_alone(save: Save) -> None:
     assert open_model(path, weights_key="actor.0").module.out_features == 3
     with pytest.raises(UsageError, match=r"there is no '7' in 'actor\.7'"):
         open_model(path, weights_key="actor.7")
+    deep = save({"net": nn.Sequential(nn.ModuleDict({"body": nn.ModuleDict({"pi": nn.Linear(2, 2)})}))}, "deep.pt")
+    with pytest.raises(UsageError, match="there is no 'boody'") as raised:
+        open_model(deep, weights_key="net.0.boody.pi")
+    assert raised.value.hint.startswith("did you mean --weights-key net.0.body.pi?")
     whole = save(nn.Sequential(nn.Linear(2, 5), nn.ReLU()), "whole.pt")
     assert open_model(whole, weights_key="0").module.out_features == 5
 

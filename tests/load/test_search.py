@@ -38,6 +38,11 @@ class Bare(nn.Module):
         super().__init__()
         self.a, self.b = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
 
+class Mixed(nn.Module):
+    def __init__(self, vocab_size, width=4, num_classes=2):
+        super().__init__()
+        self.a, self.b = nn.Embedding(vocab_size, width), nn.Linear(width, num_classes)
+
 class Heads(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
@@ -73,6 +78,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "given wrongly": ("Net", {"num_classes": 10}, {"num_classes": 12}),
     "without defaults": ("Bare", {"inputs": 5, "hidden": 9, "outputs": 3}, {}),
     "one without default": ("Bare", {"inputs": 5, "hidden": 9, "outputs": 3}, {"inputs": 5, "outputs": 3}),
+    "both kinds": ("Mixed", {"vocab_size": 50, "num_classes": 3, "width": 8}, {}),
     "keywords": ("classifier", {"num_classes": 10}, {}),
     "not on the meta device": ("Scheduled", {"num_classes": 10}, {}),
 }

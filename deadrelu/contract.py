@@ -133,7 +133,11 @@ def _names(schema: Mapping[str, Any]) -> list[str]:
 
 def _check_site(site: Mapping[str, Any], where: str) -> None:
     """What the figures of one site must have in common."""
-    units = site["units"]
+    units, axis, shape = site["units"], site["feature_axis"], site["shape"]
+    if axis is not None and shape and not -len(shape) <= axis < len(shape):
+        raise ValueError(f"{where}.feature_axis is {axis}, and the shape has {len(shape)} axes")
+    if site["call"] > site["calls"]:
+        raise ValueError(f"{where} is call {site['call']} of {site['calls']}")
     for key in _PER_UNIT:
         if len(site[key]) != units:
             raise ValueError(
@@ -179,7 +183,8 @@ def _check_findings(data: Mapping[str, Any]) -> None:
         elif finding["units"]:
             raise ValueError(f"findings[{number}] names units of no measured site")
     failed = any(finding["severity"] == "error" for finding in data["findings"])
-    verdict = "nothing measured" if not units else "fail" if failed else "pass"
+    known = any(site.get("feature_axis_by") != "guess" for site in data["sites"])
+    verdict = "fail" if units and failed else "pass" if known else "nothing measured"
     if data["summary"]["verdict"] != verdict:
         raise ValueError(f"the verdict is {_said(data['summary']['verdict'])}, and the findings say {verdict!r}")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deadrelu.errors import FileError
+from deadrelu.judge.policy import Policy, judge
 from deadrelu.report import Report
 from tests.conftest import make_report, make_site, make_stats
 
@@ -46,6 +47,8 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str]] = {
     "a count of dead units that is another": (_site(1, "dead", 4), "counts 4 dead units and lists 5"),
     "a share of dead units that is another": (_site(1, "dead_fraction", 0.5), "dead units and lists"),
     "a dead unit that fired": (_site(1, "dead_units", [1, 5, 9, 10, 12]), "as dead that fired"),
+    "an axis that is not there": (_site(0, "feature_axis", 9), r"feature_axis is 9, and the shape has \d axes"),
+    "a call beyond the calls": (_site(0, "call", 3), r"sites\[0\] is call 3 of \d"),
     "a site without units": (_site(0, "units", 0), r"units is 0, out of range"),
     "a site that stands there twice": (_twice("sites"), "the site 'stem.relu' stands there twice"),
     "a skipped site that does": (_twice("skipped"), "the skipped site .* stands there twice"),
@@ -70,6 +73,14 @@ def test_what_breaks_the_contract_is_refused_and_named(canonical: Report, name: 
     change(broken)
     with pytest.raises(FileError, match=f"a broken deadrelu report: .*{said}"):
         Report.from_json(json.dumps(broken))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_report_of_guessed_sites_alone_is_read_back(strict: bool) -> None:
+    site = replace(make_site("relu", 4), feature_axis_by="guess")
+    report = judge(make_report([make_stats(site, [0.5] * 4)]), Policy(strict=strict))
+    assert report.verdict == ("fail" if strict else "nothing measured")
+    assert Report.from_json(report.to_json()) == report
 
 
 def test_figures_that_are_not_finite_are_refused(canonical: Report) -> None:

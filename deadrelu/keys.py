@@ -105,8 +105,9 @@ def _ignored(entry: Mapping[str, Any], where: str) -> str:
 
 
 def split_output(text: str) -> tuple[str, str, str]:
-    """`json=report.json` as format, equals sign and path; a bare path has its format in its suffix."""
-    return text.partition("=") if "=" in text else ("", "", text)
+    """`json=report.json` as format, equals sign and path; `runs/lr=0.1/report.json` is a path alone."""
+    format, equals, path = text.partition("=")
+    return (format, equals, path) if equals and "/" not in format else ("", "", text)
 
 
 def from_text(variable: str, text: str, takes: Key) -> Value:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from deadrelu.cli.refusal import unreadable
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import parse_fraction
+from deadrelu.keys import split_output
 from deadrelu.render.formats import SUFFIXES
 from deadrelu.spelling import did_you_mean
 
@@ -177,7 +178,7 @@ def output_paths(texts: Sequence[str], formats: type[Enum]) -> list[tuple[str, P
     names = [str(member.value) for member in formats]
     out = []
     for text in texts:
-        if "=" not in text:
+        if not split_output(text)[1]:
             out.append((_format_of(text, names), Path(text)))
             continue
         name, path = read_pair(text, "-o", "FORMAT=PATH")

@@ -74,10 +74,12 @@ def test_a_refusal_is_the_same_from_a_shell() -> None:
         ("r.html", "html"),
         ("r.txt", "table"),
         ("gitlab=r.json", "gitlab"),
+        ("runs/lr=0.1/r.json", "json"),
+        ("json=runs/lr=0.1/r", "json"),
     ],
 )
 def test_a_suffix_says_the_format_unless_one_is_named(path: str, format: str) -> None:
-    assert output_paths([path], Format) == [(format, Path(path.rpartition("=")[2]))]
+    assert output_paths([path], Format) == [(format, Path(path.removeprefix(f"{format}=")))]
 
 
 def test_globs_may_stand_together_with_commas() -> None:

@@ -57,7 +57,7 @@ def test_a_state_dict_becomes_a_whole_module_and_the_source_edits_are_printed(tm
     assert "+ F.leaky_relu(self.hidden(x.flatten(1)), 0.01)\n" in done.out
     assert "- nn.ReLU(inplace=True)\n" in done.out
     again = deadrelu("scan", str(out), "--arch", NET, "--data", DIGITS, "--format", "json")
-    assert [site["id"] for site in json.loads(again.out)["sites"]] == [":relu#1", ":relu#2"]
+    assert [site["id"] for site in json.loads(again.out)["sites"]] == ["hidden:relu", "narrow:relu"]
 
 
 def test_without_model_the_configuration_names_it_and_the_tool_says_which(tmp_path: Path) -> None:

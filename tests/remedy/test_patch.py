@@ -288,7 +288,7 @@ def test_the_activation_of_torchs_encoder_layer_can_be_swapped(tmp_path: Path) -
         model.layers[1].linear1.bias[4] = -1e3
     data = torch.randn(320, 5, 8)
     result, patched = written(tmp_path, model, data)
-    assert [c.site for c in result.changes] == ["layers.1:relu#1"]
+    assert [c.site for c in result.changes] == ["layers.1.linear1:relu"]
     assert 4 in result.changes[0].dead_before
     assert isinstance(patched.layers[1].activation, nn.LeakyReLU)
     by_hand = nn.TransformerEncoder(

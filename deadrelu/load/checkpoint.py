@@ -158,12 +158,12 @@ def needs_code(origin: Origin, states: Mapping[str, weights.State] = MappingProx
             package = spec.partition(":")[0]
             return ArchitectureError(
                 f"{origin.path} holds weights only, with the keys of {package}'s {spec.partition(':')[2]}",
-                hint=f"if it is {package}'s: deadrelu scan {origin.path} {' '.join(filter(None, options))}"
-                "; else name its own code: --arch path/to/model.py:ClassName",
+                hint=f"if it is {package}'s, add {' '.join(filter(None, options))}; else name its own code: add --arch"
+                " path/to/model.py:ClassName",
             )
     return ArchitectureError(
         f"{origin.path} holds weights only: a state dict has no code in it",
-        hint=f"name the code that they belong to: deadrelu scan {origin.path} --arch path/to/model.py:ClassName",
+        hint="name the code that they belong to: add --arch path/to/model.py:ClassName",
     )
 
 

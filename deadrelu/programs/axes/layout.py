@@ -29,6 +29,7 @@ class Role(Enum):
 class Atom:
     """One factor of an axis, compared by identity. `sources` are the open atoms that it was cut or joined from.
 
+    `parts` are the atoms that a reshape joined to these features: a later reshape may take them apart again.
     `read_as_features` and `read_as_places` collect what consumers told of an open atom. `is_hint` marks the better
     guess where two sources disagree.
     """
@@ -36,6 +37,7 @@ class Atom:
     size: int
     role: Role
     sources: tuple[Atom, ...] = ()
+    parts: tuple[Atom, ...] = ()
     read_as_features: bool = False
     read_as_places: bool = False
     is_hint: bool = False
@@ -152,15 +154,16 @@ def regrouped(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> t
 
     Both are walked in step and cut into the smallest groups of equal size. Within a group atoms are dealt out to the
     new axes, and split where an axis ends inside one; where they do not divide, they are blended. An axis in which
-    features meet places holds a feature for each of its indices from then on.
+    features meet places holds a feature for each of its indices, until a reshape takes the two apart again.
     """
     if 0 in new:
         return tuple(axes) if tuple(old) == tuple(new) else opened(new).axes
-    atoms = [atom for axis in axes for atom in axis if atom.size != 1]
+    apart = [part for axis in axes for atom in axis for part in atom.parts or (atom,)]
+    atoms = [atom for atom in apart if atom.size != 1]
     single = _single(axes)
     place = None if single is None else _place_of_single(single[0], old, new)
     if single is not None and place is None and len(new) > 1:  # merged with others
-        atoms = [atom for axis in axes for atom in axis if atom.size != 1 or atom is single[1]]
+        atoms = [atom for atom in apart if atom.size != 1 or atom is single[1]]
     out: list[Axis] = []
     at = 0
     for group, end in _groups([atom.size for atom in atoms], new):
@@ -243,4 +246,4 @@ def _joint(axis: Axis) -> Axis:
     if Role.SAMPLE in roles:
         return tuple(atom for atom in axis if atom.role is not Role.FEATURE) if is_single else axis
     size = math.prod(atom.size for atom in axis)
-    return (either(size),) if is_single and size > 1 else (Atom(size, Role.FEATURE),)
+    return (either(size),) if is_single and size > 1 else (Atom(size, Role.FEATURE, parts=axis),)

@@ -38,6 +38,7 @@ MOVES: dict[str, Op] = {
     "places merged": lambda x: x.flatten(2),
     "places cut": lambda x: x.unflatten(3, (2, 4)),
     "samples and places merged": lambda x: x.permute(0, 2, 3, 1).reshape(-1, C),
+    "features and places merged, and cut again": lambda x: x.transpose(1, 2).reshape(N, T * C, W).view(N, T, C, W),
     "samples and places cut again": lambda x: x.permute(0, 2, 3, 1).reshape(-1, C).view(N, T, W, C),
     "heads": lambda x: x.view(N, 2, 3, T, W),
     "heads merged again": lambda x: x.view(N, 2, 3, T, W).flatten(1, 2),

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import deadrelu
 from deadrelu.programs.axes.operators import rule_of
 from deadrelu.programs.axes.reading import RANKED, Reading
 from deadrelu.programs.program import Features
@@ -38,7 +39,6 @@ MOVES: dict[str, Op] = {
     "places merged": lambda x: x.flatten(2),
     "places cut": lambda x: x.unflatten(3, (2, 4)),
     "samples and places merged": lambda x: x.permute(0, 2, 3, 1).reshape(-1, C),
-    "features and places merged, and cut again": lambda x: x.transpose(1, 2).reshape(N, T * C, W).view(N, T, C, W),
     "samples and places cut again": lambda x: x.permute(0, 2, 3, 1).reshape(-1, C).view(N, T, W, C),
     "heads": lambda x: x.view(N, 2, 3, T, W),
     "heads merged again": lambda x: x.view(N, 2, 3, T, W).flatten(1, 2),
@@ -429,3 +429,20 @@ def test_every_view_reduction_index_join_and_recurrent_operator_has_a_rule_or_is
         if is_one and gives_tensors and rule_of(operator)[0] is None:
             unknown.add(base.removesuffix("_"))
     assert unknown == ENDS
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_an_instance_norm_keeps_the_channels_whatever_the_batch(samples: int) -> None:
+    """It reshapes to `(1, rows * channels, length)`, scales each index there, and reshapes back."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.act = nn.Conv1d(3, C, 3), nn.InstanceNorm1d(C, affine=True), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return self.act(self.norm(torch.stack([x, -x], 1).flatten(0, 1)))
+
+    (stats,) = deadrelu.scan(Net(), torch.randn(4, 3, W), batch_size=samples).sites
+    assert (stats.site.units, stats.site.feature_axis) == (C, 1)

@@ -14,28 +14,24 @@ from pathlib import Path
 
 from deadrelu.report import Report, Site
 
-_LIMITS = ("--max-dead", "--max-dead-total", "--limits", "--baseline", "--tolerance")
-_JUDGING = (*_LIMITS, "--select", "--ignore", "--strict")
-_STOPPING = ("--stats", "--until-verdict", "--until-likely", "--exit-zero")
-_NEVER = {"--update-baseline"}
-"""Options that change a file: no hint repeats them."""
-
+_GATE = {
+    *("--max-dead", "--max-dead-total", "--limits", "--baseline", "--update-baseline", "--tolerance", "--select"),
+    *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats"),
+}
 _NOT_OF = {
-    "scan": _NEVER,
-    "suggest": {*_NEVER, *_JUDGING, *_STOPPING},
-    "patch": {*_NEVER, *_JUDGING, *_STOPPING, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
+    "scan": {"--update-baseline"},
+    "suggest": _GATE,
+    "patch": {*_GATE, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
 }
 """The options of a scan that each command does not take, or must not repeat."""
+
+_REPEATED = {"--skip-site", "--feature-axis"}
+"""Options that add to what was given; any other takes the place of it."""
 
 _OF_THE_FILE = {"--arch", "--arch-arg", "--weights-key", "--trust", "--trust-sha256", "--allow"}
 """Options that say how the model file is opened, and hold for no other file."""
 
 _DEFAULTS = {"batch-size": 64, "device": "auto", "stats": "full", "rare-below": 0.01, "confidence": 0.95}
-
-
-def reproducible(report: Report) -> bool:
-    """Whether a command line can open the same model and data: not where one of them lives in memory."""
-    return bool(report.settings.get("invocation"))
 
 
 def scan_command(report: Report, *options: str, without: Sequence[str] = ()) -> str | None:
@@ -84,7 +80,7 @@ def _command(name: str, report: Report, options: Sequence[str], without: Sequenc
     words = report.settings.get("invocation")
     if not isinstance(words, tuple) or not words:
         return None
-    dropped = {*_NOT_OF[name], *without, *(_flag(word) for word in options if _flag(word) in _JUDGING)}
+    dropped = {*_NOT_OF[name], *without, *(_flag(word) for word in options if _flag(word) not in _REPEATED)}
     kept = [_pinned(word, report) for word in words if _flag(word) not in dropped]
     return _line(name, [*kept, *options])
 

@@ -61,7 +61,7 @@ def patch_file(
         _save(treatment.module, temporary, legacy=info.format == "torch-legacy" and request.arch is None)
         code = request.arch or (request.model if info.format == "architecture" else None)
         patched = request.of_patched(temporary, code=code, ours=code is not None)
-        after, evidence = ask(request, patched, data, treatment.axes)
+        after, evidence = ask(request, patched, data, treatment.axes, restarted=treatment.has_restarts)
         done = proved(result, treatment, after, evidence)
     return replace(done, output=str(output), notes=(*_written_notes(info, treatment.module), *done.notes))
 
@@ -95,7 +95,8 @@ def patch_module(
             after = report_on(program, info, batches, batches.info, plan=Plan(), policy=Policy(), settings={})
         except NothingMeasuredError:
             after = None
-        evidence = compare(EagerProgram(original, device), program, batches, treatment.axes)
+        before = EagerProgram(original, device)
+        evidence = compare(before, program, batches, treatment.axes, restarted=treatment.has_restarts)
         return proved(result, treatment, after, evidence)
     except BaseException:
         _give_back(module, treatment, original)

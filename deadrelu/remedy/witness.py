@@ -65,12 +65,17 @@ class ModelRequest:
 
 
 def ask(
-    original: ModelRequest, patched: ModelRequest, data: DataRequest, swapped: Mapping[str, int | None]
+    original: ModelRequest,
+    patched: ModelRequest,
+    data: DataRequest,
+    swapped: Mapping[str, int | None],
+    *,
+    restarted: bool = False,
 ) -> tuple[Report | None, Evidence]:
     """Let a fresh process scan the patched model and compare it with the original.
 
-    `swapped` maps each call of a swapped module (`path#1`) to its feature axis. The report is None where no site is
-    left that has a flat region. Raises `ModelError` if the process cannot say, `UsageError` for live data.
+    `swapped` maps each call of a swapped module (`path#1`) to its feature axis, and `restarted` is as for `compare`.
+    The report is None where no site is left that has a flat region. Raises `ModelError` if the process cannot say, `UsageError` for live data.
     """
     if not isinstance(data.data, (str, Path, type(None))):
         raise UsageError(
@@ -91,6 +96,7 @@ def ask(
             "patched": asdict(patched),
             "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
             "swapped": dict(swapped),
+            "restarted": restarted,
             "answer": str(answer),
         }
         # The user's code may print: what it says must not get into our stdout.
@@ -131,7 +137,7 @@ def testify(question: Mapping[str, Any]) -> dict[str, Any]:
         report = report_on(after, info, batches, batches.info, plan=plan, policy=policy, settings={}).to_dict()
     except NothingMeasuredError:  # every site was swapped, and the new ones have no flat region
         report = None
-    evidence = compare(before, after, batches, question["swapped"])
+    evidence = compare(before, after, batches, question["swapped"], restarted=question["restarted"])
     return {"report": report, "evidence": asdict(evidence)}
 
 

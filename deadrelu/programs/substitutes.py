@@ -91,8 +91,9 @@ def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) 
     cap = cap_kept(op, parameters, swap.to)
     can_work_in_place, arguments = _OPERATORS[swap.to]
     suffix = "_" if in_place and can_work_in_place else ""
-    first = Call(swap.to + suffix, arguments(swap.slope))
-    return (first,) if cap is None else (first, Call(f"clamp_max{suffix}", {"max": cap}))
+    last = Call(swap.to + suffix, arguments(swap.slope))
+    # The cap comes first: in place after a leaky ReLU it would overwrite what that needs for its gradient.
+    return (last,) if cap is None else (Call(f"clamp_max{suffix}", {"max": cap}), last)
 
 
 def cap_kept(op: str, parameters: Parameters, to: str) -> float | None:

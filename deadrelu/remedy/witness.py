@@ -75,7 +75,8 @@ def ask(
     """Let a fresh process scan the patched model and compare it with the original.
 
     `swapped` maps each call of a swapped module (`path#1`) to its feature axis, and `restarted` is as for `compare`.
-    The report is None where no site is left that has a flat region. Raises `ModelError` if the process cannot say, `UsageError` for live data.
+    The report is None where no site is left that has a flat region. Raises `ModelError` if the process cannot say,
+    `UsageError` for live data.
     """
     if not isinstance(data.data, (str, Path, type(None))):
         raise UsageError(

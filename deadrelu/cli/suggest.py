@@ -54,7 +54,7 @@ def suggest(
         console.write(render(advice, width=screen.width, color=screen.color, unicode=screen.unicode))
     else:
         console.write(as_json(advice) if format is AdviceFormat.JSON else markdown(advice))
-    if not report.sites:
+    if not report.sites and not report.is_all_leaky:
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
 
 

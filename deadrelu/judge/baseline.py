@@ -15,6 +15,7 @@ from fractions import Fraction
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy, conclude, parse_fraction
 from deadrelu.judge.rules import RULES
+from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.report import Finding, Report, SiteStats
 from deadrelu.wording import count, ranges
 
@@ -41,12 +42,16 @@ Entries = Mapping[str, Entry]
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a report stands to its baseline, as ids of sites; `gone` are known, and neither measured nor skipped now."""
+    """How a report stands to its baseline, as ids of sites; `gone` are known, and neither measured nor skipped now.
+
+    `swapped` are known, and have a leaky activation now: which, by id.
+    """
 
     worse: tuple[str, ...]
     better: tuple[str, ...]
     new: tuple[str, ...]
     gone: tuple[str, ...]
+    swapped: Mapping[str, str]
 
 
 def parse_tolerance(text: str) -> int | float:
@@ -70,11 +75,14 @@ def standing(report: Report, known: Entries) -> Standing:
     changes = {s.site.id: s.dead - len(known[s.site.id].dead) for s in report.gated if _measured(known, s.site.id)}
     unknown = {stats.site.id for stats in report.sites if stats.nonfinite_units}
     here = {stats.site.id for stats in report.sites} | {skipped.id for skipped in report.skipped}
+    lost = [site for site in known if site not in here]
+    leaky = swapped([Gone(id=site, units=known[site].units) for site in lost], report.leaky)
     return Standing(
         worse=tuple(site for site, change in changes.items() if change > 0),
         better=tuple(site for site, change in changes.items() if change < 0 and site not in unknown),
         new=tuple(stats.site.id for stats in report.gated if stats.site.id not in changes),
-        gone=tuple(site for site in known if site not in here),
+        gone=tuple(site for site in lost if site not in leaky),
+        swapped={site: each.op for site, each in leaky.items()},
     )
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.report import Report, SiteStats
 
 COMPARISON_VERSION = 1
 
-Change = Literal["non-finite", "worse", "better", "changed", "same", "new", "gone"]
+Change = Literal["non-finite", "worse", "better", "changed", "same", "new", "swapped", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,9 @@ class SiteChange:
     """One site in both reports; `old` or `new` is None where it was not measured there.
 
     "worse" has more dead units than before, "better" fewer, "changed" as many, but others; "non-finite" met NaN or
-    infinity, so that its dead cannot be counted. `newly_dead` were not dead before, `revived` fire again; both are
-    empty where the site was measured once only.
+    infinity, so that its dead cannot be counted; "swapped" has another activation now, `swapped_for`, which leaks and
+    is not measured. `newly_dead` were not dead before, `revived` fire again; both are empty where the site was measured
+    once only.
     """
 
     id: str
@@ -29,15 +31,21 @@ class SiteChange:
     newly_dead: tuple[int, ...] = ()
     revived: tuple[int, ...] = ()
     skipped: bool = False
+    swapped_for: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two reports and what changed from `old` to `new`, site by site: in the order of `new`, and then what is gone."""
+    """Two reports and what changed from `old` to `new`, by site: in the order of `new`, and then what is not in it."""
 
     old: Report
     new: Report
     sites: tuple[SiteChange, ...]
+
+    @property
+    def swapped(self) -> tuple[SiteChange, ...]:
+        """The sites with a leaky activation now."""
+        return tuple(site for site in self.sites if site.change == "swapped")
 
     @property
     def worse(self) -> tuple[SiteChange, ...]:
@@ -57,6 +65,7 @@ class Comparison:
                     "id": site.id,
                     "change": site.change,
                     "skipped": site.skipped,
+                    "swapped_for": site.swapped_for,
                     "units": [stats and stats.site.units for stats in (site.old, site.new)],
                     "nonfinite": [stats and len(stats.nonfinite_units) for stats in (site.old, site.new)],
                     "dead": [stats and stats.dead for stats in (site.old, site.new)],
@@ -78,6 +87,8 @@ def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
     before = {stats.site.id: stats for stats in old.sites}
     after = {stats.site.id: stats for stats in new.sites}
     skipped = {site.id for report in (old, new) for site in report.skipped}
+    lost = [Gone.of(stats.site) for name, stats in before.items() if name not in after and name not in skipped]
+    leaky = swapped(lost, new.leaky)
     for name, stats in after.items():
         if name in before:
             yield _change(before[name], stats)
@@ -85,7 +96,9 @@ def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
             change: Change = "non-finite" if stats.nonfinite_units else "new"
             yield SiteChange(id=name, change=change, old=None, new=stats, skipped=name in skipped)
     for name, stats in before.items():
-        if name not in after:
+        if name in leaky:
+            yield SiteChange(id=name, change="swapped", old=stats, new=None, swapped_for=leaky[name].op)
+        elif name not in after:
             yield SiteChange(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
 
 

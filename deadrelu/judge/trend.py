@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deadrelu.errors import UsageError
-from deadrelu.report import Report, SiteStats
+from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.report import Leaky, Report, SiteStats
 
 TREND_VERSION = 1
 
@@ -16,13 +17,20 @@ TREND_VERSION = 1
 class Line:
     """One site over the checkpoints: its dead units and the share in 0..1 at each; None where nothing can be said.
 
-    That is where it was not measured, and where it met NaN or infinity: there `nonfinite` is True.
+    That is where it was not measured, and where it met NaN or infinity: there `nonfinite` is True. `swapped` names the
+    leaky activation that stands there at a checkpoint, if there is one.
     """
 
     id: str
     dead: tuple[int | None, ...]
     share: tuple[float | None, ...]
     nonfinite: tuple[bool, ...]
+    swapped: tuple[str | None, ...]
+
+    @property
+    def is_swapped(self) -> bool:
+        """Whether the site leaks at any checkpoint."""
+        return any(self.swapped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +51,13 @@ class Trend:
                 for name, report in zip(self.names, self.reports, strict=True)
             ],
             "sites": [
-                {"id": line.id, "dead": list(line.dead), "share": list(line.share), "nonfinite": list(line.nonfinite)}
+                {
+                    "id": line.id,
+                    "dead": list(line.dead),
+                    "share": list(line.share),
+                    "nonfinite": list(line.nonfinite),
+                    "swapped": list(line.swapped),
+                }
                 for line in self.lines
             ],
         }
@@ -56,22 +70,32 @@ def trend(named: Sequence[tuple[str, Report]]) -> Trend:
     reports = tuple(report for _, report in named)
     sites = [{stats.site.id: stats for stats in report.sites} for report in reports]
     ids = dict.fromkeys(name for stats in sites for name in stats)
+    known = {stats.site.id: stats.site for report in reports for stats in report.sites}
+    leaky = [
+        swapped([Gone.of(site) for name, site in known.items() if name not in here], report.leaky)
+        for here, report in zip(sites, reports, strict=True)
+    ]
     unknown = tuple(any(stats.nonfinite_units for stats in report.sites) for report in reports)
-    total = [None if lost or not r.sites else r.summary for r, lost in zip(reports, unknown, strict=True)]
+    # Without the swapped sites the share would fall, and that would read as a cure.
+    total = [
+        None if lost or gone or not r.sites else r.summary
+        for r, lost, gone in zip(reports, unknown, leaky, strict=True)
+    ]
     return Trend(
         names=tuple(name for name, _ in named),
         reports=reports,
-        lines=tuple(_line(name, [at.get(name) for at in sites]) for name in ids),
+        lines=tuple(_line(name, [at.get(name) for at in sites], [at.get(name) for at in leaky]) for name in ids),
         total=Line(
             id="",
             dead=tuple(None if summary is None else summary.dead for summary in total),
             share=tuple(None if summary is None else summary.dead_fraction for summary in total),
             nonfinite=unknown,
+            swapped=tuple(next((each.op for each in gone.values()), None) for gone in leaky),
         ),
     )
 
 
-def _line(name: str, measured: Sequence[SiteStats | None]) -> Line:
+def _line(name: str, measured: Sequence[SiteStats | None], leaky: Sequence[Leaky | None]) -> Line:
     """One site, from its figures at each checkpoint."""
     known = [None if stats is None or stats.nonfinite_units else stats for stats in measured]
     return Line(
@@ -79,4 +103,5 @@ def _line(name: str, measured: Sequence[SiteStats | None]) -> Line:
         dead=tuple(None if stats is None else stats.dead for stats in known),
         share=tuple(None if stats is None else stats.dead_fraction for stats in known),
         nonfinite=tuple(stats is not None and bool(stats.nonfinite_units) for stats in measured),
+        swapped=tuple(None if each is None else each.op for each in leaky),
     )

@@ -62,5 +62,6 @@ def report_on(
         | ({"padding": left_out} if left_out else {}),
         sites=measured.sites,
         skipped=measured.skipped,
+        leaky=measured.leaky,
     )
     return judge(report, policy)

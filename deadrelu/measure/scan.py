@@ -21,7 +21,7 @@ from deadrelu.measure.tallied import Part
 from deadrelu.programs.code import users_code
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
 from deadrelu.programs.share import WHOLE
-from deadrelu.report import SiteStats, Skipped, Stats
+from deadrelu.report import Leaky, SiteStats, Skipped, Stats
 
 if TYPE_CHECKING:
     from deadrelu.measure.distributed import Ranks  # torch.distributed is imported by who has ranks
@@ -40,6 +40,7 @@ class Measurement:
     skipped: tuple[Skipped, ...]
     samples: int
     batches: int
+    leaky: tuple[Leaky, ...] = ()
     stopped: Stopped | None = None
     padding: PaddingFound = NOTHING
 
@@ -110,6 +111,7 @@ def measure(
     found = Part(
         sites=counting.sites(is_graph=is_graph),
         skipped=skipped,
+        leaky=program.leaky(),
         samples=samples,
         batches=count,
         opening=first_batch,
@@ -119,19 +121,21 @@ def measure(
         found = ranks.unite(found)
     if found.batches == 0:
         raise NothingMeasuredError("there was no data: not one batch", hint="look at what --data gives, and --samples")
-    chosen = _choose([t.site.id for t in found.measured], [s.id for s in found.unmeasured], plan)
+    listed = [s.id for s in found.unmeasured] + [s.id for s in found.leaky]
+    chosen = _choose([t.site.id for t in found.measured], listed, plan)
     measured = [t for t in found.measured if t.site.id in chosen]
     stats = tuple(
         describe(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats)
         for t in measured
     )
     left = tuple(s for s in found.unmeasured if s.id in chosen)
-    if not stats and not left:
+    leaky = tuple(s for s in found.leaky if s.id in chosen)
+    if not stats and not left and not leaky:
         raise NothingMeasuredError(
             "the model made no activation call with a flat region (ReLU and its kin)",
-            hint="GELU, SiLU, Tanh and x*(x>0) are not measured; a ReLU that was never called would be listed",
+            hint="Tanh, Sigmoid and x*(x>0) are not measured; a ReLU that was never called would be listed",
         )
-    return Measurement(stats, left, found.samples, found.batches, stopped, found.padding)
+    return Measurement(stats, left, found.samples, found.batches, leaky, stopped, found.padding)
 
 
 def _pieces(program: Program, numbered: Iterable[tuple[int, Batch]]) -> Iterator[tuple[tuple[int, int], Batch]]:
@@ -174,9 +178,9 @@ def _features(site: CallSite, z: Tensor, plan: Plan) -> Features:
     return site.features
 
 
-def _choose(sites: list[str], skipped: list[str], plan: Plan) -> set[str]:
-    """The ids that --site and --skip-site leave."""
-    every = [*sites, *skipped]
+def _choose(sites: list[str], listed: list[str], plan: Plan) -> set[str]:
+    """The ids that --site and --skip-site leave, of sites and of what is only listed."""
+    every = [*sites, *listed]
     for glob in (*plan.sites, *plan.skip_sites):
         if not any(fnmatchcase(site, glob) for site in every):
             shown = ", ".join(every[:12]) + (" …" if len(every) > 12 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from deadrelu.activations import Parameters
 from deadrelu.programs.axes.reading import Reading
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
-from deadrelu.report import Skipped, Source
+from deadrelu.report import Leaky, Skipped, Source
 
 Group = tuple[object, ...]
 """The calls that are counted together: ("module", which) or ("call", path, function)."""
@@ -95,6 +96,7 @@ class Register:
         self._calls: dict[Group, Calls] = {}
         self._readings: dict[CallSite, Reading | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
+        self._leaky: list[CallSite] = []
 
     def start_pass(self) -> None:
         """Count the calls from 1 again."""
@@ -140,23 +142,54 @@ class Register:
         z: Tensor,
         surroundings: Callable[[], Surroundings],
         number: int | None = None,
+        *,
+        leaky: bool = False,
     ) -> CallSite:
-        """Count the call (as this number, if one is given), name its site if it is new, and tell the observer."""
+        """Count the call (as this number, if one is given), name its site if it is new, and tell the observer.
+
+        Of a `leaky` call it is told nothing.
+        """
         calls = self.calls(group)
         calls.number = number or calls.number + 1
         site = calls.sites.get(calls.number)
+        # Where one branch of a graph leaks at this call of a module and another does not, the site is what is measured.
+        if site is not None and leaky and site.shape is None:
+            return site
+        if site is not None and not leaky and site.shape is not None:
+            self._leaky.remove(site)
+            site = None
         if site is None or site.features.by == "open":
             around = surroundings()
             if site is None:
                 site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, around, z.ndim)
+                if leaky:
+                    site.shape = tuple(z.shape)
+                    self._leaky.append(site)
             self._learn(site, around.reading)
-        if why := _unreadable(z) or site.obstacle:
+        if leaky:
+            calls.settle(site.call)
+        elif why := _unreadable(z) or site.obstacle:
             self.skip(site, op, why)
             if site.obstacle:
                 calls.settle(site.call)
         elif self._observer(site, z.detach()):
             calls.settle(site.call)
         return site
+
+    def leaky(self) -> tuple[Leaky, ...]:
+        """The calls of leaky activations, in the order in which they were met; ask when all ran, as for the others."""
+        return tuple(
+            Leaky(
+                id=site.id,
+                op=site.op,
+                module=site.module,
+                call=site.call,
+                calls=site.group.calls,
+                after=site.after,
+                units=_units(site),
+            )
+            for site in self._leaky
+        )
 
     def skip(self, site: CallSite | str, op: str, reason: str) -> None:
         """Note a site that cannot be read, or the id of one, once."""
@@ -196,6 +229,14 @@ def _new_site(
         group=calls.group,
         rectified=around.rectified,
     )
+
+
+def _units(site: CallSite) -> int | None:
+    """How many units a leaky call has; None where nothing around it says which axis holds them."""
+    if site.shape is None or site.obstacle is not None or site.features.by != "producer":
+        return None
+    z = site.features.apart(torch.empty(site.shape, device="meta"))
+    return math.prod(z.shape[axis] for axis in site.features.axes)
 
 
 def _unreadable(z: Tensor) -> str | None:

@@ -67,10 +67,10 @@ def choose(
 
 
 def _renamed(sites: Iterable[CallSite], gone: set[str]) -> dict[str, str]:
-    """The new ids of the sites that stay."""
+    """The new ids of the sites that stay. What takes the place of a module's call is still a call of that module."""
     groups: dict[CallGroup, list[CallSite]] = {}
     for site in sites:
-        if site.id not in gone:
+        if site.functional and site.id not in gone:
             groups.setdefault(site.group, []).append(site)
     new = {
         site.id: site.id_as(call, len(left))

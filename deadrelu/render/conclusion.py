@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from deadrelu.commands import id_glob, scan_command, suggest_command
+from deadrelu.render.leaky import nothing_can_die
 from deadrelu.report import Finding, Report
 from deadrelu.wording import count, exact_percent, percent, ranges
 
@@ -36,7 +37,9 @@ def conclusion(report: Report) -> str:
     summary, parts = report.summary, []
     samples = count(report.data.samples, "synthetic sample" if report.data.kind == "synthetic" else "sample")
     unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
-    if not report.sites:
+    if report.is_all_leaky:
+        parts.append(nothing_can_die(report))
+    elif not report.sites:
         parts.append("No activation site ran, so nothing is known of this model")
     elif summary.dead:
         whole = f"{summary.dead:,} of {count(summary.units, 'unit')} ({percent(summary.dead_fraction)})"
@@ -56,6 +59,8 @@ def conclusion(report: Report) -> str:
     if guessed := len(report.sites) - len(report.gated):
         sites = "the one site" if len(report.sites) == 1 else f"{guessed:,} of {count(len(report.sites), 'site')}"
         parts.append(f"which axis holds the units of {sites} is a guess, so no limit applies there")
+    if report.leaky and not report.is_all_leaky:
+        parts.append(f"{count(len(report.leaky), 'leaky site is', 'leaky sites are')} not measured")
     if report.skipped:
         parts.append(f"{count(summary.skipped, 'site was', 'sites were')} skipped and may hide more")
     return "; ".join(parts) + "."
@@ -72,9 +77,9 @@ def next_step(report: Report) -> tuple[str, str]:
     """What to do next, as the start of a line, and the command for it on one line."""
     if report.data.kind == "synthetic":
         return "Measure on real samples", scan_command(report, data="DATA")
-    if not report.sites:
+    if not report.sites and not report.is_all_leaky:
         return "Scan again, with inputs that reach an activation", scan_command(report)
-    if not report.gated:
+    if report.sites and not report.gated:
         glob = id_glob(report.sites[0].site.id)
         return "Say which axis holds the units", scan_command(report, "--feature-axis", f"{glob}=AXIS")
     if report.summary.dead:

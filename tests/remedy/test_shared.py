@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ class Shared(nn.Module):
     def __init__(self, dead: Sequence[Sequence[int]], units: Sequence[int] = ()) -> None:
         super().__init__()
         sizes = [8, *(units or [UNITS] * len(dead))]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.relu = nn.ReLU()
         with torch.no_grad():
             for layer, numbers in zip(self.layers, dead, strict=True):

@@ -29,7 +29,7 @@ from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.register import Register
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import choose
-from deadrelu.report import Skipped
+from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
 
@@ -107,6 +107,10 @@ class ExportedProgram:
                 why = "every batch was too small and was padded, and its rows cannot be told from the padding"
                 lost.append(Skipped(id=id, op=op, reason=f"{why}; use a larger --batch-size"))
         return (*self._register.unreadable.values(), *lost, *self._watch.unmet())
+
+    def leaky(self) -> tuple[Leaky, ...]:
+        """After the runs: the calls of leaky activations."""
+        return self._register.leaky() if self._register else ()
 
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:

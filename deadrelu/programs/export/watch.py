@@ -13,7 +13,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
 from deadrelu.activations import Parameters
-from deadrelu.programs.callsites import read_call, read_calls, spellings
+from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
 from deadrelu.programs.export.batchsize import Rows
 from deadrelu.programs.export.graph import calls, operator_of, place_of, value_of
 from deadrelu.programs.program import ROOT, CallSite, site_id
@@ -109,8 +109,23 @@ class Watch:
     def hear(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Observe the call, if it is one of an activation."""
         spelling = spellings().get(node.target)
-        for found in read_calls(spelling, args, kwargs) if spelling is not None else ():
+        if spelling is None:
+            return
+        calls = read_calls(spelling, args, kwargs)
+        for found in calls:
             self._hear(node, *found)
+        if not calls and (leak := read_leak(spelling, args, kwargs)) is not None:
+            self._hear_leak(node, *leak)
+
+    def _hear_leak(self, node: Node, op: str, z: Tensor) -> None:
+        """Note a leaky call, of which only its name and units are wanted: padded rows do no harm."""
+        place = self._places[node]
+        if not self._is_rehearsing:
+            around = lambda: self._surroundings(place, z)  # noqa: E731  it has no other name
+            self._register.observe(place.group(op), place.path, op, (), z, around, leaky=True)
+
+    def _surroundings(self, place: Place, z: Tensor) -> Surroundings:
+        return Surroundings(self._provenance.read(z) if self._provenance is not None else None, place.source)
 
     def _hear(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
         place = self._places[node]
@@ -122,12 +137,8 @@ class Watch:
         if real is None:
             self._short[place, op, self._register.pass_over(place.group(op))] = None
             return
-
-        def surroundings() -> Surroundings:
-            reading = self._provenance.read(z) if self._provenance is not None else None
-            return Surroundings(reading, place.source)
-
-        site = self._register.observe(place.group(op), place.path, op, parameters, real, surroundings)
+        around = lambda: self._surroundings(place, z)  # noqa: E731  it has no other name
+        site = self._register.observe(place.group(op), place.path, op, parameters, real, around)
         self.served.setdefault(site, set()).add(self._numbers[node])
 
     def _own(self, z: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deadrelu.activations import Leak
 from deadrelu.programs.axes.operators import makes_features
 from deadrelu.programs.callsites import Spelling, read_call, read_calls, spellings
 from deadrelu.programs.register import Place
@@ -185,7 +186,8 @@ def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
     except UnknownValueError:
         # A clamp at a bound that is computed guards a number. The others may be flat, whatever is computed.
         return None if isinstance(probe.spelling, str) else replace(probe, arguments=None)
-    is_call = read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
+    is_leak = isinstance(probe.spelling, Leak)
+    is_call = is_leak or read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
     return replace(probe, arguments=arguments) if is_call else None
 
 

@@ -80,7 +80,7 @@ def _table(shown: Sequence[SiteChange], comparison: Comparison, glyphs: Glyphs, 
         return
     rows = [_cells(site, glyphs) for site in shown]
     total = _total(comparison, glyphs)
-    columns = _columns([*rows, total])
+    columns = _columns([*rows, total or {}])
     widths = fit(columns, width)
     names = shorten([row["site"] for row in rows], widths["site"], glyphs.ellipsis)
     yield from lines(columns, widths, {column.key: [Text(column.title, "dim")] for column in columns})
@@ -88,18 +88,22 @@ def _table(shown: Sequence[SiteChange], comparison: Comparison, glyphs: Glyphs, 
         cells = {key: [Text(value, _style(key, site.change))] for key, value in row.items()}
         cells["site"] = [Text(part, _style("site", site.change)) for part in name]
         yield from lines(columns, widths, cells)
-    span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
-    yield Text(" " + glyphs.rule * (span - 1), "dim")
-    yield from lines(columns, widths, {key: [Text(value, "bold")] for key, value in total.items()})
+    if total is not None:
+        span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
+        yield Text(" " + glyphs.rule * (span - 1), "dim")
+        yield from lines(columns, widths, {key: [Text(value, "bold")] for key, value in total.items()})
 
 
-def _total(comparison: Comparison, glyphs: Glyphs) -> dict[str, str]:
-    """What each column says of all sites but the swapped ones: their dead units are not gone, they are not counted."""
+def _total(comparison: Comparison, glyphs: Glyphs) -> dict[str, str] | None:
+    """What each column says of all sites but the swapped ones: their dead units are not gone, they are not counted.
+
+    None where every site was swapped.
+    """
     others = [site for site in comparison.sites if site.change != "swapped"]
     swapped = len(comparison.sites) - len(others)
     name = count(len(others), "other site" if swapped else "site")
     if swapped and not others:
-        return {"site": name, "old": glyphs.dash, "new": glyphs.dash, "change": glyphs.dash, "share": glyphs.dash}
+        return None
     both = [[s for site in others if (s := getattr(site, side)) is not None] for side in ("old", "new")]
     old, new = (sum(stats.dead for stats in sites) for sites in both)
     shares = [percent(sum(s.dead for s in sites) / (sum(s.site.units for s in sites) or 1)) for sites in both]
@@ -222,11 +226,13 @@ def _end(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
         badge, style = "WORSE", "bold red"
     verdict = Text.assemble((f" {badge} ", f"{style} reverse"), " ")
     sites = f"{count(len(comparison.sites), 'site')}: {', '.join(parts)}" if parts else "No site was measured in either"
-    text = f"{sites}. {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
+    text = f"{sites}."
+    if len(comparison.swapped) < len(comparison.sites) or not comparison.sites:
+        text += f" {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
     if comparison.swapped:
         dead = sum(site.old.dead for site in comparison.swapped if site.old)
-        units = count(dead, "unit that was", "units that were")
-        text += f" What became of {units} dead where it leaks now is not measured, and a swap is no cure by itself."
+        units = count(dead, "unit was", "units were")
+        text += f" {units} dead at the swapped sites; nothing is measured there now, and a swap is no cure by itself."
     elif not comparison.sites and comparison.old.is_all_leaky and comparison.new.is_all_leaky:
         text = "Nothing can die here in this sense: every activation leaks in both."
     yield from paragraph(Text(glyphs.text(text), style), width=width, first=verdict)

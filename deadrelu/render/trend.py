@@ -21,7 +21,8 @@ MOST_NAMES = 12
 def render(trend: Trend, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
     """The trend as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`."""
     glyphs = choose(unicode=unicode)
-    out = [*_head(trend, glyphs, width), Text(), *_table(trend, glyphs, width), Text(), *_end(trend, glyphs, width)]
+    table = [*_table(trend, glyphs, width), Text()] if trend.lines or not _is_all_leaky(trend) else []
+    out = [*_head(trend, glyphs, width), Text(), *table, *_end(trend, glyphs, width)]
     return page(out, width=width, color=color)
 
 
@@ -162,17 +163,23 @@ def _end(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
         said = f"{lost[0]}{others} met NaN or infinity: what is dead there cannot be counted."
         yield from paragraph(Text(glyphs.text(said), "bold magenta"), width=width)
     for op, names in _swaps(trend).items():
-        sites = f"{names[0]}{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}"
-        were = "were" if len(names) > 1 else "was"
-        said = f"{sites} {were} swapped for {op}, which is no cure by itself: units are not measured from there on."
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+        said = (
+            f"{count(len(names), 'site was', 'sites were')} swapped for {op} ({shown}): nothing is measured where it"
+            " leaks, and a swap is no cure by itself."
+        )
         yield from paragraph(Text(glyphs.text(said), "bold yellow"), width=width)
     seen = [(name, share) for name, share in zip(trend.names, trend.total.share, strict=True) if share is not None]
     if not seen:
-        if all(report.is_all_leaky for report in trend.reports):
+        if _is_all_leaky(trend):
             said = "Nothing can die here in this sense: every activation leaks."
             yield from paragraph(Text(said, "bold"), width=width)
         elif not lost and not _swaps(trend):
             yield from paragraph(Text("No activation site ran in any checkpoint."), width=width)
+        return
+    if len(seen) == 1 and len(trend.names) > 1:
+        alone = f"{percent(seen[0][1])} of the units were dead in {seen[0][0]}, the only one with all its sites."
+        yield from paragraph(Text(glyphs.text(alone), "bold"), width=width)
         return
     first, last = seen[0][1], seen[-1][1]
     at_last = "at last" if trend.total.share[-1] is not None and not lost else f"in {seen[-1][0]}"
@@ -182,6 +189,11 @@ def _end(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
         text += f"; the most, {percent(worst[1])}, in {worst[0]}"
     style = "bold red" if last > first else "bold green" if last < first else "bold"
     yield from paragraph(Text(glyphs.text(text + "."), style), width=width)
+
+
+def _is_all_leaky(trend: Trend) -> bool:
+    """Whether nothing can die in any checkpoint."""
+    return all(report.is_all_leaky for report in trend.reports)
 
 
 def _swaps(trend: Trend) -> dict[str, list[str]]:

@@ -103,6 +103,9 @@ class PatchResult:
     `edits` are those of the source code that bring about the same. `dead_before` and `dead_after` count dead units by
     site id. A preview has no `drift`, and nothing after it. `gradient_steps` is how many optimiser steps a copy made
     before the gradient was taken: one where units were re-initialised, since the weights out of these are zero.
+
+    To open what was written, with its hash `sha256` (None for a folder and for a live module), takes trust in it where
+    `needs_trust` says so, and the code `needs_arch` where that is not None.
     """
 
     model: str | None
@@ -118,6 +121,9 @@ class PatchResult:
     parameters_changed: tuple[str, ...]
     notes: tuple[str, ...] = ()
     gradient_steps: int = 0
+    sha256: str | None = None
+    needs_trust: bool = False
+    needs_arch: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON types."""

@@ -14,6 +14,7 @@ from deadrelu.data.request import DataRequest
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files import replacing
 from deadrelu.judge.policy import Policy
+from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager import EagerProgram
@@ -90,9 +91,10 @@ def patch_graph(
         return result
     with replacing(output, force=force) as temporary:
         graph.save(temporary, force=True)
-        after, evidence = ask(request, request.of_patched(temporary, ours=True), data, {})
+        after, evidence, needs = ask(request, request.of_patched(temporary, ours=True), data, {})
         proved = _proved(result, swapped, after, evidence)
-    return replace(proved, output=str(output))
+        sha256 = sha256_of(temporary)
+    return replace(proved, output=str(output), sha256=sha256, needs_trust=needs.trust, needs_arch=needs.arch)
 
 
 def _as_graph(program: Program) -> Graph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.nest import tensors_in
-from deadrelu.programs.program import Features
+from deadrelu.programs.program import CallSite, Features
 
 _STRIDE = 1e-3
 """The length of the optimiser's step, as a share of the length of all parameters together."""
@@ -47,6 +47,33 @@ class PerUnit:
         return {call: tuple(hit.tolist()) for call, hit in self.seen.items()}
 
 
+@dataclass
+class PerSite:
+    """The same for the leaky calls of a graph, which know where their features lie."""
+
+    seen: dict[CallSite, Tensor] = field(default_factory=dict)
+
+    def add(self, site: CallSite, values: Tensor) -> None:
+        """Take in one tensor with the shape of the pre-activation."""
+        if site.features.by == "producer" and site.obstacle is None:
+            z = site.features.apart(values.detach())
+            hit = (by_unit(z, site.features) != 0).any(2).any(0).cpu()
+            self.seen[site] = self.seen[site] | hit if site in self.seen else hit
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no more can be seen."""
+        return bool(self.seen) and all(bool(hit.all()) for hit in self.seen.values())
+
+    def result(self) -> dict[str, tuple[bool, ...]]:
+        """Per site, per unit."""
+        return {site.id: tuple(hit.tolist()) for site, hit in self.seen.items()}
+
+
+Enter = Callable[[Any, Tensor], Tensor]
+"""Called with a call and its pre-activation; returns what the activation is to work on."""
+
+
 def own_gradient(module: nn.Module, z: Tensor) -> Tensor:
     """The derivative of the activation itself at each pre-activation."""
     with torch.enable_grad(), torch._C.DisableTorchFunction():
@@ -56,14 +83,19 @@ def own_gradient(module: nn.Module, z: Tensor) -> Tensor:
     return gradient
 
 
-def backward(run: Callable[[], Any], modules: Mapping[str, nn.Module], found: Callable[[str, Tensor], None]) -> str:
+def backward(
+    run: Callable[[], Any],
+    tapped: Callable[[Enter], AbstractContextManager[None]],
+    found: Callable[[Any, Tensor], None],
+) -> str:
     """Call `found` with the gradient at each call's pre-activation; every `.grad` stays as it is. Why not, if not.
 
-    The gradient is that of a random projection of the output.
+    The gradient is that of a random projection of the output. `tapped` has `enter` called at each call of a forward
+    pass.
     """
     entered: list[Any] = []
 
-    def enter(call: str, _: nn.Module, z: Tensor) -> Tensor:
+    def enter(call: Any, z: Tensor) -> Tensor:
         z = z if z.requires_grad else z.detach().requires_grad_()
         # An in-place module makes its input another tensor, and autograd would be asked for that one: ask for the
         # value as it is now, and let the module work on a copy, whose hook belongs to it before that too.
@@ -73,7 +105,7 @@ def backward(run: Callable[[], Any], modules: Mapping[str, nn.Module], found: Ca
         return z
 
     try:
-        with torch.enable_grad(), on_entry(modules, enter):
+        with torch.enable_grad(), tapped(enter):
             loss = _projected(run())
             if loss is None or not entered:
                 return "the output does not depend on the swapped sites"

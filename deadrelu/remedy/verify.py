@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,19 +14,21 @@ from torch import Tensor, nn
 
 from deadrelu.programs.dice import seed_all
 from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Program
 from deadrelu.remedies import Drift
-from deadrelu.remedy.gradient import PerUnit, backward, on_entry, own_gradient, step
+from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, own_gradient, step
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What two programs showed side by side.
 
-    By call of a swapped module (`path#1` is its first), per unit: `alive` says whether the activation's own gradient
-    was anywhere other than zero, `reached` whether that of a random projection of the output got to it, after `steps`
-    steps of an optimiser. `no_gradient` is the reason where there was no backward pass.
+    By call of a swapped module (`path#1` is its first), or by id of a leaky call of a graph, per unit: `alive` says
+    whether the activation's own gradient was anywhere other than zero, `reached` whether that of a random projection of
+    the output got to it, after `steps` steps of an optimiser. `no_gradient` is the reason where there was no backward
+    pass.
     """
 
     drift: Drift
@@ -62,11 +64,12 @@ def compare(
     Where units were `restarted`, the weights out of them are zero and no gradient gets past these: then it is taken
     from a copy of `after` that has made one optimiser step. Backward passes go on until a gradient got to every unit.
     """
-    drift, alive, reached = _DriftTally(), PerUnit(swapped), PerUnit(swapped)
+    drift, alive = _DriftTally(), PerUnit(swapped)
+    reached: PerUnit | PerSite = PerSite() if isinstance(after, ExportedProgram) else PerUnit(swapped)
     reason, is_taken = "there was no batch", False
     # Copied before it is watched, or the copy would hold our hooks.
     learner = EagerProgram(copy.deepcopy(after.module), after.device) if restarted else after
-    modules, learning = _modules(after, swapped), _modules(learner, swapped)
+    modules, tapped = _modules(after, swapped), _tapped(learner, swapped)
     with ExitStack() as stack:
         run_before = stack.enter_context(before.watched(lambda *_: None))
         run_after = stack.enter_context(after.watched(lambda *_: None))
@@ -78,11 +81,11 @@ def compare(
             with on_entry(modules, lambda call, module, z: alive.add(call, own_gradient(module, z))):
                 new = run_after(copy.deepcopy(batch))
             drift.add(old, new)
-            if not modules or reached.is_complete or (index and not is_taken):
+            if tapped is None or reached.is_complete or (index and not is_taken):
                 continue
             if restarted and index == 0:
                 step(learner.module, lambda: run_learner(copy.deepcopy(batch)))  # noqa: B023
-            why = backward(lambda: run_learner(copy.deepcopy(batch)), learning, reached.add)  # noqa: B023
+            why = backward(lambda: run_learner(copy.deepcopy(batch)), tapped, reached.add)  # noqa: B023
             reason, is_taken = "" if is_taken else why, is_taken or not why
     changed, added = _changed(before.module, after.module)
     return Evidence(
@@ -95,6 +98,16 @@ def compare(
         no_gradient=reason,
         steps=int(restarted),
     )
+
+
+def _tapped(
+    program: Comparable, calls: Iterable[str]
+) -> Callable[[Callable[[Any, Tensor], Tensor]], AbstractContextManager[None]] | None:
+    """What has a function called at each swapped call of a forward pass; None where nothing can."""
+    if isinstance(program, ExportedProgram):
+        return program.tapped
+    modules = _modules(program, calls)
+    return (lambda enter: on_entry(modules, lambda call, _, z: enter(call, z))) if modules else None
 
 
 def _modules(program: Comparable, calls: Iterable[str]) -> dict[str, nn.Module]:

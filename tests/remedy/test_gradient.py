@@ -10,9 +10,16 @@ import torch
 from torch import Tensor, nn
 
 import deadrelu
+from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.measure.scan import Plan, measure
+from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.program import Batch, Swap
+from deadrelu.remedy.graphs import exported
+from deadrelu.remedy.verify import compare
 from deadrelu.render.proof import render
 from deadrelu.report import SiteStats
 from tests.architectures import ARCHITECTURES, Architecture
+from tests.programs.test_exported import NOT_EXPORTED
 
 MODULES = ("resnet", "mobilenet", "vgg", "encoder", "t5", "temporal", "volume", "bottleneck", "alexnet")
 """Architectures whose activations are modules of Python's, which can be swapped in a pickled model."""
@@ -100,6 +107,52 @@ def test_the_units_that_receive_gradient_are_those_of_a_backward_pass_through_th
         assert isinstance(axis, int)
         expected = with_gradient(found[module][int(call or 1) - 1], axis) & set(change.dead_before)
         assert set(change.with_gradient or ()) == expected, change.site
+
+
+def gradients_of_graph(path: Path, data: Tensor) -> list[Tensor]:
+    """The gradient at each leaky call of an exported program, in the order in which they run."""
+    copies: list[Tensor] = []
+
+    def tap(x: Tensor) -> Tensor:
+        copies.append(x.clone())
+        copies[-1].retain_grad()
+        return copies[-1] * 1
+
+    module = torch.export.load(path).module(check_guards=False)
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and "leaky_relu" in str(node.target):
+            with module.graph.inserting_before(node):
+                node.args = (module.graph.call_function(tap, (node.args[0],)), *node.args[1:])
+    module.recompile()
+    output = module(data)
+    (output * torch.rand(output.shape, generator=torch.Generator().manual_seed(7))).sum().backward()
+    return [copy.grad for copy in copies]
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in NOT_EXPORTED])
+def test_in_an_exported_program_they_are_those_of_a_backward_pass_through_the_saved_one(
+    name: str, tmp_path: Path
+) -> None:
+    """Functional calls too, in place or not: the architectures have both."""
+    architecture: Architecture = ARCHITECTURES[name]
+    torch.manual_seed(3)
+    data = architecture.inputs(24, seed=4)
+    batch = Batch(24, (data,))
+    eager = EagerProgram(sick(architecture.make()).eval())
+    before, program = exported(eager, batch), exported(eager, batch)
+    sites = measure(program, [batch], Plan()).sites
+    axes = dict(zip([stats.site.id for stats in sites], architecture.axes, strict=True))
+    done = program.swap(tuple(Swap(stats.site.id, "leaky_relu", 0.1) for stats in sites)).done
+    program.save(tmp_path / "out.pt2")
+    found = dict(zip(done, gradients_of_graph(tmp_path / "out.pt2", data), strict=True))
+    evidence = compare(before, program, [batch], {})
+    leaky = swapped([Gone.of(stats.site) for stats in sites if stats.site.id in done], program.leaky())
+    assert evidence.no_gradient == ""
+    assert set(leaky) == set(done)
+    for stats in sites:
+        if stats.site.id in done and isinstance(axis := axes[stats.site.id], int):
+            reached = evidence.reached[leaky[stats.site.id].id]
+            assert {unit for unit, hit in enumerate(reached) if hit} == with_gradient(found[stats.site.id], axis)
 
 
 def test_a_written_in_place_file_is_measured_in_a_fresh_process_as_torch_sees_it(tmp_path: Path) -> None:

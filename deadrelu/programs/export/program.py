@@ -6,7 +6,7 @@ import copy
 import inspect
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from deadrelu.programs.export.batchsize import BatchSize, joined
 from deadrelu.programs.export.graph import Input, calls, inputs, operator_of
 from deadrelu.programs.export.watch import Watch
 from deadrelu.programs.nest import moved
-from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
+from deadrelu.programs.program import Batch, CallSite, Observer, Run, Swap, Swapped
 from deadrelu.programs.register import Register
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import choose
@@ -139,6 +139,16 @@ class ExportedProgram:
 
         with session() as turn, seeded(device), turn.between_runs():
             yield run_in_turn
+
+    @contextmanager
+    def tapped(self, tap: Callable[[CallSite, Tensor], Tensor]) -> Iterator[None]:
+        """While it is watched, run with gradients, and let each leaky call work on what `tap` makes of its input."""
+        assert self._watch is not None
+        self._watch.tap = tap
+        try:
+            yield
+        finally:
+            self._watch.tap = None
 
     @contextmanager
     def plainly(self) -> Iterator[Run]:

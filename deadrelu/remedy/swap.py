@@ -210,4 +210,6 @@ def in_the_source(stats: SiteStats, wanted: Prescription) -> Refusal:
     edit = edit_for(site.source, site.op, slope=wanted.slope, new=wanted.to, root=Path())
     where = f"{site.source.file}:{site.source.line}"
     reason = f"the call is in the code, {where}, and not in the file of the model"
+    if not (wanted.only_dead_units or wanted.reinit):
+        reason += "; --to pt2 swaps it in an exported copy"
     return Refusal(site=site.id, reason=reason, edit=edit)

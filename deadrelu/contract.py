@@ -38,6 +38,7 @@ def check_report(data: Mapping[str, Any]) -> None:
         _check_site(site, f"sites[{number}]")
     _check_unique([site["id"] for site in data["sites"]], "site")
     _check_unique([site["id"] for site in data["skipped"]], "skipped site")
+    _check_unique([site["id"] for site in data.get("leaky", ())], "leaky site")
     _check_findings(data)
     _check_summary(data)
 
@@ -179,7 +180,8 @@ def _check_findings(data: Mapping[str, Any]) -> None:
         elif finding["units"]:
             raise ValueError(f"findings[{number}] names units of no measured site")
     failed = any(finding["severity"] == "error" for finding in data["findings"])
-    verdict = "nothing measured" if not units else "fail" if failed else "pass"
+    can_pass = units or (data.get("leaky") and not skipped)
+    verdict = "nothing measured" if not can_pass else "fail" if failed else "pass"
     if data["summary"]["verdict"] != verdict:
         raise ValueError(f"the verdict is {_said(data['summary']['verdict'])}, and the findings say {verdict!r}")
 

@@ -135,9 +135,10 @@ Those of a whole list of tensors make one call for each tensor.
 
 @dataclass(frozen=True)
 class Leak:
-    """An activation that multiplies what is below zero by a slope, and is a ReLU where that slope is zero.
+    """An activation that lets gradient through below zero: no unit of it dies.
 
-    `attributes` are the fields of its class in `torch.nn` that hold the slope. They are also the keywords by which its
+    Most multiply what is below zero by a slope, and are a ReLU where that slope is zero. `attributes` are the fields of
+    its class in `torch.nn` that hold the slope; without any it is never a ReLU. They are also the keywords by which its
     `functions` take it, from argument number `first` on, with these `defaults`. The two slopes of an RReLU are
     averaged, as in eval mode.
     """
@@ -186,8 +187,19 @@ LEAKS: tuple[Leak, ...] = (
         operators=("elu", "elu_"),
         defaults=(1.0,),
     ),
+    *(
+        Leak(name=name, module=module, attributes=(), functions=_spellings(name), operators=(name, f"{name}_"))
+        for name, module in (
+            ("selu", "SELU"),
+            ("celu", "CELU"),
+            ("gelu", "GELU"),
+            ("silu", "SiLU"),
+            ("softplus", "Softplus"),
+            ("mish", "Mish"),
+        )
+    ),
 )
-"""The leaky activations, each of which may be a ReLU."""
+"""The leaky activations, some of which may be a ReLU."""
 
 SPELLED: tuple[Activation | Leak, ...] = (*ACTIVATIONS, *LEAKS)
 """All kinds of activation with a module of their own in `torch.nn`."""

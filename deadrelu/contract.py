@@ -38,6 +38,7 @@ def check_report(data: Mapping[str, Any]) -> None:
         _check_site(site, f"sites[{number}]")
     _check_unique([site["id"] for site in data["sites"]], "site")
     _check_unique([site["id"] for site in data["skipped"]], "skipped site")
+    _check_unique([site["id"] for site in data.get("leaky", ())], "leaky site")
     _check_findings(data)
     _check_summary(data)
 
@@ -183,8 +184,11 @@ def _check_findings(data: Mapping[str, Any]) -> None:
         elif finding["units"]:
             raise ValueError(f"findings[{number}] names units of no measured site")
     failed = any(finding["severity"] == "error" for finding in data["findings"])
-    known = any(site.get("feature_axis_by") != "guess" for site in data["sites"])
-    verdict = "fail" if units and failed else "pass" if known else "nothing measured"
+    is_all_leaky = bool(data.get("leaky")) and not units and not skipped
+    is_known = is_all_leaky or any(site.get("feature_axis_by") != "guess" for site in data["sites"])
+    verdict = "pass" if is_known else "nothing measured"
+    if failed and (units or is_all_leaky):
+        verdict = "fail"
     if data["summary"]["verdict"] != verdict:
         raise ValueError(f"the verdict is {_said(data['summary']['verdict'])}, and the findings say {verdict!r}")
 

@@ -90,7 +90,7 @@ class Advice:
 class SiteChange:
     """One swapped site: what it was and is, its dead units before and after, which of them now receive gradient.
 
-    `with_gradient` is None where that was not measured.
+    `with_gradient` is None where that was not measured; it is taken after as many optimiser steps as the result says.
     """
 
     site: str
@@ -136,7 +136,11 @@ class PatchResult:
     """What a patch changed, and the proof: taken from the file as it was read back in a fresh process.
 
     `edits` are those of the source code that bring about the same. `dead_before` and `dead_after` count dead units by
-    site id. A preview has no `drift`, and nothing after it.
+    site id. A preview has no `drift`, and nothing after it. `gradient_steps` is how many optimiser steps a copy made
+    before the gradient was taken: one where units were re-initialised, since the weights out of these are zero.
+
+    To open what was written, with its hash `sha256` (None for a folder and for a live module), takes trust in it where
+    `needs_trust` says so, and the code `needs_arch` where that is not None.
     """
 
     model: str | None
@@ -151,6 +155,10 @@ class PatchResult:
     drift: Drift | None
     parameters_changed: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    gradient_steps: int = 0
+    sha256: str | None = None
+    needs_trust: bool = False
+    needs_arch: str | None = None
 
     def __repr__(self) -> str:
         """One line: where it went, how much was swapped, what is dead before and after."""

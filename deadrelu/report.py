@@ -164,6 +164,26 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Leaky:
+    """A call of a leaky activation (LeakyReLU, PReLU, GELU, …): named, and not measured, since no unit of it dies.
+
+    The fields are those of a `Site`; `units` is None where it is not known which axis holds them.
+    """
+
+    id: str
+    op: str
+    module: str
+    call: int
+    calls: int
+    after: str | None
+    units: int | None
+
+    @property
+    def alias(self) -> None:
+        """No former id: earlier versions did not name such calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """What a rule says of a site (or, with `site` None, of the whole scan)."""
 
@@ -227,7 +247,10 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One scan: what was measured, on what, by what; and, once judged, what follows from it."""
+    """One scan: what was measured, on what, by what; and, once judged, what follows from it.
+
+    `leaky` are the activation calls of which no unit can die, in the order in which they first ran.
+    """
 
     tool: Tool
     model: ModelInfo
@@ -237,6 +260,7 @@ class Report:
     skipped: tuple[Skipped, ...]
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = "nothing measured"
+    leaky: tuple[Leaky, ...] = ()
 
     def __post_init__(self) -> None:
         """Take a plain tuple of sites too."""
@@ -257,6 +281,11 @@ class Report:
         from deadrelu.render.notebook import fragment
 
         return fragment(self)
+
+    @property
+    def is_all_leaky(self) -> bool:
+        """Whether every activation call that ran is leaky, so that nothing can die."""
+        return bool(self.leaky) and not self.sites and not self.skipped
 
     @property
     def gated(self) -> tuple[SiteStats, ...]:
@@ -290,6 +319,7 @@ class Report:
             "summary": asdict(self.summary),
             "sites": [_stats_to_dict(stats) for stats in self.sites],
             "skipped": [_without_none(asdict(skipped), "alias") for skipped in self.skipped],
+            **({"leaky": [asdict(leaky) for leaky in self.leaky]} if self.leaky else {}),
             "findings": [asdict(finding) for finding in self.findings],
         }
 
@@ -326,6 +356,7 @@ class Report:
                 skipped=tuple(Skipped(**skipped) for skipped in data["skipped"]),
                 findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
                 verdict=data["summary"]["verdict"],
+                leaky=tuple(Leaky(**leaky) for leaky in data.get("leaky", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileError(f"a broken deadrelu report: {error}", hint=_ANEW) from error

@@ -284,6 +284,39 @@ def _temporal() -> nn.Module:
     )
 
 
+class Bottleneck(nn.Module):
+    """ResNet-50's block: one in-place ReLU object called three times, the last time with more channels."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, width * 2, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width * 2)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = nn.Sequential(nn.Conv2d(channels, width * 2, 1, bias=False), nn.BatchNorm2d(width * 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        out += self.downsample(x)
+        return self.relu(out)
+
+
+def _bottlenecks() -> nn.Module:
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4)]
+    return nn.Sequential(Bottleneck(3, 4), Bottleneck(8, 6), *head)
+
+
+def _alexnet() -> nn.Module:
+    features = [nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3)]
+    classifier = [nn.Dropout(), nn.Linear(12, 16), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(16, 4)]
+    return nn.Sequential(*features, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), *classifier)
+
+
 def _encoder() -> nn.Module:
     layer = nn.TransformerEncoderLayer(8, 2, 20, batch_first=True)
     return nn.TransformerEncoder(layer, 2)
@@ -312,4 +345,6 @@ ARCHITECTURES = {
     "relu attention": Architecture(ReluAttention, (3, 4, 4), [(1, 2), (1, 2)]),
     "scripted": Architecture(Scripted, (6,), [1, 1, 1]),
     "recurrent head": Architecture(RecurrentHead, (1, 5), [1, 1, 1]),
+    "bottleneck": Architecture(_bottlenecks, (3, 6, 6), [1] * 6),
+    "alexnet": Architecture(_alexnet, (3, 16, 16), [1, 1, 1]),
 }

@@ -46,6 +46,6 @@ def diff(
         console.write(
             rendering.render(comparison, width=screen.width, color=screen.color, unicode=screen.unicode, full=full)
         )
-    if not before.sites or not after.sites:
+    if any(not report.sites and not report.is_all_leaky for report in (before, after)):
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
     raise typer.Exit(int(ExitCode.GATE_FAILED if fail_on and comparison.worse else ExitCode.OK))

@@ -34,7 +34,7 @@ class BaselineGate:
         Raises `UsageError` where the baseline does not know this model or would get looser. A report without a site
         comes back as it is, and renews nothing.
         """
-        if self.path is None or not report.sites:
+        if self.path is None or not (report.sites or report.leaky):
             return report
         name = self.name or _place(report.model.path, self.path)
         known = self.ledger.models.get(name)
@@ -92,6 +92,10 @@ class BaselineGate:
             self._note(
                 f"the baseline is stale: {self.path} knows {shown}, gone from the model; --update-baseline renews it"
             )
+        if stands.swapped:
+            names = [f"{site} ({op})" for site, op in stands.swapped.items()]
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+            self._note(f"swapped for a leaky activation since the baseline, and not measured: {shown}")
         if stands.better and not stands.worse:
             sites = count(len(stands.better), "site has", "sites have")
             self._note(f"{sites} fewer dead units than the baseline allows; --update-baseline tightens it")

@@ -19,6 +19,10 @@ from deadrelu.errors import ExitCode
 from deadrelu.remedy.outputs import default_output
 from deadrelu.render.proof import ProofFormat, as_json, render
 
+_GRAPHS = ("torchscript", "torch-export")
+_EXPORT = (
+    "the reasons stand above; --to pt2 exports the model with torch.export first, and swaps single calls and functions"
+)
 Replacement = Enum("Replacement", {name.upper(): name for name in REPLACEMENTS}, type=str)  # type: ignore[misc]  # mypy wants a literal
 
 
@@ -116,7 +120,9 @@ def patch(
         screen = console.screen()
         console.write(render(result, width=screen.width, color=screen.color, unicode=screen.unicode))
     if result.refused and not result.changes:
+        can_export = result.format not in _GRAPHS and to_format is None and not only_dead_units and not reinit
         raise deadrelu.DeadreluError(
-            "none of the sites that were asked for can be swapped in the file", hint="the reasons stand above"
+            "none of the sites that were asked for can be swapped in the file",
+            hint=_EXPORT if can_export else "the reasons stand above",
         )
     raise typer.Exit(int(ExitCode.OK))

@@ -66,7 +66,7 @@ def suggest(
         console.write(render(advice, width=screen.width, color=screen.color, unicode=screen.unicode, full=full))
     else:
         console.write(as_json(advice) if format is AdviceFormat.JSON else markdown(advice, full=full))
-    if not report.sites:
+    if not report.sites and not report.is_all_leaky:
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
 
 

@@ -32,5 +32,5 @@ def trend(
     else:
         screen = console.screen()
         console.write(rendering.render(trend, width=screen.width, color=screen.color, unicode=screen.unicode))
-    if not trend.lines:
+    if not trend.lines and not all(report.is_all_leaky for report in trend.reports):
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))

@@ -16,6 +16,7 @@ from deadrelu.errors import UsageError
 from deadrelu.judge.matching import Mark, is_renumbered, marks, match
 from deadrelu.judge.policy import Policy, conclude, parse_fraction
 from deadrelu.judge.rules import RULES
+from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.report import Finding, Report, Severity, Site, SiteStats
 from deadrelu.wording import count, ranges
 
@@ -50,7 +51,7 @@ class Standing:
     """How a report stands to its baseline, as ids of sites; `gone` are known, and neither measured nor skipped now.
 
     `moved` gives the known id of each site that has another one now, unless only this version's way to name it is new:
-    those are `renumbered`.
+    those are `renumbered`. `swapped` are known, and have a leaky activation now: which, by id.
     """
 
     worse: tuple[str, ...]
@@ -59,6 +60,7 @@ class Standing:
     gone: tuple[str, ...]
     moved: Mapping[str, str] = field(default_factory=dict)
     renumbered: tuple[str, ...] = ()
+    swapped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +116,16 @@ def standing(report: Report, known: Entries) -> Standing:
     renumbered = tuple(
         mark.id for mark in marks(report) if mark.id in renamed and is_renumbered(renamed[mark.id], mark)
     )
+    lost = [Gone(id=site, units=known[site].units, after=known[site].after) for site in found.gone]
+    leaky = swapped(lost, report.leaky)
     return Standing(
         worse=tuple(site for site, change in changes.items() if change > 0),
         better=tuple(site for site, change in changes.items() if change < 0 and site not in unknown),
         new=tuple(stats.site.id for stats in report.gated if stats.site.id not in changes),
-        gone=found.gone,
+        gone=tuple(site for site in found.gone if site not in leaky),
         moved={id: old for id, old in renamed.items() if id not in renumbered},
         renumbered=renumbered,
+        swapped={site: each.op for site, each in leaky.items()},
     )
 
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from deadrelu.judge.matching import Mark, match
+from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.report import Report, SiteStats
 
 COMPARISON_VERSION = 1
 
-Change = Literal["non-finite", "worse", "better", "changed", "same", "new", "gone"]
+Change = Literal["non-finite", "worse", "better", "changed", "same", "new", "swapped", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,9 @@ class SiteChange:
     """One site in both reports; `old` or `new` is None where it was not measured there.
 
     "worse" has more dead units than before, "better" fewer, "changed" as many, but others; "non-finite" met NaN or
-    infinity, so that its dead cannot be counted. `newly_dead` were not dead before, `revived` fire again; both are
-    empty where the site was measured once only. `was` is its id in the old report, where that is another.
+    infinity, so that its dead cannot be counted; "swapped" has another activation now, `swapped_for`, which leaks and
+    is not measured. `newly_dead` were not dead before, `revived` fire again; both are empty where the site was measured
+    once only. `was` is its id in the old report, where that is another.
     """
 
     id: str
@@ -30,6 +32,7 @@ class SiteChange:
     newly_dead: tuple[int, ...] = ()
     revived: tuple[int, ...] = ()
     skipped: bool = False
+    swapped_for: str | None = None
     was: str | None = None
 
     @property
@@ -40,11 +43,16 @@ class SiteChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two reports and what changed from `old` to `new`, site by site: in the order of `new`, and then what is gone."""
+    """Two reports and what changed from `old` to `new`, by site: in the order of `new`, and then what is not in it."""
 
     old: Report
     new: Report
     sites: tuple[SiteChange, ...]
+
+    @property
+    def swapped(self) -> tuple[SiteChange, ...]:
+        """The sites with a leaky activation now."""
+        return tuple(site for site in self.sites if site.change == "swapped")
 
     @property
     def worse(self) -> tuple[SiteChange, ...]:
@@ -65,6 +73,7 @@ class Comparison:
                     **({} if site.was is None else {"was": site.was}),
                     "change": site.change,
                     "skipped": site.skipped,
+                    "swapped_for": site.swapped_for,
                     "units": [stats and stats.site.units for stats in (site.old, site.new)],
                     "nonfinite": [stats and len(stats.nonfinite_units) for stats in (site.old, site.new)],
                     "dead": [stats and stats.dead for stats in (site.old, site.new)],
@@ -89,6 +98,8 @@ def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
     places = match([Mark.of(s.site) for s in old.sites], [Mark.of(s.site) for s in new.sites])
     was = {name: old.sites[place].site.id for name, place in places.items()}
     known = set(was.values())
+    lost = [Gone.of(stats.site) for name, stats in before.items() if name not in known and name not in skipped]
+    leaky = swapped(lost, new.leaky)
     for name, stats in after.items():
         if name in was:
             yield _change(before[was[name]], stats)
@@ -96,7 +107,9 @@ def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
             change: Change = "non-finite" if stats.nonfinite_units else "new"
             yield SiteChange(id=name, change=change, old=None, new=stats, skipped=name in skipped)
     for name, stats in before.items():
-        if name not in known:
+        if name in leaky:
+            yield SiteChange(id=name, change="swapped", old=stats, new=None, swapped_for=leaky[name].op)
+        elif name not in known:
             yield SiteChange(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.judge.statistics import add, describe
-from deadrelu.report import Counts, DataInfo, Report, Site, SiteStats, Skipped, Stats
+from deadrelu.report import Counts, DataInfo, Leaky, Report, Site, SiteStats, Skipped, Stats
 from deadrelu.sites import Sites
 
 _LEVELS: tuple[Stats, ...] = get_args(Stats)
@@ -79,6 +79,7 @@ def _pair(a: Report, b: Report) -> Report:
         settings=settings,
         sites=Sites(_site([of[name] for of in (ours, theirs) if name in of], stats) for name in order),
         skipped=tuple(s for s in _skipped(a.skipped, b.skipped) if s.id not in order or not s.is_unreached),
+        leaky=_leaky(a, b),
         tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch)),
     )
 
@@ -144,6 +145,13 @@ def _skipped(a: Sequence[Skipped], b: Sequence[Skipped]) -> tuple[Skipped, ...]:
     for skipped in (*a, *b):
         found[skipped.id] = min(found.get(skipped.id, skipped), skipped, key=lambda s: (s.is_unreached, s.reason, s.op))
     return tuple(found[name] for name in sorted(found))
+
+
+def _leaky(a: Report, b: Report) -> tuple[Leaky, ...]:
+    """The leaky calls of both, each once; where they differ, by their letters, which comes before any order."""
+    found = {each.id: each for each in sorted((*a.leaky, *b.leaky), key=str)}
+    ours, theirs = ([each.id for each in report.leaky] for report in (a, b))
+    return tuple(found[name] for name in (min(ours, theirs) if set(ours) == set(theirs) else sorted(found)))
 
 
 def _agree(a: Report, b: Report, key: str) -> bool:

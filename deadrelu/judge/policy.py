@@ -141,7 +141,8 @@ def judge(report: Report, policy: Policy) -> Report:
 def conclude(report: Report, found: Iterable[Finding]) -> Report:
     """The report with these findings in their order, and with the verdict that they give.
 
-    Where the units of every site are a guess nothing was measured that could pass.
+    Where the units of every site are a guess nothing was measured that could pass. Where every activation leaks, there
+    was nothing to measure, and that passes.
     """
     order = {stats.site.id: place for place, stats in enumerate(report.sites)}
 
@@ -150,8 +151,8 @@ def conclude(report: Report, found: Iterable[Finding]) -> Report:
         return _RANK[finding.severity], finding.rule != "DR003", at
 
     findings = tuple(sorted(found, key=place))
-    verdict: Verdict = "pass" if report.gated else "nothing measured"
-    if report.sites and any(finding.severity == "error" for finding in findings):
+    verdict: Verdict = "pass" if report.gated or report.is_all_leaky else "nothing measured"
+    if (report.sites or report.is_all_leaky) and any(finding.severity == "error" for finding in findings):
         verdict = "fail"
     return replace(report, findings=findings, verdict=verdict)
 

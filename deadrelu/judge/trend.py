@@ -8,7 +8,8 @@ from typing import Any
 
 from deadrelu.errors import UsageError
 from deadrelu.judge.matching import Mark, match
-from deadrelu.report import Report, SiteStats
+from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.report import Leaky, Report, Site, SiteStats
 
 TREND_VERSION = 1
 
@@ -17,13 +18,20 @@ TREND_VERSION = 1
 class Line:
     """One site over the checkpoints: its dead units and the share in 0..1 at each; None where nothing can be said.
 
-    That is where it was not measured, and where it met NaN or infinity: there `nonfinite` is True.
+    That is where it was not measured, and where it met NaN or infinity: there `nonfinite` is True. `swapped` names the
+    leaky activation that stands there at a checkpoint, if there is one.
     """
 
     id: str
     dead: tuple[int | None, ...]
     share: tuple[float | None, ...]
     nonfinite: tuple[bool, ...]
+    swapped: tuple[str | None, ...]
+
+    @property
+    def is_swapped(self) -> bool:
+        """Whether the site leaks at any checkpoint."""
+        return any(self.swapped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +52,13 @@ class Trend:
                 for name, report in zip(self.names, self.reports, strict=True)
             ],
             "sites": [
-                {"id": line.id, "dead": list(line.dead), "share": list(line.share), "nonfinite": list(line.nonfinite)}
+                {
+                    "id": line.id,
+                    "dead": list(line.dead),
+                    "share": list(line.share),
+                    "nonfinite": list(line.nonfinite),
+                    "swapped": list(line.swapped),
+                }
                 for line in self.lines
             ],
         }
@@ -55,17 +69,24 @@ def trend(named: Sequence[tuple[str, Report]]) -> Trend:
     if not named:
         raise UsageError("there is no checkpoint", hint="deadrelu trend CHECKPOINT CHECKPOINT …")
     reports = tuple(report for _, report in named)
+    courses = _courses(reports)
+    leaky = [_leaky(courses, place, report) for place, report in enumerate(reports)]
     unknown = tuple(any(stats.nonfinite_units for stats in report.sites) for report in reports)
-    total = [None if lost or not r.sites else r.summary for r, lost in zip(reports, unknown, strict=True)]
+    # Without the swapped sites the share would fall, and that would read as a cure.
+    total = [
+        None if lost or gone or not r.sites else r.summary
+        for r, lost, gone in zip(reports, unknown, leaky, strict=True)
+    ]
     return Trend(
         names=tuple(name for name, _ in named),
         reports=reports,
-        lines=tuple(_line(measured) for measured in _courses(reports)),
+        lines=tuple(_line(course, [at.get(number) for at in leaky]) for number, course in enumerate(courses)),
         total=Line(
             id="",
             dead=tuple(None if summary is None else summary.dead for summary in total),
             share=tuple(None if summary is None else summary.dead_fraction for summary in total),
             nonfinite=unknown,
+            swapped=tuple(next((each.op for each in gone.values()), None) for gone in leaky),
         ),
     )
 
@@ -88,7 +109,23 @@ def _courses(reports: Sequence[Report]) -> list[list[SiteStats | None]]:
     return courses
 
 
-def _line(measured: Sequence[SiteStats | None]) -> Line:
+def _leaky(courses: Sequence[Sequence[SiteStats | None]], place: int, report: Report) -> dict[int, Leaky]:
+    """Which courses leak at the checkpoint of this place, by number: of those that have no figures there."""
+    lost: dict[str, tuple[int, Site]] = {}
+    for number, course in enumerate(courses):
+        if course[place] is None:
+            site = _known(course, place)
+            lost.setdefault(site.id, (number, site))
+    found = swapped([Gone.of(site) for _, site in lost.values()], report.leaky)
+    return {lost[name][0]: each for name, each in found.items()}
+
+
+def _known(course: Sequence[SiteStats | None], place: int) -> Site:
+    """A site as it was last measured before a checkpoint, or else first after it."""
+    return next(stats.site for stats in (*reversed(course[:place]), *course[place:]) if stats is not None)
+
+
+def _line(measured: Sequence[SiteStats | None], leaky: Sequence[Leaky | None]) -> Line:
     """One site, from its figures at each checkpoint; its id is the latest."""
     known = [None if stats is None or stats.nonfinite_units else stats for stats in measured]
     return Line(
@@ -96,4 +133,5 @@ def _line(measured: Sequence[SiteStats | None]) -> Line:
         dead=tuple(None if stats is None else stats.dead for stats in known),
         share=tuple(None if stats is None else stats.dead_fraction for stats in known),
         nonfinite=tuple(stats is not None and bool(stats.nonfinite_units) for stats in measured),
+        swapped=tuple(None if each is None else each.op for each in leaky),
     )

@@ -82,6 +82,7 @@ class Ranks:
         return Part(
             sites=tuple(replace(site, counts=total) for site, total in zip(sites, counts, strict=True)),
             skipped=_skipped(parts),
+            leaky=tuple({leaky.id: leaky for part in reversed(parts) for leaky in part.leaky}.values()),
             samples=sum(part.samples for part in parts),
             batches=sum(part.batches for part in parts),
             opening=mine.opening,

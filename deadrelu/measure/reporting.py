@@ -63,5 +63,6 @@ def report_on(
         | ({"padding": left_out} if left_out else {}),
         sites=Sites(measured.sites),
         skipped=measured.skipped,
+        leaky=measured.leaky,
     )
     return judge(report, policy)

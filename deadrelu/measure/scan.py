@@ -22,7 +22,7 @@ from deadrelu.measure.tallied import Part
 from deadrelu.programs.code import users_code
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
 from deadrelu.programs.share import WHOLE
-from deadrelu.report import SiteStats, Skipped, Stats
+from deadrelu.report import Leaky, SiteStats, Skipped, Stats
 
 if TYPE_CHECKING:
     from deadrelu.measure.distributed import Ranks  # torch.distributed is imported by who has ranks
@@ -45,6 +45,7 @@ class Measurement:
     skipped: tuple[Skipped, ...]
     samples: int
     batches: int
+    leaky: tuple[Leaky, ...] = ()
     stopped: Stopped | None = None
     padding: PaddingFound = NOTHING
 
@@ -118,6 +119,7 @@ def measure(
     found = Part(
         sites=counting.sites(is_graph=is_graph),
         skipped=skipped,
+        leaky=program.leaky(),
         samples=samples,
         batches=count,
         opening=first_batch,
@@ -134,12 +136,13 @@ def measure(
         for t in measured
     )
     left = tuple(s for s in found.unmeasured if plan.wants(s))
-    if not stats and not left:
+    leaky = tuple(s for s in found.leaky if plan.wants(s))
+    if not stats and not left and not leaky:
         raise NothingMeasuredError(
             "the model made no activation call with a flat region (ReLU and its kin)",
-            hint="GELU, SiLU, Tanh and x*(x>0) are not measured; a ReLU that was never called would be listed",
+            hint="Tanh, Sigmoid and x*(x>0) are not measured; a ReLU that was never called would be listed",
         )
-    return Measurement(stats, left, found.samples, found.batches, stopped, found.padding)
+    return Measurement(stats, left, found.samples, found.batches, leaky, stopped, found.padding)
 
 
 def _pieces(program: Program, numbered: Iterable[tuple[int, Batch]]) -> Iterator[tuple[tuple[int, int], Batch]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from deadrelu.measure.padding.found import NOTHING, PaddingFound
 from deadrelu.measure.tally import Tally
 from deadrelu.programs.program import site_id
-from deadrelu.report import NO_ROWS, Counts, Site, Skipped
+from deadrelu.report import NO_ROWS, Counts, Leaky, Site, Skipped
 
 Place = tuple[int, ...]
 """When a site first ran: the batch, the piece of it, and the site's place in the order of sites."""
@@ -42,7 +42,7 @@ class Tallied:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one process has of a scan: `sites` in the order in which they first ran, and what the program skipped.
+    """What one process has of a scan: `sites` in the order in which they first ran, what was skipped, what is leaky.
 
     `opening` tells the first batch of the data from another, "" where there was none.
     """
@@ -51,6 +51,7 @@ class Part:
     skipped: tuple[Skipped, ...]
     samples: int
     batches: int
+    leaky: tuple[Leaky, ...] = ()
     opening: str = ""
     padding: PaddingFound = NOTHING
 

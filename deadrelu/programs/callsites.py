@@ -128,8 +128,28 @@ def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, An
     return None if found is None else (*found, z)
 
 
+def read_leak(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Tensor] | None:
+    """The leaky activation that a call applies, and its pre-activation; None for every other.
+
+    For calls in which `read_calls` finds none, since a leak may be a ReLU too.
+    """
+    z = args[0] if args else kwargs.get("input", kwargs.get("self"))
+    if not isinstance(spelling, Leak) or not isinstance(z, Tensor):
+        return None
+    return (spelling.name, z) if z.is_floating_point() or z.is_quantized else None
+
+
+def is_leaky_module(module: nn.Module | None) -> bool:
+    """Whether this is a leaky activation module of torch.nn, perhaps with a slope of zero."""
+    if module is None or isinstance(module, torch.jit.ScriptModule) or "forward" in module.__dict__:
+        return False
+    return isinstance(module_kinds().get(type(module).forward), Leak)
+
+
 def leak_of(values: list[Any], trains: object = False) -> tuple[str, Parameters] | None:
     """The activation that leaks with these values of its slope; None where it leaks, or where nobody can know."""
+    if not values:
+        return None
     if len(values) == 1 and isinstance(weight := values[0], Tensor):
         if weight.is_meta:
             return None

@@ -22,8 +22,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from deadrelu.activations import Leak, Parameters
-from deadrelu.programs.callsites import calling_module, calling_source, kind_of_module, read_call, read_calls, spellings
+from deadrelu.activations import Parameters
+from deadrelu.programs.callsites import (
+    calling_module,
+    calling_source,
+    is_leaky_module,
+    kind_of_module,
+    read_call,
+    read_calls,
+    read_leak,
+    spellings,
+)
 from deadrelu.programs.forwards import feeds, is_stock, only_calls_modules
 from deadrelu.programs.fused import gives_rectified, hides_relu
 from deadrelu.programs.modes import Functions, Operators, without_modes
@@ -34,7 +43,7 @@ from deadrelu.programs.recurrence import Recurrence, steps_of
 from deadrelu.programs.register import Calls, Group, Register, Surroundings
 from deadrelu.programs.scripted import can_call_script
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
-from deadrelu.report import Skipped
+from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
 
@@ -157,6 +166,10 @@ class Interception:
                 out.append(Skipped(id=path or ROOT, op="relu", reason=reason))
         return tuple(out)
 
+    def leaky(self) -> tuple[Leaky, ...]:
+        """The calls of leaky activations, as far as functions were watched: in the first batch all of them are."""
+        return self._register.leaky()
+
     def _on_module(self, calls: Calls, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
         z = args[0] if args else kwargs.get("input")
@@ -205,13 +218,16 @@ class Interception:
 
     def _on_function(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         spelling = None if here.inside else spellings().get(function)
-        calls = [] if spelling is None else read_calls(spelling, args, kwargs)
-        if not calls and not isinstance(spelling, Leak):
+        if spelling is None:
+            return function(*args, **kwargs)
+        calls = read_calls(spelling, args, kwargs)
+        leak = read_leak(spelling, args, kwargs) if not calls else None
+        if not calls and leak is None:
             return function(*args, **kwargs)
         for call in calls:
             self._on_call(*call)
-        if not calls:
-            self._on_leak(args, kwargs)
+        if leak is not None:
+            self._on_call(leak[0], (), leak[1], leaky=True)
         here.inside = True  # what the call is made of, down to the operator, is this call
         try:
             return function(*args, **kwargs)
@@ -227,8 +243,8 @@ class Interception:
                 if self._on_call(*call):
                     self._say_if_late(call[0])
                     self._operators = True  # neither hooks nor functions saw it: keep looking at operators
-            if not calls and isinstance(spelling, Leak):
-                self._on_leak(args, kwargs)
+            if not calls and (leak := read_leak(spelling, args, kwargs)) is not None:
+                self._on_call(leak[0], (), leak[1], leaky=True)
         name = function.overloadpacket.__name__
         if hides_relu(function.namespace, name):
             path = self._path_of(calling_module()) or ROOT
@@ -252,7 +268,7 @@ class Interception:
                 self._path_of(calling_module()), op, self._batch,
             )  # fmt: skip
 
-    def _on_call(self, op: str, parameters: Parameters, z: Tensor) -> bool:
+    def _on_call(self, op: str, parameters: Parameters, z: Tensor, *, leaky: bool = False) -> bool:
         """Observe a call that was made by a function or an operator; False if a module's hook has done so."""
         module = calling_module()
         if id(module) in self._kinds:
@@ -263,24 +279,29 @@ class Interception:
             if task is None or self._thread is None:
                 return True  # a thread that goes on after its forward pass
             path = (path if module is not None else task.path) + task.name
-        group = ("call", path, op)
+        group: Group = ("module", id(module)) if leaky and is_leaky_module(module) else ("call", path, op)
         if self._task.started:
             with self._lock:
-                self._count(module, group, path, op, parameters, z)
+                self._count(module, group, path, op, parameters, z, leaky=leaky)
         else:
-            self._count(module, group, path, op, parameters, z)
+            self._count(module, group, path, op, parameters, z, leaky=leaky)
         return True
 
-    def _on_leak(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """A leaky call is no site, but it keeps its place among the names of the calls around it."""
-        z = args[0] if args else kwargs.get("input", kwargs.get("self"))
-        if self._provenance is not None and isinstance(z, Tensor) and get_ident() == self._thread:
-            self._register.pass_leak(self._path_of(calling_module()), self._provenance.after(z))
-
     def _count(
-        self, module: nn.Module | None, group: Group, path: str, op: str, parameters: Parameters, z: Tensor
+        self,
+        module: nn.Module | None,
+        group: Group,
+        path: str,
+        op: str,
+        parameters: Parameters,
+        z: Tensor,
+        *,
+        leaky: bool,
     ) -> None:
-        if recurrence := self._recurrences.get(id(module)):
+        if leaky:
+            if self._sees_operators or not self._register.calls(group).passes():
+                self._observe(group, path, op, parameters, z, leaky=True)
+        elif recurrence := self._recurrences.get(id(module)):
             self._observe(group, path, op, parameters, z, recurrence.next())
         elif self._sees_operators or not self._register.calls(group).tells(z):
             self._observe(group, path, op, parameters, z)
@@ -302,6 +323,7 @@ class Interception:
         call: int | None = None,
         *,
         rectified: bool = False,
+        leaky: bool = False,
     ) -> None:
         """Enter the call into the register, where the observer is told of it."""
         here.inside = True  # what we compute is no part of the model
@@ -309,7 +331,14 @@ class Interception:
             with torch._C.DisableTorchFunction(), without_modes() if self._sees_operators else nullcontext():
                 functional, z = group[0] == "call", rows_of(z)
                 self._register.observe(
-                    group, path, op, parameters, z, lambda: self._surroundings(z, functional, rectified), call
+                    group,
+                    path,
+                    op,
+                    parameters,
+                    z,
+                    lambda: self._surroundings(z, functional, rectified),
+                    call,
+                    leaky=leaky,
                 )
         finally:
             here.inside = False

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deadrelu.activations import BY_NAME, Parameters, Region
 from deadrelu.programs.naming import Name
-from deadrelu.report import Skipped, Source
+from deadrelu.report import Leaky, Skipped, Source
 
 Output = Any
 
@@ -72,7 +72,8 @@ class CallSite:
     in some units. `group` knows how many calls share its name.
     `after` is the path of the layer that produced the pre-activation. Where that was `rectified`, the ReLU is fused
     into the layer and the observer gets what it left: zero stands for everything that was silent. `obstacle` says why
-    the pre-activation has no units, if it has none; `axes` what each of its axes looks like, for a person.
+    the pre-activation has no units, if it has none; `axes` what each of its axes looks like, for a person. `shape` is
+    that of the pre-activation where the activation is leaky: such a call is listed, and no observer gets it.
     """
 
     op: str
@@ -87,6 +88,7 @@ class CallSite:
     rectified: bool = False
     obstacle: str | None = None
     axes: tuple[str, ...] = ()
+    shape: tuple[int, ...] | None = None
     name: Name | None = None
     """Of a functional call, once the layer is known that produced its pre-activation."""
 
@@ -187,3 +189,6 @@ class Program(Protocol):
 
     def skipped(self) -> tuple[Skipped, ...]:
         """After the runs: what could not be observed, and what was never called."""
+
+    def leaky(self) -> tuple[Leaky, ...]:
+        """After the runs: the calls of leaky activations, in the order in which they first ran."""

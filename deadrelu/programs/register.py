@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from deadrelu.activations import Parameters
 from deadrelu.programs.axes.reading import Reading
 from deadrelu.programs.naming import Naming
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
-from deadrelu.report import Skipped, Source
+from deadrelu.report import Leaky, Skipped, Source
 
 Group = tuple[object, ...]
 """The calls that are counted together: ("module", which) or ("call", path, function)."""
@@ -97,6 +98,7 @@ class Register:
         self._readings: dict[CallSite, Reading | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
         self._naming = Naming()
+        self._leaky: list[CallSite] = []
 
     def start_pass(self) -> None:
         """Count the calls from 1 again."""
@@ -130,10 +132,6 @@ class Register:
         calls.group.calls = max(calls.group.calls, calls.number)
         return calls.number
 
-    def pass_leak(self, path: str, after: str | None) -> None:
-        """Note a leaky call in the forward of the module at `path`, on what the layer `after` produced."""
-        self._naming.pass_leak(path, after)
-
     def has_met(self, group: Group) -> bool:
         """Whether the group was ever called."""
         return group in self._calls and bool(self._calls[group].sites)
@@ -147,25 +145,58 @@ class Register:
         z: Tensor,
         surroundings: Callable[[], Surroundings],
         number: int | None = None,
+        *,
+        leaky: bool = False,
     ) -> CallSite:
-        """Count the call (as this number, if one is given), name its site if it is new, and tell the observer."""
+        """Count the call (as this number, if one is given), name its site if it is new, and tell the observer.
+
+        Of a `leaky` call it is told nothing.
+        """
         calls = self.calls(group)
         calls.number = number or calls.number + 1
         site = calls.sites.get(calls.number)
+        # Where one branch of a graph leaks at this call of a module and another does not, the site is what is measured.
+        if site is not None and leaky and site.shape is None:
+            return site
+        if site is not None and not leaky and site.shape is not None:
+            self._leaky.remove(site)
+            site = None
         if site is None or site.features.by == "open":
             around = surroundings()
             if site is None:
                 site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, around, z.ndim)
+                if leaky:
+                    site.shape = tuple(z.shape)
+                    self._leaky.append(site)
             self._learn(site, around.reading)
         elif site.name is not None:
             self._naming.meet(site.name)
-        if why := _unreadable(z) or site.obstacle:
+        if leaky:
+            if site.functional:
+                self._naming.pass_leak(path, site.after)
+            calls.settle(site.call)
+        elif why := _unreadable(z) or site.obstacle:
             self.skip(site, op, why)
             if site.obstacle:
                 calls.settle(site.call)
         elif self._observer(site, z.detach()):
             calls.settle(site.call)
         return site
+
+    def leaky(self) -> tuple[Leaky, ...]:
+        """The calls of leaky activations, in the order in which they were met; ask when all ran, as for the others."""
+        return tuple(
+            Leaky(
+                id=site.id,
+                op=site.op,
+                module=site.module,
+                call=site.call,
+                calls=site.group.calls,
+                after=site.after,
+                units=_units(site),
+            )
+            for site in self._leaky
+        )
 
     def skip(self, site: CallSite | str, op: str, reason: str) -> None:
         """Note a site that cannot be read, or the id of one, once."""
@@ -212,6 +243,14 @@ def _new_site(
         group=calls.group,
         rectified=around.rectified,
     )
+
+
+def _units(site: CallSite) -> int | None:
+    """How many units a leaky call has; None where nothing around it says which axis holds them."""
+    if site.shape is None or site.obstacle is not None or site.features.by != "producer":
+        return None
+    z = site.features.apart(torch.empty(site.shape, device="meta"))
+    return math.prod(z.shape[axis] for axis in site.features.axes)
 
 
 def _unreadable(z: Tensor) -> str | None:

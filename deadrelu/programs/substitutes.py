@@ -70,18 +70,22 @@ def choose(
 
 
 def _renamed(sites: Collection[CallSite], gone: Mapping[str, str]) -> dict[str, str]:
-    """The new ids of the sites that stay; `gone` says what became of the others."""
+    """The new ids of the sites that stay; `gone` says what became of the others.
+
+    What takes the place of a module's call is still a call of that module: only functions are renamed.
+    """
     groups: dict[CallGroup, list[CallSite]] = {}
     # A leaky call keeps the number that its ReLU had: see `Naming`.
     lost = [site for site in sites if gone.get(site.id, "leaky_relu") not in _LEAKY]
     for site in sites:
-        groups.setdefault(site.group, []).append(site)
+        if site.functional:
+            groups.setdefault(site.group, []).append(site)
     new: dict[str, str] = {}
     for group in groups.values():
         left = sorted((site for site in group if site.id not in gone), key=lambda site: site.call)
         for call, site in enumerate(left, start=1):
             if site.name is None:
-                new[site.id] = site_id(site.module, site.op, call, len(left), functional=site.functional)
+                new[site.id] = site_id(site.module, site.op, call, len(left), functional=True)
             else:
                 new[site.id] = str(site.name.shifted(-sum(_is_counted(other, site) for other in lost)))
     return {old: name for old, name in new.items() if old != name}
@@ -105,8 +109,9 @@ def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) 
     cap = cap_kept(op, parameters, swap.to)
     can_work_in_place, arguments = _OPERATORS[swap.to]
     suffix = "_" if in_place and can_work_in_place else ""
-    first = Call(swap.to + suffix, arguments(swap.slope))
-    return (first,) if cap is None else (first, Call(f"clamp_max{suffix}", {"max": cap}))
+    last = Call(swap.to + suffix, arguments(swap.slope))
+    # The cap comes first: in place after a leaky ReLU it would overwrite what that needs for its gradient.
+    return (last,) if cap is None else (Call(f"clamp_max{suffix}", {"max": cap}), last)
 
 
 def cap_kept(op: str, parameters: Parameters, to: str) -> float | None:

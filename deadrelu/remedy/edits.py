@@ -187,12 +187,20 @@ def _rewritten(call: _Call, imports: Imports, *, slope: float, new: str) -> str 
         return None
     if call.inplace is not None and (new in _OUT_OF_PLACE or (cap is not None and call.inplace != "True")):
         return None
-    arguments = [call.pre_activation]
+    z = call.pre_activation
+    if cap is not None and call.inplace is not None:
+        # First the cap: in place after a leaky ReLU it would overwrite what that needs for its gradient.
+        z = f"{z if _is_primary(z) else f'({z})'}.clamp_(max={cap})"
+    arguments = [z]
     if new == "leaky_relu":
         arguments.append(repr(slope))
     if call.inplace is not None:
         arguments.append(f"inplace={call.inplace}")
     written = f"{call.prefix or imports.functional}.{new}({', '.join(arguments)})"
-    if cap is not None:
-        written += f".clamp{'_' if call.inplace else ''}(max={cap})"
-    return written
+    return written if cap is None or call.inplace is not None else f"{written}.clamp(max={cap})"
+
+
+def _is_primary(expression: str) -> bool:
+    """Whether a method can be called on this source text as it is."""
+    node = ast.parse(expression, mode="eval").body
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript))

@@ -90,7 +90,7 @@ def patch_folder(
     with replacing_folder(output, mark=_CONFIG, force=force) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
         _write_config(read_config(folder), places, wanted.to, temporary)
-        after, evidence = ask(request, request.of_patched(temporary), data, treatment.axes)
+        after, evidence, _ = ask(request, request.of_patched(temporary), data, treatment.axes)
         result = proved(result, treatment, after, evidence)
     note = f"changed in {_CONFIG}: {', '.join(places)}; every other file is a copy, byte for byte"
     return replace(result, output=str(output), notes=(note, *result.notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,8 @@ from deadrelu.data.request import DataRequest
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files import replacing
 from deadrelu.judge.policy import Policy
+from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager import EagerProgram
@@ -84,15 +86,16 @@ def patch_graph(
         program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
     )
     chosen = choose_sites(before.sites, wanted.sites)
-    swapped = graph.swap(tuple(Swap(stats.site.id, wanted.to, wanted.slope) for stats in chosen))
-    result = _decided(before, swapped, info, wanted)
+    done = graph.swap(tuple(Swap(stats.site.id, wanted.to, wanted.slope) for stats in chosen))
+    result = _decided(before, done, info, wanted)
     if preview or not result.changes:
         return result
     with replacing(output, force=force) as temporary:
         graph.save(temporary, force=True)
-        after, evidence = ask(request, request.of_patched(temporary, ours=True), data, {})
-        proved = _proved(result, swapped, after, evidence)
-    return replace(proved, output=str(output))
+        after, evidence, needs = ask(request, request.of_patched(temporary, ours=True), data, {})
+        proved = _proved(result, before, done, after, evidence)
+        sha256 = sha256_of(temporary)
+    return replace(proved, output=str(output), sha256=sha256, needs_trust=needs.trust, needs_arch=needs.arch)
 
 
 def _as_graph(program: Program) -> Graph:
@@ -118,7 +121,7 @@ def _any_batch_size(module: torch.nn.Module, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _decided(before: Report, swapped: Swapped, info: ModelInfo, wanted: Prescription) -> PatchResult:
+def _decided(before: Report, done: Swapped, info: ModelInfo, wanted: Prescription) -> PatchResult:
     """The result as far as it is known without a proof."""
     dead = {stats.site.id: stats for stats in before.sites}
     new = f"{wanted.to}({wanted.slope})" if wanted.to == "leaky_relu" else wanted.to
@@ -132,7 +135,7 @@ def _decided(before: Report, swapped: Swapped, info: ModelInfo, wanted: Prescrip
             dead_after=(),
             with_gradient=None,
         )
-        for site in swapped.done
+        for site in done.done
     )
     return PatchResult(
         model=info.path,
@@ -140,7 +143,7 @@ def _decided(before: Report, swapped: Swapped, info: ModelInfo, wanted: Prescrip
         format=info.format,
         samples=before.data.samples,
         changes=changes,
-        refused=tuple(Refusal(site=site, reason=reason) for site, reason in swapped.refused.items()),
+        refused=tuple(Refusal(site=site, reason=reason) for site, reason in done.refused.items()),
         edits=(),
         dead_before={stats.site.id: stats.dead for stats in before.sites},
         dead_after={},
@@ -149,25 +152,49 @@ def _decided(before: Report, swapped: Swapped, info: ModelInfo, wanted: Prescrip
     )
 
 
-def _proved(result: PatchResult, swapped: Swapped, after: Report | None, evidence: Evidence) -> PatchResult:
+def _proved(
+    result: PatchResult, before: Report, done: Swapped, after: Report | None, evidence: Evidence
+) -> PatchResult:
     """The result with what was seen of the written file. Raises `ModelError` where that is not what was meant."""
     if evidence.parameters_changed:
         names = ", ".join(evidence.parameters_changed[:6])
         raise ModelError(f"the patched file has other weights: {names}", hint="please report it")
     seen = {stats.site.id: stats for stats in after.sites} if after else {}
-    left = {site: swapped.renamed.get(site, site) for site in result.dead_before if site not in swapped.done}
+    left = {site: done.renamed.get(site, site) for site in result.dead_before if site not in done.done}
     missing = [site for site, name in left.items() if name not in seen]
     if missing:
         raise ModelError(f"the patched file has lost the sites {', '.join(missing[:6])}", hint="please report it")
-    stay = [
-        site for site in swapped.done if site in seen and seen[site].site.op == "relu" and site not in left.values()
-    ]
+    stay = [site for site in done.done if site in seen and seen[site].site.op == "relu" and site not in left.values()]
     if stay:
         raise ModelError(f"{', '.join(stay[:6])} were not swapped in the patched file", hint="please report it")
+    changes = tuple(_with_evidence(result, before, after, evidence))
+    unknown = any(change.with_gradient is None for change in changes)
     dead_after = {site: seen[left[site]].dead if site in left else 0 for site in result.dead_before}
     return replace(
         result,
+        changes=changes,
         dead_after=dead_after,
         drift=evidence.drift,
-        notes=("whether gradient reaches the swapped sites was not measured: the file is a graph, made to be run",),
+        notes=(
+            ("whether gradient reaches the swapped sites was not measured: the file is a graph, made to be run",)
+            if unknown
+            else ()
+        ),
     )
+
+
+def _with_evidence(
+    result: PatchResult, before: Report, after: Report | None, evidence: Evidence
+) -> Iterator[SiteChange]:
+    """The changes, with the dead units that gradient reached at the leaky calls which took their place."""
+    swaps = {change.site for change in result.changes}
+    sites = [Gone.of(stats.site) for stats in before.sites if stats.site.id in swaps]
+    leaky = swapped(sites, after.leaky if after else ())
+    for change in result.changes:
+        now = leaky.get(change.site)
+        reached = evidence.reached.get(now.id) if now and not evidence.no_gradient else None
+        known = reached is not None and len(reached) == change.units
+        yield replace(
+            change,
+            with_gradient=tuple(u for u in change.dead_before if reached and reached[u]) if known else None,
+        )

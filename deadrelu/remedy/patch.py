@@ -13,6 +13,7 @@ from deadrelu.data.request import DataRequest
 from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
 from deadrelu.files import check_writable, replacing
 from deadrelu.judge.policy import Policy
+from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager import EagerProgram
@@ -61,9 +62,17 @@ def patch_file(
         _save(treatment.module, temporary, legacy=info.format == "torch-legacy" and request.arch is None)
         code = request.arch or (request.model if info.format == "architecture" else None)
         patched = request.of_patched(temporary, code=code, ours=code is not None)
-        after, evidence = ask(request, patched, data, treatment.axes)
+        after, evidence, needs = ask(request, patched, data, treatment.axes, restarted=treatment.has_restarts)
         done = proved(result, treatment, after, evidence)
-    return replace(done, output=str(output), notes=(*_written_notes(info, treatment.module), *done.notes))
+        sha256 = sha256_of(temporary)
+    return replace(
+        done,
+        output=str(output),
+        notes=(*_written_notes(info, treatment.module), *done.notes),
+        sha256=sha256,
+        needs_trust=needs.trust,
+        needs_arch=needs.arch,
+    )
 
 
 def patch_module(
@@ -95,7 +104,8 @@ def patch_module(
             after = report_on(program, info, batches, batches.info, plan=Plan(), policy=Policy(), settings={})
         except NothingMeasuredError:
             after = None
-        evidence = compare(EagerProgram(original, device), program, batches, treatment.axes)
+        before = EagerProgram(original, device)
+        evidence = compare(before, program, batches, treatment.axes, restarted=treatment.has_restarts)
         return proved(result, treatment, after, evidence)
     except BaseException:
         _give_back(module, treatment, original)

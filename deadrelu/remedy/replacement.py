@@ -53,7 +53,8 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
     cap = cap_kept(old.op, old.parameters, to)
     new = _MODULES[to](slope, old.inplace)
     if cap is not None:
-        new = nn.Sequential(new, nn.Hardtanh(-math.inf, cap, inplace=old.inplace))
+        # The cap never works in place: a leaky ReLU that did needs its result for the gradient as it left it.
+        new = nn.Sequential(new, nn.Hardtanh(-math.inf, cap))
     return new.to(dtype=old.dtype, device=old.device).train(old.training)
 
 

@@ -166,15 +166,30 @@ def _new_module(
     activity = Activity(*kind, bool(getattr(old, "inplace", False)), old.training, like.dtype, like.device)
     if not wanted.only_dead_units:
         return replacement(activity, wanted.to, wanted.slope)
-    dead = sorted(set.intersection(*(set(stats.dead_units) for stats in sites)))
-    if not dead:
-        raise RefusedError("none of its units is dead" + (" in all of its calls" if len(sites) > 1 else ""))
-    if len({(stats.site.units, stats.site.feature_axis) for stats in sites}) > 1:
-        raise RefusedError("its calls have different numbers of units")
     site = sites[0].site
-    if site.is_guessed:
+    if any(stats.site.is_guessed for stats in sites):
         raise RefusedError("which axis holds its units is a guess; set it with --feature-axis")
-    return for_dead_units(activity, wanted.slope, site.units, dead, site.feature_axis)
+    return for_dead_units(activity, wanted.slope, site.units, _dead_in_all(sites), site.feature_axis)
+
+
+def _dead_in_all(sites: Sequence[SiteStats]) -> list[int]:
+    """The units that are dead in every call of a module. Raises `RefusedError` where they are not the same or none."""
+    instead = "leave out --only-dead-units, or give each call its own module in the code"
+    units = dict.fromkeys(stats.site.units for stats in sites)
+    axes = dict.fromkeys(stats.site.feature_axis for stats in sites)
+    if len(units) > 1:
+        raise RefusedError(f"its calls have different numbers of units ({', '.join(map(str, units))}); {instead}")
+    if len(axes) > 1:
+        raise RefusedError(f"its calls have their units on different axes ({', '.join(map(str, axes))}); {instead}")
+    dead = sorted(set.intersection(*(set(stats.dead_units) for stats in sites)))
+    if not dead and len(sites) > 1:
+        raise RefusedError(
+            f"none of its units is dead in all of its {len(sites)} calls, and one that leaks for one call leaks in the "
+            f"others, where it fires; {instead}"
+        )
+    if not dead:
+        raise RefusedError("none of its units is dead")
+    return dead
 
 
 def _has_activation_attribute(module: nn.Module, stats: SiteStats) -> bool:
@@ -195,4 +210,6 @@ def in_the_source(stats: SiteStats, wanted: Prescription) -> Refusal:
     edit = edit_for(site.source, site.op, slope=wanted.slope, new=wanted.to, root=Path())
     where = f"{site.source.file}:{site.source.line}"
     reason = f"the call is in the code, {where}, and not in the file of the model"
+    if not (wanted.only_dead_units or wanted.reinit):
+        reason += "; --to pt2 swaps it in an exported copy"
     return Refusal(site=site.id, reason=reason, edit=edit)

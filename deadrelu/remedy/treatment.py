@@ -43,6 +43,11 @@ class Treatment:
         return {call: axes[site] for site, call in self.calls.items()}
 
     @property
+    def has_restarts(self) -> bool:
+        """Whether any unit was restarted."""
+        return any(restart.units for restart in self.restarts.values())
+
+    @property
     def calls(self) -> dict[str, str]:
         """Which call of which new module each swapped site is: `path#1` is the first of `path`."""
         return {
@@ -149,6 +154,7 @@ def proved(result: PatchResult, treatment: Treatment, after: Report | None, evid
         drift=evidence.drift,
         parameters_changed=evidence.parameters_changed,
         notes=tuple(notes),
+        gradient_steps=evidence.steps,
     )
 
 

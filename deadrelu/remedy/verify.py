@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from deadrelu.measure.units import by_unit
 from deadrelu.programs.dice import seed_all
+from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.nest import tensors_in
-from deadrelu.programs.program import Batch, Features, Program
+from deadrelu.programs.program import Batch, Program
 from deadrelu.remedies import Drift
+from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, own_gradient, step
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What two programs showed side by side.
 
-    By call of a swapped module (`path#1` is its first), per unit: `alive` says whether the activation's own gradient
-    was anywhere other than zero, `reached` whether that of a random projection of the output got to it. `no_gradient`
-    is the reason where there was no backward pass.
+    By call of a swapped module (`path#1` is its first), or by id of a leaky call of a graph, per unit: `alive` says
+    whether the activation's own gradient was anywhere other than zero, `reached` whether that of a random projection of
+    the output got to it, after `steps` steps of an optimiser. `no_gradient` is the reason where there was no backward
+    pass.
     """
 
     drift: Drift
@@ -36,10 +38,13 @@ class Evidence:
     parameters_added: tuple[str, ...]
     modules_changed: tuple[str, ...]
     no_gradient: str = ""
+    steps: int = 0
 
 
 class Comparable(Program, Protocol):
     """A program with a module that holds its weights."""
+
+    device: torch.device | None
 
     @property
     def module(self) -> nn.Module:
@@ -47,24 +52,41 @@ class Comparable(Program, Protocol):
 
 
 def compare(
-    before: Comparable, after: Comparable, batches: Iterable[Batch], swapped: Mapping[str, int | None]
+    before: Comparable,
+    after: Comparable,
+    batches: Iterable[Batch],
+    swapped: Mapping[str, int | None],
+    *,
+    restarted: bool = False,
 ) -> Evidence:
-    """Run both programs over `batches`; `swapped` maps each call of a swapped module (`path#1`) to its feature axis."""
-    drift, alive, reached = _DriftTally(), _PerUnit(swapped), _PerUnit(swapped)
-    reason = "there was no batch"
-    modules = {path: after.module.get_submodule(path) for path in {call.rpartition("#")[0] for call in swapped}}
+    """Run both programs over `batches`; `swapped` maps each call of a swapped module (`path#1`) to its feature axis.
+
+    Where units were `restarted`, the weights out of them are zero and no gradient gets past these: then it is taken
+    from a copy of `after` that has made one optimiser step. Backward passes go on until a gradient got to every unit.
+    """
+    drift, alive = _DriftTally(), PerUnit(swapped)
+    reached: PerUnit | PerSite = PerSite() if isinstance(after, ExportedProgram) else PerUnit(swapped)
+    reason, is_taken = "there was no batch", False
+    # Copied before it is watched, or the copy would hold our hooks.
+    learner = EagerProgram(copy.deepcopy(after.module), after.device) if restarted else after
+    modules, tapped = _modules(after, swapped), _tapped(learner, swapped)
     with ExitStack() as stack:
         run_before = stack.enter_context(before.watched(lambda *_: None))
         run_after = stack.enter_context(after.watched(lambda *_: None))
+        run_learner = stack.enter_context(learner.plainly()) if restarted else run_after
         for index, batch in enumerate(batches):
             seed_all(index)  # a model that draws random numbers in eval mode must draw the same ones twice
             old = run_before(copy.deepcopy(batch))
             seed_all(index)
-            with _on_entry(modules, lambda call, module, z: alive.add(call, _own_gradient(module, z))):
+            with on_entry(modules, lambda call, module, z: alive.add(call, own_gradient(module, z))):
                 new = run_after(copy.deepcopy(batch))
             drift.add(old, new)
-            if index == 0 and modules:
-                reason = _backward(lambda: run_after(copy.deepcopy(batch)), modules, reached.add)  # noqa: B023
+            if tapped is None or reached.is_complete or (index and not is_taken):
+                continue
+            if restarted and index == 0:
+                step(learner.module, lambda: run_learner(copy.deepcopy(batch)))  # noqa: B023
+            why = backward(lambda: run_learner(copy.deepcopy(batch)), tapped, reached.add)  # noqa: B023
+            reason, is_taken = "" if is_taken else why, is_taken or not why
     changed, added = _changed(before.module, after.module)
     return Evidence(
         drift=drift.result(),
@@ -74,81 +96,23 @@ def compare(
         parameters_added=added,
         modules_changed=_modules_changed(before.module, after.module),
         no_gradient=reason,
+        steps=int(restarted),
     )
 
 
-def _own_gradient(module: nn.Module, z: Tensor) -> Tensor:
-    """The derivative of the activation itself at each pre-activation."""
-    with torch.enable_grad(), torch._C.DisableTorchFunction():
-        x = z.detach().clone().requires_grad_()
-        # clone: the module may work in place, and a leaf cannot be changed. forward: no hook must hear of this.
-        (gradient,) = torch.autograd.grad(module.forward(x.clone()).sum(), [x])
-    return gradient
+def _tapped(
+    program: Comparable, calls: Iterable[str]
+) -> Callable[[Callable[[Any, Tensor], Tensor]], AbstractContextManager[None]] | None:
+    """What has a function called at each swapped call of a forward pass; None where nothing can."""
+    if isinstance(program, ExportedProgram):
+        return program.tapped
+    modules = _modules(program, calls)
+    return (lambda enter: on_entry(modules, lambda call, _, z: enter(call, z))) if modules else None
 
 
-def _backward(run: Callable[[], Any], modules: Mapping[str, nn.Module], found: Callable[[str, Tensor], None]) -> str:
-    """One backward pass of a random projection of the output, leaving every `.grad` as it is; why not, if not."""
-    entered: list[Tensor] = []
-
-    def enter(call: str, _: nn.Module, z: Tensor) -> Tensor:
-        z = z if z.requires_grad else z.detach().requires_grad_()
-        z = z.clone()  # what the module works on in place is this copy, and the hook belongs to it before that
-        z.register_hook(lambda gradient: found(call, gradient))
-        entered.append(z)
-        return z
-
-    try:
-        with torch.enable_grad(), _on_entry(modules, enter):
-            outputs = [x for x in tensors_in(run()) if x.requires_grad]
-            dice = torch.Generator().manual_seed(0)
-            loss = sum((x * torch.randn(x.shape, generator=dice).to(x)).sum() for x in outputs)
-            if not isinstance(loss, Tensor):
-                return "the output does not depend on the swapped sites"
-            torch.autograd.grad(loss, entered, allow_unused=True)
-    except RuntimeError as error:
-        return f"torch could not run backward: {str(error).splitlines()[0]}"
-    return ""
-
-
-@contextmanager
-def _on_entry(modules: Mapping[str, nn.Module], enter: Callable[[str, nn.Module, Tensor], object]) -> Iterator[None]:
-    """For one forward pass, call `enter` with each call of each module and its pre-activation.
-
-    A tensor that it returns takes the place of that.
-    """
-    count: Counter[str] = Counter()
-    with ExitStack() as stack:
-        for path, module in modules.items():
-
-            def hook(module: nn.Module, args: tuple[Any, ...], path: str = path) -> Any:
-                count[path] += 1
-                put = enter(f"{path}#{count[path]}", module, args[0]) if args else None
-                return (put, *args[1:]) if isinstance(put, Tensor) else None
-
-            stack.callback(module.register_forward_pre_hook(hook).remove)
-        yield
-
-
-@dataclass
-class _PerUnit:
-    """For each call of each module, which units have shown a value other than zero."""
-
-    axes: Mapping[str, int | None]
-    seen: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, call: str, values: Tensor) -> None:
-        """Take in one tensor with the shape of the pre-activation."""
-        if call in self.axes:
-            hit = (by_unit(values.detach(), self._features(call)) != 0).any(2).any(0).cpu()
-            self.seen[call] = self.seen[call] | hit if call in self.seen else hit
-
-    def _features(self, call: str) -> Features:
-        axis = self.axes[call]
-        return Features(() if axis is None else (axis,))
-
-    def result(self) -> dict[str, tuple[bool, ...]]:
-        """Per call, per unit."""
-        return {call: tuple(hit.tolist()) for call, hit in self.seen.items()}
+def _modules(program: Comparable, calls: Iterable[str]) -> dict[str, nn.Module]:
+    """The modules whose calls these are, by path."""
+    return {path: program.module.get_submodule(path) for path in {call.rpartition("#")[0] for call in calls}}
 
 
 @dataclass

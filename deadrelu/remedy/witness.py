@@ -64,13 +64,27 @@ class ModelRequest:
         return program, opened.info
 
 
-def ask(
-    original: ModelRequest, patched: ModelRequest, data: DataRequest, swapped: Mapping[str, int | None]
-) -> tuple[Report | None, Evidence]:
-    """Let a fresh process scan the patched model and compare it with the original.
+@dataclass(frozen=True)
+class Needs:
+    """What opening a patched file takes: trust in it, and the code of its classes."""
 
-    `swapped` maps each call of a swapped module (`path#1`) to its feature axis. The report is None where no site is
-    left that has a flat region. Raises `ModelError` if the process cannot say, `UsageError` for live data.
+    trust: bool
+    arch: str | None
+
+
+def ask(
+    original: ModelRequest,
+    patched: ModelRequest,
+    data: DataRequest,
+    swapped: Mapping[str, int | None],
+    *,
+    restarted: bool = False,
+) -> tuple[Report | None, Evidence, Needs]:
+    """Let a fresh process open and scan the patched model, and compare it with the original.
+
+    `swapped` maps each call of a swapped module (`path#1`) to its feature axis, and `restarted` is as for `compare`.
+    The report is None where no site is left that has a flat region. Raises `ModelError` if the process cannot say,
+    `UsageError` for live data.
     """
     if not isinstance(data.data, (str, Path, type(None))):
         raise UsageError(
@@ -91,6 +105,7 @@ def ask(
             "patched": asdict(patched),
             "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
             "swapped": dict(swapped),
+            "restarted": restarted,
             "answer": str(answer),
         }
         # The user's code may print: what it says must not get into our stdout.
@@ -108,7 +123,8 @@ def ask(
         said = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in said:
         raise ModelError(f"the patched file fails its proof: {said['error']}", hint="nothing was written")
-    return Report.from_dict(said["report"]) if said["report"] else None, _evidence(said["evidence"])
+    report = Report.from_dict(said["report"]) if said["report"] else None
+    return report, _evidence(said["evidence"]), Needs(**said["needs"])
 
 
 def _evidence(fields: Mapping[str, Any]) -> Evidence:
@@ -123,16 +139,30 @@ def testify(question: Mapping[str, Any]) -> dict[str, Any]:
     """Open both models, run both over the data, and say what was seen."""
     wanted = question["data"]
     data = DataRequest(**{**wanted, "images": ImageOptions(**wanted["images"]) if wanted["images"] else None})
+    patched = _request(question["patched"])
+    needs = _needs(patched)
     before, _ = _request(question["original"]).program()
-    after, info = _request(question["patched"]).program()
+    after, info = patched.program()
     batches = data.batches(before)
     policy, plan = Policy(), Plan()
     try:
         report = report_on(after, info, batches, batches.info, plan=plan, policy=policy, settings={}).to_dict()
     except NothingMeasuredError:  # every site was swapped, and the new ones have no flat region
         report = None
-    evidence = compare(before, after, batches, question["swapped"])
-    return {"report": report, "evidence": asdict(evidence)}
+    evidence = compare(before, after, batches, question["swapped"], restarted=question["restarted"])
+    return {"report": report, "evidence": asdict(evidence), "needs": asdict(needs)}
+
+
+def _needs(patched: ModelRequest) -> Needs:
+    """The least that opening the patched file takes, of what the request gives; single classes stay allowed."""
+    stranger = replace(patched.trust, all=False, sha256=())
+    for arch in dict.fromkeys((None, patched.arch)):
+        try:
+            replace(patched, arch=arch, trust=stranger).program()
+        except DeadreluError:
+            continue
+        return Needs(trust=False, arch=arch)
+    return Needs(trust=True, arch=patched.arch)
 
 
 def _request(fields: Mapping[str, Any]) -> ModelRequest:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from deadrelu.commands import id_glob, scan_command, suggest_command
 from deadrelu.judge.verdict import Decision, Failed, decision
+from deadrelu.render.leaky import nothing_can_die
 from deadrelu.report import Finding, Report
 from deadrelu.wording import count, exact_percent, percent, ranges
 
@@ -44,11 +45,13 @@ def headline(report: Report) -> str:
 
 def reason(report: Report) -> str:
     """What decided the verdict, without a full stop: it follows the headline."""
-    if not report.gated:
+    if not report.gated and not report.is_all_leaky:
         return "which axis holds the units is a guess at every site" if report.sites else "no activation site ran"
     by = decision(report)
     if by.failed:
         return "; ".join(_why_failed(failed, by, len(report.sites)) for failed in by.failed)
+    if report.is_all_leaky:
+        return "every activation leaks, so no unit can die"
     match by.yardstick:
         case "baseline":
             return {
@@ -111,7 +114,9 @@ def conclusion(report: Report) -> str:
     summary, parts = report.summary, []
     samples = count(report.data.samples, "synthetic sample" if report.data.kind == "synthetic" else "sample")
     unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
-    if not report.sites:
+    if report.is_all_leaky:
+        parts.append(nothing_can_die(report))
+    elif not report.sites:
         parts.append("No activation site ran, so nothing is known of this model")
     elif summary.dead:
         whole = f"{summary.dead:,} of {count(summary.units, 'unit')} ({percent(summary.dead_fraction)})"
@@ -131,6 +136,8 @@ def conclusion(report: Report) -> str:
     if guessed := len(report.sites) - len(report.gated):
         sites = "the one site" if len(report.sites) == 1 else f"{guessed:,} of {count(len(report.sites), 'site')}"
         parts.append(f"which axis holds the units of {sites} is a guess, so no limit applies there")
+    if report.leaky and not report.is_all_leaky:
+        parts.append(f"{count(len(report.leaky), 'leaky site is', 'leaky sites are')} not measured")
     if report.skipped:
         parts.append(f"{count(summary.skipped, 'site was', 'sites were')} skipped and may hide more")
     return "; ".join(parts) + "."
@@ -147,9 +154,9 @@ def next_step(report: Report) -> Step:
     """What to do next."""
     if report.data.kind == "synthetic":
         return Step("Measure on real samples: add --data FILE, a folder of images, or my/data.py:loader")
-    if not report.sites:
+    if not report.sites and not report.is_all_leaky:
         return Step("Scan again with inputs that reach an activation")
-    if not report.gated:
+    if report.sites and not report.gated:
         site = report.sites[0].site
         axis = f"--feature-axis '{id_glob(site.id)}=AXIS'"
         return Step(f"Say which axis holds the units: add {axis}, or =none for one unit")

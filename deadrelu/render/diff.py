@@ -21,6 +21,7 @@ _STYLE: dict[Change, str] = {
     "better": "green",
     "changed": "yellow",
     "new": "cyan",
+    "swapped": "yellow",
     "gone": "dim",
     "same": "dim",
 }
@@ -37,6 +38,7 @@ def render(
         _table(shown, comparison, glyphs, width),
         _moved(comparison, glyphs, width),
         _units(shown, glyphs, width),
+        _swapped(comparison, glyphs, width),
         _end(comparison, glyphs, width),
     )
     out: list[Text] = []
@@ -74,7 +76,9 @@ def _told(report: Report, glyphs: Glyphs) -> Text:
     """One report in a line: its model, its data, its dead units."""
     summary, data = report.summary, report.data
     source = "SYNTHETIC inputs" if data.kind == "synthetic" else data.source or "data in memory"
-    parts = [source, count(data.samples, "sample"), f"{summary.dead:,} of {count(summary.units, 'unit')} dead"]
+    parts = [source, count(data.samples, "sample")]
+    parts += [] if report.is_all_leaky else [f"{summary.dead:,} of {count(summary.units, 'unit')} dead"]
+    parts += [f"{count(len(report.leaky), 'leaky site')} not measured"] if report.leaky else []
     model = glyphs.text(report.model.path or "a model in memory")
     return Text.assemble((model, "bold"), glyphs.text(glyphs.dot + glyphs.dot.join(parts)))
 
@@ -83,16 +87,9 @@ def _table(shown: Sequence[SiteChange], comparison: Comparison, glyphs: Glyphs, 
     """A line for each site, and one for all."""
     if not shown:
         return
-    old, new = comparison.old.summary, comparison.new.summary
     rows = [_cells(site, glyphs) for site in shown]
-    total = {
-        "site": count(len(comparison.sites), "site"),
-        "old": f"{old.dead:,}",
-        "new": f"{new.dead:,}",
-        "change": _signed(new.dead - old.dead, glyphs),
-        "share": f"{percent(old.dead_fraction)} {glyphs.arrow} {percent(new.dead_fraction)}",
-    }
-    columns = _columns([*rows, total])
+    total = _total(comparison, glyphs)
+    columns = _columns([*rows, total or {}])
     widths = fit(columns, width)
     names = shorten([row["site"] for row in rows], widths["site"], glyphs.ellipsis)
     yield from lines(columns, widths, {column.key: [Text(column.title, "dim")] for column in columns})
@@ -100,9 +97,32 @@ def _table(shown: Sequence[SiteChange], comparison: Comparison, glyphs: Glyphs, 
         cells = {key: [Text(value, _style(key, site.change))] for key, value in row.items()}
         cells["site"] = [Text(part, _style("site", site.change)) for part in name]
         yield from lines(columns, widths, cells)
-    span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
-    yield Text(" " + glyphs.rule * (span - 1), "dim")
-    yield from lines(columns, widths, {key: [Text(value, "bold")] for key, value in total.items()})
+    if total is not None:
+        span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
+        yield Text(" " + glyphs.rule * (span - 1), "dim")
+        yield from lines(columns, widths, {key: [Text(value, "bold")] for key, value in total.items()})
+
+
+def _total(comparison: Comparison, glyphs: Glyphs) -> dict[str, str] | None:
+    """What each column says of all sites but the swapped ones: their dead units are not gone, they are not counted.
+
+    None where every site was swapped.
+    """
+    others = [site for site in comparison.sites if site.change != "swapped"]
+    swapped = len(comparison.sites) - len(others)
+    name = count(len(others), "other site" if swapped else "site")
+    if swapped and not others:
+        return None
+    both = [[s for site in others if (s := getattr(site, side)) is not None] for side in ("old", "new")]
+    old, new = (sum(stats.dead for stats in sites) for sites in both)
+    shares = [percent(sum(s.dead for s in sites) / (sum(s.site.units for s in sites) or 1)) for sites in both]
+    return {
+        "site": name,
+        "old": f"{old:,}",
+        "new": f"{new:,}",
+        "change": _signed(new - old, glyphs),
+        "share": f" {glyphs.arrow} ".join(shares),
+    }
 
 
 def _columns(cells: Sequence[dict[str, str]]) -> list[Column]:
@@ -131,6 +151,7 @@ def _cells(site: SiteChange, glyphs: Glyphs) -> dict[str, str]:
         "better": glyphs.healthy,
         "changed": glyphs.warning,
         "new": "+",
+        "swapped": "~",
         "gone": "-",
     }
     stats = site.new or site.old
@@ -188,6 +209,18 @@ def _units(shown: Sequence[SiteChange], glyphs: Glyphs, width: int) -> Iterator[
         yield from paragraph(Text.assemble(name, f" {glyphs.dash} ", Text("; ").join(parts)), width=width, first="   ")
 
 
+def _swapped(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
+    """The sites that leak now, with what was known of them before."""
+    if comparison.swapped:
+        yield Text("Swapped", "bold")
+    for site in comparison.swapped:
+        dead = f"{site.old.dead:,} of {count(site.old.site.units, 'unit')}" if site.old else "no unit"
+        were = "was" if site.old and site.old.dead == 1 else "were"
+        said = f" swapped for {site.swapped_for}; {dead} {were} dead before, and its units are not measured now"
+        text = Text.assemble((f"{glyphs.text(site.id)}:", "bold"), glyphs.text(said))
+        yield from paragraph(text, width=width, first="   ")
+
+
 def _end(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """The verdict in a sentence."""
     tally = {change: sum(site.change == change for site in comparison.sites) for change in _STYLE}
@@ -195,8 +228,20 @@ def _end(comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
     parts = [f"{number:,} {words.get(change, change)}" for change, number in tally.items() if number]
     died = sum(len(site.newly_dead) for site in comparison.sites)
     back = sum(len(site.revived) for site in comparison.sites)
-    style = "bold red" if comparison.worse else "bold green"
-    verdict = Text.assemble((f" {'WORSE' if comparison.worse else 'NO WORSE'} ", f"{style} reverse"), " ")
+    badge, style = "NO WORSE", "bold green"
+    if comparison.swapped:
+        badge, style = "SWAPPED", "bold yellow"
+    if comparison.worse:
+        badge, style = "WORSE", "bold red"
+    verdict = Text.assemble((f" {badge} ", f"{style} reverse"), " ")
     sites = f"{count(len(comparison.sites), 'site')}: {', '.join(parts)}" if parts else "No site was measured in either"
-    text = f"{sites}. {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
+    text = f"{sites}."
+    if len(comparison.swapped) < len(comparison.sites) or not comparison.sites:
+        text += f" {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
+    if comparison.swapped:
+        dead = sum(site.old.dead for site in comparison.swapped if site.old)
+        units = count(dead, "unit was", "units were")
+        text += f" {units} dead at the swapped sites; nothing is measured there now, and a swap is no cure by itself."
+    elif not comparison.sites and comparison.old.is_all_leaky and comparison.new.is_all_leaky:
+        text = "Nothing can die here in this sense: every activation leaks in both."
     yield from paragraph(Text(glyphs.text(text), style), width=width, first=verdict)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from deadrelu.render import conclusion as end
+from deadrelu.render import leaky
 from deadrelu.render.condition import Condition, conditions, sick
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity, SiteStats
@@ -43,6 +44,7 @@ def render(report: Report) -> str:
         list(_head(report)),
         *_tables(report),
         list(_skipped(report)),
+        list(_leaky(report)),
         list(_findings(report)),
         [f"{step.purpose}: {_code(step.command)}" if step.command else f"{_prose(step.purpose)}."],
     ]
@@ -100,6 +102,15 @@ def _skipped(report: Report) -> Iterator[str]:
     lines = [f"- {_code(site.id)} ({_prose(site.op)}): {_prose(site.reason)}" for site in report.skipped]
     shown, rest = _within(lines, "skipped", "more skipped site")
     yield from (*shown, *(f"- {line}" for line in rest))
+
+
+def _leaky(report: Report) -> Iterator[str]:
+    """The activations of which no unit dies: a line for each kind."""
+    if report.leaky:
+        yield f"**{leaky.TITLE}**"
+        yield ""
+    for kind in leaky.kinds(report):
+        yield f"- {kind.op}: {', '.join(map(_code, kind.named))}{kind.rest}"
 
 
 def _findings(report: Report) -> Iterator[str]:

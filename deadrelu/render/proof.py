@@ -63,7 +63,8 @@ def _swapped(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
     proved = result.drift is not None
     yield Text("Swapped" if proved else "To be swapped", "bold")
     rows = [_row(change, proved=proved) for change in result.changes]
-    heads = ("site", "units", "dead", "receive gradient") if proved else ("site", "units", "dead", "")
+    gradient = "gradient after 1 step" if result.gradient_steps else "receive gradient"
+    heads = ("site", "units", "dead", gradient) if proved else ("site", "units", "dead", "")
     names = [glyphs.text(change.site) for change in result.changes]
     first = max(len(name) for name in (*names, heads[0]))
     widths = [max(len(cell) for cell in column) for column in zip(*rows, heads[1:], strict=True)]
@@ -77,6 +78,12 @@ def _swapped(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
         yield from paragraph(Text(swap, "dim"), width=width, first="     ")
         if change.note:
             yield from paragraph(Text(glyphs.sentence(change.note), "yellow"), width=width, first="     ")
+    if result.gradient_steps:
+        said = (
+            "Gradient after 1 step: how many of the dead units receive gradient after one optimiser step on a copy. "
+            "Right after the restart none does: the weights out of it are zero."
+        )
+        yield from paragraph(Text(said, "dim"), width=width, first="   ")
 
 
 def _row(change: SiteChange, *, proved: bool) -> tuple[str, str, str]:

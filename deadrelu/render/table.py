@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from deadrelu.render import conclusion as end
+from deadrelu.render import leaky
 from deadrelu.render.condition import conditions, sick
 from deadrelu.render.glyphs import Glyphs, choose
 from deadrelu.render.page import page, paragraph
@@ -35,6 +36,7 @@ def render(report: Report, *, width: int = 80, color: bool = False, unicode: boo
         _head(report, glyphs, width),
         _sites(report, glyphs, width, full),
         _skipped(report, glyphs, width),
+        _leaky(report, glyphs, width, full),
         _findings(report, glyphs, width, full),
         _end(report, glyphs, width),
     )
@@ -93,6 +95,15 @@ def _skipped(report: Report, glyphs: Glyphs, width: int) -> Iterator[Text]:
         reason = glyphs.sentence(site.reason)
         name = Text.assemble((glyphs.text(site.id), "bold"), f"  {glyphs.text(site.op)}  {reason}")
         yield from paragraph(name, width=width, first=Text(f" {glyphs.skipped} ", "yellow"))
+
+
+def _leaky(report: Report, glyphs: Glyphs, width: int, full: bool) -> Iterator[Text]:
+    """The activations of which no unit dies: a line for each kind."""
+    if report.leaky:
+        yield from paragraph(Text(leaky.TITLE, "bold"), width=width)
+    for kind in leaky.kinds(report, len(report.leaky) if full else leaky.MOST_NAMED):
+        names = glyphs.text(", ".join(kind.named) + kind.rest)
+        yield from paragraph(Text(names), width=width, first=Text(f" {glyphs.note} {kind.op}  ", "dim"))
 
 
 def _findings(report: Report, glyphs: Glyphs, width: int, full: bool) -> Iterator[Text]:

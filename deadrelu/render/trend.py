@@ -21,7 +21,8 @@ MOST_NAMES = 12
 def render(trend: Trend, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
     """The trend as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`."""
     glyphs = choose(unicode=unicode)
-    out = [*_head(trend, glyphs, width), Text(), *_table(trend, glyphs, width), Text(), *_end(trend, glyphs, width)]
+    table = [*_table(trend, glyphs, width), Text()] if trend.lines or not _is_all_leaky(trend) else []
+    out = [*_head(trend, glyphs, width), Text(), *table, *_end(trend, glyphs, width)]
     return page(out, width=width, color=color)
 
 
@@ -69,10 +70,18 @@ def _table(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
     cells["course"] = [Text(_spark(trend.total, top, course, glyphs), "bold")]
     yield from lines(columns, widths, cells)
     scale = f"course: the dead share at each checkpoint, from 0% to {percent(top)}"
-    gaps = any(None in line.share and not any(line.nonfinite) for line in trend.lines)
+    gaps = any(_has_gap(line) for line in trend.lines)
     missing = "; a blank where the site was not measured" if gaps else ""
+    if any(line.is_swapped for line in trend.lines):
+        missing += "; ~ where it leaks and its units are not measured"
     missing += f"; {glyphs.skipped} where it met NaN or infinity" if any(trend.total.nonfinite) else ""
     yield from paragraph(Text(glyphs.text(scale + missing), "dim"), width=width, first=" ")
+
+
+def _has_gap(line: Line) -> bool:
+    """Whether the site has no figure at some checkpoint, and nothing else is said of it there."""
+    known = zip(line.share, line.nonfinite, line.swapped, strict=True)
+    return any(share is None and not nonfinite and swapped is None for share, nonfinite, swapped in known)
 
 
 def _columns(cells: Sequence[dict[str, str]], points: int) -> list[Column]:
@@ -114,6 +123,8 @@ def _change(line: Line, glyphs: Glyphs) -> str:
 def _share(line: Line, place: int, glyphs: Glyphs) -> str:
     """A share; a dash or NaN where there is none."""
     share = line.share[place]
+    if share is None and line.swapped[place]:
+        return "swapped"
     return percent(share) if share is not None else "NaN" if line.nonfinite[place] else glyphs.dash
 
 
@@ -137,6 +148,8 @@ def _spark(line: Line, top: float, width: int, glyphs: Glyphs) -> str:
         steps = len(glyphs.levels) - 1
         if any(line.nonfinite[part]):
             out += glyphs.skipped
+        elif any(line.swapped[part]):
+            out += "~"
         else:
             out += glyphs.levels[min(steps, -int(-max(seen) * steps // top))] if seen else " "
     return out
@@ -149,16 +162,44 @@ def _end(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
         others = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
         said = f"{lost[0]}{others} met NaN or infinity: what is dead there cannot be counted."
         yield from paragraph(Text(glyphs.text(said), "bold magenta"), width=width)
+    for op, names in _swaps(trend).items():
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+        said = (
+            f"{count(len(names), 'site was', 'sites were')} swapped for {op} ({shown}): nothing is measured where it"
+            " leaks, and a swap is no cure by itself."
+        )
+        yield from paragraph(Text(glyphs.text(said), "bold yellow"), width=width)
     seen = [(name, share) for name, share in zip(trend.names, trend.total.share, strict=True) if share is not None]
     if not seen:
-        if not lost:
+        if _is_all_leaky(trend):
+            said = "Nothing can die here in this sense: every activation leaks."
+            yield from paragraph(Text(said, "bold"), width=width)
+        elif not lost and not _swaps(trend):
             yield from paragraph(Text("No activation site ran in any checkpoint."), width=width)
         return
+    if len(seen) == 1 and len(trend.names) > 1:
+        alone = f"{percent(seen[0][1])} of the units were dead in {seen[0][0]}, the only one with all its sites."
+        yield from paragraph(Text(glyphs.text(alone), "bold"), width=width)
+        return
     first, last = seen[0][1], seen[-1][1]
-    at_last = f"in {seen[-1][0]}" if lost else "at last"
+    at_last = "at last" if trend.total.share[-1] is not None and not lost else f"in {seen[-1][0]}"
     text = f"{percent(first)} of the units were dead at first, {percent(last)} {at_last}"
     worst = max(seen, key=lambda pair: pair[1])
     if worst[1] > max(first, last):
         text += f"; the most, {percent(worst[1])}, in {worst[0]}"
     style = "bold red" if last > first else "bold green" if last < first else "bold"
     yield from paragraph(Text(glyphs.text(text + "."), style), width=width)
+
+
+def _is_all_leaky(trend: Trend) -> bool:
+    """Whether nothing can die in any checkpoint."""
+    return all(report.is_all_leaky for report in trend.reports)
+
+
+def _swaps(trend: Trend) -> dict[str, list[str]]:
+    """The sites that leak at some checkpoint, by the activation that they have there."""
+    found: dict[str, list[str]] = {}
+    for line in trend.lines:
+        for op in dict.fromkeys(op for op in line.swapped if op is not None):
+            found.setdefault(op, []).append(line.id)
+    return found

@@ -95,6 +95,8 @@ LEAKING: dict[str, Callable[[Tensor], Tensor]] = {
     "prelu": lambda z: F.prelu(z, torch.full((UNITS,), 0.25)),
     "rrelu": lambda z: F.rrelu(z),
     "elu": lambda z: F.elu(z),
+}
+GUARDS: dict[str, Callable[[Tensor], Tensor]] = {
     "clamps of a list": lambda z: torch._foreach_clamp_min([z], 1e-6)[0],
     "clamp at several": lambda z: torch.clamp(z, min=torch.arange(UNITS)),
 }
@@ -134,7 +136,16 @@ def test_a_function_or_operator_with_a_slope_of_zero_is_a_relu(call: Callable[[T
 
 
 @pytest.mark.parametrize("call", LEAKING.values(), ids=LEAKING)
-def test_one_that_leaks_is_no_site(call: Callable[[Tensor], Tensor]) -> None:
+def test_one_that_leaks_is_named_and_no_site(call: Callable[[Tensor], Tensor]) -> None:
+    report = scanned(Planted(call=call))
+    (leaky,) = report.leaky
+    assert (leaky.module, leaky.after, leaky.units) == ("", "layer", UNITS)
+    assert report.sites == ()
+    assert report.verdict == "pass"
+
+
+@pytest.mark.parametrize("call", GUARDS.values(), ids=GUARDS)
+def test_a_clamp_at_another_number_is_no_activation(call: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(NothingMeasuredError):
         scanned(Planted(call=call))
 

@@ -49,12 +49,13 @@ CALLS = [
     ("threshold", "F.threshold(x, threshold=0.0, value=0, inplace=True)", "F.leaky_relu(x, 0.03, inplace=True)"),
     ("threshold", "torch.threshold_(x, 0, 0)", "F.leaky_relu(x, 0.03, inplace=True)"),
     ("relu6", "F.relu6(x)", "F.leaky_relu(x, 0.03).clamp(max=6)"),
-    ("relu6", "F.relu6(x, inplace=True)", "F.leaky_relu(x, 0.03, inplace=True).clamp_(max=6)"),
+    ("relu6", "F.relu6(x, inplace=True)", "F.leaky_relu(x.clamp_(max=6), 0.03, inplace=True)"),
+    ("relu6", "F.relu6(x + 0, inplace=True)", "F.leaky_relu((x + 0).clamp_(max=6), 0.03, inplace=True)"),
     ("relu6", "x.clamp(0, 6)", "F.leaky_relu(x, 0.03).clamp(max=6)"),
-    ("relu6", "torch.clamp_(x, min=0, max=6.0)", "F.leaky_relu(x, 0.03, inplace=True).clamp_(max=6.0)"),
+    ("relu6", "torch.clamp_(x, min=0, max=6.0)", "F.leaky_relu(x.clamp_(max=6.0), 0.03, inplace=True)"),
     ("relu6", "F.hardtanh(x, 0, 6)", "F.leaky_relu(x, 0.03).clamp(max=6)"),
     ("hardtanh", "F.hardtanh(x, 0.0)", "F.leaky_relu(x, 0.03).clamp(max=1.0)"),
-    ("hardtanh", "F.hardtanh_(x, min_val=0, max_val=2)", "F.leaky_relu(x, 0.03, inplace=True).clamp_(max=2)"),
+    ("hardtanh", "F.hardtanh_(x, min_val=0, max_val=2)", "F.leaky_relu(x.clamp_(max=2), 0.03, inplace=True)"),
     ("hardtanh", "x.clamp(0, max=1.5)", "F.leaky_relu(x, 0.03).clamp(max=1.5)"),
 ]
 
@@ -115,6 +116,9 @@ def test_the_edit_computes_the_leaky_form_and_is_in_place_where_the_call_was(
     before(old_input, same, False)
     assert torch.equal(after(new_input, same, False), expected)
     assert torch.equal(new_input, x) == torch.equal(old_input, x)
+    leaf = x.clone().requires_grad_()
+    after(leaf.clone(), same, False).sum().backward()  # raises where an in-place cap overwrites what autograd needs
+    assert torch.equal(leaf.grad[x < 0], torch.full((18,), SLOPE))
 
 
 @pytest.mark.parametrize(

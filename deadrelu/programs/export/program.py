@@ -6,7 +6,7 @@ import copy
 import inspect
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from deadrelu.programs.export.batchsize import BatchSize, joined
 from deadrelu.programs.export.graph import Input, calls, inputs, operator_of
 from deadrelu.programs.export.watch import Watch
 from deadrelu.programs.nest import moved
-from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
+from deadrelu.programs.program import Batch, CallSite, Observer, Run, Swap, Swapped
 from deadrelu.programs.register import Register
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import choose
-from deadrelu.report import Skipped
+from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
 
@@ -108,6 +108,10 @@ class ExportedProgram:
                 lost.append(Skipped(id=id, op=op, reason=f"{why}; use a larger --batch-size"))
         return (*self._register.unreadable.values(), *lost, *self._watch.unmet())
 
+    def leaky(self) -> tuple[Leaky, ...]:
+        """After the runs: the calls of leaky activations."""
+        return self._register.leaky() if self._register else ()
+
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:
         """A function that runs one batch without gradients, telling `observer` of each activation call.
@@ -135,6 +139,16 @@ class ExportedProgram:
 
         with session() as turn, seeded(device), turn.between_runs():
             yield run_in_turn
+
+    @contextmanager
+    def tapped(self, tap: Callable[[CallSite, Tensor], Tensor]) -> Iterator[None]:
+        """While it is watched, run with gradients, and let each leaky call work on what `tap` makes of its input."""
+        assert self._watch is not None
+        self._watch.tap = tap
+        try:
+            yield
+        finally:
+            self._watch.tap = None
 
     @contextmanager
     def plainly(self) -> Iterator[Run]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
-from deadrelu.activations import Leak, Parameters
-from deadrelu.programs.callsites import read_call, read_calls, spellings
+from deadrelu.activations import Parameters
+from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
 from deadrelu.programs.export.batchsize import Rows
 from deadrelu.programs.export.graph import calls, operator_of, place_of, value_of
 from deadrelu.programs.program import ROOT, CallSite, site_id
@@ -42,20 +42,22 @@ class Watch:
         self._is_rehearsing = False
         self._heard = 0
         self._pass = 0
+        self.tap: Callable[[CallSite, Tensor], Tensor] | None = None
 
     def run(self, leaves: list[Any], rows: Rows) -> Any:
         """One forward pass over flattened inputs, of which only `rows` are real; the flattened outputs.
 
-        On passes whose number is a power of two the operators are followed too, to learn where features lie.
+        On passes whose number is a power of two the operators are followed too, to learn where features lie. With a
+        `tap` the pass is one with gradients, and each leaky call works on what the tap makes of its input.
         """
         self._pass += 1
         self._rows = rows
         self._heard = 0
         self._register.start_pass()
-        audit = self._pass & (self._pass - 1) == 0 or self._register.is_waiting
+        audit = (self._pass & (self._pass - 1) == 0 or self._register.is_waiting) and self.tap is None
         self._provenance = Provenance(leaves, rows.all) if audit else None
         following_operators = following(self._provenance, lambda: self._layer or None) if self._provenance else None
-        with torch.no_grad(), following_operators or nullcontext():
+        with torch.set_grad_enabled(self.tap is not None), following_operators or nullcontext():
             output = _Runner(self._module, self, "").run(*leaves, enable_io_processing=False)
         self._register.end_pass()
         return output
@@ -107,14 +109,30 @@ class Watch:
             self._register.skip(place.path or ROOT, "relu", f"fused into {name}: its pre-activation is never formed")
         return place.path
 
-    def hear(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Observe the call, if it is one of an activation."""
+    def hear(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Observe the call, if it is one of an activation; the arguments that it is to be made with."""
         spelling = spellings().get(node.target)
-        calls = read_calls(spelling, args, kwargs) if spelling is not None else []
+        if spelling is None:
+            return args
+        calls = read_calls(spelling, args, kwargs)
         for found in calls:
             self._hear(node, *found)
-        if not calls and isinstance(spelling, Leak) and self._provenance is not None and not self._is_rehearsing:
-            self._register.pass_leak(self._places[node].path, self._provenance.after(args[0]))
+        if not calls and (leak := read_leak(spelling, args, kwargs)) is not None:
+            z = self._hear_leak(node, *leak)
+            return (z, *args[1:]) if args else args
+        return args
+
+    def _hear_leak(self, node: Node, op: str, z: Tensor) -> Tensor:
+        """Note a leaky call, of which only its name and units are wanted: padded rows do no harm."""
+        place = self._places[node]
+        if self._is_rehearsing:
+            return z
+        around = lambda: self._surroundings(place, z)  # noqa: E731  it has no other name
+        site = self._register.observe(place.group(op), place.path, op, (), z, around, leaky=True)
+        return z if self.tap is None else self.tap(site, z)
+
+    def _surroundings(self, place: Place, z: Tensor) -> Surroundings:
+        return Surroundings(self._provenance.read(z) if self._provenance is not None else None, place.source)
 
     def _hear(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
         place = self._places[node]
@@ -126,12 +144,8 @@ class Watch:
         if real is None:
             self._short[place, op, self._register.pass_over(place.group(op))] = None
             return
-
-        def surroundings() -> Surroundings:
-            reading = self._provenance.read(z) if self._provenance is not None else None
-            return Surroundings(reading, place.source)
-
-        site = self._register.observe(place.group(op), place.path, op, parameters, real, surroundings)
+        around = lambda: self._surroundings(place, z)  # noqa: E731  it has no other name
+        site = self._register.observe(place.group(op), place.path, op, parameters, real, around)
         self.served.setdefault(site, set()).add(self._numbers[node])
 
     def _own(self, z: Tensor) -> Tensor | None:
@@ -169,7 +183,7 @@ class _Runner(Interpreter):
         if isinstance(n.target, HigherOrderOperator):
             inside = [self._watch.nested(a, path) if isinstance(a, GraphModule) else a for a in args]
             return _higher_order(n.target, inside, dict(kwargs))
-        self._watch.hear(n, args, kwargs)
+        args = self._watch.hear(n, args, kwargs)
         return n.target(*args, **kwargs)  # type: ignore[operator]  # a call_function's target is called
 
 

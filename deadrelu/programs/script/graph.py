@@ -98,7 +98,7 @@ def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torc
         number = node.inputsAt(1).toIValue()
         if (call := inserted[number].node) is not None:
             found.append(call)
-        probe = _with_arguments(inserted[number], node, script, keeps_leaks=marked)
+        probe = _with_arguments(inserted[number], node, script)
         if probe is not None:
             left[number] = probe
         else:
@@ -176,11 +176,8 @@ def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int
     return [number for number in numbers if number not in gone]
 
 
-def _with_arguments(probe: Probe, node: Node, script: Script, *, keeps_leaks: bool) -> Probe | None:
-    """The probe with the arguments of the call behind it; None where that is a clamp which is no activation.
-
-    A call that leaks is none either, but with `keeps_leaks` its probe stays.
-    """
+def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
+    """The probe with the arguments of the call behind it; None where that is a clamp which is no activation."""
     if probe.spelling is None:
         return probe
     call = node.output().uses()[0].user
@@ -189,8 +186,8 @@ def _with_arguments(probe: Probe, node: Node, script: Script, *, keeps_leaks: bo
     except UnknownValueError:
         # A clamp at a bound that is computed guards a number. The others may be flat, whatever is computed.
         return None if isinstance(probe.spelling, str) else replace(probe, arguments=None)
-    is_call = read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
-    is_call |= keeps_leaks and isinstance(probe.spelling, Leak)
+    is_leak = isinstance(probe.spelling, Leak)
+    is_call = is_leak or read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
     return replace(probe, arguments=arguments) if is_call else None
 
 

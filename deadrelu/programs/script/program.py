@@ -27,7 +27,7 @@ from deadrelu.programs.script.nodes import activation_modules, constants, op_of,
 from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, Watch
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import choose
-from deadrelu.report import Skipped
+from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
 
@@ -127,6 +127,10 @@ class TorchScriptProgram:
             if op is not None and not self._watch.has_met(path) and path not in self._swapped:
                 out.setdefault(path, Skipped(id=path, op=op, reason=_never(module)))
         return tuple(out.values())
+
+    def leaky(self) -> tuple[Leaky, ...]:
+        """After the runs: the calls of leaky activations."""
+        return self._register.leaky() if self._register else ()
 
     def pieces(self, batch: Batch) -> Iterator[Batch]:
         """The batch as it is: a module takes any."""

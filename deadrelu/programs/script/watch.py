@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deadrelu.activations import Leak
-from deadrelu.programs.callsites import read_call, read_calls, spellings
+from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import ROOT, Batch, CallSite, Output
 from deadrelu.programs.provenance import Provenance, following
@@ -85,7 +85,9 @@ class ProbeWatch:
         for probe in self._light.probes.values():
             if probe.spelling is not None and probe.arguments is not None:
                 found = read_call(probe.spelling, (torch.empty(0), *probe.arguments), {})
-                op = found[0] if found else probe.operator
+                if found is None:
+                    continue  # it leaks
+                op = found[0]
                 if not self._register.has_met(probe.place.group(op)):
                     id = probe.place.path or ROOT if probe.place.is_module else f"{probe.place.path}:{op}"
                     out[id] = Skipped(id=id, op=op, reason="never called: no batch reached it")
@@ -117,16 +119,17 @@ class ProbeWatch:
             self._register.skip(f"{path}:{op}", op, "its parameters are computed while the model runs")
             return
         found = read_call(probe.spelling, (z, *probe.arguments), {})
-        if found is None:
-            if self._provenance is not None and isinstance(probe.spelling, Leak):
-                self._register.pass_leak(path, self._provenance.after(z))
-            return
-        op, parameters, _ = found
+        leak = read_leak(probe.spelling, (z,), {}) if found is None else None
 
         def surroundings() -> Surroundings:
             reading = self._provenance.read(z) if self._provenance is not None else None
             return Surroundings(reading, probe.place.source)
 
+        if leak is not None:
+            self._register.observe(probe.place.group(leak[0]), path, leak[0], (), z, surroundings, leaky=True)
+        if found is None:
+            return
+        op, parameters, _ = found
         site = self._register.observe(probe.place.group(op), path, op, parameters, z, surroundings)
         if probe.node is not None:
             self.served.setdefault(site, set()).add(probe.node)
@@ -148,15 +151,15 @@ class DispatchWatch:
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)
-            calls = read_calls(spelling, args, kwargs) if spelling is not None else []
-            if not calls and isinstance(spelling, Leak):
-                self._register.pass_leak("", provenance.after(args[0]))
-            for op, parameters, z in calls:
+            found = read_calls(spelling, args, kwargs) if spelling is not None else []
+            leak = read_leak(spelling, args, kwargs) if spelling is not None and not found else None
+            for op, parameters, z in [*found, *([(leak[0], (), leak[1])] if leak is not None else [])]:
 
                 def surroundings(z: Tensor = z) -> Surroundings:
                     return Surroundings(provenance.read(z), None)
 
-                self._register.observe(("call", "", op), "", op, parameters, z, surroundings)
+                group = ("call", "", op)
+                self._register.observe(group, "", op, parameters, z, surroundings, leaky=leak is not None)
             output = function(*args, **kwargs)
             provenance.follow(function, args, kwargs, output, lambda: None)
             return output

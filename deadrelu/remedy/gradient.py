@@ -1,0 +1,166 @@
+"""Which units of the swapped modules a gradient of the output gets to, by backward passes through the patched model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+
+from deadrelu.measure.units import by_unit
+from deadrelu.programs.nest import tensors_in
+from deadrelu.programs.program import CallSite, Features
+
+_STRIDE = 1e-3
+"""The length of the optimiser's step, as a share of the length of all parameters together."""
+
+
+@dataclass
+class PerUnit:
+    """For each call of each module, which units have shown a value other than zero."""
+
+    axes: Mapping[str, int | None]
+    seen: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, call: str, values: Tensor) -> None:
+        """Take in one tensor with the shape of the pre-activation."""
+        if call in self.axes:
+            hit = (by_unit(values.detach(), self._features(call)) != 0).any(2).any(0).cpu()
+            self.seen[call] = self.seen[call] | hit if call in self.seen else hit
+
+    def _features(self, call: str) -> Features:
+        axis = self.axes[call]
+        return Features(() if axis is None else (axis,))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no more can be seen."""
+        return all(call in self.seen and bool(self.seen[call].all()) for call in self.axes)
+
+    def result(self) -> dict[str, tuple[bool, ...]]:
+        """Per call, per unit."""
+        return {call: tuple(hit.tolist()) for call, hit in self.seen.items()}
+
+
+@dataclass
+class PerSite:
+    """The same for the leaky calls of a graph, which know where their features lie."""
+
+    seen: dict[CallSite, Tensor] = field(default_factory=dict)
+
+    def add(self, site: CallSite, values: Tensor) -> None:
+        """Take in one tensor with the shape of the pre-activation."""
+        if site.features.by == "producer" and site.obstacle is None:
+            z = site.features.apart(values.detach())
+            hit = (by_unit(z, site.features) != 0).any(2).any(0).cpu()
+            self.seen[site] = self.seen[site] | hit if site in self.seen else hit
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no more can be seen."""
+        return bool(self.seen) and all(bool(hit.all()) for hit in self.seen.values())
+
+    def result(self) -> dict[str, tuple[bool, ...]]:
+        """Per site, per unit."""
+        return {site.id: tuple(hit.tolist()) for site, hit in self.seen.items()}
+
+
+Enter = Callable[[Any, Tensor], Tensor]
+"""Called with a call and its pre-activation; returns what the activation is to work on."""
+
+
+def own_gradient(module: nn.Module, z: Tensor) -> Tensor:
+    """The derivative of the activation itself at each pre-activation."""
+    with torch.enable_grad(), torch._C.DisableTorchFunction():
+        x = z.detach().clone().requires_grad_()
+        # clone: the module may work in place, and a leaf cannot be changed. forward: no hook must hear of this.
+        (gradient,) = torch.autograd.grad(module.forward(x.clone()).sum(), [x])
+    return gradient
+
+
+def backward(
+    run: Callable[[], Any],
+    tapped: Callable[[Enter], AbstractContextManager[None]],
+    found: Callable[[Any, Tensor], None],
+) -> str:
+    """Call `found` with the gradient at each call's pre-activation; every `.grad` stays as it is. Why not, if not.
+
+    The gradient is that of a random projection of the output. `tapped` has `enter` called at each call of a forward
+    pass.
+    """
+    entered: list[Any] = []
+
+    def enter(call: Any, z: Tensor) -> Tensor:
+        z = z if z.requires_grad else z.detach().requires_grad_()
+        # An in-place module makes its input another tensor, and autograd would be asked for that one: ask for the
+        # value as it is now, and let the module work on a copy, whose hook belongs to it before that too.
+        entered.append(get_gradient_edge(z))
+        z = z.clone()
+        z.register_hook(lambda gradient: found(call, gradient))
+        return z
+
+    try:
+        with torch.enable_grad(), tapped(enter):
+            loss = _projected(run())
+            if loss is None or not entered:
+                return "the output does not depend on the swapped sites"
+            torch.autograd.grad(loss, entered, allow_unused=True)
+    except RuntimeError as error:
+        return f"torch could not run backward: {str(error).splitlines()[0]}"
+    return ""
+
+
+def step(module: nn.Module, run: Callable[[], Any]) -> None:
+    """Move every parameter of `module` by one short step of gradient descent on a random projection of the output."""
+    parameters = [p for p in module.parameters() if p.is_floating_point()]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    with torch.enable_grad():
+        loss = _projected(run())
+        if loss is None:
+            return
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    moved = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None]
+    length = float(sum(g.double().square().sum().cpu() for _, g in moved)) ** 0.5
+    if length:
+        size = float(sum(p.detach().double().square().sum().cpu() for p, _ in moved)) ** 0.5
+        with torch.no_grad():
+            for parameter, gradient in moved:
+                parameter.sub_(gradient, alpha=_STRIDE * size / length)
+
+
+def _projected(output: Any) -> Tensor | None:
+    """A random projection of the output, always the same; None where nothing in it has a gradient."""
+    dice = torch.Generator().manual_seed(0)
+    outputs = [x for x in tensors_in(output) if x.requires_grad]
+    loss = sum((x * torch.randn(x.shape, generator=dice).to(x)).sum() for x in outputs)
+    return loss if isinstance(loss, Tensor) else None
+
+
+@contextmanager
+def on_entry(modules: Mapping[str, nn.Module], enter: Callable[[str, nn.Module, Tensor], object]) -> Iterator[None]:
+    """For one forward pass, call `enter` with each call of each module and its pre-activation.
+
+    A tensor that it returns takes the place of that.
+    """
+    count: Counter[str] = Counter()
+    with ExitStack() as stack:
+        for path, module in modules.items():
+
+            def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], path: str = path) -> Any:
+                z = args[0] if args else kwargs.get("input")
+                if not isinstance(z, Tensor):
+                    return None
+                count[path] += 1
+                put = enter(f"{path}#{count[path]}", module, z)
+                if not isinstance(put, Tensor):
+                    return None
+                return ((put, *args[1:]), kwargs) if args else (args, {**kwargs, "input": put})
+
+            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        yield

@@ -28,7 +28,7 @@ _NOT_OF = {
 _REPEATED = {"--skip-site", "--feature-axis"}
 """Options that add to what was given; any other takes the place of it."""
 
-_OF_THE_FILE = {"--arch", "--arch-arg", "--weights-key", "--trust", "--trust-sha256", "--allow"}
+_OF_THE_FILE = {"--arch", "--arch-arg", "--weights-key", "--trust", "--trust-sha256"}
 """Options that say how the model file is opened, and hold for no other file."""
 
 _DEFAULTS = {"batch-size": 64, "device": "auto", "stats": "full", "rare-below": 0.01, "confidence": 0.95}

@@ -139,6 +139,9 @@ class PatchResult:
     site id. A preview has no `drift`, and nothing after it. `gradient_steps` is how many optimiser steps a copy made
     before the gradient was taken: one where units were re-initialised, since the weights out of these are zero.
 
+    Where the class that makes an activation makes several, which are not swapped for the same, `python` has the
+    lines that swap them after the model is built, and `edits` leaves them out. `next_command` scans what was written.
+
     To open what was written, with its hash `sha256` (None for a folder and for a live module), takes trust in it where
     `needs_trust` says so, and the code `needs_arch` where that is not None.
     """
@@ -159,6 +162,8 @@ class PatchResult:
     sha256: str | None = None
     needs_trust: bool = False
     needs_arch: str | None = None
+    python: tuple[str, ...] = ()
+    next_command: str | None = None
 
     def __repr__(self) -> str:
         """One line: where it went, how much was swapped, what is dead before and after."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
 from deadrelu.cli.scanning import Asked, asking
 from deadrelu.cli.values import read_number
+from deadrelu.commands import next_scan
 from deadrelu.errors import ExitCode
 from deadrelu.remedy.outputs import default_output
 from deadrelu.render.proof import ProofFormat, as_json, render
@@ -114,6 +116,10 @@ def patch(
         preview=diff,
         force=force,
     )
+    if result.output is not None:
+        trust = [f"--trust-sha256={result.sha256}"] if result.needs_trust else []
+        code = [f"--arch={result.needs_arch}"] if result.needs_arch is not None else []
+        result = replace(result, next_command=next_scan(asked.invocation, result.output, *code, *trust))
     if format is ProofFormat.JSON:
         console.write(as_json(result))
     else:

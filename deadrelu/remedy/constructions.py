@@ -47,8 +47,17 @@ def construction_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | Non
         line=calls[0].lineno,
         column=text.split("\n")[calls[0].lineno - 1].index(old) + 1,
         old=old,
-        new=f"{prefix}.{new!r}" if prefix else repr(new),
+        new=expression(new, prefix),
     )
+
+
+def expression(module: nn.Module, prefix: str = "nn") -> str:
+    """The Python that makes an activation module: `nn.LeakyReLU(negative_slope=0.01)`. `prefix` is torch.nn's name."""
+    if isinstance(module, nn.Sequential):
+        made = f"Sequential({', '.join(expression(child, prefix) for child in module)})"
+    else:
+        made = repr(module).replace("=-inf", '=float("-inf")')
+    return f"{prefix}.{made}" if prefix else made
 
 
 def _is_self(targets: list[ast.expr], name: str) -> bool:

@@ -184,6 +184,7 @@ def _treatment(
         old={swap.path: " ".join(repr(modules[swap.path]).split()) for swap in swaps},
         paths={swap.path: swap.path for swap in swaps},
         edits=(),
+        python=(),
         module=before,
         undo=lambda: None,
     )

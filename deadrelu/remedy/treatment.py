@@ -14,7 +14,8 @@ from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager import EagerProgram
 from deadrelu.remedies import Edit, PatchResult, Refusal, SiteChange
-from deadrelu.remedy.constructions import construction_edit
+from deadrelu.remedy.constructions import construction_edit, expression
+from deadrelu.remedy.means import assignment
 from deadrelu.remedy.reinit import Restart, reinitialise
 from deadrelu.remedy.swap import Prescription, Swap, apply, module_path, plan
 from deadrelu.remedy.verify import Evidence
@@ -33,6 +34,7 @@ class Treatment:
     old: Mapping[str, str]
     paths: Mapping[str, str]
     edits: tuple[Edit, ...]
+    python: tuple[str, ...]
     module: nn.Module
     undo: Callable[[], None]
 
@@ -77,7 +79,7 @@ def treat(
         )
     old = {swap.path: repr(program.module.get_submodule(swap.path)) for swap in swaps}
     paths = {swap.path: module_path(program.module, swap) for swap in swaps}
-    edits = [construction_edit(program.module, swap.path, swap.new) for swap in swaps]
+    edits, python = _in_code(program.module, swaps)
     module, undo = apply(program.module, swaps)
     return Treatment(
         report=report,
@@ -86,10 +88,25 @@ def treat(
         restarts=restarts,
         old=old,
         paths=paths,
-        edits=tuple(edit for edit in edits if edit is not None),
+        edits=edits,
+        python=python,
         module=module,
         undo=undo,
     )
+
+
+def _in_code(module: nn.Module, swaps: Sequence[Swap]) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
+    """The swaps in the source, and in Python for those that no edit can make.
+
+    Where one line makes the activations of several blocks, and these are not swapped for the same, no edit is right.
+    """
+    found = {swap.path: construction_edit(module, swap.path, swap.new) for swap in swaps}
+    made: dict[tuple[str, int, int | None], set[str]] = {}
+    for edit in filter(None, found.values()):
+        made.setdefault((edit.file, edit.line, edit.column), set()).add(edit.new)
+    single = {path: edit for path, edit in found.items() if edit and len(made[edit.file, edit.line, edit.column]) == 1}
+    lines = [assignment(swap.path, expression(swap.new)) for swap in swaps if swap.path and swap.path not in single]
+    return tuple(dict.fromkeys(single.values())), tuple(lines)
 
 
 def decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> PatchResult:
@@ -126,6 +143,7 @@ def decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> Patc
         changes=tuple(changes),
         refused=treatment.refused,
         edits=treatment.edits,
+        python=treatment.python,
         dead_before={stats.site.id: stats.dead for stats in treatment.report.sites},
         dead_after={},
         drift=None,

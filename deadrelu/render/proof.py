@@ -14,6 +14,9 @@ from deadrelu.render.glyphs import Glyphs, choose
 from deadrelu.render.page import pad, page, paragraph
 from deadrelu.wording import count, percent, ranges
 
+_FEW = 3
+"""The units without a gradient are named at up to so many sites, beyond that counted."""
+
 STEADY = 0.99
 """Below this share of equal predictions a patched model is another one, and the user is told."""
 
@@ -71,13 +74,17 @@ def _swapped(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
     heading = Text("   ").append_text(_line(heads[0], heads[1:], first, widths, glyphs))
     heading.stylize("dim")
     yield heading
+    said_of: dict[str, set[str]] = {}
     for change, name, row in zip(result.changes, names, rows, strict=True):
         mark = (f" {glyphs.healthy} ", "green") if not change.dead_after else (f" {glyphs.warning} ", "yellow")
         yield Text.assemble(mark, _line(name, row, first, widths, glyphs))
+        above = said_of.setdefault(change.site.partition("#")[0], set())  # of all calls of a module it is said once
         swap = f"{glyphs.text(change.old)} {glyphs.arrow} {glyphs.text(change.new)}"
-        yield from paragraph(Text(swap, "dim"), width=width, first="     ")
-        if change.note:
-            yield from paragraph(Text(glyphs.sentence(change.note), "yellow"), width=width, first="     ")
+        if swap not in above:
+            yield from paragraph(Text(swap, "dim"), width=width, first="     ")
+        if note := "; ".join(part for part in change.note.split("; ") if part and part not in above):
+            yield from paragraph(Text(glyphs.sentence(note), "yellow"), width=width, first="     ")
+        above |= {swap, *change.note.split("; ")}
     if result.gradient_steps:
         said = (
             "Gradient after 1 step: how many of the dead units receive gradient after one optimiser step on a copy. "
@@ -129,6 +136,10 @@ def _edits(result: PatchResult, glyphs: Glyphs) -> Iterator[Text]:
         yield Text("The same in the source", "bold")
     for edit in result.edits:
         yield from edit_lines(edit, glyphs, "   ")
+    if result.python:
+        yield Text("The same in Python, right after the model is built", "bold")
+    for line in result.python:
+        yield Text.assemble("   ", (glyphs.text(line), "cyan"))
 
 
 def _figures(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
@@ -174,5 +185,13 @@ def _end(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
     text = f"{learn}: a swap needs fine-tuning, and is no cure by itself."
     if still:
         left = "; ".join(f"{glyphs.text(site)}: {ranges(dead)}" for site, dead in still.items())
+        if len(still) > _FEW:
+            left = f"{sum(map(len, still.values())):,} at {count(len(still), 'site')}, above"
         text = f"Some units have no gradient of their own even so ({left})."
     yield from paragraph(Text(text, "bold yellow" if still else "bold green"), width=width, first=" ")
+    if result.next_command is not None:
+        yield from (
+            Text(),
+            Text("Scan what was written:", "dim"),
+            Text(f"  {glyphs.text(result.next_command)}", "bold"),
+        )

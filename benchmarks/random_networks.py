@@ -20,6 +20,7 @@ from deadrelu.errors import DeadreluError
 from tests.networks.compare import ROWS, STATS, Verdict, compare
 from tests.networks.forms import FORMS, UnfaithfulError
 from tests.networks.network import Built, network
+from tests.networks.oracle import UnrunnableError
 
 
 def main() -> int:
@@ -32,13 +33,16 @@ def main() -> int:
     parser.add_argument("--show-guesses", action="store_true", help="print the networks with a guess too")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    start, counts, unfaithful = time.monotonic(), Counter[str](), 0
+    start, counts, unfaithful, unrunnable = time.monotonic(), Counter[str](), 0, 0
     for seed in range(options.first, options.first + options.networks):
         built = network(seed, hard=options.hard)
         try:
             found = _verdicts(built, options.form)
         except UnfaithfulError:
             unfaithful += 1
+            continue
+        except UnrunnableError:
+            unrunnable += 1
             continue
         counts.update(verdict.kind for _, verdict in found)
         shown = {"wrong", "guess"} if options.show_guesses else {"wrong"}
@@ -47,6 +51,8 @@ def main() -> int:
     print(f"{options.networks} networks, {total} sites compared in {time.monotonic() - start:.0f} s")
     if unfaithful:
         print(f"{unfaithful} of them left out: torch makes no {options.form} form, or one that computes something else")
+    if unrunnable:
+        print(f"{unrunnable} of them left out: torch refuses to run them at one of the batch sizes")
     for kind in ("right", "skipped", "guess", "wrong"):
         print(f"{kind:8}{counts[kind]:8}{counts[kind] / max(total, 1):9.2%}")
     return int(counts["wrong"] > 0)

@@ -19,6 +19,10 @@ NEARLY = 1e-5
 """A pre-activation nearer to zero than this share of the largest may round to either side."""
 
 
+class UnrunnableError(Exception):
+    """Torch itself refuses the network at a batch size, such as an in-place operator on a view that overlaps there."""
+
+
 @dataclass(frozen=True)
 class Counts:
     """At how many positions each unit fires, and at how many rounding decides; of how many there are a unit."""
@@ -50,13 +54,16 @@ class Expected:
 
 
 def expected(built: Built, batches: Sequence[Tensor]) -> list[Expected]:
-    """Run the recording network over the batches, and count at each call."""
+    """Run the recording network over the batches, and count at each call. Raises `UnrunnableError`."""
     readings = [list(layouts(call.layout)) for call in built.calls]
     totals: list[list[list[Counts]]] = [[[] for _ in options] for options in readings]
     for batch in batches:
         built.recorder.record.clear()
-        with torch.no_grad():
-            built.recorder(batch.clone())
+        try:
+            with torch.no_grad():
+                built.recorder(batch.clone())
+        except RuntimeError as error:
+            raise UnrunnableError(str(error)) from error
         for z, options, total in zip(built.recorder.record, readings, totals, strict=True):
             for layout, counts in zip(options, total, strict=True):
                 counts.append(count(z.numpy().astype(np.float64), layout))

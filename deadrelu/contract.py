@@ -134,11 +134,7 @@ def _names(schema: Mapping[str, Any]) -> list[str]:
 
 def _check_site(site: Mapping[str, Any], where: str) -> None:
     """What the figures of one site must have in common."""
-    units, axis, shape = site["units"], site["feature_axis"], site["shape"]
-    if axis is not None and shape and not -len(shape) <= axis < len(shape):
-        raise ValueError(f"{where}.feature_axis is {axis}, and the shape has {len(shape)} axes")
-    if site["call"] > site["calls"]:
-        raise ValueError(f"{where} is call {site['call']} of {site['calls']}")
+    units = site["units"]
     for key in _PER_UNIT:
         if len(site[key]) != units:
             raise ValueError(

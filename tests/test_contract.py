@@ -47,8 +47,6 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str]] = {
     "a count of dead units that is another": (_site(1, "dead", 4), "counts 4 dead units and lists 5"),
     "a share of dead units that is another": (_site(1, "dead_fraction", 0.5), "dead units and lists"),
     "a dead unit that fired": (_site(1, "dead_units", [1, 5, 9, 10, 12]), "as dead that fired"),
-    "an axis that is not there": (_site(0, "feature_axis", 9), r"feature_axis is 9, and the shape has \d axes"),
-    "a call beyond the calls": (_site(0, "call", 3), r"sites\[0\] is call 3 of \d"),
     "a site without units": (_site(0, "units", 0), r"units is 0, out of range"),
     "a site that stands there twice": (_twice("sites"), "the site 'stem.relu' stands there twice"),
     "a skipped site that does": (_twice("skipped"), "the skipped site .* stands there twice"),

@@ -190,7 +190,7 @@ def scan(
             },
         )
     settings: dict[str, Setting] = {
-        "invocation": tuple(invocation or ()),
+        "invocation": None if invocation is None else tuple(invocation),
         "arch": arch,
         "weights_key": weights_key,
         "data_key": data_key,

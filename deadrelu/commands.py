@@ -1,7 +1,8 @@
 """The commands that we print: the invocation that led to a report, for another command or with other options.
 
 A report keeps its invocation in `settings["invocation"]`: MODEL first, where it was named, then each option that
-differs from its default and from the configuration, as one word (`--arch=net.py:Net`, `--trust`). What a printed
+differs from its default and from the configuration, as one word (`--arch=net.py:Net`, `--trust`). It is None where the
+model or the data lives in memory. What a printed
 command repeats is decided here, for every option at once, so that an option added later is repeated too.
 """
 
@@ -78,7 +79,7 @@ def id_glob(name: str) -> str:
 def _command(name: str, report: Report, options: Sequence[str], without: Sequence[str] = ()) -> str | None:
     """The line, or None where no command line led to the report."""
     words = report.settings.get("invocation")
-    if not isinstance(words, tuple) or not words:
+    if not isinstance(words, tuple):
         return None
     dropped = {*_NOT_OF[name], *without, *(_flag(word) for word in options if _flag(word) not in _REPEATED)}
     kept = [_pinned(word, report) for word in words if _flag(word) not in dropped]

@@ -14,10 +14,10 @@ from tests.conftest import make_report
 WORDS = ("my m.pt", "--arch=net.py:Net", "--arch-arg=n=3", "--data=x.npy", "--site=a", "--max-dead=5%", "--strict")
 
 
-def report(*words: str) -> Report:
-    """A report to which these words have led."""
+def report(*words: str, live: bool = False) -> Report:
+    """A report to which these words have led, or a call in Python."""
     plain = make_report([])
-    return replace(plain, settings={**plain.settings, "invocation": words})
+    return replace(plain, settings={**plain.settings, "invocation": None if live else words})
 
 
 def test_each_command_repeats_what_it_takes() -> None:
@@ -44,7 +44,11 @@ def test_trust_is_repeated_for_the_bytes_that_were_trusted_alone() -> None:
 
 @pytest.mark.parametrize("command", [scan_command, suggest_command, patch_command])
 def test_there_is_no_command_for_what_lives_in_memory(command: object) -> None:
-    assert command(report()) is None  # type: ignore[operator]
+    assert command(report(live=True)) is None  # type: ignore[operator]
+
+
+def test_what_the_configuration_gives_alone_needs_no_words() -> None:
+    assert suggest_command(report()) == "deadrelu suggest"
 
 
 def test_another_file_is_scanned_on_the_same_data_without_what_opened_the_first() -> None:

@@ -27,7 +27,7 @@ def report_of(*sites: SiteStats, path: str | None = "m.pt", form: str = "torch-m
     """A report of these sites, of a model with a plain name."""
     report = make_report(list(sites), **{"data": DATA, **more})  # type: ignore[arg-type]
     source = report.data.source
-    words = () if path is None else (path, *(() if source is None else (f"--data={source}",)))
+    words = None if path is None else (path, *(() if source is None else (f"--data={source}",)))
     return replace(
         report,
         model=replace(report.model, path=path, format=form),

@@ -190,7 +190,7 @@ def _check_globs(found: Part, plan: Plan, *, is_whole: bool) -> None:
 
     A typo would switch the gate off without a word. A scan that stopped early may not have met the site yet.
     """
-    sites: list[Named] = [*(t.site for t in found.measured), *found.unmeasured]
+    sites: list[Named] = [*(t.site for t in found.measured), *found.unmeasured, *found.leaky]
     if not sites:
         return
     own = chain(

@@ -180,8 +180,11 @@ def _check_findings(data: Mapping[str, Any]) -> None:
         elif finding["units"]:
             raise ValueError(f"findings[{number}] names units of no measured site")
     failed = any(finding["severity"] == "error" for finding in data["findings"])
-    can_pass = units or (data.get("leaky") and not skipped)
-    verdict = "nothing measured" if not can_pass else "fail" if failed else "pass"
+    is_all_leaky = bool(data.get("leaky")) and not units and not skipped
+    is_known = is_all_leaky or any(site.get("feature_axis_by") != "guess" for site in data["sites"])
+    verdict = "pass" if is_known else "nothing measured"
+    if failed and (units or is_all_leaky):
+        verdict = "fail"
     if data["summary"]["verdict"] != verdict:
         raise ValueError(f"the verdict is {_said(data['summary']['verdict'])}, and the findings say {verdict!r}")
 

@@ -20,6 +20,7 @@ from deadrelu.judge.policy import conclude
 from deadrelu.report import (
     DataInfo,
     Finding,
+    Leaky,
     ModelInfo,
     Report,
     Site,
@@ -277,3 +278,18 @@ def test_what_python_prints_steers_no_terminal() -> None:
     for noun in (report, *report.sites, *report.findings):
         assert repr(noun).isprintable()
     assert "a\\x1b[2Jb\\nc" in repr(report.sites[0])
+
+
+def test_a_report_in_which_every_axis_is_a_guess_reads_back() -> None:
+    """Nothing was measured in it that could pass, although it has a site."""
+    guessed = replace(make_site("relu", 4), feature_axis_by="guess")
+    report = make_report([make_stats(guessed, [0.5] * 4)])
+    assert report.verdict == "nothing measured"
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_leaky_calls_are_in_the_schema_and_left_out_where_there_is_none(canonical: Report) -> None:
+    call = Leaky(id="act", op="gelu", module="act", call=1, calls=1, after=None, units=None)
+    schema = json.loads(files("deadrelu").joinpath("report.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(json.loads(replace(canonical, leaky=(call,)).to_json()))
+    assert "leaky" not in canonical.to_dict()

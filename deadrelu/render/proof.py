@@ -81,7 +81,7 @@ def _swapped(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
     if result.gradient_steps:
         said = (
             "Gradient after 1 step: how many of the dead units receive gradient after one optimiser step on a copy. "
-            "Right after the restart none does: the weights out of it are zero."
+            "Right after a restart a unit receives none: the weights out of it are zero."
         )
         yield from paragraph(Text(said, "dim"), width=width, first="   ")
 

@@ -124,7 +124,7 @@ reports = st.builds(
     data=st.builds(DataInfo, source=st.none() | text, samples=natural, batches=natural, seed=st.none() | natural),
     settings=st.dictionaries(
         text,
-        text | st.integers() | fraction | st.booleans() | st.none() | st.lists(text, max_size=3).map(tuple),
+        text | natural | fraction | st.booleans() | st.none() | st.lists(text, max_size=3).map(tuple),
         max_size=4,
     ),
     sites=st.lists(stats(), max_size=3).map(tuple),

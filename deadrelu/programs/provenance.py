@@ -95,11 +95,6 @@ class Provenance:
             layout = self._layouts[z] = opened(z.shape, is_lost=True)
         return Reading(layout, tuple(z.shape))
 
-    def after(self, z: Tensor) -> str | None:
-        """The path of the layer that made the features of a tensor, as `read` gives it; nothing is watched for it."""
-        layout = self._layouts.get(z)
-        return layout.after if layout is not None and len(layout.axes) == z.ndim else None
-
     def _lost(self, inputs: Sequence[Tensor], out: Tensor) -> Layout:
         """After an operator that is not known: all axes are open, but the first where it is as long as the samples."""
         known = (self._layouts.get(x) for x in inputs)

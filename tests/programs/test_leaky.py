@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 import deadrelu
 from deadrelu.activations import REPLACEMENTS
+from deadrelu.judge.baseline import renewed, standing
+from deadrelu.judge.compare import compare
+from deadrelu.judge.trend import trend
 from deadrelu.load.trust import Trust
 from deadrelu.remedy.replacement import Activity, replacement
 from deadrelu.report import Report
@@ -46,7 +49,7 @@ def test_what_patch_writes_is_named_in_place_or_not(to: str) -> None:
         assert named(report) == [
             ("act#1", to, "act", 1, 2, "conv", UNITS),
             ("act#2", to, "act", 2, 2, "conv", UNITS),
-            (f":{to}#1", to, "", 1, 1, "layer", 5),
+            (f"layer:{to}", to, "", 1, 1, "layer", 5),
         ]
         assert [stats.site.id for stats in report.sites] == ["relu"]
 
@@ -104,3 +107,26 @@ def test_a_swapped_site_can_still_be_named_by_a_glob() -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.SiLU(), nn.Linear(6, 3), nn.ReLU())
     report = deadrelu.scan(model, torch.randn(20, 4), skip_sites=["1"])
     assert (report.leaky, [stats.site.id for stats in report.sites]) == ((), ["3"])
+
+
+def test_one_of_two_functions_on_one_layer_is_found_swapped_and_the_other_keeps_its_id() -> None:
+    class Twice(nn.Module):
+        def __init__(self, first: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.conv1, self.conv2, self.first = nn.Conv1d(3, 4, 1), nn.Conv1d(4, 5, 1), first
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv2(F.relu(self.conv1(x)))
+            return self.first(y) + F.relu(-y)
+
+    x = torch.randn(8, 3, 6)
+    old, new = (deadrelu.scan(Twice(function), x) for function in (F.relu, F.leaky_relu))
+    assert [stats.site.id for stats in old.sites] == ["conv1:relu", "conv2:relu", "conv2:relu#2"]
+    assert [stats.site.id for stats in new.sites] == ["conv1:relu", "conv2:relu#2"]
+    assert [(each.id, each.after, each.units) for each in new.leaky] == [("conv2:leaky_relu", "conv2", 5)]
+    swaps = [(site.id, site.swapped_for) for site in compare(old, new).sites if site.change != "same"]
+    assert [(id, op) for id, op in swaps if op] == [("conv2:relu", "leaky_relu")]
+    stands = standing(new, renewed(old, deadrelu.Policy(), None))
+    assert (stands.swapped, stands.gone, stands.new) == ({"conv2:relu": "leaky_relu"}, (), ())
+    course = {line.id: line.swapped for line in trend([("old", old), ("new", new)]).lines}
+    assert course == {"conv1:relu": (None, None), "conv2:relu": (None, "leaky_relu"), "conv2:relu#2": (None, None)}

@@ -2,8 +2,8 @@
 
 A report keeps its invocation in `settings["invocation"]`: MODEL first, where it was named, then each option that
 differs from its default and from the configuration, as one word (`--arch=net.py:Net`, `--trust`). It is None where the
-model or the data lives in memory. What a printed
-command repeats is decided here, for every option at once, so that an option added later is repeated too.
+model or the data lives in memory. What a printed command repeats is decided here, for every option at once, so that an
+option added later is repeated too.
 """
 
 from __future__ import annotations

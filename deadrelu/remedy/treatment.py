@@ -115,9 +115,7 @@ def decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> Patc
     for swap in treatment.swaps:
         restart = treatment.restarts.get(swap.path, Restart())
         note = f"not re-initialised: {restart.obstacle}" if restart.obstacle else ""
-        if restart.units and wanted.only_dead_units:
-            note = "their outgoing weights are zero, so that gradient comes with the first optimiser step"
-        elif restart.units:
+        if restart.units and not wanted.only_dead_units:
             note = "the live units leak too, so the output moves; --only-dead-units keeps it where it was"
         leaks = _leaks(swap.new)
         for stats in swap.sites:

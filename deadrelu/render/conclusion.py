@@ -154,9 +154,11 @@ def next_step(report: Report) -> Step:
     """What to do next."""
     if report.data.kind == "synthetic":
         return Step("Measure on real samples: add --data FILE, a folder of images, or my/data.py:loader")
-    if not report.sites and not report.is_all_leaky:
+    if report.is_all_leaky:
+        return Step("Nothing is left to gate here: compare its loss or accuracy with that of the model before the swap")
+    if not report.sites:
         return Step("Scan again with inputs that reach an activation")
-    if report.sites and not report.gated:
+    if not report.gated:
         site = report.sites[0].site
         axis = f"--feature-axis '{id_glob(site.id)}=AXIS'"
         return Step(f"Say which axis holds the units: add {axis}, or =none for one unit")

@@ -215,7 +215,11 @@ def patches(call: Call) -> Layout | None:
     if layout is None or len(layout.axes) < 3:
         return None
     channels = layout.axes[-3]
-    is_single = math.prod(atom.size for atom in channels) == 1 and any(has(a, Role.FEATURE) for a in layout.axes)
+    # Of one feature; or of one unit, where the features were reduced away and nothing else may hold any.
+    is_made = any(has(a, Role.FEATURE) for a in layout.axes) or (
+        layout.after is not None and not any(has(a, Role.OPEN) for a in layout.axes)
+    )
+    is_single = math.prod(atom.size for atom in channels) == 1 and is_made
     line = Atom(out.shape[-2], Role.FEATURE) if is_single else blend(channels, out.shape[-2])
     return layout.with_axes((*layout.axes[:-3], (line,), _places(out.shape[-1])))
 

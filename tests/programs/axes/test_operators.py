@@ -446,3 +446,17 @@ def test_an_instance_norm_keeps_the_channels_whatever_the_batch(samples: int) ->
 
     (stats,) = deadrelu.scan(Net(), torch.randn(4, 3, W), batch_size=samples).sites
     assert (stats.site.units, stats.site.feature_axis) == (C, 1)
+
+
+@pytest.mark.parametrize("one", [lambda x: x.unflatten(1, (-1, C)).amax(2), lambda x: x.amax(1, keepdim=True)])
+def test_the_patches_of_a_single_unit_have_a_unit_for_each_place_in_the_patch(one: Op) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(3, C, 3), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(F.unfold(one(self.conv(x)), 2))
+
+    (stats,) = deadrelu.scan(Net(), torch.randn(N, 3, T, W), batch_size=N).sites
+    assert (stats.site.units, stats.site.feature_axis) == (4, 1)

@@ -19,7 +19,7 @@ def default_output(model: str | Path, *, to_pt2: bool = False, variant: str = "p
         folder = path.resolve()  # of "." too
         return folder.with_name(f"{folder.name}.{variant}")
     suffix = path.suffix if path.suffix in _KEPT_SUFFIXES else ".pt"
-    return path.with_name(f"{path.stem}.{variant}{'.pt2' if to_pt2 else suffix}")
+    return path.parent / f"{path.stem or 'model'}.{variant}{'.pt2' if to_pt2 else suffix}"
 
 
 def site_output(model: str | Path, site: str, variant: str) -> Path:

@@ -162,15 +162,21 @@ def next_step(report: Report) -> Step:
         site = report.sites[0].site
         axis = f"--feature-axis '{id_glob(site.id)}=AXIS'"
         return Step(f"Say which axis holds the units: add {axis}, or =none for one unit")
+    live = report.model.path is None
     if report.summary.dead:
-        return Step("What to do about it", suggest_command(report) or "deadrelu.suggest(report)")
+        command = suggest_command(report) or ("deadrelu.suggest(report)" if live else None)
+        return Step(
+            "What to do about it" if command else "To see what helps, give the JSON to deadrelu suggest", command
+        )
     if not any(
         report.settings.get(name) not in (None, ()) for name in ("max_dead", "max_dead_total", "limits", "baseline")
     ):
         strict = () if report.skipped or len(report.gated) < len(report.sites) else ("--strict",)
         command = scan_command(report, "--max-dead=5%", *strict)
-        return Step("Guard this in CI", command or 'deadrelu.check(model, data, max_dead="5%")')
-    return Step("Keep the figures of every unit", scan_command(report, "-o=json=report.json") or "report.to_json()")
+        command = command or ('deadrelu.check(model, data, max_dead="5%")' if live else None)
+        return Step("Guard this in CI" if command else "Guard this in CI: add --max-dead 5%", command)
+    command = scan_command(report, "-o=json=report.json") or ("report.to_json()" if live else None)
+    return Step("Keep the figures of every unit" if command else "Keep the figures of every unit as JSON", command)
 
 
 def _reached(report: Report, samples: str) -> str:

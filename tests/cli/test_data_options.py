@@ -79,7 +79,7 @@ def test_suggest_and_patch_take_the_same_and_the_commands_repeat_it(folder: Path
     words = ["net.py:Scaled", "--data", "rows.npy", "--input", "rate=2", "--batch-size", "none", "--batch-axis", "0"]
     done = deadrelu("suggest", *words, cwd=folder)
     assert done.code == 0, done
-    assert "--input rate=2 --batch-size none --batch-axis 0" in done.out
+    assert "--batch-size none --batch-axis 0 --input rate=2" in done.out
     done = deadrelu("patch", *words, "-o", "out.pt", cwd=folder)
     assert done.code == 0, done
     assert (folder / "out.pt").exists()
@@ -95,8 +95,14 @@ def test_suggest_and_patch_take_the_same_and_the_commands_repeat_it(folder: Path
             [],
             "the model takes x, rate, and the data has 1 of these 2; give rate in the data too, or .*--input rate=JSON",
         ),
-        (["--batch-size", "some"], "'some' must be a whole number from 1 on, or none"),
-        (["--batch-size", "-1"], "'-1' must be a whole number from 1 on, or none"),
+        (
+            ["--batch-size", "some"],
+            "--batch-size 'some' is not a number of samples; write a whole number from 1 on, or none",
+        ),
+        (
+            ["--batch-size", "-1"],
+            "--batch-size '-1' is not a number of samples; write a whole number from 1 on, or none",
+        ),
         (["--batch-axis", "-1"], "--batch-axis"),
         (["--input", "rate=2", "--batch-axis", "2"], "rows.npy has no axis 2 to count samples along"),
         (["--input", "rate=2", "--input", "x=1"], "every input|the model takes"),

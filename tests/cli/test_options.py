@@ -51,7 +51,7 @@ def test_a_bad_option_is_named(case: str) -> None:
             "--limits nothing=5%: no site matches 'nothing'.*the sites are 1, 3",
         ),
         (["--data", DIGITS, "--ignore", "DR004@nothing"], "--ignore DR004@nothing: no site matches 'nothing'"),
-        (["--data", DIGITS, "--ignore", "XX999"], "--ignore names 'XX999', which is no rule"),
+        (["--data", DIGITS, "--ignore", "XX999"], "--ignore: there is no rule 'XX999'"),
         (["--data", DIGITS, "--feature-axis", "nothing=1"], "--feature-axis nothing=1: no site matches 'nothing'"),
         (["--data", DIGITS, "--units", "nothing*"], "matches no measured site"),
         (

@@ -136,9 +136,9 @@ def test_a_neighbour_that_python_does_not_see_is_found() -> None:
 
 
 def test_the_users_own_errors_are_not_taken_for_a_packages() -> None:
-    Path("own.py").write_text("raise RuntimeError('mine')\n")
-    with pytest.raises(ArchitectureError, match=r"own\.py, line 1: RuntimeError: mine"):
-        build(_user("import own\n"), {})
+    Path("raises_mine.py").write_text("raise RuntimeError('mine')\n")
+    with pytest.raises(ArchitectureError, match=r"raises_mine\.py, line 1: RuntimeError: mine"):
+        build(_user("import raises_mine\n"), {})
 
 
 @pytest.mark.usefixtures("fake")

@@ -396,3 +396,9 @@ def test_a_hugging_face_folder_is_patched_as_a_whole() -> None:
     item = only(suggest(report_of(sick(2), form="huggingface")))
     patches = [command for command in commands(item) if "patch" in command]
     assert patches == ["deadrelu patch m.pt --data val.npz --site all -o m.patched.pt"]
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", "a/", "b.", ".hidden"])
+def test_any_name_of_a_model_gives_names_for_the_patched_ones(path: str) -> None:
+    advice = suggest(report_of(sick(1), path=path))
+    assert len({remedy.command for remedy in advice.whole}) == len(advice.whole) > 0

@@ -218,6 +218,15 @@ def test_the_next_command_can_be_typed_as_it_stands(report: Report, command: str
     assert table.render(report).endswith(f"\n  {command}\n")
 
 
+@pytest.mark.parametrize("report", [make_report([sickly()]), make_report([healthy()])])
+def test_what_lives_in_memory_gets_python_and_a_sum_of_reports_a_sentence(report: Report) -> None:
+    report = replace(report, settings={**report.settings, "invocation": None})
+    live = replace(report, model=replace(report.model, path=None))
+    assert re.search(r"\n  deadrelu\.(suggest|check)\(.*\)\n$", table.render(live))
+    assert "deadrelu scan" not in table.render(report)
+    assert re.search(r"(give the JSON to deadrelu suggest|add --max-dead 5%)\.\n$", table.render(report))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

@@ -61,6 +61,7 @@ SEVERAL = (
     "{len(content)} bytes",  # more than LONGEST
     "{len(old.parameters)} units",  # of a PReLU with slopes of its own
     "{len(calls)} calls",  # a module that is called more than once
+    "{len(sites)} calls",  # the same
     "{len(dead)} units",  # these three stand beside words of their own for one
     "{stats.site.units} units",
     "{summary.units} units",

@@ -62,7 +62,23 @@ def next_scan(words: Sequence[str], model: str, *opening: str) -> str:
 def words_of(model: str | Path | None, options: Mapping[str, object]) -> tuple[str, ...]:
     """The words of an invocation by values: `options` by long flag without its dashes, None or the default left out."""
     given = ((flag, value) for flag, value in options.items() if value != _DEFAULTS.get(flag))
-    return (str(model), *(word for flag, value in given for word in _words(f"--{flag}", value)))
+    return (str(model), *(word for flag, value in given for word in option_words(f"--{flag}", value)))
+
+
+def option_words(flag: str, value: object) -> Iterator[str]:
+    """One option by its value: a switch, a pair for each entry of a mapping, a word for each of a list, or a text."""
+    if value is None or value is False:
+        return
+    if value is True:
+        yield flag
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield f"{flag}={key}={'none' if each is None else each}"
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield f"{flag}={each}"
+    else:
+        yield f"{flag}={value}"
 
 
 def site_glob(site: Site) -> str:
@@ -103,19 +119,3 @@ def _parts(word: str) -> list[str]:
 
 def _flag(word: str) -> str:
     return word.partition("=")[0]
-
-
-def _words(flag: str, value: object) -> Iterator[str]:
-    """One option by its value: a switch, a pair for each entry of a mapping, a word for each of a list, or a text."""
-    if value is None or value is False:
-        return
-    if value is True:
-        yield flag
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield f"{flag}={key}={'none' if each is None else each}"
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield f"{flag}={each}"
-    else:
-        yield f"{flag}={value}"

@@ -16,6 +16,7 @@ from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.keyed import keyed, keys_of
 from deadrelu.cli.options import OUTPUT, SWAP
 from deadrelu.cli.refusal import name_of, wrong_value
+from deadrelu.commands import option_words
 from deadrelu.config import Config, NamedModel, environment, find, is_option, read, variable
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.keys import Key, Known, Value, from_text
@@ -28,13 +29,15 @@ class Origins:
     """Where the values of one command came from: what to name in an error, by parameter name.
 
     `filed` are the parameters whose values stand in the configuration file. `model` is the model's name, if it is one
-    of several there. `invocation` is what was typed, as `deadrelu.commands` repeats it.
+    of several there. `invocation` is what was typed, as `deadrelu.commands` repeats it; `of_model` are the options that
+    the file gives for this model alone, which hold for no other file unless they are repeated.
     """
 
     of: dict[str, str] = field(default_factory=dict)
     model: str | None = None
     filed: frozenset[str] = frozenset()
     invocation: tuple[str, ...] = ()
+    of_model: tuple[str, ...] = ()
 
 
 class Command(HelpfulCommand):
@@ -149,6 +152,7 @@ class Command(HelpfulCommand):
             model=model.name if model else None,
             filed=frozenset(name for name in filed if _from_map(ctx, name)),
             invocation=tuple(self._typed(ctx, typed, model)),
+            of_model=tuple(self._given_for(model)) if model else (),
         )
         for note in (*borrowed.drop_trust(ctx, names, config, model), *borrowed.drop_force(ctx, config)):
             _note(ctx, note)
@@ -167,7 +171,7 @@ class Command(HelpfulCommand):
             source = ctx.get_parameter_source(parameter.name)
             if source is None or source.name != "COMMANDLINE" or not parameter.opts[0].startswith("-"):
                 continue
-            if parameter.rich_help_panel in (OUTPUT, SWAP):
+            if not _is_repeated(parameter):
                 continue
             flag, value = max(parameter.opts, key=len), given[parameter.name]
             for each in value if isinstance(value, (list, tuple)) else [value]:
@@ -176,11 +180,23 @@ class Command(HelpfulCommand):
         if choice.path or choice.isolated:
             yield "--no-config" if choice.isolated else f"--config={choice.path}"
 
+    def _given_for(self, model: NamedModel) -> Iterator[str]:
+        """The options in the model's own table, as they would be typed."""
+        parameters = keyed(self)
+        for key, value in model.values.items():
+            if key != "model" and key in parameters and _is_repeated(parameters[key]):
+                yield from option_words(f"--{key}", value)
+
 
 class EveryModelCommand(Command):
     """A command that goes through all the models of the file."""
 
     every_model = True
+
+
+def _is_repeated(parameter: Any) -> bool:
+    """Whether a printed command repeats the option: not what is swapped, nor where the output goes."""
+    return parameter.rich_help_panel not in (OUTPUT, SWAP)
 
 
 def _config(ctx: Any) -> tuple[Config, Known]:

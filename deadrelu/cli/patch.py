@@ -119,7 +119,9 @@ def patch(
     if result.output is not None:
         trust = [f"--trust-sha256={result.sha256}"] if result.needs_trust else []
         code = [f"--arch={result.needs_arch}"] if result.needs_arch is not None else []
-        result = replace(result, next_command=next_scan(asked.invocation, result.output, *code, *trust))
+        result = replace(
+            result, next_command=next_scan((*asked.of_model, *asked.invocation), result.output, *code, *trust)
+        )
     if format is ProofFormat.JSON:
         console.write(as_json(result))
     else:

@@ -38,6 +38,7 @@ class Asked:
     trust: Mapping[str, Any]
     quiet: bool
     invocation: tuple[str, ...] = ()
+    of_model: tuple[str, ...] = ()
     unmatched: Literal["error", "note"] = "error"
 
     def scan(self, model: str, *, policy: Policy, **how: Any) -> Report:
@@ -163,6 +164,7 @@ def asking(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], 
             asked = replace(
                 ask(**{name: values[name] for name in shared}),
                 invocation=origins.invocation,
+                of_model=origins.of_model,
                 unmatched="error" if origins.model is None else "note",
             )
             command(asked=asked, **{name: values[name] for name in own})

@@ -196,7 +196,7 @@ def _reason(setting: Setting, names: list[str], left: list[str]) -> str:
     shown = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
     return (
         f"{setting.places[0]} in {_CONFIG} holds for {count(len(names), 'site')}, which change together: {shown} would "
-        "change too; --sites all takes them all"
+        "change too; --site all takes them all"
     )
 
 

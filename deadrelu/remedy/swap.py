@@ -137,7 +137,7 @@ def choose_sites(sites: Sequence[SiteStats], globs: Sequence[str]) -> list[SiteS
     for glob in globs:
         if glob not in ("dead", "all") and not any(matches(glob, stats.site) for stats in sites):
             known = ", ".join(stats.site.id for stats in sites[:12])
-            raise UsageError(f"--sites {glob!r} matches no site", hint=f"the sites are {known}")
+            raise UsageError(f"--site {glob!r} matches no site", hint=f"the sites are {known}")
 
     def is_wanted(stats: SiteStats, glob: str) -> bool:
         return glob == "all" or (stats.dead > 0 if glob == "dead" else matches(glob, stats.site))
@@ -155,7 +155,7 @@ def _new_module(
     if left:
         raise RefusedError(
             f"one module is called {len(every)} times, and cannot change for one call alone: {', '.join(left)} would "
-            f"change too; --sites '{path}#*' swaps all of its calls, or give each call its own module in the code"
+            f"change too; --site '{path}#*' swaps all of its calls, or give each call its own module in the code"
         )
     old = module.get_submodule(path)
     kind = ("relu", ()) if isinstance(old, _LAYERS) else kind_of_module(old)

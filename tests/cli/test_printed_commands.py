@@ -227,6 +227,22 @@ def test_a_model_of_the_configuration_is_named_again(
     _follow(said, first, measured, capsys, depth=2)
 
 
+def test_what_a_patch_of_a_named_model_wrote_is_scanned_on_the_data_of_that_model(
+    measured: list[Report], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("deadrelu.toml").write_text(
+        '[[models]]\nname = "wide"\nmodel = "wide.pth"\narch = "net.py:Net"\narch-arg = ["width=24", "classes=3"]\n'
+        'data = "x.npy"\nbatch-size = 25\nmax-dead = "50%"\n[[models]]\nname = "other"\nmodel = "m.pt"\n'
+    )
+    assert run("deadrelu patch wide --only-dead-units -o p.pt") == 0
+    first = measured[0]
+    (command,) = printed(capsys.readouterr().out)
+    assert command == "deadrelu scan p.pt --arch net.py:Net --data x.npy --batch-size 25"
+    assert run(command) == 0
+    assert measured[-1].model.path == "p.pt"
+    assert (measured[-1].data, measured[-1].settings["batch_size"]) == (first.data, 25)
+
+
 def test_a_saved_report_still_knows_its_invocation(measured: list[Report], capsys: pytest.CaptureFixture[str]) -> None:
     words = INVOCATIONS["weights of another width"]
     assert run(f"deadrelu scan {words} -o json=r.json -q") == 0

@@ -274,7 +274,7 @@ def test_one_sick_call_of_a_shared_module_is_refused_with_the_way_out() -> None:
     (refusal,) = result.refused
     assert refusal.site == "1#1"
     assert "called 3 times" in refusal.reason
-    assert "--sites '1#*'" in refusal.reason
+    assert "--site '1#*'" in refusal.reason
     assert isinstance(model[1], nn.ReLU)
     deadrelu.patch(model, data, sites=["1#*"])
     assert isinstance(model[1], nn.LeakyReLU)

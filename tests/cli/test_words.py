@@ -41,7 +41,10 @@ REFUSED = {
     "no value": (["scan", "m.pt", "--samples"], "--samples needs a value; `deadrelu scan --help` lists the options"),
     "a value for a switch": (["scan", "m.pt", "--strict=1"], "--strict takes no value; `deadrelu scan --help`"),
     "one argument too few": (["diff", "a.json"], "NEW is missing; write `deadrelu diff [OPTIONS] OLD NEW`"),
-    "one argument too many": (["scan", "m.pt", "x"], "unexpected argument 'x'; write `deadrelu scan [OPTIONS] [MODEL]`"),
+    "one argument too many": (
+        ["scan", "m.pt", "x"],
+        "unexpected argument 'x'; write `deadrelu scan [OPTIONS] [MODEL]`",
+    ),
     "no suffix": (["scan", "m.pt", "-o", "report"], "-o report: its suffix names no format; write -o FORMAT=report"),
     "another suffix": (["inspect", "m.pt", "-o", "a.md"], "-o a.md: its suffix names no format; .* table, json"),
     "dead sites of a scan": (["scan", "m.pt", "--site", "dead"], "--site dead is for `deadrelu patch`; a scan finds"),

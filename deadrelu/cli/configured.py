@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,6 @@ class Command(HelpfulCommand):
             return super().parse_args(ctx, args)
         args = taken(ctx, args)
         if {"-h", "--help"} & set(args):
-            for parameter in self.params:
-                parameter.required = parameter.required and parameter.name != "model"  # the file may name it
             return super().parse_args(ctx, args)
         config, known = _config(ctx)
         given = list(args)
@@ -77,6 +76,17 @@ class Command(HelpfulCommand):
             rest = self._parsed(again, given[:place] + given[place + 1 :], config, known, named[0])
             ctx.params, ctx.obj = again.params, again.obj
         return rest
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What the usage line lists behind the command's name; MODEL may be left out, since the file may name it."""
+        return [f"[{piece}]" if piece == "MODEL" else piece for piece in super().collect_usage_pieces(ctx)]
+
+    def listed(self, ctx: Any) -> list[Any]:
+        """The parameters as the help shows them: MODEL is not required, since the file may name it."""
+        shown = [copy(parameter) for parameter in super().listed(ctx)]
+        for parameter in shown:
+            parameter.required = parameter.required and parameter.name != "model"
+        return shown
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; over several models one after another, ending with the worst exit code."""

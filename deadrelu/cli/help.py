@@ -57,7 +57,11 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """A section for the arguments, and for each group of options."""
-        _write_sections(ctx, formatter, self.get_params(ctx))
+        _write_sections(ctx, formatter, self.listed(ctx))
+
+    def listed(self, ctx: Any) -> list[Any]:
+        """The parameters as the help shows them."""
+        return list(self.get_params(ctx))
 
 
 class Waiting(MutableMapping[str, Any]):

@@ -190,3 +190,9 @@ def test_an_output_of_the_file_without_a_format_stays_in_its_folder(
     assert "outside of the folder" in refused("scan", DYING)
     with pytest.raises(UsageError, match="its suffix names no format"):
         output_paths(["../out"], Format)
+
+
+def test_the_usage_line_is_the_same_before_and_after_the_help() -> None:
+    before = refused("scan", "m.pt", "x")
+    assert ran("scan", "--help") == 0
+    assert refused("scan", "m.pt", "x") == before

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.cli.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_models"
@@ -21,6 +24,7 @@ WEIGHTS = str(SAMPLES / "cnn_weights.pt")
 NET = str(SAMPLES / "model.py")
 DIGITS = str(SAMPLES / "digits.npz")
 
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "OMP_", "TORCH", "CUDA", "DEADRELU_MALLOC", "DEADRELU_EXIT")
 _SAID_BESIDE = ("note: ", "warning: ")
 
 
@@ -47,8 +51,19 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"} | changes
 
 
-def deadrelu(*arguments: str, cwd: Path = ROOT, **changes: str) -> Done:
-    """Run `python -m deadrelu` with these arguments, in `cwd`, with `changes` in the environment."""
+@cache
+def _forks() -> Forks:
+    return Forks(environment())
+
+
+def deadrelu(*arguments: str, cwd: Path = ROOT, is_forked: bool = True, **changes: str) -> Done:
+    """Run `python -m deadrelu` with these arguments, in `cwd`, with `changes` in the environment.
+
+    In a fork, unless `changes` are read when Python or torch start, or a test is about that (`is_forked`).
+    """
+    if is_forked and hasattr(os, "fork") and not any(name.startswith(_READ_AT_START) for name in changes):
+        code, out, err = _forks().run(list(arguments), cwd, environment(**changes))
+        return Done(code, out.decode(), err.decode())
     command = [sys.executable, "-m", "deadrelu", *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, timeout=120, check=False)
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -59,7 +59,7 @@ def test_what_the_users_code_prints_goes_to_stderr(code: Callable[[str], str]) -
     ids=["dying", "synthetic", "weights"],
 )
 def test_two_scans_give_the_same_bytes_and_they_fit_the_schema(words: list[str]) -> None:
-    first, second = (deadrelu("scan", *words, "--format", "json") for _ in range(2))
+    first, second = (deadrelu("scan", *words, "--format", "json", is_forked=False) for _ in range(2))
     assert first.out == second.out
     assert first.code == second.code
     jsonschema.validate(json.loads(first.out), SCHEMA)

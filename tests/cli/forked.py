@@ -1,0 +1,90 @@
+"""Runs `python -m deadrelu` in a fork of a process that has imported torch, which a command waits seconds for.
+
+Started by `Forks` as a script of its own: pytest and deadrelu are not imported in it before the fork, so that a command
+imports deadrelu, reads its environment and leaves its process as it does when a shell starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+TIMEOUT_S = 120
+"""How long a command may take before SIGALRM ends it."""
+
+
+class Forks:
+    """The process that forks, and the pipes to it. It ends when they are closed, at the latest with the tests."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        orders, self._orders = os.pipe()
+        results, answer = os.pipe()
+        self._results = os.fdopen(results)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(orders), str(answer)],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(orders, answer),
+        )
+        os.close(orders)
+        os.close(answer)
+
+    def run(self, arguments: list[str], cwd: Path, environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
+        """The exit code (negative: the signal), stdout and stderr of the command with these arguments."""
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            order = (arguments, str(cwd), dict(environment), str(out), str(err))
+            os.write(self._orders, json.dumps(order).encode() + b"\n")
+            code = json.loads(self._results.readline())
+            return code, out.read_bytes(), err.read_bytes()
+
+
+def _serve(orders: int, answer: int) -> None:
+    import torch  # noqa: F401 - what every fork begins with
+
+    with os.fdopen(orders) as lines:
+        for line in lines:
+            child = os.fork()
+            if child == 0:
+                os.close(orders)
+                os.close(answer)
+                _become(*json.loads(line))
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            os.write(answer, json.dumps(code).encode() + b"\n")
+
+
+def _become(arguments: list[str], cwd: str, environment: dict[str, str], out: str, err: str) -> None:
+    """Run the command in this process, which ends with it."""
+    import runpy
+
+    for number, path in ((1, out), (2, err)):
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(opened, number)
+        os.close(opened)
+    signal.alarm(TIMEOUT_S)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.path[0] = cwd  # as `python -m` has it
+    sys.argv = ["deadrelu", *arguments]
+    code: object = 1
+    try:
+        runpy.run_module("deadrelu", run_name="__main__", alter_sys=True)
+    except SystemExit as left:
+        code = left.code or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.forked import Forks
+from tests.cli.forked import TIMEOUT_S, Forks
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_models"
@@ -65,7 +65,9 @@ def deadrelu(*arguments: str, cwd: Path = ROOT, is_forked: bool = True, **change
         code, out, err = _forks().run(list(arguments), cwd, environment(**changes))
         return Done(code, out.decode(), err.decode())
     command = [sys.executable, "-m", "deadrelu", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(**changes), capture_output=True, timeout=TIMEOUT_S, check=False
+    )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 TIMEOUT_S = 120
 """How long a command may take before SIGALRM ends it."""
@@ -47,24 +49,23 @@ class Forks:
             return code, out.read_bytes(), err.read_bytes()
 
 
-def _serve(orders: int, answer: int) -> None:
+def _order_of_a_fork(orders: int, answer: int) -> list[Any]:
+    """Fork for each order, and return it in the fork; the exit code is answered here, where the fork has ended."""
     import torch  # noqa: F401 - what every fork begins with
 
     with os.fdopen(orders) as lines:
         for line in lines:
             child = os.fork()
             if child == 0:
-                os.close(orders)
                 os.close(answer)
-                _become(*json.loads(line))
+                return list(json.loads(line))
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             os.write(answer, json.dumps(code).encode() + b"\n")
+    sys.exit()
 
 
 def _become(arguments: list[str], cwd: str, environment: dict[str, str], out: str, err: str) -> None:
-    """Run the command in this process, which ends with it."""
-    import runpy
-
+    """Run the command in this process, which then ends as Python lets it end."""
     for number, path in ((1, out), (2, err)):
         opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(opened, number)
@@ -75,16 +76,8 @@ def _become(arguments: list[str], cwd: str, environment: dict[str, str], out: st
     os.chdir(cwd)
     sys.path[0] = cwd  # as `python -m` has it
     sys.argv = ["deadrelu", *arguments]
-    code: object = 1
-    try:
-        runpy.run_module("deadrelu", run_name="__main__", alter_sys=True)
-    except SystemExit as left:
-        code = left.code or 0
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+    runpy.run_module("deadrelu", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))
+    _become(*_order_of_a_fork(int(sys.argv[1]), int(sys.argv[2])))

@@ -32,3 +32,15 @@ def test_it_gets_its_own_folder_and_environment_and_dies_of_its_own_signal(tmp_p
     assert f"{tmp_path} None {tmp_path}" in deadrelu(*scan, cwd=tmp_path).err
     (tmp_path / "shown.py").write_text("import os; os.kill(os.getpid(), 9)")
     assert deadrelu(*scan, cwd=tmp_path).code == -9
+
+
+def test_it_waits_for_threads_and_runs_exit_functions(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(
+        "import atexit, sys, threading, time\n"
+        "atexit.register(lambda: print('goodbye', file=sys.stderr))\n"
+        "threading.Thread(target=lambda: (time.sleep(1), print('thread', file=sys.stderr))).start()\n"
+        "data = None\n"
+    )
+    done = deadrelu("scan", CONV, "--data", "late.py:data", cwd=tmp_path)
+    assert done == deadrelu("scan", CONV, "--data", "late.py:data", cwd=tmp_path, is_forked=False)
+    assert done.err.endswith("thread\ngoodbye\n")

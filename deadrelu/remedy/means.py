@@ -20,6 +20,7 @@ from deadrelu.remedy.variants import (
     dead_in_all,
     in_file,
     possible,
+    reason,
     successor,
 )
 from deadrelu.report import Report, Site, SiteStats
@@ -81,10 +82,10 @@ class Means:
 
     def _why(self, variant: Variant) -> str:
         """Why the variant helps here, and which other calls it changes."""
-        site, why = self.stats.site, variant.why
+        site, why = self.stats.site, reason(self.report, variant)
         calls = calls_of(self.report, self.stats)
         if self.report.model.format == FOLDER:
-            return f"{why} A Hugging Face folder names its activation in config.json, so all its sites change together."
+            return why
         if "--only-dead-units" in variant.options and len(calls) > 1:
             dead = dead_in_all(calls)
             why += f" {count(len(dead), 'unit')} of {site.units:,} dead in all {len(calls)} calls of `{site.module}`."

@@ -64,6 +64,16 @@ def successor(op: str) -> str | None:
     return next((name for name in _BEST if kind and name in kind.swaps), None)
 
 
+def reason(report: Report, variant: Variant) -> str:
+    """Why this variant helps, and what else it changes or leaves in a model of this format."""
+    if report.model.format != FOLDER:
+        return variant.why
+    return (
+        f"{variant.why} config.json names the activation of a Hugging Face folder, so all its sites change together; "
+        "a site that no setting names stays as it is, and `patch` lists it."
+    )
+
+
 def in_file(report: Report, stats: SiteStats) -> bool:
     """Whether `patch` can swap this site in the model's own format."""
     if report.model.path is None or successor(stats.site.op) is None:

@@ -10,7 +10,7 @@ from deadrelu.commands import patch_command
 from deadrelu.remedies import Edit, Remedy
 from deadrelu.remedy.means import Means, assignment, constructed, patch_sites
 from deadrelu.remedy.outputs import default_output
-from deadrelu.remedy.variants import FOLDER, GRAPHS, VARIANTS, WHOLE, Variant, in_file, possible, successor
+from deadrelu.remedy.variants import FOLDER, GRAPHS, VARIANTS, WHOLE, Variant, in_file, possible, reason, successor
 from deadrelu.report import Report, SiteStats
 from deadrelu.wording import count
 
@@ -29,7 +29,7 @@ def whole_model(sick: Sequence[Means]) -> Iterator[Remedy]:
     for variant in VARIANTS[:-1]:  # one more activation to try is for a site by itself
         able = [stats for stats in held if variant in possible(report, stats)]
         if 2 * len(able) >= len(held) > 0 and (command := _command(report, able, variant, slope)):
-            yield Remedy(title=_titled(variant, able, sick, slope), why=variant.why, command=command)
+            yield Remedy(title=_titled(variant, able, sick, slope), why=reason(report, variant), command=command)
     called = [means for means in sick if not means.stats.site.swappable and means.stats.site.source is not None]
     if called:
         yield from _calls(report, called, slope)

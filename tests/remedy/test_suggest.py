@@ -393,9 +393,13 @@ def test_a_graph_gets_a_swap_of_single_calls_and_nothing_that_needs_modules(form
 
 
 def test_a_hugging_face_folder_is_patched_as_a_whole() -> None:
-    item = only(suggest(report_of(sick(2), form="huggingface")))
+    advice = suggest(report_of(sick(2), form="huggingface"))
+    item = only(advice)
     patches = [command for command in commands(item) if "patch" in command]
     assert patches == ["deadrelu patch m.pt --data val.npz --site all -o m.patched.pt"]
+    assert [remedy.command for remedy in advice.whole] == patches
+    for remedy in (advice.whole[0], item.remedies[0]):  # a ReLU that the code fixes, as in ResNet, cannot be swapped so
+        assert "a site that no setting names stays as it is, and `patch` lists it" in remedy.why
 
 
 @pytest.mark.parametrize("path", [".", "..", "/", "a/", "b.", ".hidden"])

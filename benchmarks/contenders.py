@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.networks import FunctionalBlock
 from deadrelu.measure.scan import Plan, measure
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.report import Stats
 

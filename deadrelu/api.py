@@ -9,12 +9,12 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from deadrelu.commands import words_of
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
 from deadrelu.judge.policy import Policy, policy_of
 from deadrelu.judge.shares import Limits, Share
 from deadrelu.report import Report, Setting, Stats
+from deadrelu.report.commands import words_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deadrelu.load.trust import Trust
     from deadrelu.measure.distributed import Ranks
     from deadrelu.measure.scan import Unmatched
-    from deadrelu.remedies import Advice, PatchResult
+    from deadrelu.report.advice import Advice, PatchResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,7 +120,7 @@ def scan(
     `progress` is called with the number of samples seen so far after each batch. Inside a process group of
     torch.distributed that you have initialised, every process measures what it is given, unless you give `ranks`
     (`deadrelu.measure.distributed.Ranks()`): then they share the work, and each gets the whole report. `invocation` is
-    the command line that led here, for the commands that the report prints (see `deadrelu.commands`); by default it is
+    the command line that led here, for the commands that the report prints; by default it is
     made from the arguments.
 
     Raises a `DeadreluError` with a hint: `FileError`, `TrustError`, `ArchitectureError`, `DataError`, `ModelError`,

@@ -32,7 +32,7 @@ class GateFailed(AssertionError):  # noqa: N818 - it is no error of the program,
     def __init__(self, report: Report) -> None:
         """Draw the table at once: whoever shows the message needs nothing more."""
         from deadrelu.render.conclusion import headline, reason
-        from deadrelu.render.table import render
+        from deadrelu.render.terminal.table import render
 
         # The first line is all that pytest's summary and many a log keep of it.
         super().__init__(f"{headline(report)}: {reason(report)}\n\n{render(report, width=_WIDTH)}")

@@ -14,7 +14,7 @@ from typer.main import get_command
 from deadrelu.cli.app import app
 from deadrelu.cli.configured import known_keys
 from deadrelu.cli.values import output_paths
-from deadrelu.config import read
+from deadrelu.config.file import read
 from deadrelu.render.formats import Format
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 LIGHT = (
     "import deadrelu",
     "import deadrelu.judge.policy, deadrelu.judge.findings, deadrelu.judge.statistics, deadrelu.judge.rules",
-    "import deadrelu.render.table, deadrelu.render.units, deadrelu.render.markdown, deadrelu.render.json",
-    "import deadrelu.report, deadrelu.errors, deadrelu.activations, deadrelu.files, deadrelu.wording",
+    "import deadrelu.render.terminal.table, deadrelu.render.terminal.units",
+    "import deadrelu.render.markdown, deadrelu.render.json",
+    "import deadrelu.report, deadrelu.errors, deadrelu.activations, deadrelu.files.writing, deadrelu.text.wording",
     "from deadrelu import Policy, Report, judge, scan",
 )
 REPORT = str(ROOT / "tests" / "render" / "goldens" / "report.json")
@@ -93,8 +94,8 @@ def test_the_import_contracts_are_kept(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "statement", "broken"),
     [
-        ("report.py", "from deadrelu import api", "Imports go down only"),
-        ("programs/eager.py", "from deadrelu.measure import tally", "Imports go down only"),
+        ("report/site.py", "from deadrelu import api", "Imports go down only"),
+        ("programs/eager/program.py", "from deadrelu.measure import tally", "Imports go down only"),
         ("load/weights.py", "from deadrelu.data import cast", "Imports go down only"),
         ("judge/statistics.py", "import torch", "Judging and rendering need no torch"),
         ("render/json.py", "import typer", "Rendering prints nothing and needs no console"),

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deadrelu.config import Config, NamedModel
+from deadrelu.config.file import Config, NamedModel
+from deadrelu.config.keys import split_output
 from deadrelu.errors import UsageError
-from deadrelu.keys import split_output
 
 TRUST = ("trust", "trust-sha256", "allow")
 """Keys that let a model file run code."""

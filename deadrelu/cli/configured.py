@@ -17,10 +17,10 @@ from deadrelu.cli.help import Command as HelpfulCommand
 from deadrelu.cli.keyed import keyed, keys_of
 from deadrelu.cli.options import OUTPUT, SWAP
 from deadrelu.cli.refusal import name_of, wrong_value
-from deadrelu.commands import option_words
-from deadrelu.config import Config, NamedModel, environment, find, is_option, read, variable
+from deadrelu.config.file import Config, NamedModel, environment, find, is_option, read, variable
+from deadrelu.config.keys import Key, Known, Value, from_text
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
-from deadrelu.keys import Key, Known, Value, from_text
+from deadrelu.report.commands import option_words
 
 _WORST = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.NOTHING_MEASURED, ExitCode.COULD_NOT_RUN)
 
@@ -30,7 +30,7 @@ class Origins:
     """Where the values of one command came from: what to name in an error, by parameter name.
 
     `filed` are the parameters whose values stand in the configuration file. `model` is the model's name, if it is one
-    of several there. `invocation` is what was typed, as `deadrelu.commands` repeats it; `of_model` are the options that
+    of several there. `invocation` is what was typed, as `report.commands` repeats it; `of_model` are the options that
     the file gives for this model alone, which hold for no other file unless they are repeated.
     """
 

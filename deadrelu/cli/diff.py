@@ -15,7 +15,7 @@ from deadrelu.cli.scanning import Asked, asking
 from deadrelu.errors import ExitCode
 from deadrelu.judge.compare import compare
 from deadrelu.judge.policy import Policy
-from deadrelu.render import diff as rendering
+from deadrelu.render.terminal import diff as rendering
 
 
 class FailOn(str, Enum):

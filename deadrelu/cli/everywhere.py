@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from deadrelu.config.keys import SPELLINGS
 from deadrelu.errors import UsageError
-from deadrelu.keys import SPELLINGS
 
 CONFIG, NO_CONFIG, DEBUG = "--config", "--no-config", "--debug"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from deadrelu.cli import console
 from deadrelu.errors import FileError, UsageError
-from deadrelu.files import check_writable, locked, write_text
+from deadrelu.files.writing import check_writable, locked, write_text
 from deadrelu.judge.baseline import Entries, gate, is_same_model, parse_tolerance, renewed, standing
 from deadrelu.judge.ledger import Ledger
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)

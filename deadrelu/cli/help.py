@@ -16,7 +16,7 @@ from deadrelu.cli.everywhere import shown, taken
 from deadrelu.cli.examples import EXAMPLES
 from deadrelu.cli.refusal import Refused, usage
 from deadrelu.errors import ExitCode, UsageError
-from deadrelu.spelling import did_you_mean
+from deadrelu.text.spelling import did_you_mean
 
 WIDEST = 100
 """Columns that a help text takes at most."""

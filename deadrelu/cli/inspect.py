@@ -12,7 +12,7 @@ from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
 from deadrelu.cli.complete import outputs_as
 from deadrelu.cli.values import output_paths
-from deadrelu.files import check_writable, write_text
+from deadrelu.files.writing import check_writable, write_text
 
 
 class View(str, Enum):
@@ -47,8 +47,8 @@ def inspect(
     for _, path in outputs:
         check_writable(path, force=force)
 
-    from deadrelu.load.inspect import inspect as look
-    from deadrelu.render import inspection
+    from deadrelu.load.inspection.inspect import inspect as look
+    from deadrelu.render.terminal import inspection
 
     with console.user_code(quiet=quiet):
         found = look(file)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from deadrelu.cli.values import BatchSize
-from deadrelu.keys import Key
+from deadrelu.config.keys import Key
 
 
 def keyed(command: Any) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
 from deadrelu.cli.scanning import Asked, asking
 from deadrelu.cli.values import read_number
-from deadrelu.commands import next_scan
 from deadrelu.errors import ExitCode
 from deadrelu.remedy.outputs import default_output
-from deadrelu.render.proof import ProofFormat, as_json, render
+from deadrelu.render.terminal.proof import ProofFormat, as_json, render
+from deadrelu.report.commands import next_scan
 
 _GRAPHS = ("torchscript", "torch-export")
 _EXPORT = (

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from deadrelu.errors import UsageError
-from deadrelu.spelling import did_you_mean
+from deadrelu.text.spelling import did_you_mean
 
 # Typer carries its own Click and names only this one of its usage errors; the base class is that of all of them.
 Refused: type[Exception] = typer.BadParameter.__mro__[1]

@@ -11,7 +11,7 @@ from deadrelu.cli import options as o
 from deadrelu.cli.choices import Plain
 from deadrelu.cli.complete import rule_names
 from deadrelu.judge.rules import RULES, find_rule
-from deadrelu.render import rules as rendering
+from deadrelu.render.terminal import rules as rendering
 
 
 def rules(

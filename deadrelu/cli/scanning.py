@@ -21,7 +21,7 @@ from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
 
 if TYPE_CHECKING:
-    from deadrelu.remedies import PatchResult
+    from deadrelu.report.advice import PatchResult
 
 
 @dataclass(frozen=True)

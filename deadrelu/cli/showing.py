@@ -9,7 +9,7 @@ from pathlib import Path
 from deadrelu.cli import console
 from deadrelu.cli.values import output_paths
 from deadrelu.errors import UsageError
-from deadrelu.files import check_writable, write_text
+from deadrelu.files.writing import check_writable, write_text
 from deadrelu.judge.globs import matches
 from deadrelu.render.formats import Format
 from deadrelu.report import Report
@@ -41,8 +41,8 @@ def show(report: Report, format: Format, units: Sequence[str] = (), *, full: boo
 
     With `units`, globs over site ids, each unit of those sites is drawn instead; `UsageError` if there is none.
     """
-    from deadrelu.render import table
-    from deadrelu.render import units as map_of
+    from deadrelu.render.terminal import table
+    from deadrelu.render.terminal import units as map_of
 
     screen = console.screen()
     if units:

@@ -18,7 +18,7 @@ from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge.policy import Policy
 from deadrelu.remedy.suggest import check_slope
-from deadrelu.render.advice import AdviceFormat, as_json, markdown, render
+from deadrelu.render.terminal.advice import AdviceFormat, as_json, markdown, render
 
 _OF_A_REPORT = ("model", "slope", "format", "full", "quiet")
 """The parameters that mean something where nothing is scanned."""

@@ -14,7 +14,7 @@ from deadrelu.cli.scanning import Asked, asking
 from deadrelu.errors import ExitCode
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.trend import trend as line_up
-from deadrelu.render import trend as rendering
+from deadrelu.render.terminal import trend as rendering
 
 
 @asking()

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from deadrelu.cli.refusal import unreadable
+from deadrelu.config.keys import split_output
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import parse_fraction
-from deadrelu.keys import split_output
 from deadrelu.render.formats import SUFFIXES
-from deadrelu.spelling import did_you_mean
+from deadrelu.text.spelling import did_you_mean
 
 Choice = TypeVar("Choice", bound=Enum)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from deadrelu.programs.nest import mapped, tensors_in
 from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.pytree import mapped, tensors_in
 
 
 class _Reached(BaseException):

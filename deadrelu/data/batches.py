@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch
+from deadrelu.programs.pytree import tensors_in
 from deadrelu.programs.share import WHOLE, Share
 from deadrelu.report import DataInfo
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from deadrelu.data.batches import Notes
 from deadrelu.errors import DataError
-from deadrelu.programs.nest import is_instance_of_dataclass, mapped
 from deadrelu.programs.program import Program
+from deadrelu.programs.pytree import is_instance_of_dataclass, mapped
 
 _COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 

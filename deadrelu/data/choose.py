@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from deadrelu.data.signature import Signature
 from deadrelu.errors import DataError
-from deadrelu.spelling import did_you_mean
+from deadrelu.text.spelling import did_you_mean
 
 _LABELS = re.compile(r"(?:y|labels?|targets?|class(?:es)?)(?:_(?:train|test|val|valid|validation))?", re.IGNORECASE)
 

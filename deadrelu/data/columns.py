@@ -19,7 +19,7 @@ from deadrelu.data.signature import Signature
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch
 from deadrelu.programs.share import WHOLE, Share
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 _TRIAL = 2
 

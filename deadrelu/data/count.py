@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from deadrelu.data.rows import length_of, rank_of
-from deadrelu.programs.nest import is_instance_of_dataclass, tensors_in
+from deadrelu.programs.pytree import is_instance_of_dataclass, tensors_in
 
 _GRAPH_OF_NODE = ("batch", "batch_index", "batch_idx", "batch_vec", "batch_vector", "graph_ids", "node_batch")
 _MOST_CORNERS = 4

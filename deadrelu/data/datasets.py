@@ -16,8 +16,8 @@ from deadrelu.data.count import is_object
 from deadrelu.data.fit import Fitting
 from deadrelu.data.rows import has_shape, is_row
 from deadrelu.data.signature import signature_of
-from deadrelu.programs.nest import mapped
 from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.pytree import mapped
 from deadrelu.programs.share import WHOLE, Share
 
 _ALL = 1 << 62

@@ -15,10 +15,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from deadrelu.archive import check_archive, check_entries
 from deadrelu.errors import DataError, FileError
-from deadrelu.pickles import check_fillings
-from deadrelu.wording import count
+from deadrelu.files.archive import check_archive, check_entries
+from deadrelu.files.pickles import check_fillings
+from deadrelu.text.wording import count
 
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f920")
 _SAVE = "save plain arrays: numpy.savez('data.npz', x=x), or torch.save({'x': x}, 'data.pt') with tensors"

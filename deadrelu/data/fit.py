@@ -14,9 +14,9 @@ from deadrelu.data.count import first_of, samples_in
 from deadrelu.data.pretrained import complete
 from deadrelu.data.rows import has_shape, is_row, rank_of
 from deadrelu.errors import DataError, UsageError
-from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Program
-from deadrelu.wording import count
+from deadrelu.programs.pytree import tensors_in
+from deadrelu.text.wording import count
 
 
 @dataclass(frozen=True)

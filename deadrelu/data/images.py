@@ -16,7 +16,7 @@ from deadrelu.data.columns import rows_of
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.share import WHOLE, Share
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 _log = logging.getLogger("deadrelu")
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}

@@ -18,8 +18,8 @@ from deadrelu.data.rows import cut, is_row, length_of, rank_of
 from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
 from deadrelu.programs.code import users_code
-from deadrelu.programs.nest import mapped
 from deadrelu.programs.program import Batch, Program
+from deadrelu.programs.pytree import mapped
 from deadrelu.programs.share import WHOLE, Share
 from deadrelu.programs.undisturbed import stdout_on_stderr
 

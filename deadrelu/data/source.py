@@ -20,7 +20,7 @@ from deadrelu.data.images import ImageOptions, Images
 from deadrelu.data.loaders import LoaderBatches, are_columns
 from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
-from deadrelu.files import near_file
+from deadrelu.files.writing import near_file
 from deadrelu.programs.code import import_spec, is_spec, users_code
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.share import WHOLE, Share

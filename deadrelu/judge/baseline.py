@@ -18,7 +18,7 @@ from deadrelu.judge.policy import Policy, conclude, parse_fraction
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.report import Finding, Report, Severity, Site, SiteStats
-from deadrelu.wording import count, ranges
+from deadrelu.text.wording import count, ranges
 
 _DEAD = ("DR001", "DR002")
 _SKIPPED = "DR008"

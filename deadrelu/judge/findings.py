@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
 from deadrelu.report import Finding, Report, Severity, Site, SiteStats
-from deadrelu.wording import count, exact_percent, percent
+from deadrelu.text.wording import count, exact_percent, percent
 
 
 def dead_units(

@@ -12,7 +12,7 @@ from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.judge.statistics import add, describe
 from deadrelu.report import Counts, DataInfo, Leaky, Report, Site, SiteStats, Skipped, Stats
-from deadrelu.sites import Sites
+from deadrelu.report.sites import Sites
 
 _LEVELS: tuple[Stats, ...] = get_args(Stats)
 

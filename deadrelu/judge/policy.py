@@ -14,8 +14,8 @@ from deadrelu.judge.shares import Field, Limits, Share, read_confidence, read_li
 from deadrelu.judge.shares import parse_fraction as parse_fraction
 from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
-from deadrelu.sites import Sites
-from deadrelu.wording import exact_percent
+from deadrelu.report.sites import Sites
+from deadrelu.text.wording import exact_percent
 
 _SETTINGS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("max_dead", "max_dead_total"), (int, float, type(None))),

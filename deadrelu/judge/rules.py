@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deadrelu.errors import UsageError
 from deadrelu.report import Severity
-from deadrelu.spelling import did_you_mean
+from deadrelu.text.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from deadrelu.errors import UsageError
 from deadrelu.report import Counts, Site, SiteStats, Stats
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 
 def silence_bound(samples: int, confidence: float) -> float:

@@ -11,12 +11,16 @@ from torch import nn
 
 from deadrelu.errors import ArchitectureError, FileError, TrustError
 from deadrelu.load import weights
-from deadrelu.load.architecture import build, code_in, constructor, named_class
-from deadrelu.load.fingerprints import recognised
-from deadrelu.load.fit import choose, fit_names, load_into
-from deadrelu.load.hyper import HyperParameters, filled, hyper_parameters, note
-from deadrelu.load.inert import Tree, read_tree, walk
-from deadrelu.load.known import (
+from deadrelu.load.architecture.build import build, code_in, constructor, named_class
+from deadrelu.load.architecture.fingerprints import recognised
+from deadrelu.load.architecture.fit import choose, fit_names, load_into
+from deadrelu.load.architecture.hyper import HyperParameters, filled, hyper_parameters, note
+from deadrelu.load.architecture.modules import at, chosen, live_modules, modules_in
+from deadrelu.load.architecture.search import elements, fitting_arguments, flags
+from deadrelu.load.sniff import FileKind
+from deadrelu.load.trust import Origin, Trust
+from deadrelu.load.unpickling.inert import Tree, read_tree, walk
+from deadrelu.load.unpickling.known import (
     COMPILED,
     COMPILING,
     DICT_LIKE,
@@ -28,13 +32,9 @@ from deadrelu.load.known import (
     torch_classes,
     torch_functions,
 )
-from deadrelu.load.modules import at, chosen, live_modules, modules_in
-from deadrelu.load.rebuild import Code, rebuild, unknown
-from deadrelu.load.search import elements, fitting_arguments, flags
-from deadrelu.load.sniff import FileKind
-from deadrelu.load.stub import Stub, StubClass
-from deadrelu.load.trust import Origin, Trust
-from deadrelu.load.trusted import allowed_classes, check_whole, mapped, run_trusted
+from deadrelu.load.unpickling.rebuild import Code, rebuild, unknown
+from deadrelu.load.unpickling.stub import Stub, StubClass
+from deadrelu.load.unpickling.trusted import allowed_classes, check_whole, mapped, run_trusted
 
 _log = logging.getLogger("deadrelu")
 

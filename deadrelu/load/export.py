@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
-from deadrelu.load.inert import named_globals, plain_globals
+from deadrelu.files.archive import check_archive
 from deadrelu.load.members import Archive
-from deadrelu.load.pickled import LONGEST
 from deadrelu.load.quiet import quiet
 from deadrelu.load.trust import Origin, Trust
+from deadrelu.load.unpickling.inert import named_globals, plain_globals
+from deadrelu.load.unpickling.pickled import LONGEST
 
 _SHOWN = 6
 _PLAIN = re.compile(r"(?:[\w\s+*/%(),<>=!&|~-]|(?<=\d)\.|'\w+')*")

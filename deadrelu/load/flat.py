@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import Tensor
 
 from deadrelu.errors import FileError
-from deadrelu.load.pickled import Described
+from deadrelu.load.unpickling.pickled import Described
 
 _DTYPES = {"F": "float", "I": "int", "U": "uint", "BF": "bfloat"}
 

@@ -14,9 +14,9 @@ from deadrelu.errors import ArchitectureError, FileError
 from deadrelu.load.extras import extra
 from deadrelu.load.flat import read_safetensors
 from deadrelu.load.held import held
-from deadrelu.load.inert import read_tree
 from deadrelu.load.pretrained import class_of, config_of
 from deadrelu.load.sniff import FileKind, refusal, sniff
+from deadrelu.load.unpickling.inert import read_tree
 from deadrelu.load.weights import shortened, states_in
 from deadrelu.programs.code import blame
 from deadrelu.programs.packages import imports_explained

@@ -10,10 +10,10 @@ from copy import copy
 from pathlib import Path
 from typing import IO
 
-from deadrelu.archive import without_checksums
 from deadrelu.errors import FileError
-from deadrelu.inspection import Asked
-from deadrelu.load.pickled import LONGEST, Pickled, read_pickle
+from deadrelu.files.archive import without_checksums
+from deadrelu.load.unpickling.pickled import LONGEST, Pickled, read_pickle
+from deadrelu.report.inspection import Asked
 
 _AGAIN = "copy or download it again, or save it again"
 _MOST_PACKED = 400

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from deadrelu.errors import UsageError
-from deadrelu.load.architecture import build, is_spec
+from deadrelu.load.architecture.build import build, is_spec
 from deadrelu.load.checkpoint import Request, open_checkpoint, weights_into
 from deadrelu.load.export import open_export
 from deadrelu.load.flat import read_safetensors
@@ -23,13 +23,13 @@ from deadrelu.load.script import open_script
 from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.load.weights import nonfinite
-from deadrelu.programs.dice import seeded
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Program
+from deadrelu.programs.rng import seeded
 from deadrelu.programs.script.program import TorchScriptProgram
 from deadrelu.report import ModelInfo
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 _log = logging.getLogger("deadrelu")
 

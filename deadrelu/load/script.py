@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
-from deadrelu.archive import check_archive
 from deadrelu.errors import FileError
+from deadrelu.files.archive import check_archive
+from deadrelu.files.pickles import check_pickle
 from deadrelu.load.members import Archive
 from deadrelu.load.quiet import quiet
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Origin, Trust
-from deadrelu.pickles import check_pickle
 from deadrelu.programs.code import blame
 from deadrelu.programs.script.names import NAMES_FILE, Names
 from deadrelu.programs.script.program import Example, TorchScriptProgram
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 _SHOWN = 6
 _TRACED = "traced_inputs.pkl"

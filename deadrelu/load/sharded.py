@@ -15,15 +15,15 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
-from deadrelu.archive import check_stream
 from deadrelu.errors import FileError
+from deadrelu.files.archive import check_stream
 from deadrelu.load import weights
 from deadrelu.load.checkpoint import Request, needs_code, weights_into
 from deadrelu.load.held import unchanged
-from deadrelu.load.pickled import read_pickle
 from deadrelu.load.quiet import quiet
 from deadrelu.load.sharded_contents import INDEX, read_index, sha256_of_folder, shards_of
 from deadrelu.load.trust import Origin
+from deadrelu.load.unpickling.pickled import read_pickle
 from deadrelu.programs.code import blame
 
 _log = logging.getLogger("deadrelu")

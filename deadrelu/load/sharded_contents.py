@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from deadrelu.errors import FileError
-from deadrelu.load.pickled import Described, Pickled, members
-from deadrelu.load.stub import Stub, StubClass
 from deadrelu.load.trust import sha256_of
+from deadrelu.load.unpickling.pickled import Described, Pickled, members
+from deadrelu.load.unpickling.stub import Stub, StubClass
 
 INDEX = ".metadata"
 _AGAIN = "copy or download the folder again"

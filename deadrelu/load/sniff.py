@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from deadrelu.errors import DeadreluError, FileError
-from deadrelu.files import near_file
+from deadrelu.files.writing import near_file
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _LONGEST_SAFETENSORS_HEADER = 100_000_000

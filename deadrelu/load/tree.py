@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from deadrelu.activations import ACTIVATIONS, canonical
-from deadrelu.inspection import KnownSite, Node, TensorEntry, Value
-from deadrelu.load.known import COMPILED, DATA_PARALLEL
-from deadrelu.load.pickled import Described, members
-from deadrelu.load.stub import Stub, StubClass
-from deadrelu.wording import count
+from deadrelu.load.unpickling.known import COMPILED, DATA_PARALLEL
+from deadrelu.load.unpickling.pickled import Described, members
+from deadrelu.load.unpickling.stub import Stub, StubClass
+from deadrelu.report.inspection import KnownSite, Node, TensorEntry, Value
+from deadrelu.text.wording import count
 
 DEEPEST = 40
 MOST_NODES = 20_000

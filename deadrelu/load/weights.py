@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from deadrelu.load.stub import Stub
 from deadrelu.load.tree import is_module, unwrapped
+from deadrelu.load.unpickling.stub import Stub
 
 State = dict[str, Tensor]
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from deadrelu.measure.tallied import Part, Tallied, joined, with_own_ids
 from deadrelu.programs.program import ROOT, Batch
 from deadrelu.programs.share import Share
 from deadrelu.report import Counts, Skipped
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 
 class Ranks:

@@ -6,8 +6,8 @@ import math
 
 from torch import Tensor
 
-from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Features
+from deadrelu.programs.pytree import tensors_in
 
 
 class Reach:

@@ -15,7 +15,7 @@ from deadrelu.measure.padding.found import notes
 from deadrelu.measure.scan import Plan, Progress, measure
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo, ModelInfo, Report, Setting, Tool
-from deadrelu.sites import Sites
+from deadrelu.report.sites import Sites
 from deadrelu.version import __version__
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from deadrelu.measure.native import Native
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 LAYOUTS = 8
 """So many layouts of one site are planned for at a time: sequences of any length must not fill the memory."""

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import ModuleType
 
 from deadrelu.errors import DeadreluError
-from deadrelu.files import near_file
+from deadrelu.files.writing import near_file
 from deadrelu.programs.packages import imports_explained
 from deadrelu.programs.undisturbed import in_their_folder, our_folder, stdout_on_stderr
-from deadrelu.spelling import did_you_mean
+from deadrelu.text.spelling import did_you_mean
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _SPEC = re.compile(rf"(?P<target>.+\.py|{_NAME})(?::(?P<name>{_NAME}))?")

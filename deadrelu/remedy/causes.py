@@ -8,9 +8,9 @@ from statistics import median
 from typing import Literal
 
 from deadrelu.activations import BY_NAME
-from deadrelu.remedies import Remedy
 from deadrelu.report import SiteStats
-from deadrelu.wording import count
+from deadrelu.report.advice import Remedy
+from deadrelu.text.wording import count
 
 NEAR = 0.1
 """Dead units whose largest pre-activation lies within this share of the live units' median peak are near to firing."""

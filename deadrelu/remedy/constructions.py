@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from deadrelu.remedies import Edit
 from deadrelu.remedy.edits import is_library
+from deadrelu.report.advice import Edit
 
 
 def construction_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | None:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deadrelu.programs.eager import EagerProgram
-from deadrelu.programs.nest import tensors_in
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
+from deadrelu.programs.pytree import tensors_in
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d

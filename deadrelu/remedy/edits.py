@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deadrelu.activations import BY_NAME, CLAMPS, canonical, clamp_kind
-from deadrelu.remedies import Edit
 from deadrelu.remedy.names import FUNCTIONAL, Imports
 from deadrelu.report import Source
+from deadrelu.report.advice import Edit
 
 _POSITIONAL = {
     "relu": ("inplace",),

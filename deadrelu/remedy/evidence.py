@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadrelu.commands import id_glob, scan_command
 from deadrelu.judge.findings import nonfinite, synthetic, too_few_samples
 from deadrelu.judge.statistics import samples_needed
-from deadrelu.remedies import Remedy, SiteAdvice
 from deadrelu.remedy.causes import CLIP
 from deadrelu.report import Report, Skipped
-from deadrelu.wording import count
+from deadrelu.report.advice import Remedy, SiteAdvice
+from deadrelu.report.commands import id_glob, scan_command
+from deadrelu.text.wording import count
 
 
 def non_finite(report: Report) -> Iterator[SiteAdvice]:

@@ -16,19 +16,19 @@ from torch import nn
 from deadrelu.activations import REPLACEMENTS
 from deadrelu.data.request import DataRequest
 from deadrelu.errors import UsageError
-from deadrelu.files import check_folder_writable, replacing_folder
+from deadrelu.files.writing import check_folder_writable, replacing_folder
 from deadrelu.judge.policy import Policy
 from deadrelu.load.extras import extra
 from deadrelu.load.pretrained import config_of, from_config, read_config, settings_in
 from deadrelu.load.sniff import FileKind, sniff
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
-from deadrelu.remedies import PatchResult, Refusal
 from deadrelu.remedy.swap import Prescription, Swap, choose_sites, in_the_source
 from deadrelu.remedy.treatment import Treatment, decided, proved
 from deadrelu.remedy.witness import ModelRequest, ask
 from deadrelu.report import Report, SiteStats
-from deadrelu.wording import count
+from deadrelu.report.advice import PatchResult, Refusal
+from deadrelu.text.wording import count
 
 _CONFIG = "config.json"
 _OLD = "relu"

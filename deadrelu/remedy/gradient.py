@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from deadrelu.measure.units import by_unit
-from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import CallSite, Features
+from deadrelu.programs.pytree import tensors_in
 
 _STRIDE = 1e-3
 """The length of the optimiser's step, as a share of the length of all parameters together."""

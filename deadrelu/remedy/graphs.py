@@ -12,20 +12,20 @@ from torch import Tensor
 
 from deadrelu.data.request import DataRequest
 from deadrelu.errors import ModelError, UsageError
-from deadrelu.files import replacing
+from deadrelu.files.writing import replacing
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program, Swap, Swapped
-from deadrelu.remedies import PatchResult, Refusal, SiteChange
 from deadrelu.remedy.swap import Prescription, choose_sites
 from deadrelu.remedy.verify import Evidence
 from deadrelu.remedy.witness import ModelRequest, ask
 from deadrelu.report import ModelInfo, Report
+from deadrelu.report.advice import PatchResult, Refusal, SiteChange
 
 
 class Graph(Program, Protocol):

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deadrelu.remedies import Edit, GroupAdvice, Remedy, SiteAdvice
 from deadrelu.remedy.causes import depth
 from deadrelu.remedy.means import Means, patch_sites
 from deadrelu.remedy.variants import possible
-from deadrelu.wording import count, percent
+from deadrelu.report.advice import Edit, GroupAdvice, Remedy, SiteAdvice
+from deadrelu.text.wording import count, percent
 
 _NAMES = re.compile(r"`[^`]*`")
 

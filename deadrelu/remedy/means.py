@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deadrelu.commands import id_glob, patch_command, site_glob
-from deadrelu.remedies import Edit, Remedy
 from deadrelu.remedy.edits import edit_for, is_library
 from deadrelu.remedy.outputs import default_output, site_output
 from deadrelu.remedy.variants import (
@@ -24,7 +22,9 @@ from deadrelu.remedy.variants import (
     successor,
 )
 from deadrelu.report import Report, Site, SiteStats
-from deadrelu.wording import count
+from deadrelu.report.advice import Edit, Remedy
+from deadrelu.report.commands import id_glob, patch_command, site_glob
+from deadrelu.text.wording import count
 
 _CAPPED = {"relu6": "below 0, and keep the cap at 6", "hardtanh": "below 0, and keep the upper bound"}
 _IF = {

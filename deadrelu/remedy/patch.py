@@ -11,13 +11,12 @@ from torch import nn
 
 from deadrelu.data.request import DataRequest
 from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
-from deadrelu.files import check_writable, replacing
+from deadrelu.files.writing import check_writable, replacing
 from deadrelu.judge.policy import Policy
 from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
-from deadrelu.programs.eager import EagerProgram
-from deadrelu.remedies import PatchResult
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.remedy.folder import is_folder, patch_folder
 from deadrelu.remedy.graphs import exported, patch_graph
 from deadrelu.remedy.swap import Prescription
@@ -25,6 +24,7 @@ from deadrelu.remedy.treatment import Treatment, decided, proved, treat
 from deadrelu.remedy.verify import compare
 from deadrelu.remedy.witness import ModelRequest, ask
 from deadrelu.report import ModelInfo
+from deadrelu.report.advice import PatchResult
 
 
 def patch_file(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.remedy.dataflow import Flow, trace
 from deadrelu.remedy.swap import Swap

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deadrelu.commands import scan_command
 from deadrelu.errors import UsageError
-from deadrelu.remedies import Advice, Ailment, Remedy, SiteAdvice
 from deadrelu.remedy.causes import CLIP, cause, wholly_dead_cause
 from deadrelu.remedy.evidence import measure_first, non_finite, setting, skipped_site
 from deadrelu.remedy.groups import grouped
 from deadrelu.remedy.means import Means
 from deadrelu.remedy.whole import whole_model
 from deadrelu.report import Report, SiteStats
-from deadrelu.wording import count, exact_percent, percent, ranges
+from deadrelu.report.advice import Advice, Ailment, Remedy, SiteAdvice
+from deadrelu.report.commands import scan_command
+from deadrelu.text.wording import count, exact_percent, percent, ranges
 
 MOSTLY = 0.5
 """From this share of dead units on, in 0..1, a site is mostly dead, and not its single units but the layer is sick."""

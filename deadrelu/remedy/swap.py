@@ -17,10 +17,10 @@ from deadrelu.judge.globs import matches
 from deadrelu.programs.callsites import kind_of_module
 from deadrelu.programs.program import ROOT
 from deadrelu.programs.substitutes import RefusedError
-from deadrelu.remedies import Refusal
 from deadrelu.remedy.edits import edit_for
 from deadrelu.remedy.replacement import Activity, for_dead_units, replacement
 from deadrelu.report import Report, SiteStats
+from deadrelu.report.advice import Refusal
 
 _LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 

@@ -12,15 +12,15 @@ from deadrelu.errors import ModelError
 from deadrelu.judge.policy import Policy
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
-from deadrelu.programs.eager import EagerProgram
-from deadrelu.remedies import Edit, PatchResult, Refusal, SiteChange
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.remedy.constructions import construction_edit, expression
 from deadrelu.remedy.means import assignment
 from deadrelu.remedy.reinit import Restart, reinitialise
 from deadrelu.remedy.swap import Prescription, Swap, apply, module_path, plan
 from deadrelu.remedy.verify import Evidence
 from deadrelu.report import ModelInfo, Report
-from deadrelu.wording import ranges
+from deadrelu.report.advice import Edit, PatchResult, Refusal, SiteChange
+from deadrelu.text.wording import ranges
 
 
 @dataclass(frozen=True)

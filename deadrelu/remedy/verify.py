@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from deadrelu.programs.dice import seed_all
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
-from deadrelu.programs.nest import tensors_in
 from deadrelu.programs.program import Batch, Program
-from deadrelu.remedies import Drift
+from deadrelu.programs.pytree import tensors_in
+from deadrelu.programs.rng import seed_all
 from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, own_gradient, step
+from deadrelu.report.advice import Drift
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from deadrelu.commands import patch_command
-from deadrelu.remedies import Edit, Remedy
 from deadrelu.remedy.means import Means, assignment, constructed, patch_sites
 from deadrelu.remedy.outputs import default_output
 from deadrelu.remedy.variants import FOLDER, GRAPHS, VARIANTS, WHOLE, Variant, in_file, possible, reason, successor
 from deadrelu.report import Report, SiteStats
-from deadrelu.wording import count
+from deadrelu.report.advice import Edit, Remedy
+from deadrelu.report.commands import patch_command
+from deadrelu.text.wording import count
 
 _FEW = 4
 """Up to so many modules are swapped by a line each, more by a loop."""

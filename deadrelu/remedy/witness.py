@@ -24,9 +24,9 @@ from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan
 from deadrelu.programs.device import choose_device
-from deadrelu.remedies import Drift
 from deadrelu.remedy.verify import Comparable, Evidence, compare
 from deadrelu.report import ModelInfo, Report
+from deadrelu.report.advice import Drift
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from deadrelu.commands import id_glob, scan_command, suggest_command
 from deadrelu.judge.verdict import Decision, Failed, decision
 from deadrelu.render.leaky import nothing_can_die
 from deadrelu.report import Finding, Report
-from deadrelu.wording import count, exact_percent, percent, ranges
+from deadrelu.report.commands import id_glob, scan_command, suggest_command
+from deadrelu.text.wording import count, exact_percent, percent, ranges
 
 _ALL_UNITS = ("DR002", "DR005")
 _LEFT_OUT = {

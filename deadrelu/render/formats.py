@@ -23,7 +23,8 @@ class Format(str, Enum):
     @property
     def render(self) -> Callable[[Report], str]:
         """The function that renders a report so; imported when asked for, because scripts need no terminal library."""
-        from deadrelu.render import github, gitlab, html, json, junit, markdown, sarif, table
+        from deadrelu.render import github, gitlab, html, json, junit, markdown, sarif
+        from deadrelu.render.terminal import table
 
         return {
             Format.TABLE: table.render,

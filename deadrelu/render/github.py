@@ -8,7 +8,7 @@ from deadrelu.render import annotation
 from deadrelu.render.conclusion import conclusion, headline, reason, sentence
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 MOST = 10
 """Annotations of one level that GitHub shows of a step: the last one stands for all that are left."""

@@ -7,7 +7,7 @@ import hashlib
 
 from deadrelu.render.conclusion import headline
 from deadrelu.render.condition import conditions
-from deadrelu.render.rows import Row
+from deadrelu.render.terminal.rows import Row
 from deadrelu.render.webpage import closing, overview
 from deadrelu.render.webpage.assets import asset
 from deadrelu.render.webpage.details import detailed, details

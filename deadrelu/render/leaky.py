@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deadrelu.report import Report
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 TITLE = "Not measured: leaky, so no unit of theirs dies"
 

@@ -11,7 +11,7 @@ from deadrelu.render import leaky
 from deadrelu.render.condition import Condition, conditions, sick
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity, SiteStats
-from deadrelu.wording import count, percent
+from deadrelu.text.wording import count, percent
 
 _MARKS = {
     Condition.DEAD: "❌",

@@ -5,15 +5,15 @@ from __future__ import annotations
 from deadrelu.render import conclusion as end
 from deadrelu.render.condition import Condition, conditions
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import Row
-from deadrelu.render.table import MOST_SITES, worst
+from deadrelu.render.terminal.rows import Row
+from deadrelu.render.terminal.table import MOST_SITES, worst
 from deadrelu.render.webpage.assets import asset
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.limit import limit
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.render.webpage.sites import mark
 from deadrelu.report import Report
-from deadrelu.wording import count, percent
+from deadrelu.text.wording import count, percent
 
 _HEADS = (("", ""), ("site", ""), ("units", "num"), ("dead", "num"), ("share", ""), ("rare", "num"))
 _LAST = (("firing rates", ""), ("headroom", "num"))

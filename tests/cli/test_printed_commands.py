@@ -301,7 +301,7 @@ def _of_patch(first: tuple[object, ...], ours: Report) -> tuple[object, ...]:
 def test_the_check_sees_a_command_that_measures_another_model(
     measured: list[Report], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deadrelu import commands
+    from deadrelu.report import commands
 
     monkeypatch.setattr(commands, "_NOT_OF", {name: {*flags, "--samples"} for name, flags in commands._NOT_OF.items()})
     assert run(f"deadrelu scan {INVOCATIONS['batches']}") == 0

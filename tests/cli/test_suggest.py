@@ -13,8 +13,8 @@ import pytest
 import typer.main
 
 from deadrelu.cli.app import app
-from deadrelu.commands import scan_command
 from deadrelu.report import Report
+from deadrelu.report.commands import scan_command
 from tests.cli.conftest import DIGITS, DYING, HEALTHY, NET, ROOT, WEIGHTS, check_refusal, deadrelu, environment
 from tests.conftest import make_report
 

@@ -19,20 +19,20 @@ from torch import Tensor, nn
 import deadrelu
 from deadrelu.cli.reading import read_report
 from deadrelu.data.files import read_arrays
-from deadrelu.files import encoded
+from deadrelu.files.writing import encoded
 from deadrelu.judge.baseline import gate, renewed, standing
 from deadrelu.judge.compare import compare
 from deadrelu.judge.ledger import Ledger
 from deadrelu.judge.merge import common_policy, merge
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.judge.trend import trend
-from deadrelu.load.inspect import inspect
+from deadrelu.load.inspection.inspect import inspect
 from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
-from deadrelu.render import advice, units
-from deadrelu.render import diff as rendering_of_diff
-from deadrelu.render import trend as rendering_of_trend
 from deadrelu.render.formats import Format
+from deadrelu.render.terminal import advice, units
+from deadrelu.render.terminal import diff as rendering_of_diff
+from deadrelu.render.terminal import trend as rendering_of_trend
 from deadrelu.report import Report
 from tests.fuzz.mutate import KNOWING, KNOWING_JSON, Mutation
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import deadrelu
 from deadrelu.data.request import DataRequest
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from tests.hf.models import MODELS, VOCABULARY, bart, ids, made, marian, noise, opt, resnet, t5, vit, whisper
 
 

@@ -14,9 +14,10 @@ from deadrelu.judge.merge import merge
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.judge.trend import trend
-from deadrelu.render import diff as diff_rendering
-from deadrelu.render import html, junit, markdown, table
-from deadrelu.render import trend as trend_rendering
+from deadrelu.render import html, junit, markdown
+from deadrelu.render.terminal import diff as diff_rendering
+from deadrelu.render.terminal import table
+from deadrelu.render.terminal import trend as trend_rendering
 from deadrelu.report import Leaky, Report
 from tests.conftest import make_report, make_site, make_stats
 

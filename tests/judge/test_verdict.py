@@ -9,8 +9,8 @@ import pytest
 from deadrelu.judge.baseline import gate, renewed
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.verdict import Failed, decision
-from deadrelu.render import table
 from deadrelu.render.conclusion import mood, reason
+from deadrelu.render.terminal import table
 from deadrelu.report import Report, Skipped
 from tests.conftest import make_report, make_site, make_stats
 from tests.judge.reports import dead_report

@@ -20,7 +20,7 @@ from deadrelu.errors import DeadreluError, FileError
 from deadrelu.load import held as holding
 from deadrelu.load import open as opening
 from deadrelu.load.held import held, unchanged
-from deadrelu.load.inspect import inspect
+from deadrelu.load.inspection.inspect import inspect
 from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 

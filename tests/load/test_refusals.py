@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from deadrelu.errors import DeadreluError, FileError
-from deadrelu.load.inspect import inspect
+from deadrelu.load.inspection.inspect import inspect
 from deadrelu.load.open import open_model
 from deadrelu.load.sniff import FileKind, sniff
 from deadrelu.load.trust import Trust

@@ -16,7 +16,7 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 
 from deadrelu.errors import ArchitectureError, FileError, TrustError
-from deadrelu.load.inspect import inspect
+from deadrelu.load.inspection.inspect import inspect
 from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deadrelu.inspection import Inspection, Node
-from deadrelu.load.inspect import inspect
+from deadrelu.load.inspection.inspect import inspect
+from deadrelu.report.inspection import Inspection, Node
 from tests.architectures import ResNet
 
 Save = Callable[..., Path]

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import deadrelu
 from deadrelu.load.trust import Trust
 from deadrelu.measure.scan import Plan, measure
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 
 LENGTHS = (6, 2, 4, 1, 6, 3, 5, 2)

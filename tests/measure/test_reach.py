@@ -15,7 +15,7 @@ from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import silence_bound
 from deadrelu.measure.reach import Reach
 from deadrelu.measure.scan import Plan, measure
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Features
 
 

@@ -18,7 +18,7 @@ import deadrelu
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.load.trust import Trust
 from deadrelu.measure.scan import Plan, measure
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.batchsize import BatchSize, Rows
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Swap

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deadrelu.errors import ArchitectureError, DataError
-from deadrelu.load.architecture import build
+from deadrelu.load.architecture.build import build
 from deadrelu.load.extras import extra
 from deadrelu.load.open import open_model
 from deadrelu.programs.code import import_spec

@@ -17,7 +17,7 @@ from deadrelu.errors import UsageError
 from deadrelu.load.script import open_script
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.measure.scan import Measurement, Plan, measure
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Program, Swap
 from deadrelu.programs.script.program import TorchScriptProgram
 from tests.architectures import ARCHITECTURES, ResNet

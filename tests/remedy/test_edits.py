@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from deadrelu.remedies import Edit
 from deadrelu.remedy.edits import edit_for
 from deadrelu.report import Source
+from deadrelu.report.advice import Edit
 
 IMPORTS = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 SLOPE = 0.03

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 import deadrelu
 from deadrelu.judge.swapped import Gone, swapped
 from deadrelu.measure.scan import Plan, measure
-from deadrelu.programs.eager import EagerProgram
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Swap
 from deadrelu.remedy.graphs import exported
 from deadrelu.remedy.verify import compare
-from deadrelu.render.proof import render
+from deadrelu.render.terminal.proof import render
 from deadrelu.report import SiteStats
 from tests.architectures import ARCHITECTURES, Architecture
 from tests.programs.test_exported import NOT_EXPORTED

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import deadrelu
 from deadrelu.errors import DeadreluError
 from deadrelu.load.trust import Trust
-from deadrelu.remedies import PatchResult
+from deadrelu.report.advice import PatchResult
 from tests.remedy.test_graphs import Rectified
 
 SPEC = f"{Path(__file__).parent / 'test_graphs.py'}:Rectified"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import deadrelu
 from deadrelu.errors import ModelError, OutputError, UsageError
-from deadrelu.remedies import PatchResult
+from deadrelu.report.advice import PatchResult
 
 Make = Callable[[], nn.Module]
 

@@ -13,10 +13,10 @@ from torch import nn
 
 import deadrelu
 from deadrelu.errors import UsageError
-from deadrelu.remedies import Advice, SiteAdvice
 from deadrelu.remedy.causes import depth
 from deadrelu.remedy.suggest import CAUTION, suggest
 from deadrelu.report import DataInfo, ModelInfo, Report, Site, SiteStats, Skipped, Source
+from deadrelu.report.advice import Advice, SiteAdvice
 from tests.conftest import make_report, make_site, make_stats
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"

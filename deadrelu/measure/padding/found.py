@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deadrelu.wording import count
+from deadrelu.text.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deadrelu.programs.nest import mapped
 from deadrelu.programs.program import Batch
+from deadrelu.programs.pytree import mapped
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from deadrelu.errors import ModelError, UsageError
-from deadrelu.files import replacing
-from deadrelu.programs.dice import seeded
+from deadrelu.files.writing import replacing
 from deadrelu.programs.export import graph as exportgraph
 from deadrelu.programs.export.batchsize import BatchSize, joined
 from deadrelu.programs.export.graph import Input, calls, inputs, operator_of
 from deadrelu.programs.export.watch import Watch
-from deadrelu.programs.nest import moved
 from deadrelu.programs.program import Batch, CallSite, Observer, Run, Swap, Swapped
+from deadrelu.programs.pytree import moved
 from deadrelu.programs.register import Register
+from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import choose
 from deadrelu.report import Leaky, Skipped

@@ -13,11 +13,11 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
 from deadrelu.activations import Parameters
+from deadrelu.programs.axes.provenance import Provenance, following
 from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
 from deadrelu.programs.export.batchsize import Rows
 from deadrelu.programs.export.graph import calls, operator_of, place_of, value_of
 from deadrelu.programs.program import ROOT, CallSite, site_id
-from deadrelu.programs.provenance import Provenance, following
 from deadrelu.programs.register import Place, Register, Surroundings
 from deadrelu.report import Skipped
 

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from deadrelu.errors import ModelError, UsageError
-from deadrelu.files import replacing
-from deadrelu.programs.dice import seeded
-from deadrelu.programs.nest import moved
+from deadrelu.files.writing import replacing
 from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
+from deadrelu.programs.pytree import moved
 from deadrelu.programs.register import Place, Register
+from deadrelu.programs.rng import seeded
 from deadrelu.programs.script import graph as scriptgraph
 from deadrelu.programs.script.graph import Probed
 from deadrelu.programs.script.layers import layers, signature

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from deadrelu.activations import Leak
+from deadrelu.programs.axes.provenance import Provenance, following
 from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import ROOT, Batch, CallSite, Output
-from deadrelu.programs.provenance import Provenance, following
 from deadrelu.programs.register import Register, Surroundings
 from deadrelu.programs.script.graph import Probe, Probed
 from deadrelu.programs.script.nodes import Script

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deadrelu.render.glyphs import TENTHS, tenths
-from deadrelu.render.rows import rates
+from deadrelu.render.terminal.rows import rates
 from deadrelu.render.webpage.markup import Html, el, join
 from deadrelu.report import Report, SiteStats
-from deadrelu.wording import count, percent
+from deadrelu.text.wording import count, percent
 
 _LEFT, _STEP, _BAR, _HEIGHT = 44, 27, 24, 116
 """The histogram: where its tenths begin, how far its bars stand apart, how wide they are, how high it is."""

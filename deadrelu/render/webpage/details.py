@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from deadrelu.render.condition import sick
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import Row
+from deadrelu.render.terminal.rows import Row
 from deadrelu.render.webpage.charts import histogram
 from deadrelu.render.webpage.markup import Html, code, el, facts
 from deadrelu.render.webpage.overview import findings
 from deadrelu.render.webpage.sites import mark
 from deadrelu.render.webpage.unitmap import legend, most_cells, unit_map
 from deadrelu.report import Finding, Report, Site, SiteStats
-from deadrelu.wording import count, percent, ranges
+from deadrelu.text.wording import count, percent, ranges
 
 MOST_SITES = 300
 """Above this many sites the healthy ones have no part of their own."""

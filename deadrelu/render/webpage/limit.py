@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deadrelu.judge.policy import parse_limit
 from deadrelu.report import Report
-from deadrelu.wording import count, exact_percent
+from deadrelu.text.wording import count, exact_percent
 
 
 def limit(report: Report) -> str:

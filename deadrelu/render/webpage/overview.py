@@ -9,7 +9,7 @@ from deadrelu.render.webpage.charts import composition
 from deadrelu.render.webpage.limit import limit
 from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
 from deadrelu.report import Finding, Report, Setting
-from deadrelu.wording import count, exact_percent
+from deadrelu.text.wording import count, exact_percent
 
 _SIGNS: dict[end.Mood, str] = {"good": "✓", "doubtful": "!", "bad": "✗"}
 _SHARES = ("max_dead", "max_dead_total", "rare_below", "confidence")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from deadrelu.render.condition import Condition, sick
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import Row
+from deadrelu.render.terminal.rows import Row
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.report import Report
-from deadrelu.wording import count, percent
+from deadrelu.text.wording import count, percent
 
 _SIGNS = {
     Condition.DEAD: ("✗", "wholly dead"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from deadrelu.render.glyphs import BLOCKS, tenth
 from deadrelu.render.webpage.markup import Html, el, join
 from deadrelu.report import Report, SiteStats
-from deadrelu.wording import count, percent, ranges
+from deadrelu.text.wording import count, percent, ranges
 
 MOST_CELLS = 24_000
 """Cells of the whole page; above it the cells of the largest sites stand for several units each."""

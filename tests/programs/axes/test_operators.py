@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import deadrelu
 from deadrelu.programs.axes.operators import rule_of
+from deadrelu.programs.axes.provenance import Provenance, following
 from deadrelu.programs.axes.reading import RANKED, Reading
 from deadrelu.programs.program import Features
-from deadrelu.programs.provenance import Provenance, following
 
 N, C, T, W = 5, 6, 4, 8
 """Samples, features, and two sizes of places; no two are equal."""

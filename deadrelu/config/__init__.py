@@ -1,0 +1,1 @@
+"""`[tool.deadrelu]`: its keys, the file that holds them, and where each path in it points."""

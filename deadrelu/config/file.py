@@ -1,0 +1,227 @@
+"""What `[tool.deadrelu]` says: finds the file, checks every key, and resolves the paths that it names."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deadrelu.config.keys import (
+    EXAMPLE,
+    SPELLINGS,
+    WANTED,
+    Known,
+    Value,
+    choices,
+    documented,
+    flattened,
+    said,
+    split_output,
+    typed,
+)
+from deadrelu.errors import FileError, UsageError
+from deadrelu.text.spelling import did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PREFIX = "DEADRELU_"
+SWITCHES = (f"{PREFIX}DEBUG", f"{PREFIX}MALLOC", f"{PREFIX}EXIT", f"{PREFIX}RANK_TIMEOUT")
+"""Variables that are no options."""
+
+MODELS = "models"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PATHS = ("model", "data", "arch", "baseline", "output", "with")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedModel:
+    """One entry of `[[tool.deadrelu.models]]`: its keys, which come before those of the whole file."""
+
+    name: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One configuration file, read; `path` is None where there is none, and `label` says where a key stands."""
+
+    path: Path | None = None
+    label: str = ""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    models: tuple[NamedModel, ...] = ()
+
+
+def find(folder: Path) -> Path | None:
+    """The nearest `deadrelu.toml`, or `pyproject.toml` with a `[tool.deadrelu]`, from `folder` upwards.
+
+    In one folder `deadrelu.toml` wins. The search ends at the top of the repository (the folder of `.git`), so that a
+    file which someone else left above it, in /tmp say, has no word in this project.
+    """
+    for here in (folder, *folder.parents):
+        own, shared = here / "deadrelu.toml", here / "pyproject.toml"
+        if own.is_file():
+            return own
+        if shared.is_file() and "deadrelu" in _tools(_tables(shared)):
+            return shared
+        if (here / ".git").exists():
+            break
+    return None
+
+
+def read(path: Path, known: Known) -> Config:
+    """The configuration in `path`, checked against the `known` keys; relative paths become relative to here.
+
+    Raises `FileError` if it cannot be read, and `UsageError` naming key and file for an unknown key or a wrong type.
+    """
+    table, label = _tables(path), _shown(path)
+    nested = "deadrelu" in _tools(table)
+    if path.name == "pyproject.toml" or nested:
+        beside = [key for key in table if key != "tool"] if path.name != "pyproject.toml" else []
+        if beside:
+            raise UsageError(
+                f"{label} has both [tool.deadrelu] and the key {beside[0]!r} outside of it",
+                hint="keep all keys at the top of the file, or all of them in the table",
+            )
+        table, label = _tools(table).get("deadrelu", {}), f"[tool.deadrelu] of {_shown(path)}"
+    if not isinstance(table, dict):
+        raise UsageError(f"{label} must be a table", hint='write its keys below it: max-dead = "5%"')
+    reader = _Reader(path=path, known=known)
+    entries = table.pop(MODELS, [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(
+            f"'{MODELS}' in {label} must be a list of tables", hint=f"write [[tool.deadrelu.{MODELS}]] for each"
+        )
+    values = reader.values(table, label)
+    models = tuple(_named(reader, entry, label, n + 1) for n, entry in enumerate(entries))
+    twice = {model.name for model in models if sum(model.name == other.name for other in models) > 1}
+    if twice:
+        raise UsageError(f"two models in {label} have the name {min(twice)!r}", hint="give each its own")
+    if models and "model" in values:
+        raise UsageError(f"{label} has both 'model' and '{MODELS}'", hint=f"make 'model' one of the '{MODELS}'")
+    return Config(path=path, label=label, values=values, models=models)
+
+
+def variable(key: str) -> str:
+    """The environment variable of a key."""
+    return PREFIX + key.upper().replace("-", "_")
+
+
+def is_option(name: str) -> bool:
+    """Whether an environment variable is meant for deadrelu and is no switch."""
+    return name.startswith(PREFIX) and name not in SWITCHES
+
+
+def environment(variables: Mapping[str, str], known: Known) -> dict[str, str]:
+    """The texts of `DEADRELU_*`, by key; an empty variable says nothing.
+
+    Raises `UsageError` for a name that is nearly a known one: a gate that is not set for one letter's sake would be
+    green for ever. Other names are left alone: an image may well set DEADRELU_HOME.
+    """
+    names = {variable(key): key for key in known} | {variable(o): key for o, key in SPELLINGS.items() if key in known}
+    ours = {name: text for name, text in variables.items() if is_option(name)}
+    for name in ours:
+        near = "" if name in names else did_you_mean(name, names, cutoff=0.85)
+        if near:
+            raise UsageError(f"the environment variable {name} is not an option", hint=near)
+    return {names[name]: text for name, text in ours.items() if name in names and text}
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Checks and converts the keys of one file."""
+
+    path: Path
+    known: Known
+
+    def values(self, table: Mapping[str, Any], label: str) -> dict[str, Value]:
+        """The keys of one table under their names with dashes."""
+        out: dict[str, Value] = {}
+        for written, value in table.items():
+            key = documented(written)
+            if key not in self.known:
+                near = did_you_mean(key, [*self.known, MODELS])
+                hint = near or "the keys are the long flags: `deadrelu scan --help`"
+                raise UsageError(f"unknown key {written!r} in {label}", hint=hint)
+            if key in out:
+                raise UsageError(f"{label} has {key!r} twice, in two spellings", hint="remove one")
+            out[key] = self._value(key, value, f"{written!r} in {label}")
+        return out
+
+    def _value(self, key: str, raw: Any, where: str) -> Value:
+        """One value in the form that the command line gives; raises `UsageError` where no command takes its type."""
+        value = flattened(key, raw, where) if key in ("limits", "ignore") else raw
+        if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+            raise UsageError(f"{where} holds a NUL, which no file's name can", hint="write the name without it")
+        for takes in self.known[key]:
+            if takes.kind == "choice" and isinstance(value, str) and value not in choices(self.known[key]):
+                near = did_you_mean(value, choices(self.known[key]))
+                wanted = f"it must be one of: {', '.join(choices(self.known[key]))}"
+                raise UsageError(f"{where} is {value!r}", hint=f"{near} {wanted}".strip())
+            read = typed(takes.kind, value)
+            if read is not None:
+                return self._resolved(key, read)
+        wanted = " or ".join(dict.fromkeys(WANTED[takes.kind] for takes in self.known[key]))
+        raise UsageError(f"{where} is {said(raw)}, not {wanted}", hint=EXAMPLE[self.known[key][0].kind].format(key))
+
+    def _resolved(self, key: str, value: Value) -> Value:
+        """The value with its relative path seen from the working directory."""
+        if key not in _PATHS or isinstance(value, bool):
+            return value
+        if isinstance(value, list):
+            return [f"{kind}{equals}{self._place(path)}" for kind, equals, path in map(split_output, value)]
+        file, colon, name = value.rpartition(":") if value.rpartition(":")[0].endswith(".py") else (value, "", "")
+        if value.startswith("hf:"):
+            return "hf:" + self._place(value[3:])
+        if ":" in file and not Path(file).is_absolute():
+            return value  # pkg.mod:Name, timm:NAME
+        return self._place(file) + colon + name
+
+    def _place(self, path: str) -> str:
+        """The path from here, relative as it was."""
+        folder = self.path.parent
+        if os.path.isabs(path) or folder.resolve() == Path.cwd():
+            return path
+        return os.path.relpath(folder / path)
+
+
+def _named(reader: _Reader, entry: Mapping[str, Any], label: str, number: int) -> NamedModel:
+    """One of the models; `file` is taken for `model`."""
+    rest = {("model" if key == "file" else key): value for key, value in entry.items() if key != "name"}
+    name = entry.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"model {number} of '{MODELS}' in {label} has no 'name' of letters, digits, '.', '_' and '-'",
+            hint='write name = "classifier"; it stands for the model in file names and in the baseline',
+        )
+    values = reader.values(rest, f"the model {name!r} of {label}")
+    if "model" not in values:
+        raise UsageError(f"the model {name!r} of {label} has no 'model'", hint='write model = "FILE"')
+    return NamedModel(name=name, values=values)
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be from here."""
+    return min(os.path.relpath(path), str(path), key=len)
+
+
+def _tools(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `[tool]` of a pyproject.toml; nothing where that is no table, which is for the other tools to say."""
+    tools = tables.get("tool")
+    return tools if isinstance(tools, dict) else {}
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    """The TOML in a file. Raises `FileError`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileError(
+            f"{_shown(path)} cannot be read: {error}", hint="correct it, or leave it with --no-config"
+        ) from error

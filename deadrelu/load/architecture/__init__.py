@@ -1,0 +1,1 @@
+"""Finds and builds the module that a state dict belongs to."""

@@ -1,0 +1,1 @@
+"""Reads pickles: what each asks for, and the modules in it rebuilt without running its code."""

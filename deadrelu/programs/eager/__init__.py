@@ -1,0 +1,1 @@
+"""Live `nn.Module` objects as programs."""

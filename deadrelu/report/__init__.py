@@ -1,0 +1,41 @@
+"""The nouns of a scan and of what follows from it, and their JSON; frozen dataclasses, no torch."""
+
+from __future__ import annotations
+
+from deadrelu.report.report import (
+    SCHEMA_VERSION,
+    DataInfo,
+    DataKind,
+    Finding,
+    ModelInfo,
+    Report,
+    Setting,
+    Severity,
+    Summary,
+    Tool,
+    Verdict,
+)
+from deadrelu.report.site import NO_ROWS, AxisBy, Counts, Leaky, Site, SiteStats, Skipped, Source, Stats
+
+__all__ = [
+    "NO_ROWS",
+    "SCHEMA_VERSION",
+    "AxisBy",
+    "Counts",
+    "DataInfo",
+    "DataKind",
+    "Finding",
+    "Leaky",
+    "ModelInfo",
+    "Report",
+    "Setting",
+    "Severity",
+    "Site",
+    "SiteStats",
+    "Skipped",
+    "Source",
+    "Stats",
+    "Summary",
+    "Tool",
+    "Verdict",
+]

@@ -1,0 +1,179 @@
+"""The nouns of the remedy: what to do about each sick site, and what a patch has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from deadrelu.text.wording import count, printable
+
+_MOST = 5
+"""Ailments that a `repr` names."""
+
+Ailment = Literal[
+    "non-finite", "wholly dead", "mostly dead", "some dead", "rare", "synthetic data", "too few samples", "skipped"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One change of source code: on `line` of `file` (from `column`, counted from 1), `old` becomes `new`."""
+
+    file: str
+    line: int
+    column: int | None
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """One thing to do and why: as a command for the shell, as a line of Python, or as edits of the source."""
+
+    title: str
+    why: str
+    command: str | None = None
+    python: str | None = None
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteAdvice:
+    """What ails one site (None: the whole scan), and the remedies, best first."""
+
+    site: str | None
+    ailment: Ailment
+    says: str
+    remedies: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupAdvice:
+    """What sites with the same ailment and the same remedies have in common; each also has advice of its own."""
+
+    sites: tuple[str, ...]
+    ailment: Ailment
+    says: str
+    remedies: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """The advice on one report.
+
+    `first` must be settled before anything else (non-finite values, poor evidence). `whole` are remedies for all sick
+    sites at once, best first; `groups` puts sites that need the same together; `items` has each site by itself, in the
+    order in which they ran, and the skipped ones.
+    """
+
+    model: str | None
+    data: str | None
+    first: tuple[SiteAdvice, ...]
+    whole: tuple[Remedy, ...]
+    groups: tuple[GroupAdvice, ...]
+    items: tuple[SiteAdvice, ...]
+    caution: str
+
+    def __repr__(self) -> str:
+        """One line: the model, and what ails it."""
+        ailments = ", ".join(f"{item.site or 'the whole scan'} {item.ailment}" for item in self.items[:_MOST])
+        more = f" and {len(self.items) - _MOST:,} more" if len(self.items) > _MOST else ""
+        return printable(f"<Advice on {self.model or 'a model in memory'}: {ailments or 'nothing to do'}{more}>")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The advice as JSON types."""
+        return {"schema_version": 1, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteChange:
+    """One swapped site: what it was and is, its dead units before and after, which of them now receive gradient.
+
+    `with_gradient` is None where that was not measured; it is taken after as many optimiser steps as the result says.
+    """
+
+    site: str
+    old: str
+    new: str
+    units: int
+    dead_before: tuple[int, ...]
+    dead_after: tuple[int, ...]
+    with_gradient: tuple[int, ...] | None
+    reinitialised: tuple[int, ...] = ()
+    note: str = ""
+
+    def __repr__(self) -> str:
+        """One line, without the numbers of its units."""
+        dead = f"{len(self.dead_before):,} → {len(self.dead_after):,} of {count(self.units, 'unit')} dead"
+        return printable(f"<SiteChange {self.site}: {self.old} → {self.new}, {dead}>")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A site that was wanted and not swapped: why, and the edit to make by hand where one is known."""
+
+    site: str
+    reason: str
+    edit: Edit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far the output moved, over all samples.
+
+    `relative_l2` is ‖after − before‖₂ / ‖before‖₂, None where the output was zero; `largest` the largest absolute
+    difference; `same_argmax` the share of rows (0..1) with the same largest entry, None where there are no classes.
+    """
+
+    relative_l2: float | None
+    largest: float
+    same_argmax: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchResult:
+    """What a patch changed, and the proof: taken from the file as it was read back in a fresh process.
+
+    `edits` are those of the source code that bring about the same. `dead_before` and `dead_after` count dead units by
+    site id. A preview has no `drift`, and nothing after it. `gradient_steps` is how many optimiser steps a copy made
+    before the gradient was taken: one where units were re-initialised, since the weights out of these are zero.
+
+    Where the class that makes an activation makes several, which are not swapped for the same, `python` has the
+    lines that swap them after the model is built, and `edits` leaves them out. `next_command` scans what was written.
+
+    To open what was written, with its hash `sha256` (None for a folder and for a live module), takes trust in it where
+    `needs_trust` says so, and the code `needs_arch` where that is not None.
+    """
+
+    model: str | None
+    output: str | None
+    format: str
+    samples: int
+    changes: tuple[SiteChange, ...]
+    refused: tuple[Refusal, ...]
+    edits: tuple[Edit, ...]
+    dead_before: Mapping[str, int]
+    dead_after: Mapping[str, int]
+    drift: Drift | None
+    parameters_changed: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    gradient_steps: int = 0
+    sha256: str | None = None
+    needs_trust: bool = False
+    needs_arch: str | None = None
+    python: tuple[str, ...] = ()
+    next_command: str | None = None
+
+    def __repr__(self) -> str:
+        """One line: where it went, how much was swapped, what is dead before and after."""
+        swapped = f"{count(len(self.changes), 'site')} swapped, {len(self.refused):,} refused"
+        before = sum(self.dead_before.values())
+        dead = (
+            f"{before:,} units dead" if self.drift is None else f"{before:,} → {sum(self.dead_after.values()):,} dead"
+        )
+        return printable(f"<PatchResult {self.output or 'in memory'}: {swapped}, {dead}>")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON types."""
+        return {"schema_version": 1, **asdict(self)}

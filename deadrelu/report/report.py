@@ -1,0 +1,214 @@
+"""One scan as data: `Report`, with its model, its data and its findings, and their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from deadrelu.errors import FileError
+from deadrelu.report.contract import check_report
+from deadrelu.report.serialisation import finite, stats_from_dict, stats_to_dict, without_none
+from deadrelu.report.site import Leaky, SiteStats, Skipped
+from deadrelu.report.sites import Sites
+from deadrelu.text.wording import count, percent, printable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SCHEMA_VERSION = 1
+_ANEW = "write one with `deadrelu scan MODEL -o json=report.json`"
+
+Severity = Literal["error", "warning", "note"]
+Verdict = Literal["pass", "fail", "nothing measured"]
+DataKind = Literal["dataset", "synthetic"]
+Setting = str | int | float | bool | None | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a rule says of a site (or, with `site` None, of the whole scan)."""
+
+    rule: str
+    severity: Severity
+    site: str | None
+    units: tuple[int, ...] = ()
+    message: str
+    suggestion: str
+
+    def __repr__(self) -> str:
+        """One line, without the numbers of its units."""
+        at = f" at {self.site}" if self.site is not None else ""
+        return printable(f"<Finding {self.rule} {self.severity}{at}: {self.message}>")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """Which deadrelu and which torch measured."""
+
+    name: str
+    version: str
+    torch: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """Which model was measured; `path` as given; `nonfinite_weights` counts the NaN and infinite values of tensors."""
+
+    path: str | None
+    format: str
+    sha256: str | None
+    parameters: int
+    nonfinite_weights: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInfo:
+    """Which data the model ran on."""
+
+    source: str | None
+    kind: DataKind
+    samples: int
+    batches: int
+    seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The whole scan in one row."""
+
+    verdict: Verdict
+    sites: int
+    skipped: int
+    units: int
+    dead: int
+    rare: int
+    always_on: int
+    dead_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One scan: what was measured, on what, by what; and, once judged, what follows from it.
+
+    `leaky` are the activation calls of which no unit can die, in the order in which they first ran.
+    """
+
+    tool: Tool
+    model: ModelInfo
+    data: DataInfo
+    settings: Mapping[str, Setting]
+    sites: Sites[SiteStats]
+    skipped: tuple[Skipped, ...]
+    findings: tuple[Finding, ...] = ()
+    verdict: Verdict = "nothing measured"
+    leaky: tuple[Leaky, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take a plain tuple of sites too."""
+        object.__setattr__(self, "sites", Sites(self.sites))
+
+    def __repr__(self) -> str:
+        """One line: the model, the verdict, how much is dead."""
+        summary = self.summary
+        dead = f"{summary.dead:,} of {count(summary.units, 'unit')} dead ({percent(summary.dead_fraction)})"
+        skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
+        where = f"at {count(summary.sites, 'site')}{skipped}"
+        return printable(
+            f"<Report {self.model.path or 'of a model in memory'}: {self.verdict.upper()}, {dead} {where}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows in place of the `repr`."""
+        from deadrelu.render.notebook import fragment
+
+        return fragment(self)
+
+    @property
+    def is_all_leaky(self) -> bool:
+        """Whether every activation call that ran is leaky, so that nothing can die."""
+        return bool(self.leaky) and not self.sites and not self.skipped
+
+    @property
+    def gated(self) -> tuple[SiteStats, ...]:
+        """The sites whose units are known: those with a guessed axis pass and fail no limit."""
+        return tuple(stats for stats in self.sites if not stats.site.is_guessed)
+
+    @property
+    def summary(self) -> Summary:
+        """Sums over the sites; `dead_fraction` is dead units over all units, 0 where nothing was measured."""
+        units = sum(stats.site.units for stats in self.sites)
+        dead = sum(stats.dead for stats in self.sites)
+        return Summary(
+            verdict=self.verdict,
+            sites=len(self.sites),
+            skipped=len(self.skipped),
+            units=units,
+            dead=dead,
+            rare=sum(len(stats.rare_units) for stats in self.sites),
+            always_on=sum(len(stats.always_on_units) for stats in self.sites),
+            dead_fraction=dead / units if units else 0.0,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types, in the order of the contract (`deadrelu/report.schema.json`)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "tool": asdict(self.tool),
+            "model": asdict(self.model),
+            "data": asdict(self.data),
+            "settings": dict(self.settings),
+            "summary": asdict(self.summary),
+            "sites": [stats_to_dict(stats) for stats in self.sites],
+            "skipped": [without_none(asdict(skipped), "alias") for skipped in self.skipped],
+            **({"leaky": [asdict(leaky) for leaky in self.leaky]} if self.leaky else {}),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON text with a final newline; the same report gives the same bytes."""
+        return json.dumps(finite(self.to_dict()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_pandas(self, *, units: bool = False) -> DataFrame:
+        """The figures as a data frame, one row a site or, with `units`, one row a unit.
+
+        Rates and shares are in 0..1; what was not measured is NaN. Raises `UsageError` where pandas is not installed.
+        """
+        from deadrelu.render.frame import by_site, by_unit
+
+        return by_unit(self) if units else by_site(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Read back what `to_dict` made. Raises `FileError` where the contract is broken."""
+        version = data.get("schema_version") if isinstance(data, Mapping) else None
+        if version != SCHEMA_VERSION:
+            raise FileError(
+                f"not a deadrelu report of schema version {SCHEMA_VERSION} (schema_version is {version!r:.60})",
+                hint=_ANEW,
+            )
+        try:
+            check_report(data)
+            return cls(
+                tool=Tool(**data["tool"]),
+                model=ModelInfo(**data["model"]),
+                data=DataInfo(**data["data"]),
+                settings={key: tuple(v) if isinstance(v, list) else v for key, v in data["settings"].items()},
+                sites=Sites(stats_from_dict(site) for site in data["sites"]),
+                skipped=tuple(Skipped(**skipped) for skipped in data["skipped"]),
+                findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
+                verdict=data["summary"]["verdict"],
+                leaky=tuple(Leaky(**leaky) for leaky in data.get("leaky", ())),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FileError(f"a broken deadrelu report: {error}", hint=_ANEW) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read back what `to_json` wrote. Raises `FileError` if it is no JSON or no report."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FileError(f"not a JSON report: {error}", hint=_ANEW) from error
+        return cls.from_dict(data)

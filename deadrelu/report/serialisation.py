@@ -1,0 +1,48 @@
+"""Sites and their figures as JSON types, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from typing import Any
+
+from deadrelu.report.site import Site, SiteStats, Source
+
+
+def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
+    """A site and its figures in one object."""
+    out = without_none(asdict(stats.site), "alias")
+    if stats.site.source is not None:
+        out["source"] = without_none(out["source"], "column", "end_column")
+    figures = {f.name: getattr(stats, f.name) for f in fields(stats) if f.name != "site"}
+    return out | {"dead": stats.dead, "dead_fraction": stats.dead_fraction} | figures
+
+
+def without_none(data: dict[str, Any], *optional: str) -> dict[str, Any]:
+    """The same object without those of its optional members that are None."""
+    return {key: value for key, value in data.items() if value is not None or key not in optional}
+
+
+def stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
+    """The inverse of `stats_to_dict`; the derived figures are derived again."""
+
+    def pick(kind: type, skip: str = "") -> dict[str, Any]:
+        names = (f.name for f in fields(kind) if f.name != skip and (f.name in data or f.default is MISSING))
+        return {name: tuple(data[name]) if isinstance(data[name], list) else data[name] for name in names}
+
+    site = pick(Site)
+    if site["source"] is not None:
+        site["source"] = Source(**site["source"])
+    return SiteStats(site=Site(**site), **pick(SiteStats, skip="site"))
+
+
+def finite(value: Any) -> Any:
+    """The same tree with every number that is not finite as None: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

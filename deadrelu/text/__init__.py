@@ -1,0 +1,1 @@
+"""Words for people: figures in words, and the name that was meant."""

@@ -1,0 +1,115 @@
+"""Scripted code inside of a live model is seen from its first call on, whenever that comes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import deadrelu
+from deadrelu.programs.eager.scripted import can_call_script
+
+
+def _activated(x: Tensor) -> Tensor:
+    return torch.relu(x)
+
+
+scripted = torch.jit.script(_activated)
+
+
+def by_way_of_another(x: Tensor) -> Tensor:
+    return scripted(x) + 1
+
+
+class Methods:
+    """Calls it from a static method."""
+
+    @staticmethod
+    def call(x: Tensor) -> Tensor:
+        return scripted(x)
+
+
+class Late(nn.Module):
+    """Calls something from the eleventh batch on."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        self.fc, self.number, self.held = nn.Linear(4, 6), 0, {"one": call}
+
+    def late(self, x: Tensor) -> Tensor:
+        call = self.held["one"]
+        return x if call is None else call(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.number += 1
+        x = self.fc(x)
+        return self.late(x) if self.number > 10 else x
+
+
+class Named(Late):
+    def late(self, x: Tensor) -> Tensor:
+        return by_way_of_another(x)
+
+
+class OfAClass(Late):
+    def late(self, x: Tensor) -> Tensor:
+        return Methods.call(x)
+
+
+class Enclosed(Late):
+    def late(self, x: Tensor) -> Tensor:
+        return [(lambda y: scripted(y))(x)][0]
+
+
+class Submodule(Late):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = torch.jit.script(nn.ReLU())
+
+    def late(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(x)
+        return y
+
+
+class Operator(Late):
+    def late(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.aten.relu(x)
+        return y
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Late(scripted), lambda: Late(by_way_of_another), Named, OfAClass, Enclosed, Submodule, Operator]
+)
+def test_what_is_first_called_late_is_measured_whole(make: Callable[[], nn.Module]) -> None:
+    (stats,) = deadrelu.scan(make(), torch.randn(120, 4), batch_size=3).sites
+    assert (stats.samples, stats.positions) == (90, 90)
+
+
+class Unforeseen(Late):
+    """Makes what it calls while it runs, so that nothing names it."""
+
+    def late(self, x: Tensor) -> Tensor:
+        y: Tensor = getattr(__import__(__name__, fromlist=["x"]), "script" + "ed")(x)
+        return y
+
+
+def test_what_could_not_be_foreseen_says_on_how_many_samples_it_was_measured(caplog: pytest.LogCaptureFixture) -> None:
+    (stats,) = deadrelu.scan(Unforeseen(), torch.randn(120, 4), batch_size=3).sites
+    assert stats.samples == 75
+    assert caplog.messages == [
+        ":relu was first seen in batch 16 and is counted from there on; it may have run before, unseen"
+    ]
+
+
+def test_it_is_not_said_of_what_was_there_from_the_first_batch(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "deadrelu"):
+        deadrelu.scan(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), torch.randn(120, 4), batch_size=3)
+    assert not any("first seen" in message for message in caplog.messages)
+
+
+def test_an_ordinary_model_is_not_taken_to_call_scripted_code() -> None:
+    assert not can_call_script([Late(), nn.Sequential(nn.Linear(1, 1), nn.ReLU())])
+    assert can_call_script([Late(scripted)])

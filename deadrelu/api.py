@@ -160,7 +160,7 @@ def scan(
     )
     batches = request.batches(program)
     if ranks is not None:
-        batches = batches.of(ranks.share)
+        batches = batches.of(ranks.shard)
     plan = Plan(
         sites=tuple(sites),
         skip_sites=tuple(skip_sites),

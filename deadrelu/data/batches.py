@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deadrelu.programs.program import Batch
 from deadrelu.programs.pytree import tensors_in
-from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.report import DataInfo
 
 _log = logging.getLogger("deadrelu")
@@ -21,21 +21,21 @@ _log = logging.getLogger("deadrelu")
 class Batches:
     """Batches made one by one when asked for; each iteration starts anew.
 
-    `info` says where they come from. Its `samples` and `batches` are 0: who runs the batches counts them. `share` says
+    `info` says where they come from. Its `samples` and `batches` are 0: who runs the batches counts them. `shard` says
     which of them are made here; `start` skips the others before any work on them, as far as the data lets it.
     """
 
     info: DataInfo
-    start: Callable[[Share], Iterator[Batch]]
-    share: Share = WHOLE
+    start: Callable[[Shard], Iterator[Batch]]
+    shard: Shard = UNSHARDED
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the share, from the first. Raises `DataError` where one cannot be made."""
-        return self.start(self.share)
+        """The batches of the shard, from the first. Raises `DataError` where one cannot be made."""
+        return self.start(self.shard)
 
-    def of(self, share: Share) -> Batches:
-        """The same data, of which only a share is made here."""
-        return replace(self, share=share)
+    def of(self, shard: Shard) -> Batches:
+        """The same data, of which only a shard is made here."""
+        return replace(self, shard=shard)
 
 
 class Notes:

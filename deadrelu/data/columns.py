@@ -18,7 +18,7 @@ from deadrelu.data.rows import Rows, has_shape, length_of, rank_of, taken, whole
 from deadrelu.data.signature import Signature
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch
-from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.text.wording import count
 
 _TRIAL = 2
@@ -94,8 +94,8 @@ class Columns:
         elif not self._is_whole and (fitting.axis is not None or not self._may_have_rows_on_1()):
             self._check(fitting.axis or 0)
 
-    def batches(self, share: Share = WHOLE) -> Iterator[Batch]:
-        """The rows in batches, the last one smaller; those of `share` alone.
+    def batches(self, shard: Shard = UNSHARDED) -> Iterator[Batch]:
+        """The rows in batches, the last one smaller; those of `shard` alone.
 
         Raises `DataError` where the arrays do not have the same number of rows.
         """
@@ -111,7 +111,7 @@ class Columns:
         rows = rows_of(total, self._samples, self._seed)
         size = self._batch_size or max(1, len(rows))
         for index, start in enumerate(range(0, len(rows), size)):
-            if share.takes(index):
+            if shard.runs(index):
                 part = rows[start : start + size]
                 yield fit.counted(self._cut(fit, part, axis))[0]
 

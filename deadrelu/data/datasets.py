@@ -18,7 +18,7 @@ from deadrelu.data.rows import has_shape, is_row
 from deadrelu.data.signature import signature_of
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.pytree import mapped
-from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.shard import UNSHARDED, Shard
 
 _ALL = 1 << 62
 
@@ -38,11 +38,11 @@ def load_dataset(
     seed: int | None,
     axis: int = 0,
     as_lists: bool = False,
-    share: Share = WHOLE,
+    shard: Shard = UNSHARDED,
 ) -> Any:
     """A loader over single samples: in order, or over a random subset where `samples` and a seed are given.
 
-    `batch_size` None is all in one batch. The samples are stacked along `axis`, or left as lists. Of a `share` no other
+    `batch_size` None is all in one batch. The samples are stacked along `axis`, or left as lists. Of a `shard` no other
     sample is touched, but for an `IterableDataset`, which is left whole.
     """
     if isinstance(data, IterableDataset):
@@ -50,7 +50,7 @@ def load_dataset(
     rows = rows_of(len(data), samples, seed)
     size = batch_size or max(1, len(rows))
     starts = range(0, len(rows), size)
-    mine = [list(rows[start : start + size]) for index, start in enumerate(starts) if share.takes(index)]
+    mine = [list(rows[start : start + size]) for index, start in enumerate(starts) if shard.runs(index)]
     return DataLoader(data, batch_sampler=mine, collate_fn=_collate(axis, as_lists=as_lists))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from deadrelu.data.columns import rows_of
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.text.wording import count
 
 _log = logging.getLogger("deadrelu")
@@ -66,17 +66,17 @@ class Images:
             _log.warning(f"{folder} holds no images ({', '.join(sorted(_ENDINGS))})")
 
     def batches(
-        self, *, batch_size: int | None, samples: int | None, seed: int | None, share: Share = WHOLE
+        self, *, batch_size: int | None, samples: int | None, seed: int | None, shard: Shard = UNSHARDED
     ) -> Iterator[Batch]:
         """The images as `(N, C, H, W)`. Raises `DataError` for a broken image, and where sizes differ.
 
-        An image that belongs to no batch of `share` is not opened.
+        An image that belongs to no batch of `shard` is not opened.
         """
         rows = rows_of(len(self._paths), samples, seed)
         first: tuple[Path, Tensor] | None = None
         batch_size = batch_size or max(1, len(rows))
         for index, start in enumerate(range(0, len(rows), batch_size)):
-            if not share.takes(index):
+            if not shard.runs(index):
                 continue
             images = []
             for row in rows[start : start + batch_size]:

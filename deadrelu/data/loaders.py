@@ -20,7 +20,7 @@ from deadrelu.errors import DataError
 from deadrelu.programs.code import users_code
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.pytree import mapped
-from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.programs.undisturbed import stdout_on_stderr
 
 
@@ -46,8 +46,8 @@ class LoaderBatches:
         self._data_key = data_key
         self._signature = signature_of(fitting.program, fitting.inputs)
 
-    def __call__(self, share: Share = WHOLE) -> Iterator[Batch]:
-        """Yield each batch of `share` until the iterable ends or `samples` are reached; the last batch is cut to fit.
+    def __call__(self, shard: Shard = UNSHARDED) -> Iterator[Batch]:
+        """Yield each batch of `shard` until the iterable ends or `samples` are reached; the last batch is cut to fit.
 
         The user's iterable is gone through whole. Raises `DataError` where the user's code raises or calls `sys.exit`,
         or where a batch holds no tensor.
@@ -63,7 +63,7 @@ class LoaderBatches:
             where = f"batch {index} of {self._where}"
             is_empty = _is_empty(raw)
             # With a limit on the samples, those of the others' batches have to be counted too.
-            if is_empty or (left is None and not share.takes(full)):
+            if is_empty or (left is None and not shard.runs(full)):
                 full += not is_empty
                 continue
             parts, named = self._parts(raw, where)
@@ -77,7 +77,7 @@ class LoaderBatches:
                 if are_rows:
                     batch = _cut(batch, left, self._fitting.program)
                 left -= batch.samples
-            if share.takes(full):
+            if shard.runs(full):
                 yield batch
             full += 1
             if left is not None and left <= 0:

@@ -33,7 +33,7 @@ def candidates_from_config(program: Program) -> Iterator[Mapping[str, InputShape
 def completed(batches: Batches, program: Program) -> Batches:
     """The same batches, each completed for an encoder–decoder model (`complete`), which is noted once."""
     notes = Notes()
-    return replace(batches, start=lambda share: (complete(batch, program, notes) for batch in batches.start(share)))
+    return replace(batches, start=lambda shard: (complete(batch, program, notes) for batch in batches.start(shard)))
 
 
 def complete(batch: Batch, program: Program, notes: Notes | None = None) -> Batch:

@@ -65,7 +65,7 @@ class DataRequest:
         check_inputs(self.inputs, program)
         given = self._given(program)
         start = given.start
-        filled = replace(given, start=lambda share: (with_inputs(batch, self.inputs) for batch in start(share)))
+        filled = replace(given, start=lambda shard: (with_inputs(batch, self.inputs) for batch in start(shard)))
         return completed(filled if self.inputs else given, program)
 
     def _given(self, program: Program) -> Batches:

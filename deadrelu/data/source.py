@@ -23,7 +23,7 @@ from deadrelu.errors import DataError
 from deadrelu.files.writing import near_file
 from deadrelu.programs.code import import_spec, is_spec, users_code
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.programs.undisturbed import in_their_folder, stdout_on_stderr
 from deadrelu.report import DataInfo
 
@@ -100,8 +100,8 @@ class _Opening:
             folder = Images(path.absolute(), self.program, self.images)
             return self._batches(
                 source,
-                lambda share: folder.batches(
-                    batch_size=self.batch_size, samples=self.samples, seed=self.seed, share=share
+                lambda shard: folder.batches(
+                    batch_size=self.batch_size, samples=self.samples, seed=self.seed, shard=shard
                 ),
             )
         if path.exists() and path.suffix != ".py":
@@ -163,7 +163,7 @@ class _Opening:
         as_lists = takes_lists(self.fitting)
         is_ragged = isinstance(data, list) and not as_lists and not one_size(data)
 
-        def load(share: Share) -> Any:
+        def load(shard: Shard) -> Any:
             return load_dataset(
                 data,
                 batch_size=1 if is_ragged else self.batch_size,
@@ -171,12 +171,12 @@ class _Opening:
                 seed=self.seed,
                 axis=self.fitting.axis or 0,
                 as_lists=as_lists,
-                share=share,
+                shard=shard,
             )
 
         if isinstance(data, IterableDataset):
-            return self._open_loader(lambda: load(WHOLE), where)
-        return self._batches(where, lambda share: self._loader(lambda: load(share), where, None)())
+            return self._open_loader(lambda: load(UNSHARDED), where)
+        return self._batches(where, lambda shard: self._loader(lambda: load(shard), where, None)())
 
     def _loader(self, fresh: Callable[[], Any], where: str, samples: int | None) -> LoaderBatches:
         return LoaderBatches(fresh, self.fitting, where, samples=samples, seed=self.seed, data_key=self.data_key)
@@ -199,7 +199,7 @@ class _Opening:
             raise DataError(f"{where} returns a {type(made).__name__}, not data", hint=f"give {_KINDS}")
         return self.open(made, where)
 
-    def _batches(self, source: str, start: Callable[[Share], Iterator[Batch]]) -> Batches:
+    def _batches(self, source: str, start: Callable[[Shard], Iterator[Batch]]) -> Batches:
         info = DataInfo(source=source, kind="dataset", samples=0, batches=0, seed=self.seed)
         return Batches(info=info, start=start)
 

@@ -75,7 +75,7 @@ def synthesise(
     example = None if input_shapes else program.example_inputs()
     if example is not None:
         info = _info("the model's example inputs, and synthetic normal noise in their shapes", seed)
-        return Batches(info=info, start=lambda share: share.of_all(_like(example, samples, seed)))
+        return Batches(info=info, start=lambda shard: shard.select(_like(example, samples, seed)))
     given = inputs or {}
     made = (
         _given(program, input_shapes, seed, given, batch_axis)
@@ -90,7 +90,7 @@ def synthesise(
             yield made.noise(min(batch_size, samples - done), dtype, generator)
 
     # Noise depends on all the noise before it, so that the batches of other processes are drawn too.
-    return Batches(info=_info(f"synthetic {made}", seed), start=lambda share: share.of_all(start()))
+    return Batches(info=_info(f"synthetic {made}", seed), start=lambda shard: shard.select(start()))
 
 
 def _info(source: str, seed: int) -> DataInfo:

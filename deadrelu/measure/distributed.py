@@ -17,7 +17,7 @@ from deadrelu.errors import DataError, DeadreluError
 from deadrelu.measure.padding.found import together
 from deadrelu.measure.tallied import Part, Tallied, joined, with_own_ids
 from deadrelu.programs.program import ROOT, Batch
-from deadrelu.programs.share import Share
+from deadrelu.programs.shard import Shard
 from deadrelu.report import Counts, Skipped
 from deadrelu.text.wording import count
 
@@ -31,7 +31,7 @@ class Ranks:
 
     def __init__(self) -> None:
         """Join the others; counters are exchanged on the current GPU with nccl, in main memory with gloo."""
-        self.share = Share(dist.get_rank(), dist.get_world_size())
+        self.shard = Shard(dist.get_rank(), dist.get_world_size())
         self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     @staticmethod
@@ -69,7 +69,7 @@ class Ranks:
 
     def _unite(self, mine: Part) -> Part:
         facts = replace(mine, sites=tuple(replace(site, counts=_zeros(0)) for site in mine.sites))
-        parts: list[Part] = [facts] * self.share.of
+        parts: list[Part] = [facts] * self.shard.world_size
         dist.all_gather_object(parts, facts)
         stranger = next((rank for rank, part in enumerate(parts) if part.opening != parts[0].opening), None)
         if stranger is not None:
@@ -98,7 +98,7 @@ class Ranks:
         sums = self._tensor((c.output_sums for c in counts), torch.float64)
         dist.all_reduce(whole, dist.ReduceOp.SUM)
         dist.all_reduce(tops, dist.ReduceOp.MAX)
-        every = [torch.empty_like(sums) for _ in range(self.share.of)]
+        every = [torch.empty_like(sums) for _ in range(self.shard.world_size)]
         dist.all_gather(every, sums)  # not reduced: a reduction may add in any order
         total = every[0]
         for more in every[1:]:

@@ -21,7 +21,7 @@ from deadrelu.measure.padding.found import NOTHING, PaddingFound
 from deadrelu.measure.tallied import Part
 from deadrelu.programs.code import users_code
 from deadrelu.programs.program import Batch, CallSite, Features, Program, Run
-from deadrelu.programs.share import WHOLE
+from deadrelu.programs.shard import UNSHARDED
 from deadrelu.report import Leaky, SiteStats, Skipped, Stats
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def measure(
 
     `stop` is asked before a batch whether the verdict is clear without it, not with `ranks`.
 
-    With `ranks`, `batches` are those of this process's share, and every process gets the measurement of the whole.
+    With `ranks`, `batches` are those of this process's shard, and every process gets the measurement of the whole.
 
     Raises `NothingMeasuredError` without a batch or a site, `ModelError` where the forward pass raises, `UsageError`
     where a glob matches no site.
@@ -94,25 +94,25 @@ def measure(
     samples = count = 0
     stopped: Stopped | None = None
     first_batch = ""
-    share = ranks.share if ranks else WHOLE
+    shard = ranks.shard if ranks else UNSHARDED
     counting = Counting(program, lambda site, z: _features(site, z, plan), plan.stats)
     looks = Looks(stop, plan.wants)
 
     with program.watched(counting.observe) as run, counting.padding.watching():
-        for at, batch in _pieces(program, zip(share.indices(), batches, strict=False)):
+        for at, batch in _pieces(program, zip(shard.indices(), batches, strict=False)):
             stopped = looks.verdict(count, counting.tallies(), program)
             if stopped:
                 break
             if ranks and not first_batch:
                 first_batch = ranks.opening(batch)
-            is_counted = share.counts(at[0])
+            is_counted = shard.owns(at[0])
             with counting.forward(batch, at, is_counted=is_counted):
                 _run(run, batch, max(at[0], count))
             if not is_counted:
                 continue
             samples, count = samples + batch.samples, count + 1
             if progress is not None:
-                progress(samples * share.of)
+                progress(samples * shard.world_size)
         counting.end()
         skipped = (*program.skipped(), *counting.skipped())
     is_graph = program.kind != "eager"  # where every call can be swapped, a functional one too

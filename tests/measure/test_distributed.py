@@ -18,7 +18,7 @@ import torch
 from deadrelu.measure.distributed import Ranks, _agreed, _skipped
 from deadrelu.measure.tallied import Part, Tallied, joined
 from deadrelu.programs.program import Batch
-from deadrelu.programs.share import WHOLE, Share
+from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.report import Counts, Site, Skipped
 
 ROOT = Path(__file__).parents[2]
@@ -271,14 +271,14 @@ def test_a_user_who_has_a_group_of_their_own_keeps_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_every_batch_is_counted_once_and_the_first_is_seen_by_all(size: int) -> None:
-    shares = [Share(rank, size) for rank in range(size)]
+    shards = [Shard(rank, size) for rank in range(size)]
     for index in range(20):
-        assert sum(share.counts(index) for share in shares) == 1
-        assert sum(share.takes(index) for share in shares) == (size if index == 0 else 1)
-    for share in shares:
-        made = list(share.of_all(range(20)))
-        assert made == [index for index, _ in zip(share.indices(), made, strict=False)]
-    assert list(WHOLE.of_all(range(5))) == [0, 1, 2, 3, 4]
+        assert sum(shard.owns(index) for shard in shards) == 1
+        assert sum(shard.runs(index) for shard in shards) == (size if index == 0 else 1)
+    for shard in shards:
+        made = list(shard.select(range(20)))
+        assert made == [index for index, _ in zip(shard.indices(), made, strict=False)]
+    assert list(UNSHARDED.select(range(5))) == [0, 1, 2, 3, 4]
 
 
 def site(name: str, first: tuple[int, ...], *, units: int = 2, calls: int = 1, call: int = 1, **facts: Any) -> Tallied:

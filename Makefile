@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test integrations lint clean
+.PHONY: demo test integrations lint docs clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
@@ -21,8 +21,12 @@ lint: $(VENV)/.developed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The pages of docs/ as a site in site/. Strict: a link, an anchor or a page that leads nowhere fails it.
+docs: $(VENV)/.developed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) $(VENV)-integrations build dist *.egg-info deadrelu/measure/*.so
+	rm -rf $(VENV) $(VENV)-integrations build dist site *.egg-info deadrelu/measure/*.so
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(shell find deadrelu -name '*.py' -o -name '*.c') | $(BIN)/python
 	@echo "Installing deadrelu and the versions of constraints.txt into $(VENV); the first time takes minutes."

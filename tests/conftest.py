@@ -7,7 +7,7 @@ import math
 import pytest
 
 from deadrelu.judge.policy import Policy, judge
-from deadrelu.judge.statistics import describe
+from deadrelu.judge.statistics import compute_stats
 from deadrelu.report import Counts, DataInfo, ModelInfo, Report, Site, SiteStats, Skipped, Source, Tool
 
 SAMPLES = 1797
@@ -53,7 +53,7 @@ def make_stats(site: Site, rates: list[float], *, samples: int = SAMPLES, nonfin
         output_sums=tuple(math.nan if unit in nonfinite else count / 4 for unit, count in enumerate(fires)),
         nonfinite=tuple(int(unit in nonfinite) for unit in range(len(rates))),
     )
-    return describe(site, counts, rare_below=0.01, confidence=0.95)
+    return compute_stats(site, counts, rare_below=0.01, confidence=0.95)
 
 
 def make_report(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.judge.baseline import gate, renewed, standing
+from deadrelu.judge.baseline import compare_to_baseline, gate, renew_entries
 from deadrelu.judge.compare import compare
 from deadrelu.judge.policy import Policy
 from deadrelu.load.trust import Trust
@@ -143,7 +143,7 @@ def test_after_each_edit_that_suggest_prints_the_gate_stays_green(name: str, tmp
     weights = planted(source, batch)
     before = scanned(weights, source, batch)
     assert len({stats.dead for stats in before.sites}) > 1, "sites alike could be taken for each other unseen"
-    known = renewed(before, Policy(), None)
+    known = renew_entries(before, Policy(), None)
     edits = {edit for item in deadrelu.suggest(before).items for r in item.remedies for edit in r.edits}
     assert edits
     for number, edit in enumerate(sorted(edits, key=lambda edit: edit.line)):
@@ -155,7 +155,7 @@ def test_after_each_edit_that_suggest_prints_the_gate_stays_green(name: str, tmp
         edited.write_text("\n".join(lines))
         after = scanned(weights, edited, batch)
         gone = {s.site.id for s in before.sites if s.site.source is not None and s.site.source.line == edit.line}
-        stands = standing(after, known)
+        stands = compare_to_baseline(after, known)
         assert [s.site.id for s in after.sites] == [s.site.id for s in before.sites if s.site.id not in gone]
         assert (set(stands.swapped), stands.gone, stands.new) == (gone, (), ())
         assert (stands.moved, stands.renumbered) == ({}, ())

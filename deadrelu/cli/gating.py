@@ -9,8 +9,8 @@ from pathlib import Path
 from deadrelu.cli import console
 from deadrelu.errors import FileError, UsageError
 from deadrelu.files.writing import check_writable, locked, write_text
-from deadrelu.judge.baseline import Entries, gate, is_same_model, parse_tolerance, renewed, standing
-from deadrelu.judge.ledger import Ledger
+from deadrelu.judge.baseline import Entries, compare_to_baseline, gate, is_same_model, parse_tolerance, renew_entries
+from deadrelu.judge.baseline_file import BaselineFile
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
 from deadrelu.text.wording import count
@@ -21,7 +21,7 @@ class BaselineGate:
     """What the command line says of the baseline; `name` stands for the model in it (None: its path from there)."""
 
     path: Path | None
-    ledger: Ledger = field(default_factory=Ledger)
+    file: BaselineFile = field(default_factory=BaselineFile)
     update: bool = False
     tolerance: int | float = 0
     loosen: bool = False
@@ -37,22 +37,22 @@ class BaselineGate:
         if self.path is None or not (report.sites or report.leaky):
             return report
         name = self.name or _place(report.model.path, self.path)
-        known = self.ledger.models.get(name)
+        known = self.file.models.get(name)
         if self.update:
             known = self._renew(self.path, name, report, policy)
-        elif known is None and (other := self._other(self.ledger, report)) is not None:
-            known = self.ledger.models[other]
+        elif known is None and (other := self._other(self.file, report)) is not None:
+            known = self.file.models[other]
             self._note(f"{self.path} knows {other} alone, which has the same sites: {name} is held against that")
             self._report_standing(report, known)
         elif known is None:
-            others = ", ".join(sorted(self.ledger.models)) or "no model at all"
+            others = ", ".join(sorted(self.file.models)) or "no model at all"
             raise UsageError(
                 f"the baseline {self.path} does not know the model {name!r}; it knows {others}",
                 hint="add it with --update-baseline",
             )
         else:
             self._report_standing(report, known)
-        stands = standing(report, known)
+        stands = compare_to_baseline(report, known)
         settings = {**report.settings, "baseline": str(self.path), "tolerance": self.tolerance}
         settings["standing"] = "tolerated" if stands.worse else "better" if stands.better else "same"
         return gate(replace(report, settings=settings), policy, known, self.tolerance)
@@ -60,26 +60,26 @@ class BaselineGate:
     def _renew(self, path: Path, name: str, report: Report, policy: Policy) -> Entries:
         """Write what is known now, and return it; another process may have written the file during the scan."""
         with locked(path):
-            ledger = _read(path) if path.exists() else Ledger()
-            other = None if name in ledger.models else self._other(ledger, report)
+            file = _read(path) if path.exists() else BaselineFile()
+            other = None if name in file.models else self._other(file, report)
             if other is not None and (path.parent / other).exists():
                 other = None  # two models that happen to have the same sites
-            now = renewed(report, policy, ledger.models.get(other or name), force=self.loosen)
-            write_text(path, ledger.with_model(name, now, instead_of=other).to_json(), force=True)
+            now = renew_entries(report, policy, file.models.get(other or name), force=self.loosen)
+            write_text(path, file.with_model(name, now, instead_of=other).to_json(), force=True)
         place = f", in the place of {other}" if other else ""
         self._note(f"{path} now knows {count(len(now), 'site')} of {name}{place}")
         return now
 
-    def _other(self, ledger: Ledger, report: Report) -> str | None:
+    def _other(self, file: BaselineFile, report: Report) -> str | None:
         """The only model in the file, if it has the sites of this one: the next checkpoint has another path."""
-        if self.name is not None or len(ledger.models) != 1:
+        if self.name is not None or len(file.models) != 1:
             return None
-        [(name, known)] = ledger.models.items()
+        [(name, known)] = file.models.items()
         return name if is_same_model(report, known) else None
 
     def _report_standing(self, report: Report, known: Entries) -> None:
         """Say what is stale, and what could be tightened; the file itself stays as it is."""
-        stands = standing(report, known)
+        stands = compare_to_baseline(report, known)
         if stands.moved:
             named = [f"{now} was {old}" for now, old in stands.moved.items()]
             more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
@@ -117,16 +117,14 @@ def baseline_gate(
     allowed = parse_tolerance(tolerance)
     if update and path:
         check_writable(path, force=True)
-    ledger = Ledger() if path is None or (update and not path.exists()) else _read(path)
-    return BaselineGate(
-        path=path, ledger=ledger, update=update, tolerance=allowed, loosen=loosen, name=name, quiet=quiet
-    )
+    file = BaselineFile() if path is None or (update and not path.exists()) else _read(path)
+    return BaselineGate(path=path, file=file, update=update, tolerance=allowed, loosen=loosen, name=name, quiet=quiet)
 
 
-def _read(path: Path) -> Ledger:
+def _read(path: Path) -> BaselineFile:
     """The file's content. Raises `FileError`."""
     try:
-        return Ledger.from_json(path.read_bytes(), str(path))
+        return BaselineFile.from_json(path.read_bytes(), str(path))
     except OSError as error:
         raise FileError(
             f"the baseline {path} cannot be read: {error.strerror or error}",

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from deadrelu.errors import UsageError
-from deadrelu.judge.matching import Mark, is_renumbered, marks, match
+from deadrelu.judge.matching import Identity, identities, is_renumbered, match
 from deadrelu.judge.policy import Policy, conclude, parse_fraction
 from deadrelu.judge.rules import RULES
-from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.report import Finding, Report, Severity, Site, SiteStats
 from deadrelu.text.wording import count, ranges
 
@@ -47,7 +47,7 @@ Entries = Mapping[str, Entry]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class BaselineChanges:
     """How a report stands to its baseline, as ids of sites; `gone` are known, and neither measured nor skipped now.
 
     `moved` gives the known id of each site that has another one now, unless only this version's way to name it is new:
@@ -64,7 +64,7 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recognised:
+class MatchedEntries:
     """What is known of each site of a report, by its id now; `was` gives the known id, and `gone` are the others.
 
     `unlike` is what is known under the id of a site that is not that one: it has other units, or another activation.
@@ -87,19 +87,19 @@ def parse_tolerance(text: str) -> int | float:
         raise UsageError(f"--tolerance {text!r} is neither a number of units nor a share", hint=hint) from error
 
 
-def tolerated(tolerance: int | float, units: int) -> int:
+def allowance(tolerance: int | float, units: int) -> int:
     """How many units that is, of a site with `units`; a share is rounded down."""
     return tolerance if isinstance(tolerance, int) else math.floor(Fraction(repr(tolerance)) * units)
 
 
-def recognise(report: Report, known: Entries) -> Recognised:
+def match_entries(report: Report, known: Entries) -> MatchedEntries:
     """Find each site of the report among the known ones, also where its id has changed."""
-    here = marks(report)
+    here = identities(report)
     names = list(known)
-    places = match([Mark(id=id, op=e.op, after=e.after, units=e.units) for id, e in known.items()], here)
+    places = match([Identity(id=id, op=e.op, after=e.after, units=e.units) for id, e in known.items()], here)
     was = {id: names[place] for id, place in places.items()}
     gone = known.keys() - was.values()
-    return Recognised(
+    return MatchedEntries(
         entries={id: known[old] for id, old in was.items()},
         was=was,
         gone=tuple(id for id in names if id in gone),
@@ -107,18 +107,18 @@ def recognise(report: Report, known: Entries) -> Recognised:
     )
 
 
-def standing(report: Report, known: Entries) -> Standing:
+def compare_to_baseline(report: Report, known: Entries) -> BaselineChanges:
     """Compare the number of dead units at each site with what is known; tolerance plays no part here."""
-    found = recognise(report, known)
+    found = match_entries(report, known)
     entries, renamed = found.entries, {id: old for id, old in found.was.items() if old != id}
     changes = {s.site.id: s.dead - len(entries[s.site.id].dead) for s in report.gated if _measured(entries, s.site.id)}
     unknown = {stats.site.id for stats in report.sites if stats.nonfinite_units}
     renumbered = tuple(
-        mark.id for mark in marks(report) if mark.id in renamed and is_renumbered(renamed[mark.id], mark)
+        mark.id for mark in identities(report) if mark.id in renamed and is_renumbered(renamed[mark.id], mark)
     )
-    lost = [Gone(id=site, units=known[site].units, after=known[site].after) for site in found.gone]
-    leaky = swapped(lost, report.leaky)
-    return Standing(
+    lost = [LostSite(id=site, units=known[site].units, after=known[site].after) for site in found.gone]
+    leaky = match_leaky(lost, report.leaky)
+    return BaselineChanges(
         worse=tuple(site for site, change in changes.items() if change > 0),
         better=tuple(site for site, change in changes.items() if change < 0 and site not in unknown),
         new=tuple(stats.site.id for stats in report.gated if stats.site.id not in changes),
@@ -131,7 +131,7 @@ def standing(report: Report, known: Entries) -> Standing:
 
 def is_same_model(report: Report, known: Entries) -> bool:
     """Whether the baseline of another file may be that of this model: it has most of the known sites."""
-    return bool(known) and 2 * len(recognise(report, known).was) > len(known)
+    return bool(known) and 2 * len(match_entries(report, known).was) > len(known)
 
 
 def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float = 0) -> Report:
@@ -141,7 +141,7 @@ def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float 
     to its limit, and without one to no dead unit at all. `max_dead_total` holds as it is.
     """
     measured = {stats.site.id: stats for stats in report.sites}
-    found, moved = recognise(report, known), standing(report, known).moved
+    found, moved = match_entries(report, known), compare_to_baseline(report, known).moved
     kept = []
     for finding in report.findings:
         if finding.rule == _SKIPPED and _SKIPPED in getattr(found.entries.get(finding.site or ""), "rules", {}):
@@ -159,7 +159,7 @@ def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float 
     return conclude(report, kept)
 
 
-def renewed(report: Report, policy: Policy, known: Entries | None, *, force: bool = False) -> Entries:
+def renew_entries(report: Report, policy: Policy, known: Entries | None, *, force: bool = False) -> Entries:
     """What is known after this report: `known` is None for a model that had no baseline.
 
     Raises `UsageError` if anything would be allowed that was not before, unless `force`: more dead units at a site, a
@@ -204,7 +204,7 @@ def _held(
     fresh = tuple(unit for unit in stats.dead_units if unit not in entry.dead)
     old = tuple(unit for unit in stats.dead_units if unit in entry.dead)
     head = f"{stats.dead:,} of {count(stats.site.units, 'unit')} {'is' if stats.dead == 1 else 'are'} dead"
-    allowed = tolerated(tolerance, stats.site.units)
+    allowed = allowance(tolerance, stats.site.units)
     place = f" (moved: there it is {was})" if was else ""
     if more > allowed:
         tolerance_said = f", which tolerates {allowed:,} more" if allowed else ""
@@ -244,7 +244,7 @@ def _entry(stats: SiteStats) -> Entry:
 
 def _looser(report: Report, policy: Policy, known: Entries) -> Iterator[str]:
     """What a renewed baseline would allow that this one does not."""
-    known = recognise(report, known).entries
+    known = match_entries(report, known).entries
     for stats in report.gated:
         site, dead = stats.site.id, stats.dead
         if _measured(known, site):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from deadrelu.judge.matching import Mark, match
-from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.judge.matching import Identity, match
+from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.report import Report, SiteStats
 
 COMPARISON_VERSION = 1
@@ -16,7 +16,7 @@ Change = Literal["non-finite", "worse", "better", "changed", "same", "new", "swa
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiteChange:
+class SiteDiff:
     """One site in both reports; `old` or `new` is None where it was not measured there.
 
     "worse" has more dead units than before, "better" fewer, "changed" as many, but others; "non-finite" met NaN or
@@ -47,15 +47,15 @@ class Comparison:
 
     old: Report
     new: Report
-    sites: tuple[SiteChange, ...]
+    sites: tuple[SiteDiff, ...]
 
     @property
-    def swapped(self) -> tuple[SiteChange, ...]:
+    def swapped(self) -> tuple[SiteDiff, ...]:
         """The sites with a leaky activation now."""
         return tuple(site for site in self.sites if site.change == "swapped")
 
     @property
-    def worse(self) -> tuple[SiteChange, ...]:
+    def worse(self) -> tuple[SiteDiff, ...]:
         """The sites with more dead units than before, or with NaN; new ones count, if any of their units is dead."""
         bad = ("worse", "non-finite")
         return tuple(s for s in self.sites if s.change in bad or (s.change == "new" and s.new and s.new.dead))
@@ -90,37 +90,37 @@ def compare(old: Report, new: Report) -> Comparison:
     return Comparison(old=old, new=new, sites=tuple(_changes(old, new)))
 
 
-def _changes(old: Report, new: Report) -> Iterator[SiteChange]:
+def _changes(old: Report, new: Report) -> Iterator[SiteDiff]:
     """Every site of either."""
     before = {stats.site.id: stats for stats in old.sites}
     after = {stats.site.id: stats for stats in new.sites}
     skipped = {site.id for report in (old, new) for site in report.skipped}
-    places = match([Mark.of(s.site) for s in old.sites], [Mark.of(s.site) for s in new.sites])
+    places = match([Identity.of(s.site) for s in old.sites], [Identity.of(s.site) for s in new.sites])
     was = {name: old.sites[place].site.id for name, place in places.items()}
     known = set(was.values())
-    lost = [Gone.of(stats.site) for name, stats in before.items() if name not in known and name not in skipped]
-    leaky = swapped(lost, new.leaky)
+    lost = [LostSite.of(stats.site) for name, stats in before.items() if name not in known and name not in skipped]
+    leaky = match_leaky(lost, new.leaky)
     for name, stats in after.items():
         if name in was:
             yield _change(before[was[name]], stats)
         else:
             change: Change = "non-finite" if stats.nonfinite_units else "new"
-            yield SiteChange(id=name, change=change, old=None, new=stats, skipped=name in skipped)
+            yield SiteDiff(id=name, change=change, old=None, new=stats, skipped=name in skipped)
     for name, stats in before.items():
         if name in leaky:
-            yield SiteChange(id=name, change="swapped", old=stats, new=None, swapped_for=leaky[name].op)
+            yield SiteDiff(id=name, change="swapped", old=stats, new=None, swapped_for=leaky[name].op)
         elif name not in known:
-            yield SiteChange(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
+            yield SiteDiff(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
 
 
-def _change(old: SiteStats, new: SiteStats) -> SiteChange:
+def _change(old: SiteStats, new: SiteStats) -> SiteDiff:
     """One site that was measured in both."""
     newly = set(new.dead_units) - set(old.dead_units)
     revived = set(old.dead_units) - set(new.dead_units) - set(new.nonfinite_units)
     change: Change = "worse" if new.dead > old.dead else "better" if new.dead < old.dead else "same"
     if new.nonfinite_units:
         change = "non-finite"
-    return SiteChange(
+    return SiteDiff(
         id=new.site.id,
         change="changed" if change == "same" and newly else change,
         old=old,

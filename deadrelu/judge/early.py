@@ -17,7 +17,7 @@ Stopped = Literal["pass", "fail"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Snapshot:
     """A site in the middle of a scan: how many of its `units` have been silent on all `samples` so far.
 
     Limits do not apply to units that are `guessed`.
@@ -30,8 +30,8 @@ class Standing:
     guessed: bool = False
 
 
-def decided(
-    sites: Sequence[Standing], policy: Policy, until: Until, *, look: int, skipped: bool = False
+def predict_verdict(
+    sites: Sequence[Snapshot], policy: Policy, until: Until, *, look: int, skipped: bool = False
 ) -> Stopped | None:
     """What the verdict on dead units will be, if that can be said already; `look` counts the looks from 1.
 
@@ -53,7 +53,7 @@ def decided(
     return "fail" if silence_bound(samples, 1 - error) < policy.rare_below else None
 
 
-def _exceeds(sites: Sequence[Standing], policy: Policy) -> bool:
+def _exceeds(sites: Sequence[Snapshot], policy: Policy) -> bool:
     """Whether so many units are silent that the gate would fail if all of them were dead."""
     for site in sites:
         limit = None if site.guessed else policy.limit(site.site)

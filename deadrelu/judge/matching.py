@@ -12,7 +12,7 @@ from deadrelu.report import Report, Site, Skipped
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class Identity:
     """What a site is recognised by. `units` is None where it was not measured.
 
     `op` is None where it is not known, and `after` neither: earlier versions noted ids and units alone.
@@ -25,19 +25,19 @@ class Mark:
     units: int | None = None
 
     @classmethod
-    def of(cls, site: Site | Skipped) -> Mark:
+    def of(cls, site: Site | Skipped) -> Identity:
         """The mark of a site of a report."""
         if isinstance(site, Skipped):
             return cls(id=site.id, alias=site.alias, op=site.op)
         return cls(id=site.id, alias=site.alias, op=site.op, after=site.after, units=site.units)
 
 
-def marks(report: Report) -> list[Mark]:
+def identities(report: Report) -> list[Identity]:
     """The marks of all sites of a report, measured ones first."""
-    return [*(Mark.of(stats.site) for stats in report.sites), *map(Mark.of, report.skipped)]
+    return [*(Identity.of(stats.site) for stats in report.sites), *map(Identity.of, report.skipped)]
 
 
-def match(old: Sequence[Mark], new: Sequence[Mark]) -> dict[str, int]:
+def match(old: Sequence[Identity], new: Sequence[Identity]) -> dict[str, int]:
     """Which of the old ones each new one is, as its place among them, by new id; what is not there has no match.
 
     First the same id, or the former one, with the same units, activation and producer; then what has moved: another
@@ -46,7 +46,7 @@ def match(old: Sequence[Mark], new: Sequence[Mark]) -> dict[str, int]:
     found: dict[str, int] = {}
     taken: set[int] = set()
     for rule in _RULES:
-        places: dict[Key, list[int]] = {}
+        places: dict[_Key, list[int]] = {}
         for place, mark in enumerate(old):
             for key in rule.old(mark) if place not in taken else ():
                 places.setdefault(key, []).append(place)
@@ -61,38 +61,38 @@ def match(old: Sequence[Mark], new: Sequence[Mark]) -> dict[str, int]:
     return found
 
 
-def is_renumbered(old: str, new: Mark) -> bool:
+def is_renumbered(old: str, new: Identity) -> bool:
     """Whether a site has another id only because this version names it in another way."""
     return old == new.alias
 
 
-def _alike(a: Mark, b: Mark) -> bool:
+def _alike(a: Identity, b: Identity) -> bool:
     """Whether nothing that is known of both differs."""
     if a.units is None or b.units is None:
         return a.op is None or b.op is None or a.op == b.op
     return a.units == b.units and (a.op is None or b.op is None or (a.op, a.after) == (b.op, b.after))
 
 
-def _identical(a: Mark, b: Mark) -> bool:
+def _identical(a: Identity, b: Identity) -> bool:
     """Whether all is known of both, and the same."""
     return a.units is not None and a.after is not None and (a.units, a.op, a.after) == (b.units, b.op, b.after)
 
 
-def _as_wide(a: Mark, b: Mark) -> bool:
+def _as_wide(a: Identity, b: Identity) -> bool:
     """Whether units and activation are the same, whatever comes before it."""
     return a.units is not None and (a.units, a.op) == (b.units, b.op)
 
 
-Key = tuple[str | int | None, ...]
+_Key = tuple[str | int | None, ...]
 
 
 @dataclass(frozen=True)
 class _Rule:
     """Two sites may be the same where they share a key, and are if `is_same` says so."""
 
-    old: Callable[[Mark], Sequence[Key]]
-    new: Callable[[Mark], Sequence[Key]]
-    is_same: Callable[[Mark, Mark], bool]
+    old: Callable[[Identity], Sequence[_Key]]
+    new: Callable[[Identity], Sequence[_Key]]
+    is_same: Callable[[Identity, Identity], bool]
 
 
 _RULES = (

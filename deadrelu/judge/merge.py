@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 from deadrelu.errors import UsageError
 from deadrelu.judge.policy import Policy, judge
-from deadrelu.judge.statistics import add, describe
+from deadrelu.judge.statistics import add_counts, compute_stats
 from deadrelu.report import Counts, DataInfo, Leaky, Report, Site, SiteStats, Skipped, Stats
-from deadrelu.report.sites import Sites
+from deadrelu.report.site import Sites
 
 _LEVELS: tuple[Stats, ...] = get_args(Stats)
 
@@ -116,7 +116,7 @@ def _site(seen: Sequence[SiteStats], stats: Stats) -> SiteStats:
     """The figures of one site over all, as far as all have them; rare and bound follow the policy later."""
     shape = tuple(reduce(_size, sizes) for sizes in zip(*(each.site.shape for each in seen), strict=True))
     site: Site = replace(seen[0].site, shape=shape)
-    return describe(site, reduce(add, map(counts_of, seen)), rare_below=0.0, confidence=0.95, stats=stats)
+    return compute_stats(site, reduce(add_counts, map(counts_of, seen)), rare_below=0.0, confidence=0.95, stats=stats)
 
 
 def _size(a: int | str, b: int | str) -> int | str:

@@ -14,7 +14,7 @@ from deadrelu.judge.shares import Field, Limits, Share, read_confidence, read_li
 from deadrelu.judge.shares import parse_fraction as parse_fraction
 from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
-from deadrelu.report.sites import Sites
+from deadrelu.report.site import Sites
 from deadrelu.text.wording import exact_percent
 
 _SETTINGS: dict[str, tuple[type, ...]] = {

@@ -13,14 +13,14 @@ from deadrelu.errors import UsageError
 Share: TypeAlias = str | float | Fraction
 Limits: TypeAlias = Mapping[str, Share] | Iterable[tuple[str, Share]]
 
-Given = TypeVar("Given")
-Held = TypeVar("Held")
+_Given = TypeVar("_Given")
+_Held = TypeVar("_Held")
 
 
-class Field(Generic[Given, Held]):
+class Field(Generic[_Given, _Held]):
     """A field of a dataclass that takes what a person writes, and holds what the gate computes with."""
 
-    def __init__(self, default: Held, read: Callable[[str, Given], Held]) -> None:
+    def __init__(self, default: _Held, read: Callable[[str, _Given], _Held]) -> None:
         self._default = default
         self._read = read
 
@@ -28,14 +28,14 @@ class Field(Generic[Given, Held]):
         """Learn the name that errors use."""
         self._name = name
 
-    def __get__(self, instance: object, owner: type | None = None) -> Held:
+    def __get__(self, instance: object, owner: type | None = None) -> _Held:
         """The value that is held; of the class itself the default, which is where `dataclass` looks for it."""
         if instance is None:
             return self._default
-        held: Held = instance.__dict__[self._name]
+        held: _Held = instance.__dict__[self._name]
         return held
 
-    def __set__(self, instance: object, value: Given) -> None:
+    def __set__(self, instance: object, value: _Given) -> None:
         """Keep the value as it is computed with. Raises `UsageError` where it cannot be read."""
         instance.__dict__[self._name] = self._read(self._name, value)
 

@@ -45,7 +45,9 @@ def rare_units(firing_rate: Sequence[float | None], nonfinite: Sequence[int], ra
     return tuple([unit for unit, rate in enumerate(firing_rate) if rate and rate < rare_below and unit not in unknown])
 
 
-def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float, stats: Stats = "full") -> SiteStats:
+def compute_stats(
+    site: Site, counts: Counts, *, rare_below: float, confidence: float, stats: Stats = "full"
+) -> SiteStats:
     """What the counts of a site say of its units.
 
     Dead units fired at no position and saw no NaN or infinity. Dormancy is mean |output| over its mean across the
@@ -81,7 +83,7 @@ def describe(site: Site, counts: Counts, *, rare_below: float, confidence: float
     )
 
 
-def add(a: Counts, b: Counts) -> Counts:
+def add_counts(a: Counts, b: Counts) -> Counts:
     """The counts of both scans together; associative and commutative.
 
     Raises `UsageError` where the two have different numbers of units: then they are not of the same site.

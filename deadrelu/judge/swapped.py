@@ -9,7 +9,7 @@ from deadrelu.report import Leaky, Site
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gone:
+class LostSite:
     """A site that was measured before and is not now, as far as it is known; None is unknown."""
 
     id: str
@@ -18,12 +18,12 @@ class Gone:
     after: str | None = None
 
     @classmethod
-    def of(cls, site: Site) -> Gone:
+    def of(cls, site: Site) -> LostSite:
         """What a report knows of a site."""
         return cls(id=site.id, units=site.units, module=site.module, after=site.after)
 
 
-def swapped(gone: Iterable[Gone], leaky: Iterable[Leaky]) -> Mapping[str, Leaky]:
+def match_leaky(gone: Iterable[LostSite], leaky: Iterable[Leaky]) -> Mapping[str, Leaky]:
     """Which leaky call each of the sites has become, by the id that it had.
 
     A module's call keeps its id. A functional call has its function in its id, and torch's encoder layers keep their
@@ -42,22 +42,22 @@ def swapped(gone: Iterable[Gone], leaky: Iterable[Leaky]) -> Mapping[str, Leaky]
     return found
 
 
-def _same_units(site: Gone, leaky: Leaky) -> bool:
+def _same_units(site: LostSite, leaky: Leaky) -> bool:
     return None in (site.units, leaky.units) or site.units == leaky.units
 
 
-def _same_id(site: Gone, leaky: Leaky) -> bool:
+def _same_id(site: LostSite, leaky: Leaky) -> bool:
     return site.id == leaky.id
 
 
-def _same_place(site: Gone, leaky: Leaky) -> bool:
+def _same_place(site: LostSite, leaky: Leaky) -> bool:
     """Whether both are functional calls with the same name before the function, and after the same layer."""
     place, colon, _ = site.id.rpartition(":")
     there, also, _ = leaky.id.rpartition(":")
     return bool(colon and also) and place == there and (None in (site.after, leaky.after) or site.after == leaky.after)
 
 
-def _same_layer(site: Gone, leaky: Leaky) -> bool:
+def _same_layer(site: LostSite, leaky: Leaky) -> bool:
     """Whether a functional call and the call of a module inside the same module follow the same layer."""
     inside = site.module is not None and leaky.module.startswith(f"{site.module}." if site.module else "")
     return ":" in site.id and inside and site.after is not None and site.after == leaky.after

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deadrelu.errors import UsageError
-from deadrelu.judge.matching import Mark, match
-from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.judge.matching import Identity, match
+from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.report import Leaky, Report, Site, SiteStats
 
 TREND_VERSION = 1
@@ -96,7 +96,7 @@ def _courses(reports: Sequence[Report]) -> list[list[SiteStats | None]]:
     courses: list[list[SiteStats | None]] = []
     latest: list[SiteStats] = []
     for place, report in enumerate(reports):
-        was = match([Mark.of(stats.site) for stats in latest], [Mark.of(stats.site) for stats in report.sites])
+        was = match([Identity.of(stats.site) for stats in latest], [Identity.of(stats.site) for stats in report.sites])
         for course in courses:
             course.append(None)
         for stats in report.sites:
@@ -116,7 +116,7 @@ def _leaky(courses: Sequence[Sequence[SiteStats | None]], place: int, report: Re
         if course[place] is None:
             site = _known(course, place)
             lost.setdefault(site.id, (number, site))
-    found = swapped([Gone.of(site) for _, site in lost.values()], report.leaky)
+    found = match_leaky([LostSite.of(site) for _, site in lost.values()], report.leaky)
     return {lost[name][0]: each for name, each in found.items()}
 
 

@@ -14,7 +14,7 @@ Yardstick = Literal["baseline", "limits", "none", "not judged"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failed:
+class FailedRule:
     """A rule that failed the gate, and at how many sites; 0 where it speaks of the whole scan.
 
     `limit` is the largest share of dead units that all of these sites may have; None where theirs differ.
@@ -33,7 +33,7 @@ class Decision:
     units together. `standing` says how the dead units of a passed gate stand to the baseline.
     """
 
-    failed: tuple[Failed, ...]
+    failed: tuple[FailedRule, ...]
     yardstick: Yardstick
     baseline: str | None = None
     standing: Literal["same", "better", "tolerated"] = "same"
@@ -43,7 +43,7 @@ class Decision:
     dead_sites_fail: bool = True
 
 
-def decision(report: Report) -> Decision:
+def explain_verdict(report: Report) -> Decision:
     """What decided the verdict of a judged report."""
     policy = Policy.from_settings(report.settings)
     baseline, standing = report.settings.get("baseline"), report.settings.get("standing")
@@ -66,7 +66,7 @@ def decision(report: Report) -> Decision:
     )
 
 
-def _failed(report: Report, policy: Policy, *, by_baseline: bool) -> Iterator[Failed]:
+def _failed(report: Report, policy: Policy, *, by_baseline: bool) -> Iterator[FailedRule]:
     """Each rule with an error. A baseline holds wholly dead sites too, so that there they count as its."""
     sites = {stats.site.id: stats.site for stats in report.sites}
     found: dict[tuple[str, bool], dict[str, None]] = {}
@@ -77,4 +77,4 @@ def _failed(report: Report, policy: Policy, *, by_baseline: bool) -> Iterator[Fa
             named |= {} if finding.site is None else {finding.site: None}
     for (rule, _), named in found.items():
         limits = {policy.limit(sites[name]) for name in named if name in sites}
-        yield Failed(rule=rule, sites=len(named), limit=limits.pop() if len(limits) == 1 else None)
+        yield FailedRule(rule=rule, sites=len(named), limit=limits.pop() if len(limits) == 1 else None)

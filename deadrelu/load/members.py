@@ -13,7 +13,7 @@ from typing import IO
 from deadrelu.errors import FileError
 from deadrelu.files.archive import without_checksums
 from deadrelu.load.unpickling.pickled import LONGEST, Pickled, read_pickle
-from deadrelu.report.inspection import Asked
+from deadrelu.report.inspection import CodeReference
 
 _AGAIN = "copy or download it again, or save it again"
 _MOST_PACKED = 400
@@ -76,9 +76,9 @@ class Archive:
         return read_pickle(self.read(name), f"{self.path}, {name},")
 
 
-def asked_code(members: Mapping[str, int]) -> Iterator[Asked]:
+def asked_code(members: Mapping[str, int]) -> Iterator[CodeReference]:
     """The members that are code of some kind."""
     for name in members:
         what = _CODE.get(Path(name).suffix)
         if what is not None:
-            yield Asked(name=name, what=what, runs=True)
+            yield CodeReference(name=name, what=what, runs=True)

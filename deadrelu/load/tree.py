@@ -11,7 +11,7 @@ from deadrelu.activations import ACTIVATIONS, canonical
 from deadrelu.load.unpickling.known import COMPILED, DATA_PARALLEL
 from deadrelu.load.unpickling.pickled import Described, members
 from deadrelu.load.unpickling.stub import Stub, StubClass
-from deadrelu.report.inspection import KnownSite, Node, TensorEntry, Value
+from deadrelu.report.inspection import KnownSite, PlainValue, TensorEntry, TreeNode
 from deadrelu.text.wording import count
 
 DEEPEST = 40
@@ -28,7 +28,7 @@ _ACTIVATION_FUNCTIONS = {name: kind.name for kind in ACTIVATIONS for name in kin
 _CALL_THEIR_ACTIVATION = tuple(f"torch.nn.modules.transformer.Transformer{x}coderLayer" for x in ("En", "De"))
 
 
-def draw(root: Any) -> tuple[Node, tuple[KnownSite, ...]]:
+def draw(root: Any) -> tuple[TreeNode, tuple[KnownSite, ...]]:
     """The tree of a pickle's root, and the activation modules in it, in the order in which they are registered.
 
     What the file holds twice is drawn once. Beyond `DEEPEST` levels and `MOST_NODES` parts, parts are only counted.
@@ -36,12 +36,12 @@ def draw(root: Any) -> tuple[Node, tuple[KnownSite, ...]]:
     """
     drawing = _Drawing()
     if isinstance(root, Described):
-        return Node(name="", kind="tensor", tensors=(_entry("", root),)), ()
+        return TreeNode(name="", kind="tensor", tensors=(_entry("", root),)), ()
     node = drawing.node("", root, "", None, 0)
     return node, tuple(drawing.sites)
 
 
-def group(tensors: Mapping[str, Described], name: str = "", kind: str = "state dict", prefix: str = "") -> Node:
+def group(tensors: Mapping[str, Described], name: str = "", kind: str = "state dict", prefix: str = "") -> TreeNode:
     """A state dict as a tree of the parts of its keys (`layer1.0.conv1.weight`); `prefix` goes before each key."""
     root = _Group()
     for key, held in tensors.items():
@@ -85,9 +85,9 @@ class _Group:
         self.tensors: list[TensorEntry] = []
         self.children: dict[str, _Group] = {}
 
-    def node(self, name: str, kind: str = "") -> Node:
+    def node(self, name: str, kind: str = "") -> TreeNode:
         children = tuple(child.node(part) for part, child in self.children.items())
-        return Node(name=name, kind=kind, tensors=tuple(self.tensors), children=children)
+        return TreeNode(name=name, kind=kind, tensors=tuple(self.tensors), children=children)
 
 
 class _Drawing:
@@ -98,14 +98,14 @@ class _Drawing:
         self.kept: list[Any] = []  # a value that is freed could lend its id to another
         self.sites: list[KnownSite] = []
 
-    def node(self, name: str, value: Any, path: str, module: str | None, depth: int) -> Node:
+    def node(self, name: str, value: Any, path: str, module: str | None, depth: int) -> TreeNode:
         """The node of a container. `path` is its key in the file, `module` its path in the module that it is in."""
         value = unwrapped(value)
         kind = _kind(value)
         if id(value) in self.drawn:
-            return Node(name=name, kind=kind, same_as=self.drawn[id(value)])
+            return TreeNode(name=name, kind=kind, same_as=self.drawn[id(value)])
         if depth >= DEEPEST or len(self.drawn) >= MOST_NODES:
-            return Node(name=name, kind=kind, left_out=1)
+            return TreeNode(name=name, kind=kind, left_out=1)
         self.drawn[id(value)] = path
         self.kept.append(value)
         prefix = f"{path}." if path else ""
@@ -119,7 +119,7 @@ class _Drawing:
         parts = [*members(inner), *members(value), *members(_state(value))]
         return self._filled(name, kind, dict(parts), parts, prefix, None, depth)
 
-    def _module(self, name: str, stub: Stub, prefix: str, module: str, depth: int) -> Node:
+    def _module(self, name: str, stub: Stub, prefix: str, module: str, depth: int) -> TreeNode:
         """A module: its settings, its tensors, its children; and the sites that it is."""
         state, kind = _state(stub), _kind(stub)
         tables = _TABLES if isinstance(state.get("_modules"), dict) else ()
@@ -137,13 +137,13 @@ class _Drawing:
         prefix: str,
         module: str | None,
         depth: int,
-    ) -> Node:
+    ) -> TreeNode:
         """A node with what of its parts is a tensor, what is plain, and what needs a node of its own."""
         settings = {key: plain(value) for key, value in values.items() if _is_shown(key, value)}
         inner = [(key, value) for key, value in parts if _is_part(value)]
         room = max(0, MOST_NODES - len(self.drawn))
         above = f"{module}." if module else ""
-        return Node(
+        return TreeNode(
             name=name,
             kind=kind,
             settings=dict(list(settings.items())[:MOST_SETTINGS]),
@@ -220,7 +220,7 @@ def _is_shown(key: str, value: Any) -> bool:
     return not (isinstance(value, (dict, list, tuple, set)) and not value)
 
 
-def plain(value: Any) -> Value:
+def plain(value: Any) -> PlainValue:
     """A value as JSON takes it, long ones cut short: the file chooses how long they are."""
     if isinstance(value, bool) or value is None:
         return value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from deadrelu.judge.early import Standing, Stopped
+from deadrelu.judge.early import Snapshot, Stopped
 from deadrelu.judge.globs import Named
 from deadrelu.measure.tally import Tally
 from deadrelu.programs.program import Program
 
-Stop = Callable[[Sequence[Standing], int, bool], Stopped | None]
+Stop = Callable[[Sequence[Snapshot], int, bool], Stopped | None]
 """Told how the sites stand, which look this is (from 1), and whether anything was skipped; the verdict, if clear."""
 
 EVERY = 8
@@ -34,7 +34,7 @@ class Looks:
         self._made += 1
         wanted = [tally for tally in tallies if self._wants(tally.site)]
         standings = [
-            Standing(
+            Snapshot(
                 site=tally.site,
                 units=tally.units,
                 silent=tally.silent,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deadrelu.judge.early import Standing, Stopped, Until, decided
+from deadrelu.judge.early import Snapshot, Stopped, Until, predict_verdict
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.measure.padding.found import notes
 from deadrelu.measure.scan import Plan, Progress, measure
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo, ModelInfo, Report, Setting, Tool
-from deadrelu.report.sites import Sites
+from deadrelu.report.site import Sites
 from deadrelu.version import __version__
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def report_on(
     Raises what `measure` raises.
     """
 
-    def stop(sites: Sequence[Standing], look: int, skipped: bool) -> Stopped | None:
-        return decided(sites, policy, until, look=look, skipped=skipped) if until else None
+    def stop(sites: Sequence[Snapshot], look: int, skipped: bool) -> Stopped | None:
+        return predict_verdict(sites, policy, until, look=look, skipped=skipped) if until else None
 
     measured = measure(program, batches, plan, progress, ranks, stop if until else None)
     found = measured.padding

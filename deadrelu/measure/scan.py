@@ -14,7 +14,7 @@ from torch import Tensor
 from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.early import Stopped
 from deadrelu.judge.globs import Named, Selector, matches, without_match
-from deadrelu.judge.statistics import describe
+from deadrelu.judge.statistics import compute_stats
 from deadrelu.measure.counting import Counting
 from deadrelu.measure.looks import Looks, Stop
 from deadrelu.measure.padding.found import NOTHING, PaddingFound
@@ -132,7 +132,7 @@ def measure(
     _check_globs(found, plan, is_whole=stopped is None)
     measured = [t for t in found.measured if plan.wants(t.site)]
     stats = tuple(
-        describe(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats)
+        compute_stats(t.site, t.counts, rare_below=plan.rare_below, confidence=plan.confidence, stats=plan.stats)
         for t in measured
     )
     left = tuple(s for s in found.unmeasured if plan.wants(s))

@@ -14,7 +14,7 @@ from deadrelu.data.request import DataRequest
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files.writing import replacing
 from deadrelu.judge.policy import Policy
-from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
@@ -188,8 +188,8 @@ def _with_evidence(
 ) -> Iterator[SiteChange]:
     """The changes, with the dead units that gradient reached at the leaky calls which took their place."""
     swaps = {change.site for change in result.changes}
-    sites = [Gone.of(stats.site) for stats in before.sites if stats.site.id in swaps]
-    leaky = swapped(sites, after.leaky if after else ())
+    sites = [LostSite.of(stats.site) for stats in before.sites if stats.site.id in swaps]
+    leaky = match_leaky(sites, after.leaky if after else ())
     for change in result.changes:
         now = leaky.get(change.site)
         reached = evidence.reached.get(now.id) if now and not evidence.no_gradient else None

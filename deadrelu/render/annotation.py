@@ -19,7 +19,7 @@ _DRIVE = re.compile("[A-Za-z]:/")
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A file with forward slashes and without a leading `./`, a line, and columns (1-based, the end exclusive)."""
 
     path: str
@@ -43,28 +43,28 @@ class Place:
         return f"file:{encoded}" if encoded.startswith("//") else f"file://{encoded}"
 
 
-def sources(report: Report) -> Mapping[str, Source]:
+def known_sources(report: Report) -> Mapping[str, Source]:
     """Where in the user's code each site stands, by id, as far as it is known."""
     return {stats.site.id: stats.site.source for stats in report.sites if stats.site.source is not None}
 
 
-def place(finding: Finding, report: Report, known: Mapping[str, Source]) -> Place | None:
-    """The functional call in the user's code (from `known`, which is `sources(report)`); else the model file, line 1.
+def locate(finding: Finding, report: Report, known: Mapping[str, Source]) -> Location | None:
+    """The line of the functional call, from `known` (see `known_sources`), or else line 1 of the model file.
 
     CI systems drop what has no line. None for a model in memory, unless a line of code is known.
     """
     source = known.get(finding.site) if finding.site is not None else None
     if source is not None:
-        return Place(_slashed(source.file), source.line, source.column, source.end_column)
-    return model_place(report)
+        return Location(_slashed(source.file), source.line, source.column, source.end_column)
+    return locate_model(report)
 
 
-def model_place(report: Report) -> Place | None:
+def locate_model(report: Report) -> Location | None:
     """The model file; None for a model in memory."""
-    return None if report.model.path is None else Place(_slashed(report.model.path))
+    return None if report.model.path is None else Location(_slashed(report.model.path))
 
 
-def said(finding: Finding) -> str:
+def summary_line(finding: Finding) -> str:
     """Site, message and unit numbers on one line, without the advice and without control codes."""
     at = "" if finding.site is None else f"{BLOCKS.text(finding.site)}: "
     return at + BLOCKS.sentence(f"{finding.message} {which_units(finding)}")

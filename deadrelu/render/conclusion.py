@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from deadrelu.judge.verdict import Decision, Failed, decision
+from deadrelu.judge.verdict import Decision, FailedRule, explain_verdict
 from deadrelu.render.leaky import nothing_can_die
 from deadrelu.report import Finding, Report
 from deadrelu.report.commands import id_glob, scan_command, suggest_command
@@ -33,7 +33,7 @@ def mood(report: Report) -> Mood:
     if report.verdict == "fail":
         return "bad"
     clear = report.verdict == "pass" and not report.skipped and report.data.kind != "synthetic"
-    clear &= not report.summary.dead or decision(report).yardstick in ("baseline", "limits")
+    clear &= not report.summary.dead or explain_verdict(report).yardstick in ("baseline", "limits")
     quiet = all(finding.severity == "note" for finding in report.findings)
     return "good" if clear and quiet else "doubtful"
 
@@ -43,11 +43,11 @@ def headline(report: Report) -> str:
     return {"pass": "PASS", "fail": "FAIL", "nothing measured": "NOTHING MEASURED"}[report.verdict]
 
 
-def reason(report: Report) -> str:
+def verdict_reason(report: Report) -> str:
     """What decided the verdict, without a full stop: it follows the headline."""
     if not report.gated and not report.is_all_leaky:
         return "which axis holds the units is a guess at every site" if report.sites else "no activation site ran"
-    by = decision(report)
+    by = explain_verdict(report)
     if by.failed:
         return "; ".join(_why_failed(failed, by, len(report.sites)) for failed in by.failed)
     if report.is_all_leaky:
@@ -74,7 +74,7 @@ def sentence(clause: str) -> str:
     return f"{clause[0].upper()}{clause[1:]}."
 
 
-def _why_failed(failed: Failed, by: Decision, sites: int) -> str:
+def _why_failed(failed: FailedRule, by: Decision, sites: int) -> str:
     """One rule that failed the gate, at how many of the sites."""
     some = f"{failed.sites:,} of {count(sites, 'site')}" if sites > 1 else "the one site"
     has = "has" if failed.sites == 1 else "have"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deadrelu.render import annotation
-from deadrelu.render.conclusion import conclusion, headline, reason, sentence
+from deadrelu.render.conclusion import conclusion, headline, sentence, verdict_reason
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity
 from deadrelu.text.wording import count
@@ -37,16 +37,16 @@ def render(report: Report) -> str:
 
 def _verdict(report: Report, severity: Severity) -> str:
     """What the scan came to."""
-    text = f"{sentence(reason(report))}\n{conclusion(report)}"
-    return _command(severity, annotation.model_place(report), f"deadrelu: {headline(report)}", text)
+    text = f"{sentence(verdict_reason(report))}\n{conclusion(report)}"
+    return _command(severity, annotation.locate_model(report), f"deadrelu: {headline(report)}", text)
 
 
 def _commands(findings: Sequence[Finding], report: Report) -> Iterator[str]:
     """A command for each finding, the advice on a second line."""
-    known = annotation.sources(report)
+    known = annotation.known_sources(report)
     for finding in findings:
-        text = f"{annotation.said(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
-        yield _command(finding.severity, annotation.place(finding, report, known), f"deadrelu {finding.rule}", text)
+        text = f"{annotation.summary_line(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
+        yield _command(finding.severity, annotation.locate(finding, report, known), f"deadrelu {finding.rule}", text)
 
 
 def _rest(left: Sequence[Finding], report: Report, severity: Severity) -> str:
@@ -55,10 +55,10 @@ def _rest(left: Sequence[Finding], report: Report, severity: Severity) -> str:
     more = f" and {len(left) - MOST_NAMED:,} more" if len(left) > MOST_NAMED else ""
     text = f"{', '.join(names)}{more}. GitHub shows {MOST} of a level; the other formats list all."
     title = f"deadrelu: {count(len(left), f'more {severity}')}"
-    return _command(severity, annotation.model_place(report), title, text)
+    return _command(severity, annotation.locate_model(report), title, text)
 
 
-def _command(severity: Severity, place: annotation.Place | None, title: str, text: str) -> str:
+def _command(severity: Severity, place: annotation.Location | None, title: str, text: str) -> str:
     """One workflow command. A place without a line would never show, so a model file has line 1."""
     where = {}
     if place is not None:

@@ -17,13 +17,13 @@ def render(report: Report) -> str:
 
     GitLab takes relative paths only: an absolute path stands without its root, and a model in memory as `model`.
     """
-    known = annotation.sources(report)
+    known = annotation.known_sources(report)
     issues = []
     for finding, fingerprint in zip(report.findings, annotation.fingerprints(report), strict=True):
-        place = annotation.place(finding, report, known) or annotation.Place("model")
+        place = annotation.locate(finding, report, known) or annotation.Location("model")
         issues.append(
             {
-                "description": f"{annotation.said(finding)} {BLOCKS.sentence(finding.suggestion)}",
+                "description": f"{annotation.summary_line(finding)} {BLOCKS.sentence(finding.suggestion)}",
                 "check_name": finding.rule,
                 "fingerprint": fingerprint,
                 "severity": _SEVERITY[finding.severity],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from deadrelu.render import annotation
-from deadrelu.render.conclusion import conclusion, headline, reason
+from deadrelu.render.conclusion import conclusion, headline, verdict_reason
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Skipped
 
@@ -116,12 +116,12 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
 def _output(report: Report) -> str:
     """The verdict and why, the conclusion, and the findings that fail nothing."""
     quiet = [f"{f.severity}: {_lines(f)}" for f in report.findings if f.severity != "error"]
-    return "\n\n".join([f"{headline(report)}: {BLOCKS.text(reason(report))}", conclusion(report), *quiet])
+    return "\n\n".join([f"{headline(report)}: {BLOCKS.text(verdict_reason(report))}", conclusion(report), *quiet])
 
 
 def _lines(finding: Finding) -> str:
     """A finding with its units, and its advice on a line of its own."""
-    return f"{finding.rule} {annotation.said(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
+    return f"{finding.rule} {annotation.summary_line(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
 
 
 def _model(report: Report) -> str:

@@ -39,7 +39,7 @@ def render(report: Report) -> str:
     step = end.next_step(report)
     blocks = [
         [f"### {_MOOD[end.mood(report)]} deadrelu: {end.headline(report).lower()}"],
-        [f"**{_prose(end.sentence(end.reason(report)))}**"],
+        [f"**{_prose(end.sentence(end.verdict_reason(report)))}**"],
         [_prose(end.conclusion(report))],
         list(_head(report)),
         *_tables(report),

@@ -35,7 +35,7 @@ def fragment(report: Report) -> str:
             el("span", f"limit: {limit(report)}", class_="quiet"),
             class_="verdict",
         ),
-        el("p", el("strong", end.sentence(end.reason(report)))),
+        el("p", el("strong", end.sentence(end.verdict_reason(report)))),
         el("p", end.conclusion(report)),
         _table(report),
         class_="deadrelu-report",

@@ -8,8 +8,8 @@ from typing import Any
 
 from deadrelu.judge.rules import RULES, Rule
 from deadrelu.render import annotation
-from deadrelu.render.annotation import Place
-from deadrelu.render.conclusion import conclusion, reason
+from deadrelu.render.annotation import Location
+from deadrelu.render.conclusion import conclusion, verdict_reason
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity, SiteStats
 
@@ -29,7 +29,7 @@ def render(report: Report) -> str:
 def _run(report: Report) -> dict[str, Any]:
     """The one run."""
     codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)]))
-    model = annotation.model_place(report)
+    model = annotation.locate_model(report)
     # The identity up to the last slash is the category by which GitHub keeps several models of one commit apart.
     identity = f"deadrelu/{model.path}/" if model else "deadrelu/"
     return {
@@ -47,7 +47,7 @@ def _run(report: Report) -> dict[str, Any]:
         "results": list(_results(report, codes)),
         "properties": {
             "verdict": report.verdict,
-            "reason": reason(report),
+            "reason": verdict_reason(report),
             "conclusion": conclusion(report),
             "summary": report.to_dict()["summary"],
             "data": report.to_dict()["data"],
@@ -80,7 +80,7 @@ def _invocation(report: Report) -> dict[str, Any]:
     return {"executionSuccessful": False, "toolExecutionNotifications": [notice]}
 
 
-def _artifact(model: Place, report: Report) -> dict[str, Any]:
+def _artifact(model: Location, report: Report) -> dict[str, Any]:
     """The model file."""
     hashes = {} if report.model.sha256 is None else {"hashes": {"sha-256": report.model.sha256}}
     return {"location": {"uri": model.uri}, "roles": ["analysisTarget"], **hashes}
@@ -89,15 +89,15 @@ def _artifact(model: Place, report: Report) -> dict[str, Any]:
 def _results(report: Report, codes: list[str]) -> Iterator[dict[str, Any]]:
     """A result for each finding, in their order."""
     sites = {stats.site.id: stats for stats in report.sites}
-    known = annotation.sources(report)
+    known = annotation.known_sources(report)
     for finding, fingerprint in zip(report.findings, annotation.fingerprints(report), strict=True):
         stats = sites.get(finding.site) if finding.site is not None else None
         yield {
             "ruleId": finding.rule,
             "ruleIndex": codes.index(finding.rule),
             "level": finding.severity,
-            "message": {"text": _literal(f"{annotation.said(finding)} {BLOCKS.sentence(finding.suggestion)}")},
-            "locations": list(_locations(finding, annotation.place(finding, report, known))),
+            "message": {"text": _literal(f"{annotation.summary_line(finding)} {BLOCKS.sentence(finding.suggestion)}")},
+            "locations": list(_locations(finding, annotation.locate(finding, report, known))),
             "partialFingerprints": {"deadrelu/v1": fingerprint},
             "properties": {
                 "units": list(finding.units),
@@ -107,7 +107,7 @@ def _results(report: Report, codes: list[str]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _locations(finding: Finding, place: Place | None) -> Iterable[dict[str, Any]]:
+def _locations(finding: Finding, place: Location | None) -> Iterable[dict[str, Any]]:
     """Where in the files, and which site of the model; nothing where neither is known."""
     location: dict[str, Any] = {}
     if place is not None:

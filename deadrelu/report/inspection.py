@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+INSPECTION_VERSION = 1
 
-Value = str | int | float | bool | None | tuple["Value", ...]
+PlainValue = str | int | float | bool | None | tuple["PlainValue", ...]
 Way = Literal["as it is", "with --arch", "with --weights-key", "with --trust", "with an extra", "not at all"]
 
 
@@ -29,7 +29,7 @@ class TensorEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class TreeNode:
     """A part of the file: a module, a dictionary, a group of keys that begin alike.
 
     `kind` is the class as the file names it, or "" for a mere group. `settings` are its plain values. `same_as` is the
@@ -38,9 +38,9 @@ class Node:
 
     name: str
     kind: str = ""
-    settings: Mapping[str, Value] = field(default_factory=dict)
+    settings: Mapping[str, PlainValue] = field(default_factory=dict)
     tensors: tuple[TensorEntry, ...] = ()
-    children: tuple[Node, ...] = ()
+    children: tuple[TreeNode, ...] = ()
     same_as: str | None = None
     left_out: int = 0
 
@@ -59,7 +59,7 @@ class KnownSite:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CodeReference:
     """Something in the file that is code, or names code: `what` is "class", "function", "source", "pickle", "library".
 
     `runs` is whether opening the file as any other tool does would run it. Torch's plain records do not.
@@ -93,9 +93,9 @@ class Inspection:
     bytes: int
     sha256: str | None
     opening: Opening
-    asks: tuple[Asked, ...] = ()
+    asks: tuple[CodeReference, ...] = ()
     members: Mapping[str, int] = field(default_factory=dict)
-    tree: Node | None = None
+    tree: TreeNode | None = None
     sites: tuple[KnownSite, ...] = ()
     notes: tuple[str, ...] = ()
     hyper_parameters: Mapping[str, object] | None = None
@@ -110,7 +110,7 @@ class Inspection:
         """The inspection as JSON types."""
         tensors = self.tensors
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": INSPECTION_VERSION,
             "path": self.path,
             "kind": self.kind,
             "what": self.what,
@@ -133,7 +133,7 @@ class Inspection:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def _tensors(node: Node) -> Iterator[TensorEntry]:
+def _tensors(node: TreeNode) -> Iterator[TensorEntry]:
     yield from node.tensors
     for child in node.children:
         yield from _tensors(child)
@@ -148,7 +148,7 @@ def _finite(value: object) -> object:
     return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def _node_to_dict(node: Node) -> dict[str, Any]:
+def _node_to_dict(node: TreeNode) -> dict[str, Any]:
     """A node without its tensors, which stand in a list of their own under their whole keys."""
     return {
         "name": node.name,

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deadrelu.errors import FileError
 from deadrelu.report.contract import check_report
 from deadrelu.report.serialisation import finite, stats_from_dict, stats_to_dict, without_none
-from deadrelu.report.site import Leaky, SiteStats, Skipped
-from deadrelu.report.sites import Sites
+from deadrelu.report.site import Leaky, Sites, SiteStats, Skipped
 from deadrelu.text.wording import count, percent, printable
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Report:
     model: ModelInfo
     data: DataInfo
     settings: Mapping[str, Setting]
-    sites: Sites[SiteStats]
+    sites: Sites
     skipped: tuple[Skipped, ...]
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = "nothing measured"

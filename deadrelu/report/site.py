@@ -5,8 +5,10 @@ Fractions are in 0..1. Per-unit tuples are in unit order. Non-finite numbers are
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from difflib import get_close_matches
+from typing import Literal, SupportsIndex, overload
 
 from deadrelu.text.wording import count, printable
 
@@ -18,6 +20,8 @@ AxisBy = Literal["producer", "flag", "guess"]
 
 NO_ROWS = "called, but never with any rows: no sample reached it"
 """The reason to skip a site whose pre-activations were all empty."""
+
+_MOST_NEAR = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,37 @@ class SiteStats:
         return printable(f"<SiteStats {self.site.id}: {dead} on {count(self.samples, 'sample')}>")
 
 
+class Sites(tuple[SiteStats, ...]):
+    """The figures of each site, in the order in which they ran; indexed by position, slice or id.
+
+    `sites[0]`, `sites[:3]` and `sites["layer1.0.relu#1"]` all work, and so does `"layer1.0.relu#1" in sites`. Otherwise
+    it is a plain tuple.
+    """
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, key: SupportsIndex | str) -> SiteStats: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sites: ...
+    def __getitem__(self, key: SupportsIndex | str | slice) -> SiteStats | Sites:
+        """A site, or several. Raises `KeyError` with the ids that come near, and `IndexError`."""
+        if isinstance(key, str):
+            for stats in self:
+                if stats.site.id == key:
+                    return stats
+            raise KeyError(_missing(key, [stats.site.id for stats in self]))
+        if isinstance(key, slice):
+            return Sites(super().__getitem__(key))
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a site with this id is there; for anything but a string, whether the item itself is."""
+        if isinstance(key, str):
+            return any(stats.site.id == key for stats in self)
+        return super().__contains__(key)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
     """A site that could not be measured, and why."""
@@ -164,3 +199,14 @@ class Leaky:
     @property
     def alias(self) -> None:
         """No former id: earlier versions did not name such calls."""
+
+
+def _missing(key: str, ids: Iterable[str]) -> str:
+    """What to say where no site has this id: which ones come near, or which ones there are."""
+    known = list(ids)
+    if not known:
+        return f"no site {key!r}: the report has none"
+    near = [name for name in known if name.partition("#")[0] == key.partition("#")[0]]
+    near = near or get_close_matches(key, known, n=_MOST_NEAR) or [n for n in known if key.lower() in n.lower()]
+    shown = ", ".join(map(repr, (near or known)[:_MOST_NEAR]))
+    return f"no site {key!r}; {'did you mean' if near else 'there are'} {shown}{'?' if near else ''}"

@@ -20,9 +20,9 @@ import deadrelu
 from deadrelu.cli.reading import read_report
 from deadrelu.data.files import read_arrays
 from deadrelu.files.writing import encoded
-from deadrelu.judge.baseline import gate, renewed, standing
+from deadrelu.judge.baseline import compare_to_baseline, gate, renew_entries
+from deadrelu.judge.baseline_file import BaselineFile
 from deadrelu.judge.compare import compare
-from deadrelu.judge.ledger import Ledger
 from deadrelu.judge.merge import common_policy, merge
 from deadrelu.judge.policy import Policy, judge
 from deadrelu.judge.trend import trend
@@ -94,8 +94,8 @@ def build(folder: Path) -> list[Seed]:
     at("hf/config.json").write_text(json.dumps({"architectures": ["OPTModel"], "hidden_act": "relu"}))
     scanned = deadrelu.scan(model, data["x"], policy=Policy(max_dead=0.0), samples=4)
     at("report.json").write_text(scanned.to_json(), encoding="utf-8")
-    known = renewed(scanned, Policy(), None)
-    at("baseline.json").write_text(Ledger(models={"a.pt": known, "b.pt": known}).to_json(), encoding="utf-8")
+    known = renew_entries(scanned, Policy(), None)
+    at("baseline.json").write_text(BaselineFile(models={"a.pt": known, "b.pt": known}).to_json(), encoding="utf-8")
     return [
         Seed("report", at("report.json"), _report, knowing=KNOWING_JSON),
         Seed("baseline", at("baseline.json"), Held(scanned), knowing=KNOWING_JSON),
@@ -152,7 +152,7 @@ def _trusted_module(path: Path) -> str | None:
 def _report(path: Path) -> str | None:
     """Read, judged anew, added to itself, held against itself, and shown in every format."""
     report = read_report(path)
-    renewed(report, Policy(), None)
+    renew_entries(report, Policy(), None)
     policy = common_policy([report])
     again = gate(judge(report, policy), policy, {})
     merge([report, report])
@@ -174,11 +174,11 @@ class Held:
 
     def __call__(self, path: Path) -> str | None:
         """The fingerprint of what was read, written again."""
-        ledger = Ledger.from_json(path.read_bytes(), str(path))
+        ledger = BaselineFile.from_json(path.read_bytes(), str(path))
         for known in ledger.models.values():
             gate(self.report, Policy(), known, 1)
-            standing(self.report, known)
-            renewed(self.report, Policy(), known, force=True)
+            compare_to_baseline(self.report, known)
+            renew_entries(self.report, Policy(), known, force=True)
         return fingerprint([("baseline", np.frombuffer(encoded(ledger.to_json()), np.uint8))])
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from deadrelu.judge.policy import Policy
-from deadrelu.judge.statistics import describe
+from deadrelu.judge.statistics import compute_stats
 from deadrelu.report import Counts, DataInfo, Report, Site
 from tests.conftest import make_report, make_site
 
@@ -41,7 +41,7 @@ def measured(draw: st.DrawFn, source: str | None = None) -> tuple[Report, dict[s
     counted = {name: counts(draw, UNITS) for name in SITES}
     samples = counted[SITES[0]].samples
     report = make_report(
-        [describe(sites[name], counted[name], rare_below=0.01, confidence=0.95) for name in SITES],
+        [compute_stats(sites[name], counted[name], rare_below=0.01, confidence=0.95) for name in SITES],
         policy=Policy(max_dead=0.05, limits=(("head.*", 0.5),)),
         data=DataInfo(
             source=source or draw(st.sampled_from(["a.npz", "b.npz", None])),
@@ -58,7 +58,7 @@ def dead_report(dead: dict[str, tuple[int, ...]], *, units: int = UNITS, policy:
     """A report of sites whose dead units are given; the others fire at half of their positions."""
     return make_report(
         [
-            describe(
+            compute_stats(
                 make_site(name, units),
                 Counts(
                     samples=400,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadrelu.errors import FileError, UsageError
-from deadrelu.judge.baseline import Entries, Entry, gate, parse_tolerance, renewed, standing, tolerated
-from deadrelu.judge.ledger import Ledger
+from deadrelu.judge.baseline import Entries, Entry, allowance, compare_to_baseline, gate, parse_tolerance, renew_entries
+from deadrelu.judge.baseline_file import BaselineFile
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report, Skipped
 from tests.conftest import make_report, make_site, make_stats
@@ -22,7 +22,7 @@ policies = st.builds(Policy, max_dead=st.none() | st.sampled_from([0.0, 0.2, 0.5
 
 def known_of(dead: Dead) -> Entries:
     """The baseline of a model in this state."""
-    return renewed(dead_report(dead), Policy(), None)
+    return renew_entries(dead_report(dead), Policy(), None)
 
 
 def gated(dead: Dead, known: Entries, policy: Policy | None = None, tolerance: int | float = 0) -> Report:
@@ -58,7 +58,7 @@ def test_a_site_that_has_died_wholly_fails_as_that() -> None:
 def test_fewer_dead_units_pass_and_stand_as_better() -> None:
     known = known_of({"a": (1, 5), "b": (2,)})
     assert gated({"a": (1,), "b": (2,)}, known).verdict == "pass"
-    assert standing(dead_report({"a": (1,), "b": (2,)}), known).better == ("a",)
+    assert compare_to_baseline(dead_report({"a": (1,), "b": (2,)}), known).better == ("a",)
 
 
 def test_as_many_but_others_pass_and_are_named() -> None:
@@ -76,7 +76,7 @@ def test_the_tolerance_is_a_number_of_units_or_a_share_of_them(tolerance: int | 
 
 def test_tolerances_are_read_and_rounded_down() -> None:
     assert (parse_tolerance("2"), parse_tolerance("1%"), parse_tolerance("0.5")) == (2, 0.01, 0.5)
-    assert (tolerated(2, 10), tolerated(0.01, 100), tolerated(0.07, 100), tolerated(0.019, 100)) == (2, 1, 7, 1)
+    assert (allowance(2, 10), allowance(0.01, 100), allowance(0.07, 100), allowance(0.019, 100)) == (2, 1, 7, 1)
     for text in ("-1", "lots", "200%", "nan"):
         with pytest.raises(UsageError, match="--tolerance"):
             parse_tolerance(text)
@@ -95,42 +95,42 @@ def test_a_skipped_site_that_is_known_is_a_note_even_if_strict() -> None:
     policy = Policy(strict=True)
     aux = (Skipped(id="aux", op="relu", reason="never called"),)
     report = make_report(list(dead_report({"a": ()}).sites), policy=policy, skipped=aux)
-    known = renewed(report, policy, None)
+    known = renew_entries(report, policy, None)
     assert (report.verdict, gate(report, policy, known).verdict) == ("fail", "pass")
     with pytest.raises(UsageError, match="aux is skipped now"):
-        renewed(report, policy, known_of({"a": ()}))
+        renew_entries(report, policy, known_of({"a": ()}))
 
 
 def test_sites_that_are_gone_are_told_and_left_out_of_what_is_renewed() -> None:
     known = known_of({"a": (1,), "old": (2,)})
-    assert standing(dead_report({"a": (1,)}), known).gone == ("old",)
-    assert list(renewed(dead_report({"a": (1,)}), Policy(), known)) == ["a"]
+    assert compare_to_baseline(dead_report({"a": (1,)}), known).gone == ("old",)
+    assert list(renew_entries(dead_report({"a": (1,)}), Policy(), known)) == ["a"]
 
 
 def test_a_baseline_that_would_get_looser_is_refused_unless_forced() -> None:
     known, worse = known_of({"a": (1,)}), dead_report({"a": (1, 2, 3)})
     with pytest.raises(UsageError, match=r"a has 3 dead units, not 1 \(newly dead: 2–3\)") as refused:
-        renewed(worse, Policy(), known)
+        renew_entries(worse, Policy(), known)
     assert "--force" in refused.value.hint
-    assert renewed(worse, Policy(), known, force=True)["a"].dead == (1, 2, 3)
+    assert renew_entries(worse, Policy(), known, force=True)["a"].dead == (1, 2, 3)
     with pytest.raises(UsageError, match="b is new and has 1 dead unit"):
-        renewed(dead_report({"a": (1,), "b": (4,)}), Policy(), known)
+        renew_entries(dead_report({"a": (1,), "b": (4,)}), Policy(), known)
 
 
 def test_nan_is_never_known_nor_better() -> None:
     sick = make_report([make_stats(make_site("a", 6), [0.5] * 6, nonfinite=(1,))])
     known = known_of({"a": (1, 5)})
-    assert standing(sick, known).better == ()
+    assert compare_to_baseline(sick, known).better == ()
     assert gate(sick, Policy(), known).verdict == "fail"
     with pytest.raises(UsageError, match="a met NaN or infinity"):
-        renewed(sick, Policy(), known, force=True)
+        renew_entries(sick, Policy(), known, force=True)
 
 
 @given(states, states, policies)
 def test_the_ratchet_never_loosens_by_itself(before: Dead, after: Dead, policy: Policy) -> None:
     known = known_of(before)
     try:
-        now = renewed(dead_report(after), policy, known)
+        now = renew_entries(dead_report(after), policy, known)
     except UsageError:
         assert any(len(after[s]) > len(before.get(s, ())) for s in after)
         return
@@ -146,7 +146,7 @@ def test_whatever_could_be_renewed_passes_before_and_after_and_what_fails_cannot
     known, report = known_of(before), dead_report(after, policy=policy)
     dead_whole = any(len(gone) == UNITS and site not in before for site, gone in after.items())
     try:
-        now = renewed(report, policy, known)
+        now = renew_entries(report, policy, known)
     except UsageError:
         assert gate(report, policy, known).verdict == "fail"
         return
@@ -183,8 +183,8 @@ entries = st.dictionaries(st.text(min_size=1), an_entry())
 
 @given(st.dictionaries(st.text(), entries))
 def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
-    ledger = Ledger(models=models)
-    assert Ledger.from_json(ledger.to_json(), "b.json") == ledger
+    ledger = BaselineFile(models=models)
+    assert BaselineFile.from_json(ledger.to_json(), "b.json") == ledger
 
 
 @pytest.mark.parametrize(
@@ -207,19 +207,19 @@ def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
 )  # fmt: skip
 def test_what_is_no_ledger_is_an_error_that_names_the_file(text: str) -> None:
     with pytest.raises(FileError, match=r"base\.json is not a baseline"):
-        Ledger.from_json(text, "base.json")
+        BaselineFile.from_json(text, "base.json")
 
 
 def test_a_site_that_stands_there_twice_is_refused_and_named() -> None:
     site = '"s": {"units": 3, "rules": {}}'
     with pytest.raises(FileError, match="'s' stands there twice"):
-        Ledger.from_json(f'{{"deadrelu_baseline": 1, "models": {{"a": {{{site}, {site}}}}}}}', "base.json")
+        BaselineFile.from_json(f'{{"deadrelu_baseline": 1, "models": {{"a": {{{site}, {site}}}}}}}', "base.json")
 
 
 def test_bytes_are_utf8_with_or_without_a_mark_and_utf16_is_refused() -> None:
-    text = Ledger(models={"é": {"s": Entry(units=3, rules={"DR001": (1,)})}}).to_json()
-    assert Ledger.from_json(text.encode(), "b") == Ledger.from_json(text, "b")
-    assert Ledger.from_json(text.encode("utf-8-sig"), "b") == Ledger.from_json(text, "b")
+    text = BaselineFile(models={"é": {"s": Entry(units=3, rules={"DR001": (1,)})}}).to_json()
+    assert BaselineFile.from_json(text.encode(), "b") == BaselineFile.from_json(text, "b")
+    assert BaselineFile.from_json(text.encode("utf-8-sig"), "b") == BaselineFile.from_json(text, "b")
     for encoding in ("utf-16", "utf-32"):
         with pytest.raises(FileError, match="b is not a baseline"):
-            Ledger.from_json(text.encode(encoding), "b")
+            BaselineFile.from_json(text.encode(encoding), "b")

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deadrelu.judge.early import Standing, Until, decided
+from deadrelu.judge.early import Snapshot, Until, predict_verdict
 from deadrelu.judge.policy import Policy
 from tests.judge.reports import dead_report
 
 
-def standing(silent: int, units: int = 10, samples: int = 64, name: str = "act") -> Standing:
-    return Standing(site=name, units=units, silent=silent, samples=samples)
+def standing(silent: int, units: int = 10, samples: int = 64, name: str = "act") -> Snapshot:
+    return Snapshot(site=name, units=units, silent=silent, samples=samples)
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,15 @@ def standing(silent: int, units: int = 10, samples: int = 64, name: str = "act")
     ],
 )
 def test_a_pass_is_told_as_soon_as_no_limit_can_be_exceeded(
-    sites: list[Standing], policy: dict[str, Any], verdict: str | None
+    sites: list[Snapshot], policy: dict[str, Any], verdict: str | None
 ) -> None:
-    assert decided(sites, Policy(**policy), "verdict", look=1) == verdict
+    assert predict_verdict(sites, Policy(**policy), "verdict", look=1) == verdict
 
 
 def test_nothing_is_clear_while_a_strict_gate_has_a_skipped_site() -> None:
-    assert decided([standing(0)], Policy(strict=True), "verdict", look=1, skipped=True) is None
-    assert decided([standing(0)], Policy(strict=True), "verdict", look=1) == "pass"
-    assert decided([standing(0)], Policy(), "verdict", look=1, skipped=True) == "pass"
+    assert predict_verdict([standing(0)], Policy(strict=True), "verdict", look=1, skipped=True) is None
+    assert predict_verdict([standing(0)], Policy(strict=True), "verdict", look=1) == "pass"
+    assert predict_verdict([standing(0)], Policy(), "verdict", look=1, skipped=True) == "pass"
 
 
 @given(
@@ -62,7 +62,7 @@ def test_no_later_firing_can_fail_a_gate_that_was_told_to_pass(
     """The judge itself is the oracle, on every way in which the silent units may go on."""
     policy = Policy(max_dead=max_dead, max_dead_total=total, ignore=tuple(sorted(ignore)))
     sites = [standing(n, units=4, name=f"act{i}") for i, n in enumerate(silent)]
-    told = decided(sites, policy, "verdict", look=1)
+    told = predict_verdict(sites, policy, "verdict", look=1)
     later = [woken.draw(st.integers(0, n)) for n in silent]
     if told == "pass":
         assert verdict(later, policy) == "pass"
@@ -87,17 +87,17 @@ def test_a_fail_is_likely_from_the_number_of_samples_on_that_the_union_bound_ask
     n = needed(10 + 30, look, 0.01, 0.95)
     for samples, verdict in ((n - 1, None), (n + 1, "fail")):
         sites = [standing(5, samples=samples), standing(0, units=30, samples=1, name="head")]
-        assert decided(sites, policy, "likely", look=look) == verdict
-        assert decided(sites, policy, "verdict", look=look) is None
+        assert predict_verdict(sites, policy, "likely", look=look) == verdict
+        assert predict_verdict(sites, policy, "verdict", look=look) is None
 
 
 def test_nothing_is_likely_where_nothing_is_rare() -> None:
-    assert decided([standing(10, samples=10**9)], Policy(rare_below=0.0), "likely", look=1) is None
+    assert predict_verdict([standing(10, samples=10**9)], Policy(rare_below=0.0), "likely", look=1) is None
 
 
 @pytest.mark.parametrize("until", ["verdict", "likely"])
 def test_a_site_at_its_limit_passes_whatever_the_samples(until: Until) -> None:
-    assert decided([standing(1, samples=10**9)], Policy(max_dead=0.1), until, look=9) == "pass"
+    assert predict_verdict([standing(1, samples=10**9)], Policy(max_dead=0.1), until, look=9) == "pass"
 
 
 def test_likely_is_wrong_less_often_than_the_confidence_allows() -> None:
@@ -109,7 +109,7 @@ def test_likely_is_wrong_less_often_than_the_confidence_allows() -> None:
         first = [math.ceil(math.log(dice.random()) / math.log(1 - 0.05)) for _ in range(units)]  # geometric
         for look, samples in enumerate((16, 32, 64, 128, 256, 512), 1):
             silent = sum(n > samples for n in first)
-            if decided([standing(silent, units, samples)], policy, "likely", look=look) == "fail":
+            if predict_verdict([standing(silent, units, samples)], policy, "likely", look=look) == "fail":
                 wrong += 1
                 break
     assert wrong / rounds <= 0.2

@@ -7,10 +7,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deadrelu.judge.baseline import Entry, gate, recognise, renewed, standing
+from deadrelu.judge.baseline import Entry, compare_to_baseline, gate, match_entries, renew_entries
+from deadrelu.judge.baseline_file import BaselineFile
 from deadrelu.judge.compare import compare
-from deadrelu.judge.ledger import Ledger
-from deadrelu.judge.matching import Mark, match
+from deadrelu.judge.matching import Identity, match
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.trend import trend
 from deadrelu.report import Report
@@ -18,7 +18,7 @@ from tests.conftest import make_report, make_site, make_stats
 
 marks = st.lists(
     st.builds(
-        Mark,
+        Identity,
         id=st.sampled_from(["a:relu", "b:relu", ":relu#1", ":relu#2", "act"]),
         alias=st.sampled_from([None, ":relu#1", ":relu#2"]),
         op=st.sampled_from([None, "relu", "relu6"]),
@@ -40,7 +40,7 @@ def report(*sites: object) -> Report:
 
 @given(marks, marks)
 def test_a_match_is_one_to_one_and_joins_no_sites_of_other_units_or_activation(
-    old: list[Mark], new: list[Mark]
+    old: list[Identity], new: list[Identity]
 ) -> None:
     found = match(old, new)
     assert len(set(found.values())) == len(found)
@@ -52,16 +52,16 @@ def test_a_match_is_one_to_one_and_joins_no_sites_of_other_units_or_activation(
 
 
 @given(marks)
-def test_every_site_is_itself(same: list[Mark]) -> None:
+def test_every_site_is_itself(same: list[Identity]) -> None:
     assert match(same, same) == {mark.id: place for place, mark in enumerate(same)}
 
 
 def test_a_site_with_another_id_is_found_by_its_producer_and_is_said_to_have_moved() -> None:
     before = report(site("m:relu#1", 8, 0, after="stem"), site("m:relu#2", 8, 3, after="conv"))
     after = report(site("m:relu#1", 8, 3, after="conv"))
-    known = renewed(before, Policy(), None)
-    assert standing(after, known).moved == {"m:relu#1": "m:relu#2"}
-    assert standing(after, known).gone == ("m:relu#1",)
+    known = renew_entries(before, Policy(), None)
+    assert compare_to_baseline(after, known).moved == {"m:relu#1": "m:relu#2"}
+    assert compare_to_baseline(after, known).gone == ("m:relu#1",)
     held = gate(after, Policy(), known)
     assert held.verdict == "pass"
     assert (
@@ -72,7 +72,7 @@ def test_a_site_with_another_id_is_found_by_its_producer_and_is_said_to_have_mov
 
 
 def test_an_id_that_means_another_layer_now_is_not_compared_but_said() -> None:
-    known = renewed(report(site("act", 32, 0, after="a")), Policy(), None)
+    known = renew_entries(report(site("act", 32, 0, after="a")), Policy(), None)
     held = gate(report(site("act", 64, 2, after="b")), Policy(max_dead=0.5), known)
     assert held.verdict == "pass"
     message = held.findings[0].message
@@ -81,9 +81,9 @@ def test_an_id_that_means_another_layer_now_is_not_compared_but_said() -> None:
 
 
 def test_a_module_after_another_layer_is_still_that_module() -> None:
-    known = renewed(report(site("act", 8, 2, after="conv")), Policy(), None)
+    known = renew_entries(report(site("act", 8, 2, after="conv")), Policy(), None)
     after = report(site("act", 8, 2, after="bn"))
-    assert (standing(after, known).moved, standing(after, known).gone) == ({}, ())
+    assert (compare_to_baseline(after, known).moved, compare_to_baseline(after, known).gone) == ({}, ())
     assert gate(after, Policy(), known).verdict == "pass"
 
 
@@ -92,25 +92,25 @@ def test_a_baseline_of_an_earlier_version_is_read_by_the_former_ids() -> None:
         '{"deadrelu_baseline": 1, "models": {"m.pt": {":relu#1": {"units": 8, "rules": {"DR001": [0, 1]}},'
         ' ":relu#2": {"units": 4, "rules": {}}}}}'
     )
-    known = Ledger.from_json(text, "base.json").models["m.pt"]
+    known = BaselineFile.from_json(text, "base.json").models["m.pt"]
     now = report(
         site("conv1:relu", 8, 2, after="conv1", alias=":relu#1"),
         site("conv2:relu", 4, 0, after="conv2", alias=":relu#2"),
     )
     assert gate(now, Policy(), known).verdict == "pass"
-    stands = standing(now, known)
+    stands = compare_to_baseline(now, known)
     assert (stands.renumbered, stands.moved, stands.new, stands.gone) == (("conv1:relu", "conv2:relu"), {}, (), ())
     # What was the second call of four units is not taken for the first of eight.
     edited = report(site("conv2:relu", 4, 0, after="conv2", alias=":relu#1"))
-    assert recognise(edited, known).was == {}
+    assert match_entries(edited, known).was == {}
 
 
 def test_an_entry_is_written_with_its_activation_and_producer_and_read_back() -> None:
-    entries = renewed(report(site("conv1:relu", 4, 1, after="conv1")), Policy(), None)
+    entries = renew_entries(report(site("conv1:relu", 4, 1, after="conv1")), Policy(), None)
     assert entries == {"conv1:relu": Entry(units=4, rules={"DR001": (0,)}, op="relu", after="conv1")}
-    written = Ledger(models={"m": entries}).to_json()
+    written = BaselineFile(models={"m": entries}).to_json()
     assert '"conv1:relu": {"units": 4, "op": "relu", "after": "conv1", "rules": {"DR001": [0]}}' in written
-    assert Ledger.from_json(written, "b").models["m"] == entries
+    assert BaselineFile.from_json(written, "b").models["m"] == entries
 
 
 def test_a_trend_follows_a_site_over_a_change_of_its_id() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadrelu.errors import UsageError
-from deadrelu.judge.statistics import add, describe, samples_needed, silence_bound
+from deadrelu.judge.statistics import add_counts, compute_stats, samples_needed, silence_bound
 from deadrelu.report import Counts, SiteStats
 from tests.conftest import make_site
 
@@ -64,7 +64,7 @@ def counted(**changes: object) -> Counts:
 
 
 def described(counts: Counts) -> SiteStats:
-    return describe(make_site("a", len(counts.fires)), counts, rare_below=0.01, confidence=0.95)
+    return compute_stats(make_site("a", len(counts.fires)), counts, rare_below=0.01, confidence=0.95)
 
 
 def test_planted_units_are_told_apart() -> None:
@@ -130,12 +130,12 @@ counts = st.builds(
 
 @given(counts, counts, counts)
 def test_counts_add_in_any_order_and_grouping(a: Counts, b: Counts, c: Counts) -> None:
-    assert add(a, b) == add(b, a)
-    assert add(add(a, b), c) == add(a, add(b, c))
+    assert add_counts(a, b) == add_counts(b, a)
+    assert add_counts(add_counts(a, b), c) == add_counts(a, add_counts(b, c))
 
 
 def test_the_sum_of_two_scans_is_the_scan_of_both_data_sets() -> None:
-    both = add(counted(), counted(maxima=(-0.2, None, 0.3, 1.0, 5.0, None)))
+    both = add_counts(counted(), counted(maxima=(-0.2, None, 0.3, 1.0, 5.0, None)))
     assert (both.samples, both.rows, both.positions, both.fires) == (100, 100, 400, (0, 2, 4, 200, 400, 0))
     assert both.maxima == (-0.2, 0.1, 0.3, 3.0, 5.0, None)
     assert described(both).firing_rate == tuple(float(Fraction(f, 400)) for f in both.fires)
@@ -143,4 +143,4 @@ def test_the_sum_of_two_scans_is_the_scan_of_both_data_sets() -> None:
 
 def test_counts_of_different_sites_do_not_add() -> None:
     with pytest.raises(UsageError, match="6 units and of 5 units do not add"):
-        add(counted(), counted(fires=(0,) * 5))
+        add_counts(counted(), counted(fires=(0,) * 5))

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from deadrelu.errors import FileError
-from deadrelu.judge.baseline import renewed, standing
+from deadrelu.judge.baseline import compare_to_baseline, renew_entries
 from deadrelu.judge.compare import compare
 from deadrelu.judge.merge import merge
 from deadrelu.judge.policy import Policy, judge
-from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.judge.trend import trend
 from deadrelu.render import html, junit, markdown
 from deadrelu.render.terminal import diff as diff_rendering
@@ -44,27 +44,33 @@ WHOLLY = report({}, leaky("a"), leaky("b", "gelu"), leaky("c:elu#1", "elu"))
 @pytest.mark.parametrize(
     ("site", "became", "found"),
     [
-        (Gone(id="relu", units=4), leaky("relu"), True),
-        (Gone(id="relu#2", units=4), leaky("relu#2"), True),
-        (Gone(id="relu", units=4), leaky("relu", units=None), True),
-        (Gone(id="relu", units=4), leaky("relu", units=5), False),
-        (Gone(id="relu", units=4), leaky("act"), False),
-        (Gone(id="net:relu#1", units=4), leaky("net:leaky_relu#1"), True),
-        (Gone(id="net:relu#3", units=4, after="fc", module="net"), leaky("net:leaky_relu#1", after="fc"), True),
-        (Gone(id="net:relu#1", units=4, after="fc", module="net"), leaky("net:leaky_relu#1", after="conv"), False),
-        (Gone(id="net:relu#1", units=4, after="fc", module="net"), leaky("other:leaky_relu#1", after="fc"), False),
-        (Gone(id="layer:relu#1", units=4, after="fc", module="layer"), leaky("layer.activation", after="fc"), True),
-        (Gone(id="layer:relu#1", units=4, after=None, module="layer"), leaky("layer.activation", after=None), False),
+        (LostSite(id="relu", units=4), leaky("relu"), True),
+        (LostSite(id="relu#2", units=4), leaky("relu#2"), True),
+        (LostSite(id="relu", units=4), leaky("relu", units=None), True),
+        (LostSite(id="relu", units=4), leaky("relu", units=5), False),
+        (LostSite(id="relu", units=4), leaky("act"), False),
+        (LostSite(id="net:relu#1", units=4), leaky("net:leaky_relu#1"), True),
+        (LostSite(id="net:relu#3", units=4, after="fc", module="net"), leaky("net:leaky_relu#1", after="fc"), True),
+        (LostSite(id="net:relu#1", units=4, after="fc", module="net"), leaky("net:leaky_relu#1", after="conv"), False),
+        (LostSite(id="net:relu#1", units=4, after="fc", module="net"), leaky("other:leaky_relu#1", after="fc"), False),
+        (LostSite(id="layer:relu#1", units=4, after="fc", module="layer"), leaky("layer.activation", after="fc"), True),
+        (
+            LostSite(id="layer:relu#1", units=4, after=None, module="layer"),
+            leaky("layer.activation", after=None),
+            False,
+        ),
     ],
 )
-def test_what_took_the_place_of_a_site_is_found_by_id_module_and_layer(site: Gone, became: Leaky, found: bool) -> None:
-    assert swapped([site], [became]) == ({site.id: became} if found else {})
+def test_what_took_the_place_of_a_site_is_found_by_id_module_and_layer(
+    site: LostSite, became: Leaky, found: bool
+) -> None:
+    assert match_leaky([site], [became]) == ({site.id: became} if found else {})
 
 
 def test_each_leaky_call_stands_for_one_site_in_the_order_of_calls() -> None:
-    gone = [Gone(id="n:relu#1", units=4), Gone(id="n:relu#2", units=8), Gone(id="n:relu#3", units=4)]
+    gone = [LostSite(id="n:relu#1", units=4), LostSite(id="n:relu#2", units=8), LostSite(id="n:relu#3", units=4)]
     leaks = [leaky("n:elu#1", units=4), leaky("n:elu#2", units=8), leaky("n:elu#3", units=4)]
-    assert {name: each.id for name, each in swapped(gone, leaks).items()} == {
+    assert {name: each.id for name, each in match_leaky(gone, leaks).items()} == {
         "n:relu#1": "n:elu#1",
         "n:relu#2": "n:elu#2",
         "n:relu#3": "n:elu#3",
@@ -121,11 +127,11 @@ def test_a_trend_of_leaky_checkpoints_says_that_nothing_can_die() -> None:
 
 
 def test_a_baseline_from_before_says_swapped_and_not_gone() -> None:
-    known = renewed(BEFORE, Policy(), None)
-    stands = standing(PARTLY, known)
+    known = renew_entries(BEFORE, Policy(), None)
+    stands = compare_to_baseline(PARTLY, known)
     assert stands.swapped == {"a": "leaky_relu", "c:relu#1": "elu"}
     assert stands.gone == stands.worse == ()
-    assert standing(report({"b": 2}), known).gone == ("a", "c:relu#1")
+    assert compare_to_baseline(report({"b": 2}), known).gone == ("a", "c:relu#1")
 
 
 def test_merged_reports_keep_the_leaky_calls_once() -> None:

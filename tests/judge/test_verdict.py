@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from deadrelu.judge.baseline import gate, renewed
+from deadrelu.judge.baseline import gate, renew_entries
 from deadrelu.judge.policy import Policy
-from deadrelu.judge.verdict import Failed, decision
-from deadrelu.render.conclusion import mood, reason
+from deadrelu.judge.verdict import FailedRule, explain_verdict
+from deadrelu.render.conclusion import mood, verdict_reason
 from deadrelu.render.terminal import table
 from deadrelu.report import Report, Skipped
 from tests.conftest import make_report, make_site, make_stats
@@ -20,7 +20,7 @@ SICK = {"a": (0, 1), "b": (2,), "c": ()}
 
 def held(now: dict[str, tuple[int, ...]], before: dict[str, tuple[int, ...]], standing: str) -> Report:
     """A report as the command line holds it against `ci/dead.json`."""
-    report = gate(dead_report(now), Policy(), renewed(dead_report(before), Policy(), None))
+    report = gate(dead_report(now), Policy(), renew_entries(dead_report(before), Policy(), None))
     return replace(report, settings={**report.settings, "baseline": "ci/dead.json", "standing": standing})
 
 
@@ -49,29 +49,29 @@ def held(now: dict[str, tuple[int, ...]], before: dict[str, tuple[int, ...]], st
     ],
 )
 def test_the_reason_names_the_limit_and_how_many_sites_are_above_it(policy: Policy, said: str) -> None:
-    assert reason(dead_report(SICK, policy=policy)) == said
+    assert verdict_reason(dead_report(SICK, policy=policy)) == said
 
 
 def test_a_baseline_is_named_and_counts_sites_that_died_wholly_among_its_own() -> None:
-    assert reason(held(SICK, SICK, "same")) == "as in ci/dead.json"
-    assert reason(held({**SICK, "a": ()}, SICK, "better")) == "better than in ci/dead.json"
-    assert reason(held(SICK, SICK, "tolerated")) == "within the tolerance of ci/dead.json"
+    assert verdict_reason(held(SICK, SICK, "same")) == "as in ci/dead.json"
+    assert verdict_reason(held({**SICK, "a": ()}, SICK, "better")) == "better than in ci/dead.json"
+    assert verdict_reason(held(SICK, SICK, "tolerated")) == "within the tolerance of ci/dead.json"
     worse = held({"a": tuple(range(6)), "b": (1, 2), "c": ()}, SICK, "tolerated")
-    assert reason(worse) == "2 of 3 sites have more dead units than ci/dead.json allows"
+    assert verdict_reason(worse) == "2 of 3 sites have more dead units than ci/dead.json allows"
 
 
 def test_every_rule_that_failed_is_named() -> None:
     sites = [make_stats(make_site("a", 4), [0.0] * 4), make_stats(make_site("b", 4), [0.5] * 4, nonfinite=(1,))]
     skipped = (Skipped(id="x", op="relu", reason="never called"),)
     report = make_report(sites, policy=Policy(strict=True), skipped=skipped)
-    assert {failed.rule for failed in decision(report).failed} == {"DR002", "DR003", "DR008"}
-    said = reason(report)
+    assert {failed.rule for failed in explain_verdict(report).failed} == {"DR002", "DR003", "DR008"}
+    said = verdict_reason(report)
     assert "1 of 2 sites is wholly dead" in said
     assert "1 of 2 sites met NaN or infinity" in said
     assert "1 site was skipped, which --strict fails" in said
     weights = make_report([sites[1]], nonfinite_weights={"fc.bias": 2})
-    assert decision(weights).failed[0] == Failed(rule="DR003", sites=0)
-    assert reason(weights) == "weights are NaN or infinite; the one site met NaN or infinity"
+    assert explain_verdict(weights).failed[0] == FailedRule(rule="DR003", sites=0)
+    assert verdict_reason(weights) == "weights are NaN or infinite; the one site met NaN or infinity"
 
 
 def test_a_pass_of_a_mostly_dead_model_is_doubtful_whichever_way_it_came_without_a_limit() -> None:
@@ -85,4 +85,4 @@ def test_a_pass_of_a_mostly_dead_model_is_doubtful_whichever_way_it_came_without
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_reason_stands_within_the_last_ten_lines_of_a_log(canonical: Report, width: int) -> None:
     tail = " ".join(" ".join(table.render(canonical, width=width).splitlines()[-10:]).split())
-    assert f"FAIL {reason(canonical)}" in tail
+    assert f"FAIL {verdict_reason(canonical)}" in tail

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from deadrelu.load.inspection.inspect import inspect
-from deadrelu.report.inspection import Inspection, Node
+from deadrelu.report.inspection import Inspection, TreeNode
 from tests.architectures import ResNet
 
 Save = Callable[..., Path]
 
 
-def _walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
+def _walk(node: TreeNode, path: str = "") -> Iterator[tuple[str, TreeNode]]:
     yield path, node
     for child in node.children:
         yield from _walk(child, f"{path}.{child.name}".lstrip("."))

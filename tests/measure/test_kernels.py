@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from deadrelu.activations import ACTIVATIONS, BY_NAME
-from deadrelu.judge.statistics import add
+from deadrelu.judge.statistics import add_counts
 from deadrelu.measure import blocks, native, tally
 from deadrelu.measure.blocks import SHARE, Scratch
 from deadrelu.measure.figures import Rule
@@ -392,7 +392,7 @@ def test_counts_add_beyond_thirty_two_bits() -> None:
     counts = counted([normal((4, 3), torch.float32)], "relu", (1,))
     total = counts
     for _ in range(31):
-        total = add(total, total)
+        total = add_counts(total, total)
     assert total.positions == 4 * 2**31
     assert total.fires == tuple(n * 2**31 for n in counts.fires)
 

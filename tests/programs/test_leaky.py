@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import deadrelu
 from deadrelu.activations import REPLACEMENTS
-from deadrelu.judge.baseline import renewed, standing
+from deadrelu.judge.baseline import compare_to_baseline, renew_entries
 from deadrelu.judge.compare import compare
 from deadrelu.judge.trend import trend
 from deadrelu.load.trust import Trust
@@ -126,7 +126,7 @@ def test_one_of_two_functions_on_one_layer_is_found_swapped_and_the_other_keeps_
     assert [(each.id, each.after, each.units) for each in new.leaky] == [("conv2:leaky_relu", "conv2", 5)]
     swaps = [(site.id, site.swapped_for) for site in compare(old, new).sites if site.change != "same"]
     assert [(id, op) for id, op in swaps if op] == [("conv2:relu", "leaky_relu")]
-    stands = standing(new, renewed(old, deadrelu.Policy(), None))
+    stands = compare_to_baseline(new, renew_entries(old, deadrelu.Policy(), None))
     assert (stands.swapped, stands.gone, stands.new) == ({"conv2:relu": "leaky_relu"}, (), ())
     course = {line.id: line.swapped for line in trend([("old", old), ("new", new)]).lines}
     assert course == {"conv1:relu": (None, None), "conv2:relu": (None, "leaky_relu"), "conv2:relu#2": (None, None)}

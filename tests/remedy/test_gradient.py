@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.judge.swapped import Gone, swapped
+from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Swap
@@ -147,7 +147,7 @@ def test_in_an_exported_program_they_are_those_of_a_backward_pass_through_the_sa
     program.save(tmp_path / "out.pt2")
     found = dict(zip(done, gradients_of_graph(tmp_path / "out.pt2", data), strict=True))
     evidence = compare(before, program, [batch], {})
-    leaky = swapped([Gone.of(stats.site) for stats in sites if stats.site.id in done], program.leaky())
+    leaky = match_leaky([LostSite.of(stats.site) for stats in sites if stats.site.id in done], program.leaky())
     assert evidence.no_gradient == ""
     assert set(leaky) == set(done)
     for stats in sites:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from deadrelu.judge.policy import Policy
-from deadrelu.render.annotation import Place, fingerprints, model_place, place, said, sources
+from deadrelu.render.annotation import Location, fingerprints, known_sources, locate, locate_model, summary_line
 from deadrelu.report import Finding, Report, Source
 from tests.conftest import make_report, make_site, make_stats
 
@@ -34,7 +34,7 @@ def at(path: str | None) -> Report:
     ],
 )
 def test_a_path_is_a_percent_encoded_uri_with_forward_slashes(path: str, uri: str) -> None:
-    found = model_place(at(path))
+    found = locate_model(at(path))
     assert found is not None
     assert found.uri == uri
     if not found.absolute:
@@ -44,21 +44,21 @@ def test_a_path_is_a_percent_encoded_uri_with_forward_slashes(path: str, uri: st
 
 
 def test_a_file_name_that_is_no_utf8_still_gives_a_uri() -> None:
-    assert Place("a\udcff.pt").uri.isascii()
+    assert Location("a\udcff.pt").uri.isascii()
 
 
 def test_a_functional_call_stands_at_its_source_and_a_module_at_the_model_file() -> None:
     source = Source(file="./src/net.py", line=42, column=9, end_column=18)
     sites = [make_stats(make_site(name, 2, source=s), [0.0, 0.5]) for name, s in (("f:relu#1", source), ("m", None))]
     report = make_report(sites, nonfinite_weights={"w": 1})
-    places = {finding.site: place(finding, report, sources(report)) for finding in report.findings}
-    assert places["f:relu#1"] == Place("src/net.py", 42, 9, 18)
-    assert places["m"] == places[None] == Place("models/naïve [bold]50%[/bold].pt", 1)
+    places = {finding.site: locate(finding, report, known_sources(report)) for finding in report.findings}
+    assert places["f:relu#1"] == Location("src/net.py", 42, 9, 18)
+    assert places["m"] == places[None] == Location("models/naïve [bold]50%[/bold].pt", 1)
 
 
 def test_a_model_in_memory_has_no_place() -> None:
     report = at(None)
-    assert place(report.findings[0], report, {}) is None
+    assert locate(report.findings[0], report, {}) is None
 
 
 def test_a_fingerprint_knows_a_finding_again_when_its_figures_change() -> None:
@@ -83,4 +83,4 @@ def test_what_is_said_is_one_line_with_the_line_breaks_of_an_id_visible() -> Non
     finding = Finding(
         rule="DR001", severity="error", site="a\nb\x1b", units=(1, 2), message="some\nare dead.", suggestion=""
     )
-    assert said(finding) == r"a\nb\x1b: some are dead. Units 1–2."
+    assert summary_line(finding) == r"a\nb\x1b: some are dead. Units 1–2."

@@ -13,7 +13,7 @@ from deadrelu.errors import FileError
 from deadrelu.load.members import Archive
 from deadrelu.load.tree import group
 from deadrelu.load.unpickling.pickled import Described
-from deadrelu.report.inspection import Asked, KnownSite, Node
+from deadrelu.report.inspection import CodeReference, KnownSite, TreeNode
 
 _OPERATOR = re.compile(r"torch\.ops\.aten\.(\w+)\.\w+")
 _OPERATORS = {name: kind for kind in ACTIVATIONS for name in kind.operators}
@@ -29,14 +29,14 @@ _DTYPES = {
 """The numbers that the format gives to dtypes: torch/_export/serde/schema.py, seen on torch 2.13.0."""
 
 
-def read_exported(archive: Archive) -> tuple[Node, tuple[KnownSite, ...], tuple[Asked, ...]]:
+def read_exported(archive: Archive) -> tuple[TreeNode, tuple[KnownSite, ...], tuple[CodeReference, ...]]:
     """A torch.export program: its tensors, and the activation nodes of its graphs with the modules they come from."""
-    asks = [Asked(name=name, what="pickle", runs=True) for name in archive.members if _is_pickle(name)]
+    asks = [CodeReference(name=name, what="pickle", runs=True) for name in archive.members if _is_pickle(name)]
     tensors: dict[str, Described] = {}
     sites: list[KnownSite] = []
     for name in archive.members:
         if name.startswith("models/") and name.endswith(".json"):
-            asks.append(Asked(name=name, what="source", runs=True))
+            asks.append(CodeReference(name=name, what="source", runs=True))
             sites += _graph_sites(_json(archive, name))
         elif name.endswith(("_weights_config.json", "_constants_config.json")):
             tensors |= dict(_tensors(_json(archive, name)))

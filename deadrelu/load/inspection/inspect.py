@@ -23,7 +23,7 @@ from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.load.unpickling.inert import plain_globals, read_tree
 from deadrelu.load.unpickling.known import COMPILED, DATA_PARALLEL, RECORDS, torch_classes, torch_functions
 from deadrelu.load.unpickling.pickled import LONGEST, Pickled, read_legacy, read_pickle
-from deadrelu.report.inspection import Asked, Inspection, KnownSite, Node, Opening, Way
+from deadrelu.report.inspection import CodeReference, Inspection, KnownSite, Opening, TreeNode, Way
 
 _UNSEEN = "calls in the code of a forward (F.relu, torch.relu) are not in the file: only a scan sees them"
 _OF_TORCH = ("torch.nn.modules.", "collections.", "pathlib.", "argparse.", "numpy.")
@@ -42,9 +42,9 @@ class _Contents:
     """What was read of a file, before it is said how it opens."""
 
     what: str
-    tree: Node | None = None
+    tree: TreeNode | None = None
     sites: tuple[KnownSite, ...] = ()
-    asks: tuple[Asked, ...] = ()
+    asks: tuple[CodeReference, ...] = ()
     members: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
     hyper: HyperParameters | None = None
@@ -170,7 +170,7 @@ def _saved(pickled: Pickled, by: str) -> _Contents:
     return _Contents(f"{what}, saved with {by}", tree, sites, tuple(_globals(pickled)), notes=tuple(notes), hyper=hyper)
 
 
-def _module_kinds(node: Node) -> Iterator[str]:
+def _module_kinds(node: TreeNode) -> Iterator[str]:
     """The classes in a tree."""
     if "." in node.kind:
         yield node.kind
@@ -178,10 +178,10 @@ def _module_kinds(node: Node) -> Iterator[str]:
         yield from _module_kinds(child)
 
 
-def _globals(pickled: Pickled) -> Iterator[Asked]:
+def _globals(pickled: Pickled) -> Iterator[CodeReference]:
     """Every global that a pickle names, those first that would run code."""
     harmless = {*plain_globals(), *torch_classes(), *torch_functions(), *RECORDS, DATA_PARALLEL}
-    asked = [Asked(name=name, what="global", runs=name not in harmless) for name in pickled.asks]
+    asked = [CodeReference(name=name, what="global", runs=name not in harmless) for name in pickled.asks]
     yield from sorted(asked, key=lambda one: (not one.runs, one.name))
 
 
@@ -206,7 +206,7 @@ def _exported(path: Path) -> _Contents:
 
 def _sharded(path: Path) -> _Contents:
     pickled = read_pickle(sharded_contents.read_index(path), str(path / sharded_contents.INDEX))
-    asks = (Asked(name=sharded_contents.INDEX, what="pickle", runs=True), *_globals(pickled))
+    asks = (CodeReference(name=sharded_contents.INDEX, what="pickle", runs=True), *_globals(pickled))
     tree = group(sharded_contents.tensors_in(pickled), kind="sharded checkpoint")
     shards = len(sharded_contents.shards_of(path))
     return _Contents(f"a sharded checkpoint of {shards} {'shard' if shards == 1 else 'shards'}", tree, asks=asks)
@@ -221,7 +221,7 @@ def _huggingface(path: Path) -> _Contents:
     config = config if isinstance(config, dict) else {}
     names = [name for name in config.get("architectures") or () if isinstance(name, str)]
     tensors = {key: held for file in sorted(path.glob("*.safetensors")) for key, held in read_header(file).items()}
-    asks = tuple(Asked(name=file.name, what="source", runs=False) for file in sorted(path.glob("*.py")))
+    asks = tuple(CodeReference(name=file.name, what="source", runs=False) for file in sorted(path.glob("*.py")))
     notes = ["its Python files are never run: trust_remote_code stays off"] if asks or config.get("auto_map") else []
     notes.append(_UNSEEN)
     act = config.get("hidden_act") or config.get("activation_function")

@@ -12,7 +12,7 @@ from deadrelu.activations import ACTIVATIONS, canonical
 from deadrelu.load.members import Archive
 from deadrelu.load.tree import MOST_NODES, draw, group, is_module
 from deadrelu.load.unpickling.pickled import Described, members
-from deadrelu.report.inspection import Asked, KnownSite, Node
+from deadrelu.report.inspection import CodeReference, KnownSite, TreeNode
 
 _FUNCTIONS = {name.rpartition(".")[2]: kind.name for kind in ACTIVATIONS for name in kind.functions}
 _FUNCTIONAL = rf"torch\.nn\.functional(?:\.___torch_mangle_\d+)?\.({'|'.join(_FUNCTIONS)})"
@@ -24,7 +24,7 @@ _CLASS = re.compile(r"class (\w+)\(Module\):")
 _OF_TORCH = "code/__torch__/torch/"
 
 
-def read_torchscript(archive: Archive) -> tuple[Node, tuple[KnownSite, ...], tuple[Asked, ...]]:
+def read_torchscript(archive: Archive) -> tuple[TreeNode, tuple[KnownSite, ...], tuple[CodeReference, ...]]:
     """A TorchScript archive: its modules with their Python classes, its code files, the activation calls in them."""
     pickled = archive.pickle("data.pkl")
     tree, sites = draw(pickled.root)
@@ -41,11 +41,11 @@ def read_torchscript(archive: Archive) -> tuple[Node, tuple[KnownSite, ...], tup
     return (
         tree,
         (*sites, *islice(calls, MOST_NODES)),
-        tuple(Asked(name=name, what="source", runs=True) for name in code),
+        tuple(CodeReference(name=name, what="source", runs=True) for name in code),
     )
 
 
-def _constants(archive: Archive) -> Node | None:
+def _constants(archive: Archive) -> TreeNode | None:
     """The tensors that a frozen module keeps under numbers, as its code calls them: `CONSTANTS.c0`."""
     held = archive.pickle("constants.pkl").root if "constants.pkl" in archive.members else ()
     tensors = {f"c{place}": value for place, value in members(held) if isinstance(value, Described)}

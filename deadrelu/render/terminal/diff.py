@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from deadrelu.judge.compare import Change, Comparison, SiteChange
+from deadrelu.judge.compare import Change, Comparison, SiteDiff
 from deadrelu.render.glyphs import Glyphs, choose
 from deadrelu.render.terminal.columns import Column, fit, lines, of
 from deadrelu.render.terminal.page import page, paragraph
@@ -83,7 +83,7 @@ def _told(report: Report, glyphs: Glyphs) -> Text:
     return Text.assemble((model, "bold"), glyphs.text(glyphs.dot + glyphs.dot.join(parts)))
 
 
-def _table(shown: Sequence[SiteChange], comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _table(shown: Sequence[SiteDiff], comparison: Comparison, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """A line for each site, and one for all."""
     if not shown:
         return
@@ -143,7 +143,7 @@ def _columns(cells: Sequence[dict[str, str]]) -> list[Column]:
     ]
 
 
-def _cells(site: SiteChange, glyphs: Glyphs) -> dict[str, str]:
+def _cells(site: SiteDiff, glyphs: Glyphs) -> dict[str, str]:
     """What each column says of a site."""
     marks = {
         "non-finite": glyphs.skipped,
@@ -167,7 +167,7 @@ def _cells(site: SiteChange, glyphs: Glyphs) -> dict[str, str]:
     }
 
 
-def _difference(site: SiteChange, glyphs: Glyphs) -> str:
+def _difference(site: SiteDiff, glyphs: Glyphs) -> str:
     """How many more units are dead; a dash where one of the numbers is missing."""
     if site.old is None or site.new is None or site.old.nonfinite_units or site.new.nonfinite_units:
         return glyphs.dash
@@ -194,7 +194,7 @@ def _style(key: str, change: Change) -> str:
     return _STYLE[change] if key in ("mark", "site", "what", "change") else "" if key == "new" else "dim"
 
 
-def _units(shown: Sequence[SiteChange], glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _units(shown: Sequence[SiteDiff], glyphs: Glyphs, width: int) -> Iterator[Text]:
     """The units that changed, by number."""
     told = [site for site in shown if site.newly_dead or site.revived]
     if told:

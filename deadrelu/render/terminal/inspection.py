@@ -11,7 +11,7 @@ from rich.text import Text
 from deadrelu.render.glyphs import Glyphs, choose
 from deadrelu.render.terminal.nodes import tree_lines
 from deadrelu.render.terminal.page import page, paragraph
-from deadrelu.report.inspection import Asked, Inspection, Way
+from deadrelu.report.inspection import CodeReference, Inspection, Way
 from deadrelu.text.wording import count
 
 MOST_LINES = 120
@@ -102,7 +102,7 @@ class _Drawing:
                 Text(f"and {_harmless(harmless)}: none has to run", "dim"), width=self.width, first="   "
             )
 
-    def _listed(self, asked: Sequence[Asked]) -> Iterator[Text]:
+    def _listed(self, asked: Sequence[CodeReference]) -> Iterator[Text]:
         shown = asked if self.full else asked[:_MOST_NAMES]
         for one in shown:
             line = Text.assemble(self.glyphs.text(one.name), (f"  {one.what}", "dim"))

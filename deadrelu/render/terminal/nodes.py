@@ -10,13 +10,13 @@ from rich.text import Text
 from deadrelu.activations import ACTIVATIONS
 from deadrelu.render.glyphs import Glyphs
 from deadrelu.render.terminal.page import NARROWEST, paragraph
-from deadrelu.report.inspection import Node, TensorEntry, Value
+from deadrelu.report.inspection import PlainValue, TensorEntry, TreeNode
 
 _ACTIVATIONS = {f"torch.nn.modules.activation.{kind.module}" for kind in ACTIVATIONS}
 _SPREAD = (("in_features", "out_features"), ("in_channels", "out_channels"))
 _SIZES = ("num_features", "normalized_shape", "num_embeddings", "num_groups", "num_channels", "embedding_dim")
 # fmt: off
-_DEFAULTS: Mapping[str, Value] = {
+_DEFAULTS: Mapping[str, PlainValue] = {
     "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0, "padding_mode": "zeros", "eps": 1e-05,
     "transposed": False, "momentum": 0.1, "affine": True, "track_running_stats": True, "elementwise_affine": True,
     "inplace": False, "ceil_mode": False, "return_indices": False, "start_dim": 1, "end_dim": -1, "norm_type": 2.0,
@@ -26,7 +26,7 @@ _DEFAULTS: Mapping[str, Value] = {
 _COUNTER = "num_batches_tracked"
 
 
-def tree_lines(root: Node, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def tree_lines(root: TreeNode, glyphs: Glyphs, width: int) -> Iterator[Text]:
     """The tree, one line a part, more where its tensors do not fit beside it. Equal neighbours are drawn once."""
     dtypes = [tensor.dtype for tensor in _all_tensors(root)]
     usual = max(sorted(set(dtypes)), key=dtypes.count) if dtypes else ""
@@ -34,7 +34,7 @@ def tree_lines(root: Node, glyphs: Glyphs, width: int) -> Iterator[Text]:
     yield from _children(root, glyphs, width, Text(" "), usual)
 
 
-def _children(node: Node, glyphs: Glyphs, width: int, stem: Text, usual: str) -> Iterator[Text]:
+def _children(node: TreeNode, glyphs: Glyphs, width: int, stem: Text, usual: str) -> Iterator[Text]:
     """The parts of a node, under guides that hang from `stem`."""
     runs = [list(run) for _, run in groupby(node.children, key=_likeness)]
     branch, last, beside = ("|- ", "`- ", "|  ") if glyphs.plain else ("├─ ", "└─ ", "│  ")
@@ -50,7 +50,7 @@ def _children(node: Node, glyphs: Glyphs, width: int, stem: Text, usual: str) ->
         yield from _children(child, glyphs, width, under, usual)
 
 
-def _part(node: Node, label: str, glyphs: Glyphs, width: int, lead: Text, under: Text, usual: str) -> list[Text]:
+def _part(node: TreeNode, label: str, glyphs: Glyphs, width: int, lead: Text, under: Text, usual: str) -> list[Text]:
     """The lines of one part alone."""
     line = Text(glyphs.text(label), "bold")
     known = node.kind in _ACTIVATIONS
@@ -71,7 +71,7 @@ def _part(node: Node, label: str, glyphs: Glyphs, width: int, lead: Text, under:
     return [Text.assemble(lead if not n else Text.assemble(under, "  "), one) for n, one in enumerate(lines)]
 
 
-def _settings(values: Mapping[str, Value]) -> str:
+def _settings(values: Mapping[str, PlainValue]) -> str:
     """The settings as people write them: 3 → 64, kernel_size=7; what is torch's default is left out."""
     rest = {key: _even(value) for key, value in values.items()}
     parts = []
@@ -83,16 +83,16 @@ def _settings(values: Mapping[str, Value]) -> str:
     return ", ".join(parts)
 
 
-def _is_default(key: str, value: Value) -> bool:
+def _is_default(key: str, value: PlainValue) -> bool:
     return value is None or (key in _DEFAULTS and _DEFAULTS[key] == value)
 
 
-def _even(value: Value) -> Value:
+def _even(value: PlainValue) -> PlainValue:
     """(3, 3) as 3."""
     return value[0] if isinstance(value, tuple) and value and len(set(value)) == 1 else value
 
 
-def _value(value: Value) -> str:
+def _value(value: PlainValue) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_value, value))})"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -109,7 +109,7 @@ def _tensors(entries: Sequence[TensorEntry], usual: str) -> str:
     return " · ".join(told)
 
 
-def _likeness(node: Node) -> object:
+def _likeness(node: TreeNode) -> object:
     """What makes two parts look alike: all but their names."""
     tensors = tuple((entry.key.rpartition(".")[2], entry.shape, entry.dtype) for entry in node.tensors)
     children = tuple((child.name, _likeness(child)) for child in node.children)
@@ -117,12 +117,12 @@ def _likeness(node: Node) -> object:
     return node.kind, settings, tensors, children, node.same_as, node.left_out
 
 
-def _is_long(run: Sequence[Node]) -> bool:
+def _is_long(run: Sequence[TreeNode]) -> bool:
     """Whether equal neighbours are drawn once: from two on if they have parts of their own, else from three."""
     return len(run) >= (2 if run[0].children else 3)
 
 
-def _all_tensors(node: Node) -> Iterator[TensorEntry]:
+def _all_tensors(node: TreeNode) -> Iterator[TensorEntry]:
     yield from node.tensors
     for child in node.children:
         yield from _all_tensors(child)

@@ -151,7 +151,7 @@ def _end(report: Report, glyphs: Glyphs, width: int) -> Iterator[Text]:
     verdict = Text.assemble((f" {end.headline(report)} ", f"{style} reverse"), " ")
     yield from paragraph(Text(glyphs.text(end.conclusion(report))), width=width, first=" ")
     yield Text()
-    yield from paragraph(Text(glyphs.text(end.reason(report)), style), width=width, first=verdict)
+    yield from paragraph(Text(glyphs.text(end.verdict_reason(report)), style), width=width, first=verdict)
     step = end.next_step(report)
     purpose = Text(glyphs.text(f"{step.purpose}{':' if step.command else '.'}"), "dim")
     yield from (Text(), *paragraph(purpose, width=width))

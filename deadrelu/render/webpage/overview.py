@@ -31,7 +31,7 @@ def verdict(report: Report) -> Html:
             el("p", el("span", "Limit"), el("span", limit(report)), class_="limit"),
             class_="outcome",
         ),
-        el("p", end.sentence(end.reason(report)), class_="reason"),
+        el("p", end.sentence(end.verdict_reason(report)), class_="reason"),
         el("p", end.conclusion(report), class_="conclusion"),
         made_up,
         composition(report),

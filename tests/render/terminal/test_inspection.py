@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from deadrelu.render.terminal.inspection import render, size
-from deadrelu.report.inspection import Asked, Inspection, KnownSite, Node, Opening, TensorEntry
+from deadrelu.report.inspection import CodeReference, Inspection, KnownSite, Opening, TensorEntry, TreeNode
 
 RELU = "torch.nn.modules.activation.ReLU"
 
 
-def _linear(name: str, path: str, inward: int, outward: int) -> Node:
-    return Node(
+def _linear(name: str, path: str, inward: int, outward: int) -> TreeNode:
+    return TreeNode(
         name=name,
         kind="torch.nn.modules.linear.Linear",
         settings={"in_features": inward, "out_features": outward},
@@ -24,10 +24,10 @@ def _linear(name: str, path: str, inward: int, outward: int) -> Node:
     )
 
 
-def _block(number: int) -> Node:
+def _block(number: int) -> TreeNode:
     path = f"blocks.{number}"
-    relu = Node(name="act", kind=RELU, settings={"inplace": True})
-    return Node(name=str(number), kind="mine.Block", children=(_linear("fc", f"{path}.fc", 64, 64), relu))
+    relu = TreeNode(name="act", kind=RELU, settings={"inplace": True})
+    return TreeNode(name=str(number), kind="mine.Block", children=(_linear("fc", f"{path}.fc", 64, 64), relu))
 
 
 FOUND = Inspection(
@@ -38,18 +38,20 @@ FOUND = Inspection(
     sha256="76005ba627a7e4c2e6e7d82544e04efbe657e9320fa8fff86d255fd1fadba265",
     opening=Opening(way="with --trust", why="asks to run code", hint="--allow mine.Net trusts one class"),
     asks=(
-        Asked(name="mine.Net", what="global", runs=True),
-        Asked(name="\x1b[31mevil", what="global", runs=True),
-        Asked(name="collections.OrderedDict", what="global", runs=False),
+        CodeReference(name="mine.Net", what="global", runs=True),
+        CodeReference(name="\x1b[31mevil", what="global", runs=True),
+        CodeReference(name="collections.OrderedDict", what="global", runs=False),
     ),
-    tree=Node(
+    tree=TreeNode(
         name="",
         kind="mine.Net",
         settings={"depth": 3},
         children=(
             _linear("stem", "stem", 3, 64),
-            Node(name="blocks", kind="torch.nn.modules.container.Sequential", children=tuple(map(_block, range(3)))),
-            Node(name="act", kind=RELU, same_as="blocks.0.act"),
+            TreeNode(
+                name="blocks", kind="torch.nn.modules.container.Sequential", children=tuple(map(_block, range(3)))
+            ),
+            TreeNode(name="act", kind=RELU, same_as="blocks.0.act"),
         ),
     ),
     sites=(
@@ -89,7 +91,7 @@ def test_equal_neighbours_are_drawn_once_and_counted() -> None:
 
 
 def test_a_long_tree_is_cut_and_the_rest_counted_unless_in_full() -> None:
-    many = Node(name="", kind="dict", children=tuple(_linear(f"l{n}", f"l{n}", n + 1, 2) for n in range(300)))
+    many = TreeNode(name="", kind="dict", children=tuple(_linear(f"l{n}", f"l{n}", n + 1, 2) for n in range(300)))
     found = Inspection(
         path="m", kind="torch-zip", what="x", bytes=1, sha256=None, opening=Opening(way="as it is"), tree=many
     )

@@ -12,18 +12,18 @@ from deadrelu.errors import FileError
 from deadrelu.judge.baseline import Entries, Entry
 from deadrelu.judge.rules import RULES
 
-LEDGER_VERSION = 1
+BASELINE_VERSION = 1
 
 _MOST = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
+class BaselineFile:
     """The baselines of several models, by the model's name in the configuration, or its path from the file."""
 
     models: Mapping[str, Entries] = field(default_factory=dict)
 
-    def with_model(self, name: str, entries: Entries, *, instead_of: str | None = None) -> Ledger:
+    def with_model(self, name: str, entries: Entries, *, instead_of: str | None = None) -> BaselineFile:
         """The same with one model's entries replaced, or with this model in the place of another."""
         others = {other: known for other, known in self.models.items() if other != instead_of}
         return replace(self, models={**others, name: entries})
@@ -36,11 +36,11 @@ class Ledger:
                 f"      {_text(site)}: {_text(_entry(entry))}" for site, entry in sorted(self.models[name].items())
             ]
             blocks.append(f"    {_text(name)}: {{\n" + ",\n".join(lines) + "\n    }")
-        head = f'{{\n  "deadrelu_baseline": {LEDGER_VERSION},\n  "models": {{\n'
+        head = f'{{\n  "deadrelu_baseline": {BASELINE_VERSION},\n  "models": {{\n'
         return head + ",\n".join(blocks) + "\n  }\n}\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes, name: str) -> Ledger:
+    def from_json(cls, text: str | bytes, name: str) -> BaselineFile:
         """Read back what `to_json` wrote; `name` is the file's, for the error. Raises `FileError`.
 
         Bytes are UTF-8; nothing may stand there twice, as after a merge conflict that was resolved by keeping both.
@@ -48,8 +48,8 @@ class Ledger:
         try:
             decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
             data = json.loads(decoded, object_pairs_hook=_once)
-            if data["deadrelu_baseline"] != LEDGER_VERSION:
-                raise ValueError(f"its version is {data['deadrelu_baseline']!r}, not {LEDGER_VERSION}")
+            if data["deadrelu_baseline"] != BASELINE_VERSION:
+                raise ValueError(f"its version is {data['deadrelu_baseline']!r}, not {BASELINE_VERSION}")
             models = {
                 model: {site: _read(entry) for site, entry in sites.items()} for model, sites in data["models"].items()
             }

@@ -269,10 +269,10 @@ def patch(
     from deadrelu.programs.device import choose_device
     from deadrelu.remedy.outputs import default_output
     from deadrelu.remedy.patch import patch_file, patch_module
-    from deadrelu.remedy.swap import Prescription
-    from deadrelu.remedy.witness import ModelRequest
+    from deadrelu.remedy.reopen import ModelRequest
+    from deadrelu.remedy.swap import SwapOptions
 
-    wanted = Prescription(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
+    wanted = SwapOptions(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
     plan = Plan(feature_axes=feature_axes, unmatched=unmatched)
     request = DataRequest(
         data=data,

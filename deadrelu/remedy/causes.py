@@ -64,7 +64,7 @@ def above_cap(stats: SiteStats) -> int:
     return sum(z is not None and z >= 6 for z in seen)
 
 
-def cause(stats: SiteStats) -> Remedy:
+def remedy_for_cause(stats: SiteStats) -> Remedy:
     """What to do about the cause, from how deep the dead units lie and what comes before them."""
     before = f"`{stats.site.after}`" if stats.site.after else "the layer before"
     deep = depth(stats)
@@ -124,7 +124,7 @@ def _number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def wholly_dead_cause(stats: SiteStats) -> Remedy:
+def remedy_for_dead_site(stats: SiteStats) -> Remedy:
     """Where to look when no unit of a site fires: at its pre-activations, and at what gives them."""
     before = f"`{stats.site.after}`" if stats.site.after else "the layer before"
     seen = [z for z in stats.max_preactivation if z is not None]

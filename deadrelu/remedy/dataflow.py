@@ -176,6 +176,6 @@ class _Follower(TorchFunctionMode):
         if len(owners) != 1 or len(self._owners[id(weight)]) != 1:
             flow.stop("the weight that reads it belongs to several layers, or to none")
         elif not on_axis or weight.shape[1] != tag.units * tag.width:
-            flow.stop("a grouped convolution reads it, or a layer that mixes its units with positions")
+            flow.stop("a group_sites convolution reads it, or a layer that mixes its units with positions")
         else:
             flow.consumers.append(Consumer(owners[0], tag.width))

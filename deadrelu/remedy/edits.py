@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deadrelu.activations import BY_NAME, CLAMPS, canonical, clamp_kind
-from deadrelu.remedy.names import FUNCTIONAL, Imports
+from deadrelu.remedy.imports import FUNCTIONAL, Imports
 from deadrelu.report import Source
 from deadrelu.report.advice import Edit
 

@@ -23,9 +23,9 @@ from deadrelu.load.pretrained import config_of, from_config, read_config, settin
 from deadrelu.load.sniff import FileKind, sniff
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
-from deadrelu.remedy.swap import Prescription, Swap, choose_sites, in_the_source
+from deadrelu.remedy.reopen import ModelRequest, reopen
+from deadrelu.remedy.swap import ModuleSwap, SwapOptions, choose_sites, in_the_source
 from deadrelu.remedy.treatment import Treatment, decided, proved
-from deadrelu.remedy.witness import ModelRequest, ask
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import PatchResult, Refusal
 from deadrelu.text.wording import count
@@ -37,10 +37,10 @@ _GATED = "gated-"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The settings of one config (or config inside it) that name a ReLU; they are changed together.
+class ActivationSetting:
+    """The keys of one config (or of a config inside it) that name a ReLU; they change together.
 
-    `changed` gives, by path, the modules that become others by that.
+    `changed` maps a path to the module that takes its place.
     """
 
     places: tuple[str, ...]
@@ -60,7 +60,7 @@ def patch_folder(
     request: ModelRequest,
     output: Path,
     data: DataRequest,
-    wanted: Prescription,
+    wanted: SwapOptions,
     scope: Plan,
     *,
     force: bool = False,
@@ -90,13 +90,13 @@ def patch_folder(
     with replacing_folder(output, mark=_CONFIG, force=force) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
         _write_config(read_config(folder), places, wanted.to, temporary)
-        after, evidence, _ = ask(request, request.of_patched(temporary), data, treatment.axes)
+        after, evidence, _ = reopen(request, request.of_patched(temporary), data, treatment.axes)
         result = proved(result, treatment, after, evidence)
     note = f"changed in {_CONFIG}: {', '.join(places)}; every other file is a copy, byte for byte"
     return replace(result, output=str(output), notes=(note, *result.notes))
 
 
-def _check_wanted(wanted: Prescription) -> None:
+def _check_wanted(wanted: SwapOptions) -> None:
     """Raise `UsageError` for what the name of an activation in a config cannot say."""
     if wanted.only_dead_units or wanted.reinit:
         raise UsageError(
@@ -117,7 +117,7 @@ def _check_wanted(wanted: Prescription) -> None:
         )
 
 
-def _settings(folder: Path, arguments: Mapping[str, object], before: nn.Module, to: str) -> Iterator[Setting]:
+def _settings(folder: Path, arguments: Mapping[str, object], before: nn.Module, to: str) -> Iterator[ActivationSetting]:
     """What in the config names a ReLU, each with the modules that depend on it."""
     raw = read_config(folder)
     groups: dict[str, list[str]] = {}
@@ -135,7 +135,7 @@ def _settings(folder: Path, arguments: Mapping[str, object], before: nn.Module, 
             for path, m in after.named_modules(remove_duplicate=False)
             if path in old and type(m) is not type(old[path])
         }
-        yield Setting(tuple(places), {path: module.train(old[path].training) for path, module in changed.items()})
+        yield ActivationSetting(tuple(places), {path: m.train(old[path].training) for path, m in changed.items()})
 
 
 def _write_config(raw: Mapping[str, Any], places: list[str], to: str, folder: Path) -> None:
@@ -151,12 +151,12 @@ def _write_config(raw: Mapping[str, Any], places: list[str], to: str, folder: Pa
 
 
 def _treatment(
-    before: nn.Module, settings: list[Setting], report: Report, wanted: Prescription
+    before: nn.Module, settings: list[ActivationSetting], report: Report, wanted: SwapOptions
 ) -> tuple[Treatment, list[str]]:
     """What the settings whose sites were all asked for change, what is refused, and the places of these settings."""
     chosen = choose_sites(report.sites, wanted.sites)
     ids = {stats.site.id for stats in chosen}
-    swaps: list[Swap] = []
+    swaps: list[ModuleSwap] = []
     refused: list[Refusal] = []
     places: list[str] = []
     governed: set[str] = set()
@@ -172,7 +172,7 @@ def _treatment(
             continue
         places += setting.places
         for path, module in setting.changed.items():
-            swaps.append(Swap(path, tuple(stats for stats in sites if stats.site.module == path), module))
+            swaps.append(ModuleSwap(path, tuple(stats for stats in sites if stats.site.module == path), module))
     refused += [_ungoverned(stats, wanted) for stats in chosen if stats.site.id not in governed]
     order = [stats.site.id for stats in chosen]
     modules = dict(before.named_modules(remove_duplicate=False))
@@ -191,7 +191,7 @@ def _treatment(
     return treatment, places
 
 
-def _reason(setting: Setting, names: list[str], left: list[str]) -> str:
+def _reason(setting: ActivationSetting, names: list[str], left: list[str]) -> str:
     """Why a site is not swapped alone."""
     shown = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
     return (
@@ -200,7 +200,7 @@ def _reason(setting: Setting, names: list[str], left: list[str]) -> str:
     )
 
 
-def _ungoverned(stats: SiteStats, wanted: Prescription) -> Refusal:
+def _ungoverned(stats: SiteStats, wanted: SwapOptions) -> Refusal:
     """Why a site that no setting of the config names is left."""
     if not stats.site.swappable:
         return in_the_source(stats, wanted)

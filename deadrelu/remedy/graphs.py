@@ -21,9 +21,9 @@ from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program, Swap, Swapped
-from deadrelu.remedy.swap import Prescription, choose_sites
+from deadrelu.remedy.reopen import ModelRequest, reopen
+from deadrelu.remedy.swap import SwapOptions, choose_sites
 from deadrelu.remedy.verify import Evidence
-from deadrelu.remedy.witness import ModelRequest, ask
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.advice import PatchResult, Refusal, SiteChange
 
@@ -70,7 +70,7 @@ def patch_graph(
     request: ModelRequest,
     output: Path,
     data: DataRequest,
-    wanted: Prescription,
+    wanted: SwapOptions,
     scope: Plan,
     preview: bool,
     force: bool,
@@ -92,7 +92,7 @@ def patch_graph(
         return result
     with replacing(output, force=force) as temporary:
         graph.save(temporary, force=True)
-        after, evidence, needs = ask(request, request.of_patched(temporary, ours=True), data, {})
+        after, evidence, needs = reopen(request, request.of_patched(temporary, ours=True), data, {})
         proved = _proved(result, before, done, after, evidence)
         sha256 = sha256_of(temporary)
     return replace(proved, output=str(output), sha256=sha256, needs_trust=needs.trust, needs_arch=needs.arch)
@@ -121,7 +121,7 @@ def _any_batch_size(module: torch.nn.Module, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _decided(before: Report, done: Swapped, info: ModelInfo, wanted: Prescription) -> PatchResult:
+def _decided(before: Report, done: Swapped, info: ModelInfo, wanted: SwapOptions) -> PatchResult:
     """The result as far as it is known without a proof."""
     dead = {stats.site.id: stats for stats in before.sites}
     new = f"{wanted.to}({wanted.slope})" if wanted.to == "leaky_relu" else wanted.to

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deadrelu.remedy.candidate import Candidate, patch_sites
 from deadrelu.remedy.causes import depth
-from deadrelu.remedy.means import Means, patch_sites
 from deadrelu.remedy.variants import possible
 from deadrelu.report.advice import Edit, GroupAdvice, Remedy, SiteAdvice
 from deadrelu.text.wording import count, percent
@@ -15,23 +15,23 @@ from deadrelu.text.wording import count, percent
 _NAMES = re.compile(r"`[^`]*`")
 
 
-def grouped(pairs: Sequence[tuple[Means, SiteAdvice]], *, said: Sequence[Remedy]) -> list[GroupAdvice]:
+def group_sites(pairs: Sequence[tuple[Candidate, SiteAdvice]], *, given: Sequence[Remedy]) -> list[GroupAdvice]:
     """The sick sites by ailment and remedies, in the order of their first site.
 
-    A later call of a shared module stands with the first sick call of it. Edits that are all `said` already for the
+    A later call of a shared module stands with the first sick call of it. Edits that are all `given` already for the
     whole model are not repeated.
     """
-    groups: dict[tuple[object, ...], list[tuple[Means, SiteAdvice]]] = {}
+    groups: dict[tuple[object, ...], list[tuple[Candidate, SiteAdvice]]] = {}
     of_module: dict[str, tuple[object, ...]] = {}
-    for means, item in pairs:
-        site = means.stats.site
+    for candidate, item in pairs:
+        site = candidate.stats.site
         key = of_module.get(site.module) if site.swappable and item.ailment != "rare" else None
         if key is None:
             key = (item.ailment, *(_NAMES.sub("", remedy.title) for remedy in item.remedies))
             if site.swappable and item.ailment != "rare":
                 of_module[site.module] = key
-        groups.setdefault(key, []).append((means, item))
-    edits = {remedy.edits for remedy in said if remedy.edits}
+        groups.setdefault(key, []).append((candidate, item))
+    edits = {remedy.edits for remedy in given if remedy.edits}
     return [_without(edits, _group(members)) for members in groups.values()]
 
 
@@ -40,9 +40,9 @@ def _without(edits: set[tuple[Edit, ...]], group: GroupAdvice) -> GroupAdvice:
     return replace(group, remedies=tuple(remedy for remedy in group.remedies if remedy.edits not in edits))
 
 
-def _group(members: Sequence[tuple[Means, SiteAdvice]]) -> GroupAdvice:
+def _group(members: Sequence[tuple[Candidate, SiteAdvice]]) -> GroupAdvice:
     """What these sites have in common."""
-    means, item = members[0]
+    candidate, item = members[0]
     sites = tuple(other.stats.site.id for other, _ in members)
     if len(members) == 1:
         alone = (replace(remedy, why="") if remedy.command else remedy for remedy in _main(item))
@@ -55,12 +55,12 @@ def _group(members: Sequence[tuple[Means, SiteAdvice]]) -> GroupAdvice:
         return GroupAdvice(sites=sites, ailment="rare", says=says, remedies=item.remedies)
     dead = sum(each.dead for each in stats)
     says = f"{dead:,} of {count(units, 'unit')} at {count(len(stats), 'site')} ({percent(dead / units)}) never fired."
-    variants = possible(means.report, means.stats)
+    variants = possible(candidate.report, candidate.stats)
     remedies = []
     for remedy in _main(item):
         if variants and remedy.command and remedy.command.startswith("deadrelu patch"):
             name = f"{sites[0]}-and-{len(sites) - 1}-more"
-            command = patch_sites(means.report, stats, variants[0], means.slope, name)
+            command = patch_sites(candidate.report, stats, variants[0], candidate.slope, name)
             remedies.append(Remedy(title=remedy.title, why="", command=command))
         elif remedy.edits:
             edits = [edit for other, _ in members if (edit := other.edit())]
@@ -76,16 +76,16 @@ def _main(item: SiteAdvice) -> list[Remedy]:
     return [remedy for remedy in item.remedies if remedy not in swaps[1:]]
 
 
-def _plural(title: str, members: Sequence[tuple[Means, SiteAdvice]]) -> str:
+def _plural(title: str, members: Sequence[tuple[Candidate, SiteAdvice]]) -> str:
     """The title with the layers of all these sites in the place of the first one's."""
-    layers = list(dict.fromkeys(f"`{means.stats.site.after}`" for means, _ in members if means.stats.site.after))
+    layers = list(dict.fromkeys(f"`{layer}`" for each, _ in members if (layer := each.stats.site.after)))
     shown = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
     return _NAMES.sub(lambda _: shown, title, count=1) if layers else title
 
 
-def _figures(members: Sequence[tuple[Means, SiteAdvice]]) -> str:
+def _figures(members: Sequence[tuple[Candidate, SiteAdvice]]) -> str:
     """How far below firing the dead units of all these sites stay."""
-    depths = [deep for means, _ in members if (deep := depth(means.stats))]
+    depths = [deep for candidate, _ in members if (deep := depth(candidate.stats))]
     if not depths:
         return "The figures of each site stand with --full."
     nearest, farthest = -max(deep.nearest for deep in depths), -min(deep.farthest for deep in depths)

@@ -19,10 +19,10 @@ from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.remedy.folder import is_folder, patch_folder
 from deadrelu.remedy.graphs import exported, patch_graph
-from deadrelu.remedy.swap import Prescription
+from deadrelu.remedy.reopen import ModelRequest, reopen
+from deadrelu.remedy.swap import SwapOptions
 from deadrelu.remedy.treatment import Treatment, decided, proved, treat
-from deadrelu.remedy.verify import compare
-from deadrelu.remedy.witness import ModelRequest, ask
+from deadrelu.remedy.verify import compare_programs
 from deadrelu.report import ModelInfo
 from deadrelu.report.advice import PatchResult
 
@@ -31,7 +31,7 @@ def patch_file(
     request: ModelRequest,
     output: Path,
     data: DataRequest,
-    wanted: Prescription,
+    wanted: SwapOptions,
     scope: Plan,
     *,
     to_pt2: bool = False,
@@ -62,7 +62,7 @@ def patch_file(
         _save(treatment.module, temporary, legacy=info.format == "torch-legacy" and request.arch is None)
         code = request.arch or (request.model if info.format == "architecture" else None)
         patched = request.of_patched(temporary, code=code, ours=code is not None)
-        after, evidence, needs = ask(request, patched, data, treatment.axes, restarted=treatment.has_restarts)
+        after, evidence, needs = reopen(request, patched, data, treatment.axes, restarted=treatment.has_restarts)
         done = proved(result, treatment, after, evidence)
         sha256 = sha256_of(temporary)
     return replace(
@@ -78,7 +78,7 @@ def patch_file(
 def patch_module(
     module: nn.Module,
     data: DataRequest,
-    wanted: Prescription,
+    wanted: SwapOptions,
     scope: Plan,
     device: torch.device | None = None,
     *,
@@ -105,7 +105,7 @@ def patch_module(
         except NothingMeasuredError:
             after = None
         before = EagerProgram(original, device)
-        evidence = compare(before, program, batches, treatment.axes, restarted=treatment.has_restarts)
+        evidence = compare_programs(before, program, batches, treatment.axes, restarted=treatment.has_restarts)
         return proved(result, treatment, after, evidence)
     except BaseException:
         _give_back(module, treatment, original)

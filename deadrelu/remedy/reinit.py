@@ -11,7 +11,7 @@ import torch
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.remedy.dataflow import Flow, trace
-from deadrelu.remedy.swap import Swap
+from deadrelu.remedy.swap import ModuleSwap
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Restart:
     obstacle: str = ""
 
 
-def reinitialise(program: EagerProgram, batch: Batch, swaps: Sequence[Swap], *, slope: float) -> Mapping[str, Restart]:
+def reinitialise(
+    program: EagerProgram, batch: Batch, swaps: Sequence[ModuleSwap], *, slope: float
+) -> Mapping[str, Restart]:
     """Restart the dead units of each swap, in place; by path of the module.
 
     Done before the modules are swapped. The weights into a unit are drawn from N(0, gain²/fan_in) with gain

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from deadrelu.errors import UsageError
-from deadrelu.remedy.causes import CLIP, cause, wholly_dead_cause
-from deadrelu.remedy.evidence import measure_first, non_finite, setting, skipped_site
-from deadrelu.remedy.groups import grouped
-from deadrelu.remedy.means import Means
-from deadrelu.remedy.whole import whole_model
+from deadrelu.remedy.candidate import Candidate
+from deadrelu.remedy.causes import CLIP, remedy_for_cause, remedy_for_dead_site
+from deadrelu.remedy.caveats import measure_first, non_finite, setting, skipped_site
+from deadrelu.remedy.groups import group_sites
+from deadrelu.remedy.whole_model import whole_model
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import Advice, Ailment, Remedy, SiteAdvice
 from deadrelu.report.commands import scan_command
@@ -31,16 +31,16 @@ def suggest(report: Report, *, slope: float = 0.01, root: Path = Path()) -> Advi
     relative to `root`. Raises `UsageError` for a slope out of range.
     """
     check_slope(slope)
-    every = [Means(report=report, stats=stats, slope=slope, root=root) for stats in report.sites]
-    pairs = [(means, item) for means in every if (item := _site(means))]
-    sick = [means for means in every if means.stats.dead]
+    every = [Candidate(report=report, stats=stats, slope=slope, root=root) for stats in report.sites]
+    pairs = [(candidate, item) for candidate in every if (item := _site(candidate))]
+    sick = [candidate for candidate in every if candidate.stats.dead]
     whole = tuple(whole_model(sick))
     return Advice(
         model=report.model.path,
         data=report.data.source,
         first=(*non_finite(report), *measure_first(report)),
         whole=whole,
-        groups=tuple(grouped(pairs, said=whole)),
+        groups=tuple(group_sites(pairs, given=whole)),
         items=(*(item for _, item in pairs), *(skipped_site(report, s) for s in report.skipped)),
         caution=CAUTION if sick else "",
     )
@@ -52,22 +52,22 @@ def check_slope(slope: float) -> None:
         raise UsageError(f"--slope is {slope}, not between 0 and 1", hint="for example --slope 0.01")
 
 
-def _site(means: Means) -> SiteAdvice | None:
+def _site(candidate: Candidate) -> SiteAdvice | None:
     """What ails one site, and its remedies; None if nothing does."""
-    stats = means.stats
+    stats = candidate.stats
     if stats.dead == stats.site.units > 0:
-        return _wholly_dead(means)
+        return _wholly_dead(candidate)
     if stats.dead:
-        return _partly_dead(means, "mostly dead" if stats.dead_fraction >= MOSTLY else "some dead")
-    return _rare(means) if stats.rare_units else None
+        return _partly_dead(candidate, "mostly dead" if stats.dead_fraction >= MOSTLY else "some dead")
+    return _rare(candidate) if stats.rare_units else None
 
 
-def _wholly_dead(means: Means) -> SiteAdvice:
+def _wholly_dead(candidate: Candidate) -> SiteAdvice:
     """The layer passes nothing on: a swap alone gives back no function that was ever learnt."""
-    stats = means.stats
+    stats = candidate.stats
     remedies = [
-        wholly_dead_cause(stats),
-        *means.swaps(),
+        remedy_for_dead_site(stats),
+        *candidate.swaps(),
         Remedy(
             title="Retrain with a lower learning rate, a warm-up, and clipped gradients",
             why="A whole layer dies by a few steps that are far too large, most often at the start.",
@@ -78,20 +78,20 @@ def _wholly_dead(means: Means) -> SiteAdvice:
         f"None of {count(stats.site.units, 'unit')} fired on {count(stats.samples, 'sample')}: what comes after this"
         " site alone is the same for every input. A swap alone will not do: train after it."
     )
-    return _advice(means, "wholly dead", says, remedies)
+    return _advice(candidate, "wholly dead", says, remedies)
 
 
-def _partly_dead(means: Means, ailment: Ailment) -> SiteAdvice:
+def _partly_dead(candidate: Candidate, ailment: Ailment) -> SiteAdvice:
     """A live layer with dead units in it."""
-    elsewhere = means.elsewhere()
-    swaps = [elsewhere] if elsewhere else [*means.swaps()]
-    return _advice(means, ailment, _dead_of(means.stats), [*swaps, cause(means.stats)])
+    elsewhere = candidate.elsewhere()
+    swaps = [elsewhere] if elsewhere else [*candidate.swaps()]
+    return _advice(candidate, ailment, _dead_of(candidate.stats), [*swaps, remedy_for_cause(candidate.stats)])
 
 
-def _rare(means: Means) -> SiteAdvice:
+def _rare(candidate: Candidate) -> SiteAdvice:
     """Alive: nothing is to be done."""
-    stats = means.stats
-    below = exact_percent(setting(means.report, "rare_below", 0.01))
+    stats = candidate.stats
+    below = exact_percent(setting(candidate.report, "rare_below", 0.01))
     one = len(stats.rare_units) == 1
     says = (
         f"{len(stats.rare_units):,} of {count(stats.site.units, 'unit')} {'is' if one else 'are'} rare, and alive:"
@@ -101,23 +101,23 @@ def _rare(means: Means) -> SiteAdvice:
         title="Leave it, and watch it",
         why="Sparsity is not death: a rare unit may serve a rare feature. Only a share that grows from checkpoint to"
         " checkpoint is a warning: keep this report to compare with.",
-        command=scan_command(means.report, "-o=json=report.json"),
+        command=scan_command(candidate.report, "-o=json=report.json"),
     )
     return SiteAdvice(site=stats.site.id, ailment="rare", says=says, remedies=(remedy,))
 
 
-def _advice(means: Means, ailment: Ailment, says: str, remedies: list[Remedy]) -> SiteAdvice:
+def _advice(candidate: Candidate, ailment: Ailment, says: str, remedies: list[Remedy]) -> SiteAdvice:
     """The advice on a site with dead units; what ran before it may already explain it."""
-    for earlier in means.report.sites:
-        if earlier is means.stats:
+    for earlier in candidate.report.sites:
+        if earlier is candidate.stats:
             break
         if earlier.dead == earlier.site.units > 0:
             says += f" It runs after `{earlier.site.id}`, which is wholly dead: treat that first, and scan again."
             break
-    if means.stats.dead and means.stats.rare_units:
-        rare = len(means.stats.rare_units)
+    if candidate.stats.dead and candidate.stats.rare_units:
+        rare = len(candidate.stats.rare_units)
         says += f" {count(rare, 'more unit fires', 'more units fire')} rarely: leave {'it' if rare == 1 else 'them'}."
-    return SiteAdvice(site=means.stats.site.id, ailment=ailment, says=says, remedies=tuple(remedies))
+    return SiteAdvice(site=candidate.stats.site.id, ailment=ailment, says=says, remedies=tuple(remedies))
 
 
 def _dead_of(stats: SiteStats) -> str:

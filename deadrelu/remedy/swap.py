@@ -26,7 +26,7 @@ _LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prescription:
+class SwapOptions:
     """What to swap, and for what. `sites` holds "dead", "all" or globs over site ids; `slope` is that of the leak."""
 
     to: str = "leaky_relu"
@@ -48,7 +48,7 @@ class Prescription:
 
 
 @dataclass(frozen=True)
-class Swap:
+class ModuleSwap:
     """One module to be swapped, under every name that it has, and the sites that are its calls."""
 
     path: str
@@ -56,7 +56,7 @@ class Swap:
     new: nn.Module
 
 
-def plan(module: nn.Module, report: Report, wanted: Prescription) -> tuple[list[Swap], list[Refusal]]:
+def plan(module: nn.Module, report: Report, wanted: SwapOptions) -> tuple[list[ModuleSwap], list[Refusal]]:
     """What can be swapped as wanted, and what cannot, with the reason. Nothing is changed yet.
 
     Raises `UsageError` where a glob matches no site.
@@ -72,14 +72,14 @@ def plan(module: nn.Module, report: Report, wanted: Prescription) -> tuple[list[
     swaps = []
     for path, sites in groups.items():
         try:
-            swaps.append(Swap(path, tuple(sites), _new_module(module, report, path, sites, wanted)))
+            swaps.append(ModuleSwap(path, tuple(sites), _new_module(module, report, path, sites, wanted)))
         except RefusedError as error:
             refused += [Refusal(site=stats.site.id, reason=str(error)) for stats in sites]
     return swaps, refused
 
 
-def apply(module: nn.Module, swaps: Sequence[Swap]) -> tuple[nn.Module, Callable[[], None]]:
-    """Swap in place. Gives the model (its replacement, where it was nothing but one activation), and what undoes it."""
+def apply(module: nn.Module, swaps: Sequence[ModuleSwap]) -> tuple[nn.Module, Callable[[], None]]:
+    """Swap in place. Returns the model (its replacement, if it was one activation alone) and what undoes the swap."""
     done: list[Callable[[], None]] = []
     root = module
     for swap in swaps:
@@ -126,7 +126,7 @@ def _swap_attribute(layer: nn.Module, new: nn.Module) -> Callable[[], None]:
     return undo
 
 
-def module_path(module: nn.Module, swap: Swap) -> str:
+def module_path(module: nn.Module, swap: ModuleSwap) -> str:
     """Where the new module stands after `apply`."""
     inside = isinstance(module.get_submodule(swap.path), _LAYERS)
     return f"{swap.path}.activation" if inside else swap.path
@@ -146,7 +146,7 @@ def choose_sites(sites: Sequence[SiteStats], globs: Sequence[str]) -> list[SiteS
 
 
 def _new_module(
-    module: nn.Module, report: Report, path: str, sites: Sequence[SiteStats], wanted: Prescription
+    module: nn.Module, report: Report, path: str, sites: Sequence[SiteStats], wanted: SwapOptions
 ) -> nn.Module:
     """The replacement of the module at `path`, all of whose calls must be among `sites`."""
     every = [stats for stats in report.sites if stats.site.module == path and stats.site.op == sites[0].site.op]
@@ -202,7 +202,7 @@ def _has_activation_attribute(module: nn.Module, stats: SiteStats) -> bool:
         return False
 
 
-def in_the_source(stats: SiteStats, wanted: Prescription) -> Refusal:
+def in_the_source(stats: SiteStats, wanted: SwapOptions) -> Refusal:
     """Why a functional site is left, and the edit that would swap it."""
     site = stats.site
     if site.source is None:

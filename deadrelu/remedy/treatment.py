@@ -13,10 +13,10 @@ from deadrelu.judge.policy import Policy
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager.program import EagerProgram
-from deadrelu.remedy.constructions import construction_edit, expression
-from deadrelu.remedy.means import assignment
+from deadrelu.remedy.candidate import assignment
+from deadrelu.remedy.module_edits import expression, module_edit
 from deadrelu.remedy.reinit import Restart, reinitialise
-from deadrelu.remedy.swap import Prescription, Swap, apply, module_path, plan
+from deadrelu.remedy.swap import ModuleSwap, SwapOptions, apply, module_path, plan
 from deadrelu.remedy.verify import Evidence
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.advice import Edit, PatchResult, Refusal, SiteChange
@@ -28,7 +28,7 @@ class Treatment:
     """What was decided and done in memory: the scan before it, the swaps, what was refused, what was restarted."""
 
     report: Report
-    swaps: tuple[Swap, ...]
+    swaps: tuple[ModuleSwap, ...]
     refused: tuple[Refusal, ...]
     restarts: Mapping[str, Restart]
     old: Mapping[str, str]
@@ -61,7 +61,7 @@ def treat(
     program: EagerProgram,
     info: ModelInfo,
     data: DataRequest,
-    wanted: Prescription,
+    wanted: SwapOptions,
     scope: Plan,
     progress: Progress | None,
 ) -> Treatment:
@@ -95,12 +95,12 @@ def treat(
     )
 
 
-def _in_code(module: nn.Module, swaps: Sequence[Swap]) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
+def _in_code(module: nn.Module, swaps: Sequence[ModuleSwap]) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
     """The swaps in the source, and in Python for those that no edit can make.
 
     Where one line makes the activations of several blocks, and these are not swapped for the same, no edit is right.
     """
-    found = {swap.path: construction_edit(module, swap.path, swap.new) for swap in swaps}
+    found = {swap.path: module_edit(module, swap.path, swap.new) for swap in swaps}
     made: dict[tuple[str, int, int | None], set[str]] = {}
     for edit in filter(None, found.values()):
         made.setdefault((edit.file, edit.line, edit.column), set()).add(edit.new)
@@ -109,7 +109,7 @@ def _in_code(module: nn.Module, swaps: Sequence[Swap]) -> tuple[tuple[Edit, ...]
     return tuple(dict.fromkeys(single.values())), tuple(lines)
 
 
-def decided(treatment: Treatment, info: ModelInfo, wanted: Prescription) -> PatchResult:
+def decided(treatment: Treatment, info: ModelInfo, wanted: SwapOptions) -> PatchResult:
     """The result as far as it is known without a proof."""
     changes = []
     for swap in treatment.swaps:

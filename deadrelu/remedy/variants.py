@@ -42,7 +42,7 @@ DEAD = Variant(
     "Let the dead units alone leak",
     "Live units stay as they are, to the bit; dead ones wake slowly, if at all.",
 )
-WHOLE = Variant(
+WHOLE_SITE = Variant(
     "leaky",
     (),
     "Swap the whole site",
@@ -54,7 +54,7 @@ LEARNT = Variant(
     "Swap for PReLU, which learns its slope (He et al. 2015)",
     "`--with elu` is smooth instead (Clevert et al. 2016). Both need fine-tuning.",
 )
-VARIANTS = (RESTART_DEAD, RESTART, DEAD, WHOLE, LEARNT)
+VARIANTS = (RESTART_DEAD, RESTART, DEAD, WHOLE_SITE, LEARNT)
 """By the evidence of `patch` on trained models: what moves the output least and recovers most stands first."""
 
 
@@ -64,7 +64,7 @@ def successor(op: str) -> str | None:
     return next((name for name in _BEST if kind and name in kind.swaps), None)
 
 
-def reason(report: Report, variant: Variant) -> str:
+def explain(report: Report, variant: Variant) -> str:
     """Why this variant helps, and what else it changes or leaves in a model of this format."""
     if report.model.format != FOLDER:
         return variant.why
@@ -100,7 +100,7 @@ def possible(report: Report, stats: SiteStats) -> list[Variant]:
     if not in_file(report, stats):
         return []
     if report.model.format in (*GRAPHS, FOLDER) or not stats.site.swappable:
-        return [WHOLE]
+        return [WHOLE_SITE]
     site, calls = stats.site, calls_of(report, stats)
     on_axis = all(
         call.site.feature_axis in (1, None) and call.site.units == site.units and not call.site.is_guessed

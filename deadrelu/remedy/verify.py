@@ -51,7 +51,7 @@ class Comparable(Program, Protocol):
         """Where the weights are."""
 
 
-def compare(
+def compare_programs(
     before: Comparable,
     after: Comparable,
     batches: Iterable[Batch],

@@ -22,7 +22,7 @@ from torch import nn
 from deadrelu.cli.app import app
 from deadrelu.errors import DeadreluError
 from deadrelu.measure import reporting
-from deadrelu.remedy import folder, graphs, patch, treatment, witness
+from deadrelu.remedy import folder, graphs, patch, reopen, treatment
 from deadrelu.report import Report
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -118,13 +118,13 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
         def run(*_: object, input: str, **__: object) -> Any:
             question = json.loads(input)
             try:
-                said = witness.testify(copy.deepcopy(question))
+                said = reopen.measure_both(copy.deepcopy(question))
             except DeadreluError as error:
                 said = {"error": error.message}
             Path(question["answer"]).write_text(json.dumps(said))
             return type("Done", (), {"stderr": ""})
 
-    monkeypatch.setattr(witness, "subprocess", Here)
+    monkeypatch.setattr(reopen, "subprocess", Here)
     return seen
 
 

@@ -15,7 +15,7 @@ from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Swap
 from deadrelu.remedy.graphs import exported
-from deadrelu.remedy.verify import compare
+from deadrelu.remedy.verify import compare_programs
 from deadrelu.render.terminal.proof import render
 from deadrelu.report import SiteStats
 from tests.architectures import ARCHITECTURES, Architecture
@@ -146,7 +146,7 @@ def test_in_an_exported_program_they_are_those_of_a_backward_pass_through_the_sa
     done = program.swap(tuple(Swap(stats.site.id, "leaky_relu", 0.1) for stats in sites)).done
     program.save(tmp_path / "out.pt2")
     found = dict(zip(done, gradients_of_graph(tmp_path / "out.pt2", data), strict=True))
-    evidence = compare(before, program, [batch], {})
+    evidence = compare_programs(before, program, [batch], {})
     leaky = match_leaky([LostSite.of(stats.site) for stats in sites if stats.site.id in done], program.leaky())
     assert evidence.no_gradient == ""
     assert set(leaky) == set(done)

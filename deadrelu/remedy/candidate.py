@@ -1,4 +1,4 @@
-"""The means to swap one site: by `deadrelu patch`, by a statement in Python, by an edit of the source."""
+"""The ways to swap one site: with `deadrelu patch`, in Python, or by an edit of the source."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deadrelu.remedy.outputs import default_output, site_output
 from deadrelu.remedy.variants import (
     FOLDER,
     GRAPHS,
-    WHOLE,
+    WHOLE_SITE,
     Variant,
     calls_of,
     dead_in_all,
+    explain,
     in_file,
     possible,
-    reason,
     successor,
 )
 from deadrelu.report import Report, Site, SiteStats
@@ -34,8 +34,8 @@ _IF = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
-    """One site, and the means to swap its activation by: for which function, in which words, with which command."""
+class Candidate:
+    """One site of a report, and the ways to swap its activation for one with a slope of `slope`."""
 
     report: Report
     stats: SiteStats
@@ -50,7 +50,7 @@ class Means:
         if successor(self.stats.site.op) is None:
             return
         if self.stats.site.swappable and not variants:
-            yield Remedy(title=self._titled(WHOLE), why=self._why(WHOLE), python=self._statement())
+            yield Remedy(title=self._titled(WHOLE_SITE), why=self._why(WHOLE_SITE), python=self._statement())
         elif not self.stats.site.swappable:
             yield from self._in_source()
 
@@ -73,7 +73,7 @@ class Means:
 
     def _titled(self, variant: Variant) -> str:
         """The variant as an instruction, with what takes the activation's place."""
-        if variant is not WHOLE:
+        if variant is not WHOLE_SITE:
             return variant.title
         if successor(self.stats.site.op) == "silu":
             return "Swap for SiLU, which is smooth and nowhere flat"
@@ -82,7 +82,7 @@ class Means:
 
     def _why(self, variant: Variant) -> str:
         """Why the variant helps here, and which other calls it changes."""
-        site, why = self.stats.site, reason(self.report, variant)
+        site, why = self.stats.site, explain(self.report, variant)
         calls = calls_of(self.report, self.stats)
         if self.report.model.format == FOLDER:
             return why
@@ -131,7 +131,7 @@ class Means:
             why += f" The same line makes {count(others, 'other site')}, which the edit changes too."
         if edit is None:
             why += f" The call at {place} cannot be rewritten here; there, write torch.nn.functional.{new}."
-        title = self._titled(WHOLE)
+        title = self._titled(WHOLE_SITE)
         yield Remedy(title=title if edit else f"{title}, at {place}", why=why, edits=(edit,) if edit else ())
 
 

@@ -1,7 +1,7 @@
-"""The fresh process that opens a patched file as a stranger would, and says what it sees.
+"""Reopens a patched file in a fresh process, scans it there, and compares it with the original.
 
-Run as `python -m deadrelu.remedy.witness`: a JSON question comes on stdin, the JSON answer goes to the file that it
-names. Nothing of the process that wrote the patched file is left here but that file.
+The process runs `python -m deadrelu.remedy.reopen`. It reads a JSON question from stdin and writes its JSON answer to
+the file that the question names. It shares nothing with the process that wrote the patched file but that file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan
 from deadrelu.programs.device import choose_device
-from deadrelu.remedy.verify import Comparable, Evidence, compare
+from deadrelu.remedy.verify import Comparable, Evidence, compare_programs
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.advice import Drift
 
@@ -72,7 +72,7 @@ class Needs:
     arch: str | None
 
 
-def ask(
+def reopen(
     original: ModelRequest,
     patched: ModelRequest,
     data: DataRequest,
@@ -80,11 +80,10 @@ def ask(
     *,
     restarted: bool = False,
 ) -> tuple[Report | None, Evidence, Needs]:
-    """Let a fresh process open and scan the patched model, and compare it with the original.
+    """Open and scan the patched model in a fresh process, and compare it with the original there.
 
-    `swapped` maps each call of a swapped module (`path#1`) to its feature axis, and `restarted` is as for `compare`.
-    The report is None where no site is left that has a flat region. Raises `ModelError` if the process cannot say,
-    `UsageError` for live data.
+    `swapped` and `restarted` are as in `compare_programs`. The report is None where no site is left that has a flat
+    region. Raises `ModelError` if the process fails, `UsageError` for live data.
     """
     if not isinstance(data.data, (str, Path, type(None))):
         raise UsageError(
@@ -99,32 +98,32 @@ def ask(
             hint="give inputs that JSON can hold: numbers, strings, lists",
         ) from error
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
+        file = Path(folder) / "answer.json"
         question = {
             "original": asdict(original),
             "patched": asdict(patched),
             "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
             "swapped": dict(swapped),
             "restarted": restarted,
-            "answer": str(answer),
+            "answer": str(file),
         }
-        # The user's code may print: what it says must not get into our stdout.
+        # The user's code may print, and our stdout is not the place for that.
         done = subprocess.run(
-            [sys.executable, "-m", "deadrelu.remedy.witness"],
+            [sys.executable, "-m", "deadrelu.remedy.reopen"],
             input=json.dumps(question),
             text=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             check=False,
         )
-        if not answer.exists():
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        if not file.exists():
+            last = (done.stderr.strip().splitlines() or ["it printed no error"])[-1]
             raise ModelError(f"the patched file could not be checked: {last}", hint="nothing was written")
-        said = json.loads(answer.read_text(encoding="utf-8"))
-    if "error" in said:
-        raise ModelError(f"the patched file fails its proof: {said['error']}", hint="nothing was written")
-    report = Report.from_dict(said["report"]) if said["report"] else None
-    return report, _evidence(said["evidence"]), Needs(**said["needs"])
+        answer = json.loads(file.read_text(encoding="utf-8"))
+    if "error" in answer:
+        raise ModelError(f"the patched file fails its proof: {answer['error']}", hint="nothing was written")
+    report = Report.from_dict(answer["report"]) if answer["report"] else None
+    return report, _evidence(answer["evidence"]), Needs(**answer["needs"])
 
 
 def _evidence(fields: Mapping[str, Any]) -> Evidence:
@@ -135,7 +134,7 @@ def _evidence(fields: Mapping[str, Any]) -> Evidence:
     return Evidence(**{**out, "drift": Drift(**fields["drift"])})
 
 
-def testify(question: Mapping[str, Any]) -> dict[str, Any]:
+def measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
     """Open both models, run both over the data, and say what was seen."""
     wanted = question["data"]
     data = DataRequest(**{**wanted, "images": ImageOptions(**wanted["images"]) if wanted["images"] else None})
@@ -149,7 +148,7 @@ def testify(question: Mapping[str, Any]) -> dict[str, Any]:
         report = report_on(after, info, batches, batches.info, plan=plan, policy=policy, settings={}).to_dict()
     except NothingMeasuredError:  # every site was swapped, and the new ones have no flat region
         report = None
-    evidence = compare(before, after, batches, question["swapped"], restarted=question["restarted"])
+    evidence = compare_programs(before, after, batches, question["swapped"], restarted=question["restarted"])
     return {"report": report, "evidence": asdict(evidence), "needs": asdict(needs)}
 
 
@@ -174,10 +173,10 @@ def main() -> None:
     """Read the question, write the answer."""
     question = json.load(sys.stdin)
     try:
-        said = testify(question)
+        answer = measure_both(question)
     except DeadreluError as error:
-        said = {"error": error.message}
-    Path(question["answer"]).write_text(json.dumps(said), encoding="utf-8")
+        answer = {"error": error.message}
+    Path(question["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

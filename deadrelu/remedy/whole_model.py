@@ -6,9 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from deadrelu.remedy.means import Means, assignment, constructed, patch_sites
+from deadrelu.remedy.candidate import Candidate, assignment, constructed, patch_sites
 from deadrelu.remedy.outputs import default_output
-from deadrelu.remedy.variants import FOLDER, GRAPHS, VARIANTS, WHOLE, Variant, in_file, possible, reason, successor
+from deadrelu.remedy.variants import (
+    FOLDER,
+    GRAPHS,
+    VARIANTS,
+    WHOLE_SITE,
+    Variant,
+    explain,
+    in_file,
+    possible,
+    successor,
+)
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import Edit, Remedy
 from deadrelu.report.commands import patch_command
@@ -20,17 +30,17 @@ _FEW = 4
 _WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
 
 
-def whole_model(sick: Sequence[Means]) -> Iterator[Remedy]:
+def whole_model(sick: Sequence[Candidate]) -> Iterator[Remedy]:
     """The remedies for all the sick sites together, best first; what helps fewer than half is left out."""
     if not sick:
         return
     report, slope = sick[0].report, sick[0].slope
-    held = [means.stats for means in sick if in_file(report, means.stats)]
+    held = [candidate.stats for candidate in sick if in_file(report, candidate.stats)]
     for variant in VARIANTS[:-1]:  # one more activation to try is for a site by itself
         able = [stats for stats in held if variant in possible(report, stats)]
         if 2 * len(able) >= len(held) > 0 and (command := _command(report, able, variant, slope)):
-            yield Remedy(title=_titled(variant, able, sick, slope), why=reason(report, variant), command=command)
-    called = [means for means in sick if not means.stats.site.swappable and means.stats.site.source is not None]
+            yield Remedy(title=_titled(variant, able, sick, slope), why=explain(report, variant), command=command)
+    called = [each for each in sick if not each.stats.site.swappable and each.stats.site.source is not None]
     if called:
         yield from _calls(report, called, slope)
     if held and report.model.format in (*_WEIGHTS, "live module"):
@@ -48,9 +58,9 @@ def _command(report: Report, able: Sequence[SiteStats], variant: Variant, slope:
     return patch_command(report, *variant.options, f"--slope={slope:g}", f"-o={output}")
 
 
-def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Means], slope: float) -> str:
+def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Candidate], slope: float) -> str:
     """The variant as an instruction for the whole model, with how many of the sick sites it can treat."""
-    if variant is WHOLE:
+    if variant is WHOLE_SITE:
         silu = all(successor(stats.site.op) == "silu" for stats in able)
         title = f"Swap each sick site for {'SiLU' if silu else f'a leaky ReLU (slope {slope:g})'}"
     else:
@@ -58,11 +68,11 @@ def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Means], 
     return title if len(able) == len(sick) else f"{title} ({len(able)} of {count(len(sick), 'site')})"
 
 
-def _calls(report: Report, called: Sequence[Means], slope: float) -> Iterator[Remedy]:
+def _calls(report: Report, called: Sequence[Candidate], slope: float) -> Iterator[Remedy]:
     """Functional calls: their edits in the source, and the way through torch.export."""
     edits: list[Edit] = []
-    for means in called:
-        edit = means.edit()
+    for candidate in called:
+        edit = candidate.edit()
         if edit is not None and edit not in edits:
             edits.append(edit)
     if edits:

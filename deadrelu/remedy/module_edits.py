@@ -12,7 +12,7 @@ from deadrelu.remedy.edits import is_library
 from deadrelu.report.advice import Edit
 
 
-def construction_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | None:
+def module_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | None:
     """The edit of `self.NAME = nn.ReLU(…)` in the class of the parent; None where that is not one plain assignment.
 
     Torch's own containers have no such line, nor has a class without source; that of a library is not to be edited.

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from deadrelu.api import open_model, patch, scan, suggest
     from deadrelu.errors import DeadreluError, ExitCode
     from deadrelu.gate import GateFailed, check
-    from deadrelu.judge.policy import Policy, exit_code, judge
+    from deadrelu.judge.judgement import exit_code, judge
+    from deadrelu.judge.policy import Policy
     from deadrelu.report import Finding, Report, Site, SiteStats, Skipped
 
 _HOMES = {
     "api": ("scan", "suggest", "patch", "open_model"),
     "gate": ("check", "GateFailed"),
-    "judge.policy": ("judge", "exit_code", "Policy"),
+    "judge.judgement": ("judge", "exit_code"),
+    "judge.policy": ("Policy",),
     "report": ("Report", "Site", "SiteStats", "Skipped", "Finding"),
     "errors": ("DeadreluError", "ExitCode"),
 }

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.judgement import judge
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import compute_stats
 from deadrelu.report import Counts, DataInfo, ModelInfo, Report, Site, SiteStats, Skipped, Source, Tool
 

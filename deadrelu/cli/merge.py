@@ -11,9 +11,10 @@ from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.reading import read_report
 from deadrelu.cli.showing import check_outputs, show, write_outputs
+from deadrelu.judge.judgement import exit_code
 from deadrelu.judge.merge import common_policy
 from deadrelu.judge.merge import merge as merged
-from deadrelu.judge.policy import exit_code, parse_limit
+from deadrelu.judge.policy import parse_limit
 from deadrelu.render.formats import Format
 
 

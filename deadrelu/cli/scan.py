@@ -13,7 +13,8 @@ from deadrelu.cli.scanning import Asked, asking
 from deadrelu.cli.showing import check_outputs, show, write_outputs
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
-from deadrelu.judge.policy import Policy, exit_code, parse_limit
+from deadrelu.judge.judgement import exit_code
+from deadrelu.judge.policy import Policy, parse_limit
 from deadrelu.render.formats import Format
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from deadrelu.cli.refusal import unreadable
 from deadrelu.config.keys import split_output
 from deadrelu.errors import UsageError
-from deadrelu.judge.policy import parse_fraction
+from deadrelu.judge.shares import parse_fraction
 from deadrelu.render.formats import SUFFIXES
 from deadrelu.text.spelling import did_you_mean
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from deadrelu.errors import UsageError
+from deadrelu.judge.judgement import conclude
 from deadrelu.judge.matching import Identity, identities, is_renumbered, match
-from deadrelu.judge.policy import Policy, conclude, parse_fraction
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
+from deadrelu.judge.shares import parse_fraction
 from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.report import Finding, Report, Severity, Site, SiteStats
 from deadrelu.text.wording import count, ranges

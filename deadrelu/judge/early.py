@@ -1,4 +1,4 @@
-"""When a scan may stop: as soon as more data cannot change the verdict on dead units, or hardly can."""
+"""When a scan may stop: once more data cannot, or most likely will not, change the verdict on dead units."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import silence_bound
 
 Until = Literal["verdict", "likely"]
-"""Stop on a certain pass only, or on a likely fail too."""
+"""Stop only on a certain pass, or on a likely fail too."""
 
 Stopped = Literal["pass", "fail"]
+"""The verdict that stopped a scan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A site in the middle of a scan: how many of its `units` have been silent on all `samples` so far.
+    """One site in the middle of a scan: how many of its `units` have been silent on all `samples` so far.
 
-    Limits do not apply to units that are `guessed`.
+    Limits do not apply to `guessed` units.
     """
 
     site: Named | str
@@ -31,16 +32,16 @@ class Snapshot:
 
 
 def predict_verdict(
-    sites: Sequence[Snapshot], policy: Policy, until: Until, *, look: int, skipped: bool = False
+    sites: Sequence[Snapshot], policy: Policy, until: Until, *, check: int, skipped: bool = False
 ) -> Stopped | None:
-    """What the verdict on dead units will be, if that can be said already; `look` counts the looks from 1.
+    """Return the final verdict on dead units if it is already known, else None; `check` counts the checks from 1.
 
-    Nothing can be said while a site is `skipped` which more data may yet reach, if `policy.strict`.
+    With `policy.strict`, nothing is known while a site is `skipped` that more data may still reach.
 
-    "pass" is certain: a silent unit may still fire, but none that fired can fall silent again. "fail" is likely, and
-    given only for `until` "likely": with `policy.confidence`, every silent unit fires on fewer than
+    "pass" is certain: a silent unit may still fire, but a unit that fired cannot fall silent again. "fail" is likely,
+    and returned only for `until` "likely": at `policy.confidence`, every silent unit fires on fewer than
     `policy.rare_below` of all samples, by `silence_bound`, if the samples so far are a random choice of them. The
-    error is shared out among all units, and among the looks as 1 / (look · (look + 1)), which sum to 1.
+    error is divided among all units, and among the checks as 1 / (check · (check + 1)), which sums to 1.
     """
     if all(site.guessed for site in sites) or (policy.strict and (skipped or any(site.guessed for site in sites))):
         return None
@@ -49,12 +50,12 @@ def predict_verdict(
     if until == "verdict" or not policy.rare_below:
         return None
     samples = min(site.samples for site in sites if site.silent)
-    error = (1 - policy.confidence) / (look * (look + 1) * sum(site.units for site in sites))
+    error = (1 - policy.confidence) / (check * (check + 1) * sum(site.units for site in sites))
     return "fail" if silence_bound(samples, 1 - error) < policy.rare_below else None
 
 
 def _exceeds(sites: Sequence[Snapshot], policy: Policy) -> bool:
-    """Whether so many units are silent that the gate would fail if all of them were dead."""
+    """Whether the gate would fail if every silent unit were dead."""
     for site in sites:
         limit = None if site.guessed else policy.limit(site.site)
         if site.silent == site.units and policy.counts("DR002", site.site):

@@ -1,22 +1,34 @@
-"""What each rule finds in a report; one function a rule, each yields findings in the order of the sites."""
+"""What each rule finds in a report: one function per rule, registered with `@finder`.
+
+Each yields findings in the order of the sites, with the severity that the policy gives them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
-from deadrelu.report import Finding, Report, Severity, Site, SiteStats
+from deadrelu.report import Finding, Report, Severity, SiteStats
 from deadrelu.text.wording import count, exact_percent, percent
 
+Finder = Callable[[Report, Policy], Iterator[Finding]]
 
-def dead_units(
-    report: Report, limit_of: Callable[[Site], float | None], max_dead_total: float | None
-) -> Iterator[Finding]:
-    """DR001: an error above a limit, a note within it, a warning where there is no limit or the total is over.
+FINDERS: list[Finder] = []
+"""Every function that looks for one rule."""
 
-    `limit_of` gives the limit of a site.
-    """
+
+def finder(find: Finder) -> Finder:
+    """Register a function that looks for one rule."""
+    FINDERS.append(find)
+    return find
+
+
+@finder
+def find_dead_units(report: Report, policy: Policy) -> Iterator[Finding]:
+    """DR001: an error above a limit, a note within it, a warning where there is no limit or the total is over."""
+    max_dead_total = policy.max_dead_total
     dead = sum(stats.dead for stats in report.gated)
     units = sum(stats.site.units for stats in report.gated)
     over_total = max_dead_total is not None and bool(units) and dead / units > max_dead_total
@@ -27,7 +39,7 @@ def dead_units(
         if not stats.dead or _wholly_dead(stats):
             continue
         message = _dead_of(stats.dead, stats.site.units, "units")
-        limit = limit_of(stats.site)
+        limit = policy.limit(stats.site)
         if stats.site.is_guessed:
             severity: Severity = "note"
             message += f", if axis {stats.site.feature_axis} holds its units, which is a guess: no limit applies."
@@ -40,7 +52,8 @@ def dead_units(
         yield _finding("DR001", stats, message, stats.dead_units, severity)
 
 
-def dead_sites(report: Report) -> Iterator[Finding]:
+@finder
+def find_dead_sites(report: Report, _: Policy) -> Iterator[Finding]:
     """DR002: every unit of a site is dead. It stands in for DR001 at that site."""
     for stats in filter(_wholly_dead, report.sites):
         message = (
@@ -50,7 +63,8 @@ def dead_sites(report: Report) -> Iterator[Finding]:
         yield _finding("DR002", stats, message, stats.dead_units)
 
 
-def nonfinite(report: Report) -> Iterator[Finding]:
+@finder
+def find_nonfinite(report: Report, _: Policy) -> Iterator[Finding]:
     """DR003: NaN or infinity in the weights (no site), and in the pre-activations of a site."""
     weights = report.model.nonfinite_weights
     if weights:
@@ -67,18 +81,20 @@ def nonfinite(report: Report) -> Iterator[Finding]:
             yield _finding("DR003", stats, message, units)
 
 
-def rare_units(report: Report, rare_below: float) -> Iterator[Finding]:
-    """DR004: units that fired at fewer than `rare_below` of their positions."""
+@finder
+def find_rare_units(report: Report, policy: Policy) -> Iterator[Finding]:
+    """DR004: units that fired at fewer than `policy.rare_below` of their positions."""
     for stats in report.sites:
         if units := stats.rare_units:
             message = (
-                f"{len(units):,} of {count(stats.site.units, 'unit')} fired at fewer than {exact_percent(rare_below)}"
-                f" of {count(stats.positions, 'position')}."
+                f"{len(units):,} of {count(stats.site.units, 'unit')} fired at fewer than"
+                f" {exact_percent(policy.rare_below)} of {count(stats.positions, 'position')}."
             )
             yield _finding("DR004", stats, message, units)
 
 
-def always_on(report: Report) -> Iterator[Finding]:
+@finder
+def find_always_on(report: Report, _: Policy) -> Iterator[Finding]:
     """DR005: every unit of a site fired at every position."""
     for stats in report.sites:
         if len(stats.always_on_units) == stats.site.units:
@@ -89,52 +105,43 @@ def always_on(report: Report) -> Iterator[Finding]:
             yield _finding("DR005", stats, message, stats.always_on_units)
 
 
-def too_few_samples(report: Report, rare_below: float, confidence: float) -> Iterator[Finding]:
+@finder
+def find_too_few_samples(report: Report, policy: Policy) -> Iterator[Finding]:
     """DR006: some unit is called dead on fewer samples than tell it from a rare one.
 
-    One finding for the whole scan, on the fewest samples: more data cures all sites at once. With `rare_below` 0
+    One finding for the whole scan, on the fewest samples: more data cures all sites at once. With `rare_below` at 0
     nothing is rare, and there is nothing to tell apart.
     """
     weakest = min((stats for stats in report.sites if stats.dead), key=lambda stats: stats.samples, default=None)
-    if weakest is None or not rare_below:
+    if weakest is None or not policy.rare_below:
         return
-    samples, needed = weakest.samples, samples_needed(rare_below, confidence)
+    samples, needed = weakest.samples, samples_needed(policy.rare_below, policy.confidence)
     if samples < needed:
         reached = f", all that reached {weakest.site.id}," if samples < report.data.samples else ""
         message = (
             f"Silence on {count(samples, 'sample')}{reached} does not tell dead from rare: {needed:,} independent"
-            f" samples are needed to say, at {exact_percent(confidence)} confidence, that a silent unit fires on fewer"
-            f" than {exact_percent(rare_below)} of samples."
+            f" samples are needed to say, at {exact_percent(policy.confidence)} confidence, that a silent unit fires on"
+            f" fewer than {exact_percent(policy.rare_below)} of samples."
         )
         suggestion = f"Scan more samples: at least {needed:,}{' that reach it' if reached else ''}."
         yield _finding("DR006", None, message, suggestion=suggestion)
 
 
-def skipped(report: Report, strict: bool) -> Iterator[Finding]:
+@finder
+def find_skipped(report: Report, policy: Policy) -> Iterator[Finding]:
     """DR008: a site was skipped; an error if `strict`."""
     for site in report.skipped:
         yield Finding(
             rule="DR008",
-            severity="error" if strict else "warning",
+            severity="error" if policy.strict else "warning",
             site=site.id,
             message=f"This {site.op} was skipped: {' '.join(site.reason.split()).rstrip('.')}.",
             suggestion=RULES["DR008"].fix,
         )
 
 
-def guessed(report: Report, strict: bool) -> Iterator[Finding]:
-    """DR011: nothing around the call says which axis holds the units; an error if `strict`."""
-    for stats in report.sites:
-        if stats.site.is_guessed:
-            shape = " × ".join(str(size) for size in stats.site.shape)
-            message = (
-                f"Axis {stats.site.feature_axis} of {shape} was guessed to hold the units: no layer before or after"
-                f" this {stats.site.op} says so. The site passes and fails no limit on dead units."
-            )
-            yield _finding("DR011", stats, message, severity="error" if strict else None)
-
-
-def synthetic(report: Report) -> Iterator[Finding]:
+@finder
+def find_synthetic(report: Report, _: Policy) -> Iterator[Finding]:
     """DR009: the inputs were made up."""
     if report.data.kind == "synthetic":
         samples = count(report.data.samples, "sample")
@@ -142,7 +149,8 @@ def synthetic(report: Report) -> Iterator[Finding]:
         yield _finding("DR009", None, message)
 
 
-def stopped_early(report: Report, confidence: float, rare_below: float) -> Iterator[Finding]:
+@finder
+def find_stopped_early(report: Report, policy: Policy) -> Iterator[Finding]:
     """DR010: the scan did not run all of the data."""
     after = f"Stopped early, after {count(report.data.samples, 'sample')}: "
     match report.settings.get("stopped"):
@@ -158,11 +166,24 @@ def stopped_early(report: Report, confidence: float, rare_below: float) -> Itera
                 "DR010",
                 None,
                 after + "too many units are silent. That is likely, not certain: at"
-                f" {exact_percent(confidence)} confidence, over all units and looks, each of them fires on fewer than"
-                f" {exact_percent(rare_below)} of samples, if these were drawn at random.",
+                f" {exact_percent(policy.confidence)} confidence, over all units and checks, each of them fires on"
+                f" fewer than {exact_percent(policy.rare_below)} of samples, if these were drawn at random.",
             )
         case "partly":
             yield _finding("DR010", None, "One of the scans stopped early, and did not run all of its data.")
+
+
+@finder
+def find_guessed(report: Report, policy: Policy) -> Iterator[Finding]:
+    """DR011: nothing around the call says which axis holds the units; an error if `strict`."""
+    for stats in report.sites:
+        if stats.site.is_guessed:
+            shape = " × ".join(str(size) for size in stats.site.shape)
+            message = (
+                f"Axis {stats.site.feature_axis} of {shape} was guessed to hold the units: no layer before or after"
+                f" this {stats.site.op} says so. The site passes and fails no limit on dead units."
+            )
+            yield _finding("DR011", stats, message, severity="error" if policy.strict else None)
 
 
 def _finding(

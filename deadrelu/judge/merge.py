@@ -9,7 +9,8 @@ from functools import reduce
 from typing import Any, get_args
 
 from deadrelu.errors import UsageError
-from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.judgement import judge
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import add_counts, compute_stats
 from deadrelu.report import Counts, DataInfo, Leaky, Report, Site, SiteStats, Skipped, Stats
 from deadrelu.report.site import Sites

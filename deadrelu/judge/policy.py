@@ -1,20 +1,25 @@
-"""The policy, and the verdict that it gives: which findings count, and whether the gate fails."""
+"""The policy: which rules and sites count, and how much may be dead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from deadrelu.errors import ExitCode, UsageError
-from deadrelu.judge import findings as find
+from deadrelu.errors import UsageError
 from deadrelu.judge.globs import Named, Selector, matches
 from deadrelu.judge.rules import find_rule
-from deadrelu.judge.shares import Field, Limits, Share, read_confidence, read_limit, read_limits, read_share
-from deadrelu.judge.shares import parse_fraction as parse_fraction
-from deadrelu.judge.statistics import rare_units, silence_bound
-from deadrelu.report import Finding, Report, Setting, Severity, SiteStats, Verdict
-from deadrelu.report.site import Sites
+from deadrelu.judge.shares import (
+    Field,
+    Limits,
+    Share,
+    parse_fraction,
+    read_confidence,
+    read_limit,
+    read_limits,
+    read_share,
+)
+from deadrelu.report import Setting
 from deadrelu.text.wording import exact_percent
 
 _SETTINGS: dict[str, tuple[type, ...]] = {
@@ -24,8 +29,6 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "strict": (bool,),
 }
 """The types of a policy's fields where a report holds them."""
-
-_RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,69 +125,6 @@ def policy_of(
             f"policy and {given[0]} were both given", hint=f"write policy=Policy({given[0]}=…), or leave policy out"
         )
     return policy
-
-
-def judge(report: Report, policy: Policy) -> Report:
-    """The report with the policy's findings, its verdict, and its settings; judging twice changes nothing.
-
-    What is rare and how sure a silence is follow the policy too, so that a stored report can be judged anew. Findings
-    stand errors first, then by site; what concerns the whole scan comes before any site, and DR003 before all.
-    """
-    sites = Sites(_restate(stats, policy) for stats in report.sites)
-    report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
-    named: dict[str | None, Named] = {stats.site.id: stats.site for stats in sites}
-    named |= {skipped.id: skipped for skipped in report.skipped}
-    found = [f for f in _find(report, policy) if policy.counts(f.rule, named.get(f.site, f.site))]
-    return conclude(report, found)
-
-
-def conclude(report: Report, found: Iterable[Finding]) -> Report:
-    """The report with these findings in their order, and with the verdict that they give.
-
-    Where the units of every site are a guess nothing was measured that could pass. Where every activation leaks, there
-    was nothing to measure, and that passes.
-    """
-    order = {stats.site.id: place for place, stats in enumerate(report.sites)}
-
-    def place(finding: Finding) -> tuple[int, bool, int]:
-        at = -1 if finding.site is None else order.get(finding.site, len(order))
-        return _RANK[finding.severity], finding.rule != "DR003", at
-
-    findings = tuple(sorted(found, key=place))
-    verdict: Verdict = "pass" if report.gated or report.is_all_leaky else "nothing measured"
-    if (report.sites or report.is_all_leaky) and any(finding.severity == "error" for finding in findings):
-        verdict = "fail"
-    return replace(report, findings=findings, verdict=verdict)
-
-
-def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
-    """The exit code of a judged report. `exit_zero` hides a failed gate, and nothing else."""
-    if report.verdict == "nothing measured":
-        return ExitCode.NOTHING_MEASURED
-    return ExitCode.GATE_FAILED if report.verdict == "fail" and not exit_zero else ExitCode.OK
-
-
-def _find(report: Report, policy: Policy) -> Iterator[Finding]:
-    """Every finding, rule by rule."""
-    yield from find.dead_units(report, policy.limit, policy.max_dead_total)
-    yield from find.dead_sites(report)
-    yield from find.nonfinite(report)
-    yield from find.rare_units(report, policy.rare_below)
-    yield from find.always_on(report)
-    yield from find.too_few_samples(report, policy.rare_below, policy.confidence)
-    yield from find.skipped(report, policy.strict)
-    yield from find.synthetic(report)
-    yield from find.stopped_early(report, policy.confidence, policy.rare_below)
-    yield from find.guessed(report, policy.strict)
-
-
-def _restate(stats: SiteStats, policy: Policy) -> SiteStats:
-    """The same measurement in the policy's terms."""
-    return replace(
-        stats,
-        rare_units=rare_units(stats.firing_rate, stats.nonfinite_units, policy.rare_below),
-        silence_bound=silence_bound(stats.samples, policy.confidence),
-    )
 
 
 def _parts(ignored: str) -> tuple[str, str | None, str]:

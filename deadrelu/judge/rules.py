@@ -1,4 +1,8 @@
-"""The table of rules: what each code says, why it matters, and what to do."""
+"""The table of rules: what each code means, why it matters, and what to do.
+
+A new rule takes an entry here, a `@finder` in `findings.py`, and a section in `docs/rules.md`. Everything else (the
+gate, `deadrelu rules`, `--select` and `--ignore`, SARIF, the web page) reads this table.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from deadrelu.judge.early import Snapshot, Stopped, Until, predict_verdict
-from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.judgement import judge
+from deadrelu.judge.policy import Policy
 from deadrelu.measure.padding.found import notes
 from deadrelu.measure.scan import Plan, Progress, measure
 from deadrelu.programs.program import Batch, Program
@@ -46,7 +47,7 @@ def report_on(
     """
 
     def stop(sites: Sequence[Snapshot], look: int, skipped: bool) -> Stopped | None:
-        return predict_verdict(sites, policy, until, look=look, skipped=skipped) if until else None
+        return predict_verdict(sites, policy, until, check=look, skipped=skipped) if until else None
 
     measured = measure(program, batches, plan, progress, ranks, stop if until else None)
     found = measured.padding

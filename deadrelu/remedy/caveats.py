@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadrelu.judge.findings import nonfinite, synthetic, too_few_samples
+from deadrelu.judge.findings import find_nonfinite, find_synthetic, find_too_few_samples
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import samples_needed
 from deadrelu.remedy.causes import CLIP
 from deadrelu.report import Report, Skipped
@@ -15,7 +16,7 @@ from deadrelu.text.wording import count
 
 def non_finite(report: Report) -> Iterator[SiteAdvice]:
     """NaN and infinity come before all else: first in the weights, then at the first site that met them."""
-    found = list(nonfinite(report))
+    found = list(find_nonfinite(report, Policy.from_settings(report.settings)))
     if not found:
         return
     first, later = found[0], len([finding for finding in found[1:] if finding.site is not None])
@@ -40,7 +41,8 @@ def non_finite(report: Report) -> Iterator[SiteAdvice]:
 
 def measure_first(report: Report) -> Iterator[SiteAdvice]:
     """Synthetic data, and too few samples: nothing is to be swapped on such evidence."""
-    for finding in synthetic(report):
+    policy = Policy.from_settings(report.settings)
+    for finding in find_synthetic(report, policy):
         yield SiteAdvice(
             site=None,
             ailment="synthetic data",
@@ -53,13 +55,12 @@ def measure_first(report: Report) -> Iterator[SiteAdvice]:
                 ),
             ),
         )
-    rare_below, confidence = setting(report, "rare_below", 0.01), setting(report, "confidence", 0.95)
-    for finding in too_few_samples(report, rare_below, confidence):
+    for finding in find_too_few_samples(report, policy):
         yield SiteAdvice(
             site=None,
             ailment="too few samples",
             says=finding.message,
-            remedies=(_more_samples(report, samples_needed(rare_below, confidence)),),
+            remedies=(_more_samples(report, samples_needed(policy.rare_below, policy.confidence)),),
         )
 
 

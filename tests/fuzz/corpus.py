@@ -23,8 +23,9 @@ from deadrelu.files.writing import encoded
 from deadrelu.judge.baseline import compare_to_baseline, gate, renew_entries
 from deadrelu.judge.baseline_file import BaselineFile
 from deadrelu.judge.compare import compare
+from deadrelu.judge.judgement import judge
 from deadrelu.judge.merge import common_policy, merge
-from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.trend import trend
 from deadrelu.load.inspection.inspect import inspect
 from deadrelu.load.open import open_model

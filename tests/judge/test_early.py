@@ -15,38 +15,38 @@ from deadrelu.judge.policy import Policy
 from tests.judge.reports import dead_report
 
 
-def standing(silent: int, units: int = 10, samples: int = 64, name: str = "act") -> Snapshot:
+def snapshot(silent: int, units: int = 10, samples: int = 64, name: str = "act") -> Snapshot:
     return Snapshot(site=name, units=units, silent=silent, samples=samples)
 
 
 @pytest.mark.parametrize(
     ("sites", "policy", "verdict"),
     [
-        ([standing(1)], {"max_dead": 0.1}, "pass"),
-        ([standing(2)], {"max_dead": 0.1}, None),
-        ([standing(9)], {}, "pass"),  # without a limit only a site that is wholly dead fails the gate
-        ([standing(10)], {}, None),
-        ([standing(0), standing(10, name="head")], {}, None),
-        ([standing(10)], {"ignore": ("DR002",)}, "pass"),
-        ([standing(10)], {"max_dead": 0.5, "ignore": ("DR002",)}, None),  # it may wake in part
-        ([standing(10)], {"max_dead": 1.0}, None),
-        ([standing(2)], {"max_dead": 0.1, "ignore": ("DR001@act",)}, "pass"),
-        ([standing(2)], {"max_dead": 0.1, "limits": (("a*", 0.2),)}, "pass"),
-        ([standing(2), standing(0, name="head")], {"max_dead_total": 0.1}, "pass"),
-        ([standing(3), standing(0, name="head")], {"max_dead_total": 0.1}, None),
+        ([snapshot(1)], {"max_dead": 0.1}, "pass"),
+        ([snapshot(2)], {"max_dead": 0.1}, None),
+        ([snapshot(9)], {}, "pass"),  # without a limit only a site that is wholly dead fails the gate
+        ([snapshot(10)], {}, None),
+        ([snapshot(0), snapshot(10, name="head")], {}, None),
+        ([snapshot(10)], {"ignore": ("DR002",)}, "pass"),
+        ([snapshot(10)], {"max_dead": 0.5, "ignore": ("DR002",)}, None),  # it may wake in part
+        ([snapshot(10)], {"max_dead": 1.0}, None),
+        ([snapshot(2)], {"max_dead": 0.1, "ignore": ("DR001@act",)}, "pass"),
+        ([snapshot(2)], {"max_dead": 0.1, "limits": (("a*", 0.2),)}, "pass"),
+        ([snapshot(2), snapshot(0, name="head")], {"max_dead_total": 0.1}, "pass"),
+        ([snapshot(3), snapshot(0, name="head")], {"max_dead_total": 0.1}, None),
         ([], {"max_dead": 0.1}, None),
     ],
 )
 def test_a_pass_is_told_as_soon_as_no_limit_can_be_exceeded(
     sites: list[Snapshot], policy: dict[str, Any], verdict: str | None
 ) -> None:
-    assert predict_verdict(sites, Policy(**policy), "verdict", look=1) == verdict
+    assert predict_verdict(sites, Policy(**policy), "verdict", check=1) == verdict
 
 
 def test_nothing_is_clear_while_a_strict_gate_has_a_skipped_site() -> None:
-    assert predict_verdict([standing(0)], Policy(strict=True), "verdict", look=1, skipped=True) is None
-    assert predict_verdict([standing(0)], Policy(strict=True), "verdict", look=1) == "pass"
-    assert predict_verdict([standing(0)], Policy(), "verdict", look=1, skipped=True) == "pass"
+    assert predict_verdict([snapshot(0)], Policy(strict=True), "verdict", check=1, skipped=True) is None
+    assert predict_verdict([snapshot(0)], Policy(strict=True), "verdict", check=1) == "pass"
+    assert predict_verdict([snapshot(0)], Policy(), "verdict", check=1, skipped=True) == "pass"
 
 
 @given(
@@ -61,8 +61,8 @@ def test_no_later_firing_can_fail_a_gate_that_was_told_to_pass(
 ) -> None:
     """The judge itself is the oracle, on every way in which the silent units may go on."""
     policy = Policy(max_dead=max_dead, max_dead_total=total, ignore=tuple(sorted(ignore)))
-    sites = [standing(n, units=4, name=f"act{i}") for i, n in enumerate(silent)]
-    told = predict_verdict(sites, policy, "verdict", look=1)
+    sites = [snapshot(n, units=4, name=f"act{i}") for i, n in enumerate(silent)]
+    told = predict_verdict(sites, policy, "verdict", check=1)
     later = [woken.draw(st.integers(0, n)) for n in silent]
     if told == "pass":
         assert verdict(later, policy) == "pass"
@@ -76,28 +76,28 @@ def verdict(dead: list[int], policy: Policy) -> str:
     return report.verdict
 
 
-def needed(units: int, look: int, rare: float, confidence: float) -> int:
-    """From (1 − rate)^n ≤ α / (look (look + 1) units)."""
-    return math.ceil(math.log((1 - confidence) / (look * (look + 1) * units)) / math.log(1 - rare))
+def needed(units: int, check: int, rare: float, confidence: float) -> int:
+    """From (1 − rate)^n ≤ α / (check (check + 1) units)."""
+    return math.ceil(math.log((1 - confidence) / (check * (check + 1) * units)) / math.log(1 - rare))
 
 
-@pytest.mark.parametrize("look", [1, 2, 7])
-def test_a_fail_is_likely_from_the_number_of_samples_on_that_the_union_bound_asks_for(look: int) -> None:
+@pytest.mark.parametrize("check", [1, 2, 7])
+def test_a_fail_is_likely_from_the_number_of_samples_on_that_the_union_bound_asks_for(check: int) -> None:
     policy = Policy(max_dead=0.1, rare_below=0.01, confidence=0.95)
-    n = needed(10 + 30, look, 0.01, 0.95)
+    n = needed(10 + 30, check, 0.01, 0.95)
     for samples, verdict in ((n - 1, None), (n + 1, "fail")):
-        sites = [standing(5, samples=samples), standing(0, units=30, samples=1, name="head")]
-        assert predict_verdict(sites, policy, "likely", look=look) == verdict
-        assert predict_verdict(sites, policy, "verdict", look=look) is None
+        sites = [snapshot(5, samples=samples), snapshot(0, units=30, samples=1, name="head")]
+        assert predict_verdict(sites, policy, "likely", check=check) == verdict
+        assert predict_verdict(sites, policy, "verdict", check=check) is None
 
 
 def test_nothing_is_likely_where_nothing_is_rare() -> None:
-    assert predict_verdict([standing(10, samples=10**9)], Policy(rare_below=0.0), "likely", look=1) is None
+    assert predict_verdict([snapshot(10, samples=10**9)], Policy(rare_below=0.0), "likely", check=1) is None
 
 
 @pytest.mark.parametrize("until", ["verdict", "likely"])
 def test_a_site_at_its_limit_passes_whatever_the_samples(until: Until) -> None:
-    assert predict_verdict([standing(1, samples=10**9)], Policy(max_dead=0.1), until, look=9) == "pass"
+    assert predict_verdict([snapshot(1, samples=10**9)], Policy(max_dead=0.1), until, check=9) == "pass"
 
 
 def test_likely_is_wrong_less_often_than_the_confidence_allows() -> None:
@@ -107,9 +107,9 @@ def test_likely_is_wrong_less_often_than_the_confidence_allows() -> None:
     units, wrong, rounds = 20, 0, 400
     for _ in range(rounds):
         first = [math.ceil(math.log(dice.random()) / math.log(1 - 0.05)) for _ in range(units)]  # geometric
-        for look, samples in enumerate((16, 32, 64, 128, 256, 512), 1):
+        for check, samples in enumerate((16, 32, 64, 128, 256, 512), 1):
             silent = sum(n > samples for n in first)
-            if predict_verdict([standing(silent, units, samples)], policy, "likely", look=look) == "fail":
+            if predict_verdict([snapshot(silent, units, samples)], policy, "likely", check=check) == "fail":
                 wrong += 1
                 break
     assert wrong / rounds <= 0.2

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadrelu.errors import ExitCode, UsageError
-from deadrelu.judge.policy import Policy, exit_code, judge, parse_fraction, parse_limit
+from deadrelu.judge.judgement import exit_code, judge
+from deadrelu.judge.policy import Policy, parse_limit
+from deadrelu.judge.shares import parse_fraction
 from deadrelu.report import DataInfo, Finding, Report, SiteStats, Skipped
 from tests.conftest import SAMPLES, make_report, make_site, make_stats
 

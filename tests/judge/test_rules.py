@@ -7,6 +7,7 @@ import re
 import pytest
 
 from deadrelu.errors import UsageError
+from deadrelu.judge.findings import FINDERS
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES, find_rule
 
@@ -40,3 +41,8 @@ def test_a_policy_keeps_the_codes_of_the_names_that_it_is_given() -> None:
     policy = Policy(select=("dead-site", "DR001"), ignore=("rare-units@head.*: rare-units are meant", "always_on"))
     assert policy.select == ("DR002", "DR001")
     assert policy.ignore == ("DR004@head.*: rare-units are meant", "DR005")
+
+
+def test_each_rule_has_one_finder() -> None:
+    codes = [(find.__doc__ or "").partition(":")[0] for find in FINDERS]
+    assert sorted(codes) == list(RULES)

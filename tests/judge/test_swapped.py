@@ -10,8 +10,9 @@ import pytest
 from deadrelu.errors import FileError
 from deadrelu.judge.baseline import compare_to_baseline, renew_entries
 from deadrelu.judge.compare import compare
+from deadrelu.judge.judgement import judge
 from deadrelu.judge.merge import merge
-from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.judge.trend import trend
 from deadrelu.render import html, junit, markdown

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.judgement import judge
+from deadrelu.judge.policy import Policy
 from deadrelu.render import junit
 from deadrelu.report import Finding, Report, Skipped
 from tests.conftest import make_report, make_site, make_stats

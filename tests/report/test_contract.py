@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from deadrelu.errors import FileError
-from deadrelu.judge.policy import Policy, judge
+from deadrelu.judge.judgement import judge
+from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
 from tests.conftest import make_report, make_site, make_stats
 

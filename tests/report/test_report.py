@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from deadrelu.errors import FileError
-from deadrelu.judge.policy import conclude
+from deadrelu.judge.judgement import conclude
 from deadrelu.report import (
     DataInfo,
     Finding,

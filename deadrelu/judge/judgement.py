@@ -1,0 +1,65 @@
+"""Judge a report by a policy: its findings, its verdict and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from deadrelu.errors import ExitCode
+from deadrelu.judge.findings import FINDERS
+from deadrelu.judge.globs import Named
+from deadrelu.judge.policy import Policy
+from deadrelu.judge.statistics import rare_units, silence_bound
+from deadrelu.report import Finding, Report, Severity, SiteStats, Verdict
+from deadrelu.report.site import Sites
+
+_RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+
+
+def judge(report: Report, policy: Policy) -> Report:
+    """The report with the policy's findings, its verdict, and its settings; judging twice changes nothing.
+
+    What is rare and how sure a silence is follow the policy too, so that a stored report can be judged anew. Findings
+    stand errors first, then by site; what concerns the whole scan comes before any site, and DR003 before all.
+    """
+    sites = Sites(_restate(stats, policy) for stats in report.sites)
+    report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
+    named: dict[str | None, Named] = {stats.site.id: stats.site for stats in sites}
+    named |= {skipped.id: skipped for skipped in report.skipped}
+    found = (finding for find in FINDERS for finding in find(report, policy))
+    return conclude(report, [f for f in found if policy.counts(f.rule, named.get(f.site, f.site))])
+
+
+def conclude(report: Report, found: Iterable[Finding]) -> Report:
+    """The report with these findings in their order, and with the verdict that they give.
+
+    Where the units of every site are a guess nothing was measured that could pass. Where every activation leaks, there
+    was nothing to measure, and that passes.
+    """
+    order = {stats.site.id: place for place, stats in enumerate(report.sites)}
+
+    def place(finding: Finding) -> tuple[int, bool, int]:
+        at = -1 if finding.site is None else order.get(finding.site, len(order))
+        return _RANK[finding.severity], finding.rule != "DR003", at
+
+    findings = tuple(sorted(found, key=place))
+    verdict: Verdict = "pass" if report.gated or report.is_all_leaky else "nothing measured"
+    if (report.sites or report.is_all_leaky) and any(finding.severity == "error" for finding in findings):
+        verdict = "fail"
+    return replace(report, findings=findings, verdict=verdict)
+
+
+def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
+    """The exit code of a judged report. `exit_zero` hides a failed gate, and nothing else."""
+    if report.verdict == "nothing measured":
+        return ExitCode.NOTHING_MEASURED
+    return ExitCode.GATE_FAILED if report.verdict == "fail" and not exit_zero else ExitCode.OK
+
+
+def _restate(stats: SiteStats, policy: Policy) -> SiteStats:
+    """The same measurement in the policy's terms."""
+    return replace(
+        stats,
+        rare_units=rare_units(stats.firing_rate, stats.nonfinite_units, policy.rare_below),
+        silence_bound=silence_bound(stats.samples, policy.confidence),
+    )

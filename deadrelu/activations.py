@@ -1,20 +1,24 @@
-"""The table of activation kinds: where each lets no gradient through, how torch spells it, what may take its place.
+"""The table of activation kinds: how torch spells each, where it is flat, and what may take its place.
 
-Torch is named here by dotted strings only, so that judging and rendering never import it.
+A new kind of torch's own takes three files: its entry here, a row among the spellings of
+`tests/programs/eager/test_interception.py`, and its formula in numpy in `tests/measure/test_kernels.py`. Everything
+else reads the table. Its output is computed by `torch.nn.functional.<name>`, called with its parameters in order.
+
+Torch is named here by strings only, so that judging and rendering never import it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Region:
     """Where a unit fires: `low < z < high`, or, for the shrinkages, everywhere outside `[low, high]`.
 
-    Both ends are exclusive: at ReLU's kink torch passes no gradient (`torch.relu` has subgradient 0 at 0).
+    Both ends are kinks and exclusive: at ReLU's kink torch passes no gradient (`torch.relu` has subgradient 0 at 0).
     """
 
     low: float
@@ -25,186 +29,156 @@ class Region:
 Parameters = Sequence[float]
 
 
-@dataclass(frozen=True)
-class Activation:
-    """One kind of activation call.
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """How torch spells an activation: `name` in `torch.nn.functional`, `module` in `torch.nn`.
 
-    `module` is its class in `torch.nn` and `attributes` the fields that hold its parameters: also the keywords by which
-    `functions` (dotted torch names) and `operators` (aten names, without overload) take them after the input, in this
-    order, with these `defaults`. `region` maps the parameters to where a unit fires. `swaps` are the `REPLACEMENTS`
-    that keep its shape where it is alive.
+    `defaults` are its parameters by the fields of its module, in the order in which its functions take them after the
+    input; None for one without a default. `inner` are the aten operators that bear another name. `inplace`: whether it
+    has a form in place. `slope` is the keyword by which its module takes a slope for negative inputs.
     """
 
     name: str
-    region: Callable[[Parameters], Region]
-    functions: tuple[str, ...]
-    operators: tuple[str, ...]
     module: str
-    attributes: tuple[str, ...] = ()
-    defaults: tuple[float, ...] = ()
-    swaps: tuple[str, ...] = ()
+    defaults: Mapping[str, float | None] = field(default_factory=dict)
+    inner: tuple[str, ...] = ()
+    inplace: bool = True
+    slope: str | None = None
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Its functions and methods, as dotted names of which torch may lack some."""
+        owners = ("torch.nn.functional", "torch", "torch.Tensor")
+        return tuple(f"{owner}.{self.name}{suffix}" for owner in owners for suffix in ("", "_"))
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Its aten operators, without overload, of which torch may lack some."""
+        return (self.name, f"{self.name}_", *self.inner)
+
+    @property
+    def module_path(self) -> str:
+        """The full name of its module."""
+        return f"torch.nn.modules.activation.{self.module}"
 
 
-REPLACEMENTS = ("leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "softplus", "mish", "hardswish")
-"""What `patch` can put in the place of a rectifier, by torch's functional names."""
+@dataclass(frozen=True, kw_only=True)
+class Activation(_Kind):
+    """An activation that is flat somewhere, so that its units can die.
+
+    `region` maps its parameters to where a unit fires. `replacements` are those of `REPLACEMENTS` that keep its shape
+    where it is alive, as long as its parameters are `replaceable`; `cap` is the upper limit of its output, which they
+    have to keep.
+    """
+
+    region: Callable[[Parameters], Region]
+    replacements: tuple[str, ...] = ()
+    replaceable: Callable[[Parameters], bool] = lambda _: True
+    cap: Callable[[Parameters], float] | None = None
 
 
-def _spellings(name: str) -> tuple[str, ...]:
-    """The usual functional spellings of an activation, in place or not."""
-    return (f"torch.nn.functional.{name}", f"torch.nn.functional.{name}_", f"torch.{name}", f"torch.{name}_")
+@dataclass(frozen=True, kw_only=True)
+class Leak(_Kind):
+    """An activation that lets gradient through below zero, so that no unit of it dies.
 
+    Its parameters are the slopes below zero; where these are zero, it is a ReLU. The two slopes of an RReLU are
+    averaged, as in eval mode.
+    """
+
+
+_ALL = ("leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "softplus", "mish", "hardswish")
 
 ACTIVATIONS: tuple[Activation, ...] = (
     Activation(
         name="relu",
-        region=lambda _: Region(0.0),
-        functions=(*_spellings("relu"), "torch.Tensor.relu", "torch.Tensor.relu_"),
-        operators=("relu", "relu_"),
         module="ReLU",
-        swaps=REPLACEMENTS,
+        region=lambda _: Region(0.0),
+        replacements=_ALL,
     ),
     Activation(
         name="relu6",
-        region=lambda _: Region(0.0, 6.0),
-        functions=("torch.nn.functional.relu6",),
-        operators=("relu6", "relu6_"),
         module="ReLU6",
-        swaps=("leaky_relu",),
+        region=lambda _: Region(0.0, 6.0),
+        replacements=("leaky_relu",),
+        cap=lambda _: 6.0,
     ),
     Activation(
         name="hardtanh",
-        region=lambda p: Region(p[0], p[1]),
-        functions=("torch.nn.functional.hardtanh", "torch.nn.functional.hardtanh_"),
-        operators=("hardtanh", "hardtanh_"),
         module="Hardtanh",
-        attributes=("min_val", "max_val"),
-        defaults=(-1.0, 1.0),
-        swaps=("leaky_relu",),
+        defaults={"min_val": -1.0, "max_val": 1.0},
+        region=lambda p: Region(p[0], p[1]),
+        replacements=("leaky_relu",),
+        replaceable=lambda p: p[0] == 0,
+        cap=lambda p: p[1],
     ),
     Activation(
         name="threshold",
-        region=lambda p: Region(p[0]),
-        functions=_spellings("threshold"),
-        operators=("threshold", "threshold_"),
         module="Threshold",
-        attributes=("threshold", "value"),
-        defaults=(0.0, 0.0),
-        swaps=REPLACEMENTS,
+        defaults={"threshold": 0.0, "value": 0.0},
+        region=lambda p: Region(p[0]),
+        replacements=_ALL,
+        replaceable=lambda p: p[0] == p[1] == 0,
     ),
     Activation(
         name="hardswish",
-        region=lambda _: Region(-3.0),
-        functions=("torch.nn.functional.hardswish",),
-        operators=("hardswish", "hardswish_"),
         module="Hardswish",
-        swaps=("gelu", "silu", "mish"),
+        region=lambda _: Region(-3.0),
+        replacements=("gelu", "silu", "mish"),
     ),
     Activation(
         name="hardsigmoid",
-        region=lambda _: Region(-3.0, 3.0),
-        functions=("torch.nn.functional.hardsigmoid",),
-        operators=("hardsigmoid", "hardsigmoid_"),
         module="Hardsigmoid",
+        region=lambda _: Region(-3.0, 3.0),
     ),
     Activation(
         name="hardshrink",
-        region=lambda p: Region(-p[0], p[0], outside=True),
-        functions=("torch.nn.functional.hardshrink", "torch.hardshrink", "torch.Tensor.hardshrink"),
-        operators=("hardshrink",),
         module="Hardshrink",
-        attributes=("lambd",),
-        defaults=(0.5,),
+        defaults={"lambd": 0.5},
+        inplace=False,
+        region=lambda p: Region(-p[0], p[0], outside=True),
     ),
     Activation(
         name="softshrink",
-        region=lambda p: Region(-p[0], p[0], outside=True),
-        functions=("torch.nn.functional.softshrink",),
-        operators=("softshrink",),
         module="Softshrink",
-        attributes=("lambd",),
-        defaults=(0.5,),
+        defaults={"lambd": 0.5},
+        inplace=False,
+        region=lambda p: Region(-p[0], p[0], outside=True),
     ),
 )
+
+LEAKS: tuple[Leak, ...] = (
+    Leak(name="leaky_relu", module="LeakyReLU", defaults={"negative_slope": 0.01}, slope="negative_slope"),
+    Leak(
+        name="prelu", module="PReLU", defaults={"weight": None}, inner=("_prelu_kernel",), inplace=False, slope="init"
+    ),
+    Leak(
+        name="rrelu",
+        module="RReLU",
+        defaults={"lower": 1 / 8, "upper": 1 / 3},
+        inner=("rrelu_with_noise", "rrelu_with_noise_"),
+    ),
+    Leak(name="elu", module="ELU", defaults={"alpha": 1.0}),
+    Leak(name="selu", module="SELU"),
+    Leak(name="celu", module="CELU"),
+    Leak(name="gelu", module="GELU", inplace=False),
+    Leak(name="silu", module="SiLU"),
+    Leak(name="softplus", module="Softplus", inplace=False),
+    Leak(name="mish", module="Mish"),
+)
+
+KINDS: tuple[Activation | Leak, ...] = (*ACTIVATIONS, *LEAKS)
+BY_NAME = {kind.name: kind for kind in ACTIVATIONS}
+
+REPLACEMENTS: Mapping[str, Activation | Leak] = {
+    name: next(kind for kind in KINDS if kind.name == name) for name in _ALL
+}
+"""What `patch` can put in the place of a ReLU-like activation, by torch's functional names."""
 
 CLAMPS = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_", "_foreach_clamp_min", "_foreach_clamp_min_")
 """Torch's clamps, as functions, methods and operators. With a lower bound of zero they are ReLUs by another name.
 
 Those of a whole list of tensors make one call for each tensor.
 """
-
-
-@dataclass(frozen=True)
-class Leak:
-    """An activation that lets gradient through below zero: no unit of it dies.
-
-    Most multiply what is below zero by a slope, and are a ReLU where that slope is zero. `attributes` are the fields of
-    its class in `torch.nn` that hold the slope; without any it is never a ReLU. They are also the keywords by which its
-    `functions` take it, from argument number `first` on, with these `defaults`. The two slopes of an RReLU are
-    averaged, as in eval mode.
-    """
-
-    name: str
-    module: str
-    attributes: tuple[str, ...]
-    functions: tuple[str, ...]
-    operators: tuple[str, ...]
-    defaults: tuple[float, ...] = ()
-    first: int = 1
-
-
-_RRELU = Leak(
-    name="rrelu",
-    module="RReLU",
-    attributes=("lower", "upper"),
-    functions=_spellings("rrelu"),
-    operators=("rrelu", "rrelu_"),
-    defaults=(1 / 8, 1 / 3),
-)
-
-LEAKS: tuple[Leak, ...] = (
-    Leak(
-        name="leaky_relu",
-        module="LeakyReLU",
-        attributes=("negative_slope",),
-        functions=_spellings("leaky_relu"),
-        operators=("leaky_relu", "leaky_relu_"),
-        defaults=(0.01,),
-    ),
-    Leak(
-        name="prelu",
-        module="PReLU",
-        attributes=("weight",),
-        functions=("torch.nn.functional.prelu", "torch.prelu", "torch.Tensor.prelu"),
-        operators=("prelu", "_prelu_kernel"),
-    ),
-    _RRELU,
-    replace(_RRELU, functions=(), operators=("rrelu_with_noise", "rrelu_with_noise_"), first=2),
-    Leak(
-        name="elu",
-        module="ELU",
-        attributes=("alpha",),
-        functions=_spellings("elu"),
-        operators=("elu", "elu_"),
-        defaults=(1.0,),
-    ),
-    *(
-        Leak(name=name, module=module, attributes=(), functions=_spellings(name), operators=(name, f"{name}_"))
-        for name, module in (
-            ("selu", "SELU"),
-            ("celu", "CELU"),
-            ("gelu", "GELU"),
-            ("silu", "SiLU"),
-            ("softplus", "Softplus"),
-            ("mish", "Mish"),
-        )
-    ),
-)
-"""The leaky activations, some of which may be a ReLU."""
-
-SPELLED: tuple[Activation | Leak, ...] = (*ACTIVATIONS, *LEAKS)
-"""All kinds of activation with a module of their own in `torch.nn`."""
-
-BY_NAME = {kind.name: kind for kind in ACTIVATIONS}
 
 
 def clamp_kind(low: object, high: object) -> tuple[str, Parameters] | None:

@@ -23,7 +23,7 @@ _LONGEST_TEXT = 80
 _LONGEST_TUPLE = 8
 _TABLES = ("_parameters", "_buffers", "_modules")
 _MANGLED = re.compile(r"___torch_mangle_\d+\.")
-_ACTIVATION_MODULES = {f"torch.nn.modules.activation.{kind.module}": kind for kind in ACTIVATIONS}
+_ACTIVATION_MODULES = {kind.module_path: kind for kind in ACTIVATIONS}
 _ACTIVATION_FUNCTIONS = {name: kind.name for kind in ACTIVATIONS for name in kind.functions}
 _CALL_THEIR_ACTIVATION = tuple(f"torch.nn.modules.transformer.Transformer{x}coderLayer" for x in ("En", "De"))
 
@@ -158,7 +158,7 @@ class _Drawing:
     def _note_sites(self, kind: str, module: str, state: Mapping[str, Any]) -> None:
         """An activation module is a site; so is the function that torch's transformer layers hold and call."""
         if found := _ACTIVATION_MODULES.get(kind):
-            held = [state.get(key, default) for key, default in zip(found.attributes, found.defaults, strict=True)]
+            held = [state.get(key, default) for key, default in found.defaults.items()]
             numbers = [float(value) if type(value) in (int, float) else math.nan for value in held]
             self.sites.append(KnownSite(id=module or "(root)", op=canonical(found.name, numbers)[0], module=module))
         function = state.get("activation")

@@ -6,7 +6,7 @@ import linecache
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from deadrelu.activations import (
     CLAMPS,
-    SPELLED,
+    KINDS,
     Activation,
     Leak,
     Parameters,
@@ -43,12 +43,11 @@ _CALL = nn.Module.__call__.__code__
 def spellings() -> Mapping[Any, Spelling]:
     """Every torch function, method and operator that can be an activation call, by the object itself."""
     table: dict[Any, Spelling] = {}
-    for kind in SPELLED:
+    for kind in KINDS:
         for dotted in kind.functions:
-            function: Any = torch
-            for part in dotted.split(".")[1:]:
-                function = getattr(function, part, None)
-            if function is not None:
+            *path, name = dotted.split(".")[1:]
+            owner: Any = reduce(getattr, path, torch)
+            if (function := getattr(owner, name, None)) is not None:
                 table[function] = kind
         for name in kind.operators:
             _add_operator(table, name, kind)
@@ -71,7 +70,7 @@ def _add_operator(table: dict[Any, Spelling], name: str, spelling: Spelling) -> 
 @cache
 def module_kinds() -> Mapping[Any, Activation | Leak]:
     """Each activation module of torch.nn, by its forward: a subclass that keeps it is still that activation."""
-    return {getattr(nn, kind.module).forward: kind for kind in SPELLED}
+    return {getattr(nn, kind.module).forward: kind for kind in KINDS}
 
 
 def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
@@ -81,7 +80,7 @@ def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
     kind = module_kinds().get(type(module).forward)
     if kind is None:
         return None
-    values = [getattr(module, name) for name in kind.attributes]
+    values = [getattr(module, name) for name in kind.defaults]
     try:
         if isinstance(kind, Leak):
             return leak_of(values)
@@ -116,15 +115,16 @@ def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, An
         high = None if "min" in spelling else _number(args[2] if len(args) > 2 else kwargs.get("max"))
         found = clamp_kind(low, high)
     elif isinstance(spelling, Leak):
-        given = dict(zip((*spelling.attributes, "training"), args[spelling.first :], strict=False)) | dict(kwargs)
-        defaults = dict(zip(spelling.attributes, spelling.defaults, strict=False))
-        found = leak_of([given.get(name, defaults.get(name)) for name in spelling.attributes], given.get("training"))
-    elif not spelling.attributes:
+        has_noise = len(spelling.defaults) > 1 and len(args) > 1 and isinstance(args[1], Tensor)  # rrelu_with_noise
+        names = (*spelling.defaults, "training")
+        given = dict(zip(names, args[2 if has_noise else 1 :], strict=False)) | dict(kwargs)
+        values = [given.get(name, default) for name, default in spelling.defaults.items()]
+        found = leak_of(values, given.get("training"))
+    elif not spelling.defaults:
         found = spelling.name, ()
     else:
-        given = dict(zip(spelling.attributes, args[1:], strict=False)) | dict(kwargs)
-        values = zip(spelling.attributes, spelling.defaults, strict=True)
-        found = canonical(spelling.name, tuple(float(given.get(name, default)) for name, default in values))
+        given = dict(spelling.defaults) | dict(zip(spelling.defaults, args[1:], strict=False)) | dict(kwargs)
+        found = canonical(spelling.name, tuple(float(given[name]) for name in spelling.defaults))
     return None if found is None else (*found, z)
 
 

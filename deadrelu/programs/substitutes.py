@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from deadrelu.activations import BY_NAME, LEAKS, Parameters
+import torch
+
+from deadrelu.activations import BY_NAME, LEAKS, REPLACEMENTS, Parameters
 from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped, site_id
 
 Argument = float | str
 
 _LEAKY = frozenset(leak.name for leak in LEAKS)
-
-_OPERATORS: dict[str, tuple[bool, Callable[[float], Mapping[str, Argument]]]] = {
-    "leaky_relu": (True, lambda slope: {"negative_slope": slope}),
-    "elu": (True, lambda _: {"alpha": 1.0, "scale": 1.0, "input_scale": 1.0}),
-    "selu": (True, lambda _: {}),
-    "celu": (True, lambda _: {"alpha": 1.0}),
-    "gelu": (False, lambda _: {"approximate": "none"}),
-    "silu": (True, lambda _: {}),
-    "softplus": (False, lambda _: {"beta": 1.0, "threshold": 20.0}),
-    "mish": (True, lambda _: {}),
-    "hardswish": (True, lambda _: {}),
-}
-"""By replacement: whether its module in torch.nn can work in place, and every argument after the input, in order."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +96,11 @@ def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) 
     if swap.to == "prelu":
         raise RefusedError("prelu has a weight, and a graph's swap adds none; leaky_relu does the same with one slope")
     cap = cap_kept(op, parameters, swap.to)
-    can_work_in_place, arguments = _OPERATORS[swap.to]
-    suffix = "_" if in_place and can_work_in_place else ""
-    last = Call(swap.to + suffix, arguments(swap.slope))
+    kind = REPLACEMENTS[swap.to]
+    suffix = "_" if in_place and kind.inplace else ""
+    schema = getattr(torch.ops.aten, swap.to).default._schema.arguments[1:]
+    arguments = {a.name: swap.slope if a.name == kind.slope else a.default_value for a in schema}
+    last = Call(swap.to + suffix, arguments)
     # The cap comes first: in place after a leaky ReLU it would overwrite what that needs for its gradient.
     return (last,) if cap is None else (Call(f"clamp_max{suffix}", {"max": cap}), last)
 
@@ -119,13 +110,13 @@ def cap_kept(op: str, parameters: Parameters, to: str) -> float | None:
 
     Raises `RefusedError` where the replacement would lose it, or would change the activation where it is alive.
     """
-    cap = 6.0 if op == "relu6" else parameters[1] if op == "hardtanh" else None
+    kind = BY_NAME[op]
+    cap = None if kind.cap is None else kind.cap(parameters)
     if cap is not None and to != "leaky_relu":
         raise RefusedError(f"{to} would lose the upper limit of {op}; leaky_relu keeps it")
-    if to not in BY_NAME[op].swaps:
-        others = ", ".join(BY_NAME[op].swaps)
+    if to not in kind.replacements:
+        others = ", ".join(kind.replacements)
         raise RefusedError(f"{to} is no substitute for {op}" + (f"; these are: {others}" if others else ""))
-    at_zero = {"threshold": tuple(parameters) == (0.0, 0.0), "hardtanh": op == "hardtanh" and parameters[0] == 0}
-    if not at_zero.get(op, True):
+    if not kind.replaceable(parameters):
         raise RefusedError(f"{op} does not bend at zero, so that {to} would change it where it is alive")
     return cap

@@ -78,7 +78,7 @@ def edit_for(source: Source, op: str, *, slope: float, new: str = "leaky_relu", 
     node, call = found[0]
     if node.end_lineno != node.lineno or node.lineno != source.line:
         return None
-    written = _rewritten(call, imports, slope=slope, new=new) if new in BY_NAME[op].swaps else None
+    written = _rewritten(call, imports, slope=slope, new=new) if new in BY_NAME[op].replacements else None
     old = ast.get_source_segment(text, node)
     if written is None or old is None:
         return None

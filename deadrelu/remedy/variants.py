@@ -61,7 +61,7 @@ VARIANTS = (RESTART_DEAD, RESTART, DEAD, WHOLE_SITE, LEARNT)
 def successor(op: str) -> str | None:
     """The torch.nn.functional that takes this activation's place; None for hardsigmoid and the shrinkages."""
     kind = BY_NAME.get(op)
-    return next((name for name in _BEST if kind and name in kind.swaps), None)
+    return next((name for name in _BEST if kind and name in kind.replacements), None)
 
 
 def explain(report: Report, variant: Variant) -> str:

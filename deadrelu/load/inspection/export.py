@@ -113,7 +113,7 @@ def _kind(target: str, node: Mapping[str, Any]) -> str | None:
     kind = _OPERATORS.get(found[1])
     if kind is None:
         return None
-    held = [given.get(key, default) for key, default in zip(kind.attributes, kind.defaults, strict=True)]
+    held = [given.get(key, default) for key, default in kind.defaults.items()]
     return canonical(kind.name, [float(v) if isinstance(v, (int, float)) else math.nan for v in held])[0]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from deadrelu.activations import KINDS
 from deadrelu.programs.axes import moves, picks, products
 from deadrelu.programs.axes.call import Call
 from deadrelu.programs.axes.layout import Layout
@@ -134,9 +135,9 @@ _OTHERS = _by_name(
 
 _POINTWISE = frozenset(
     {"absolute", "arccos", "arcsin", "arctan", "arctan2", "clip", "complex", "copysign", "divide", "fix", "isclose"}
-    | {"floor_divide", "greater", "greater_equal", "hardswish", "isin", "isreal", "less", "less_equal", "log_sigmoid"}
-    | {"masked_fill", "multiply", "negative", "not_equal", "polar", "prelu", "relu6", "rrelu", "softshrink"}
-    | {"subtract", "where", "add_relu", "mul_relu", "and", "or", "xor"}
+    | {"floor_divide", "greater", "greater_equal", "isin", "isreal", "less", "less_equal", "log_sigmoid"}
+    | {"masked_fill", "multiply", "negative", "not_equal", "polar", "subtract", "where", "and", "or", "xor"}
+    | {"add_relu", "mul_relu", *(operator.strip("_") for kind in KINDS for operator in kind.operators)}
 )
 """What is computed element by element although torch does not tag it so."""
 

@@ -12,14 +12,14 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from deadrelu.activations import SPELLED
+from deadrelu.activations import KINDS
 from deadrelu.programs.callsites import spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.substitutes import Call
 from deadrelu.programs.tracebacks import python_frames, source_in
 
 _AGAIN = re.compile(r"@\d+$")
-_CLASSES = {f"torch.nn.modules.activation.{kind.module}" for kind in SPELLED}
+_CLASSES = {kind.module_path for kind in KINDS}
 _TRAINING = {
     "batch_norm": 5,
     "native_batch_norm": 5,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deadrelu.activations import Leak
+from deadrelu.activations import LEAKS, Leak
 from deadrelu.programs.axes.operators import makes_features
 from deadrelu.programs.callsites import Spelling, read_call, read_calls, spellings
 from deadrelu.programs.register import Place
@@ -37,7 +37,7 @@ from deadrelu.programs.script.paths import operator_paths
 from deadrelu.programs.script.probe import KIND
 from deadrelu.programs.substitutes import Call
 
-_RELU_LIKE = ("leaky_relu", "leaky_relu_", "prelu", "_prelu_kernel", "rrelu", "rrelu_", "rrelu_with_noise")
+_LEAKY = frozenset(operator for leak in LEAKS for operator in leak.operators)
 _FUSED = ("_transformer_encoder_layer_fwd", "_addmm_activation")
 
 
@@ -205,7 +205,7 @@ def _first_of_list(node: Node, script: Script) -> Node | None:
 
 def _is_fused(node: Node) -> bool:
     name = str(node.kind()).partition("::")[2]
-    return name in _FUSED or ("relu" in name and name not in _RELU_LIKE and not node.kind().startswith("prim::"))
+    return name in _FUSED or ("relu" in name and name not in _LEAKY and not node.kind().startswith("prim::"))
 
 
 def _is_tensor(value: Value) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deadrelu.activations import ACTIVATIONS, LEAKS, SPELLED
+from deadrelu.activations import KINDS, Leak
 from deadrelu.programs.callsites import Spelling, leak_of, spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.tracebacks import script_frames, source_in
@@ -22,7 +22,7 @@ Script = Any
 """Torch gives its graph classes no annotations."""
 
 _ACTIVATION = re.compile(r"__torch__\.torch\.nn\.modules\.activation\.(?:___torch_mangle_\d+\.)?(\w+)")
-_CLASSES = {kind.module for kind in SPELLED}
+_CLASSES = {kind.module: kind for kind in KINDS}
 
 
 class UnknownValueError(Exception):
@@ -99,11 +99,10 @@ def op_of(module: Script) -> str | None:
 
     A trace forgets the slope of a module that it did not call, and then nothing is known of it.
     """
-    name = class_of(module)
-    leak = next((leak for leak in LEAKS if leak.module == name), None)
-    if leak is None:
-        return next((kind.name for kind in ACTIVATIONS if kind.module == name), None)
-    found = leak_of([getattr(module, attribute, None) for attribute in leak.attributes])
+    kind = _CLASSES.get(class_of(module) or "")
+    if not isinstance(kind, Leak):
+        return None if kind is None else kind.name
+    found = leak_of([getattr(module, attribute, None) for attribute in kind.defaults])
     return None if found is None else found[0]
 
 

@@ -12,7 +12,7 @@ from deadrelu.render.glyphs import Glyphs
 from deadrelu.render.terminal.page import NARROWEST, paragraph
 from deadrelu.report.inspection import PlainValue, TensorEntry, TreeNode
 
-_ACTIVATIONS = {f"torch.nn.modules.activation.{kind.module}" for kind in ACTIVATIONS}
+_ACTIVATIONS = {kind.module_path for kind in ACTIVATIONS}
 _SPREAD = (("in_features", "out_features"), ("in_channels", "out_channels"))
 _SIZES = ("num_features", "normalized_shape", "num_embeddings", "num_groups", "num_channels", "embedding_dim")
 # fmt: off

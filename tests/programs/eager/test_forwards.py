@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import deadrelu
+from deadrelu.programs.eager import interception
 from deadrelu.programs.eager.forwards import is_stock, only_calls_modules
-from deadrelu.programs.eager.program import interception
 
 
 class Base(nn.Module):

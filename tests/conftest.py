@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Generator
+from typing import TypeVar
 
 import pytest
 
@@ -13,11 +16,41 @@ from deadrelu.report import Counts, DataInfo, ModelInfo, Report, Site, SiteStats
 
 SAMPLES = 1797
 POSITIONS = SAMPLES * 49
+MAY_SKIP = {
+    "needs a CUDA device": "CI has no GPU",
+    "(extra: integrations)": "these packages have an environment of their own: `make integrations`",
+    "root may write everywhere": "a container runs the suite as root",
+}
+"""The skips that CI allows: a part of the reason that the test gives, and why it is allowed."""
+
+_Ran = TypeVar("_Ran", pytest.TestReport, pytest.CollectReport)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--regenerate` writes the golden files anew; a person then reads the difference."""
     parser.addoption("--regenerate", action="store_true", help="write the golden files of tests/render anew")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under CI a test that is skipped for want of a tool fails."""
+    return fail_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole file that is skipped."""
+    return fail_if_skipped((yield))
+
+
+def fail_if_skipped(report: _Ran) -> _Ran:
+    """Turn a skip that `MAY_SKIP` does not name into a failure where the variable CI is "true"."""
+    if os.environ.get("CI") == "true" and report.skipped and isinstance(report.longrepr, tuple):
+        file, line, reason = report.longrepr
+        if not any(part in reason for part in MAY_SKIP):
+            report.outcome = "failed"
+            report.longrepr = f"{file}:{line}: skipped under CI, where every tool must be there. {reason}"
+    return report
 
 
 def make_site(

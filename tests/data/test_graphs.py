@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,31 +144,3 @@ def test_lengths_that_differ_for_no_such_reason_are_an_error_that_names_the_way_
     with pytest.raises(DataError, match=r"do not have the same number of samples: 0 \(50, 8\), 1 \(49, 8\)") as caught:
         deadrelu.scan(Sum(), (NODES, NODES[:49]))
     assert "--batch-size none" in caught.value.hint
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch_geometric") is None, reason="needs PyTorch Geometric")
-def test_the_graphs_of_pytorch_geometric_count() -> None:
-    from torch_geometric.data import Data
-    from torch_geometric.loader import DataLoader
-    from torch_geometric.nn import GCNConv, GINConv, global_mean_pool
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a = GCNConv(8, 16)
-            self.b = GINConv(nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4)))
-
-        def forward(self, data):
-            h = self.a(data.x, data.edge_index).relu()
-            return global_mean_pool(self.b(h, data.edge_index).relu(), data.batch)
-
-    graphs = [
-        Data(x=torch.randn(10 + n, 8), edge_index=torch.randint(0, 10, (2, 30)), y=torch.tensor([n])) for n in range(12)
-    ]
-    assert deadrelu.scan(Net(), graphs[0]).data.samples == 1
-    for data in (graphs, DataLoader(graphs, batch_size=5)):
-        report = deadrelu.scan(Net(), data)
-        assert report.data.samples == 12
-        assert [site.site.units for site in report.sites] == [16, 12, 4]
-    assert deadrelu.scan(Net(), DataLoader(graphs, batch_size=5), samples=7).data.samples == 10
-    assert "torch_geometric" in sys.modules

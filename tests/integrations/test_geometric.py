@@ -104,3 +104,10 @@ def test_a_loader_of_graphs_counts_graphs(stats: Any) -> None:
     assert report.data.samples == 30
     if stats == "full":
         assert first.rows == sum(10 + n for n in range(30))
+
+
+def test_a_list_of_graphs_counts_graphs_and_a_batch_is_scanned_whole() -> None:
+    torch.manual_seed(0)
+    model, graphs = Gin(), [graph(10 + n, n) for n in range(12)]
+    assert deadrelu.scan(model, graphs).data.samples == 12
+    assert deadrelu.scan(model, DataLoader(graphs, batch_size=5), samples=7).data.samples == 10

@@ -14,7 +14,7 @@ REST = 0.005
 """Seconds between turns. The threads of the one that waits spin for a while before they sleep."""
 
 
-def in_turns(*sides: tuple[str, str]) -> list[Took]:
+def in_turns(*sides: tuple[str, ...]) -> list[Took]:
     """What the whole pass of each side took, given as the arguments of `benchmarks.side`."""
     with ExitStack() as stack:
         processes = [

@@ -1,11 +1,12 @@
 """One of two processes that make a pass in turns (see `benchmarks.lockstep`): `python -m benchmarks.side scan NAME`.
 
-Prints how many lines will follow, and then the seconds of each turn, by the clock and of processor time; waits for a
-line before each.
+A third argument is the number of batches. Prints how many lines will follow, and then the seconds of each turn, by the
+clock and of processor time; waits for a line before each.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -59,9 +60,11 @@ def run(model: torch.nn.Module, batches: Iterable[torch.Tensor]) -> None:
         plain(model, batches)
 
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 torch.backends.mha.set_fastpath_enabled(False)  # the fused layer has no relu to watch
-model, batches = NETWORKS[sys.argv[2]].model(), NETWORKS[sys.argv[2]].data()
+network = NETWORKS[sys.argv[2]]
+model = network.model()
+batches = list(network.stream(int(sys.argv[3]))) if sys.argv[3:] else network.data()
 run(model, iter(batches[:1]))
 own = Turns(batches)
 run(model, own)

@@ -178,10 +178,10 @@ def an_entry(draw: st.DrawFn) -> Entry:
     return Entry(units=size, rules=draw(st.dictionaries(st.sampled_from(["DR001", "DR008"]), numbers)))
 
 
-entries = st.dictionaries(st.text(min_size=1), an_entry())
+entries = st.dictionaries(st.text(min_size=1), an_entry(), max_size=3)
 
 
-@given(st.dictionaries(st.text(), entries))
+@given(st.dictionaries(st.text(), entries, max_size=3))
 def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
     ledger = BaselineFile(models=models)
     assert BaselineFile.from_json(ledger.to_json(), "b.json") == ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,17 @@ import torch
 from deadrelu.report import Stats
 from tests.networks.compare import ROWS, STATS, Verdict, compare
 from tests.networks.forms import FORMS, UnfaithfulError
-from tests.networks.network import Built, network
+from tests.networks.network import Built
+from tests.networks.network import network as build
 from tests.networks.oracle import expected
 from tests.networks.steps import HARD, STEPS
 
 NETWORKS, CHUNK = 200, 20
 GUESSED_AT_MOST = 0.02
 """The share of sites of which the axis may be called a guess: nearly all are known."""
+
+network = cache(build)
+"""Several tests look at the same networks, and a scan leaves a network as it was."""
 
 
 def stats_for(seed: int, batch_size: int) -> Stats:
@@ -80,7 +85,7 @@ def test_every_step_is_taken_somewhere() -> None:
 
 
 def test_the_same_seed_gives_the_same_network_and_the_same_weights() -> None:
-    one, two = network(5), network(5)
+    one, two = build(5), build(5)
     assert one.source == two.source
     assert all(torch.equal(a, c) for a, c in zip(one.model.parameters(), two.model.parameters(), strict=True))
 

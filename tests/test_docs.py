@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.main import get_command
 
-from deadrelu.cli.app import app
-from deadrelu.cli.configured import known_keys
+from deadrelu.cli.app import every_command
+from deadrelu.cli.configuration import known_keys
 from deadrelu.cli.values import output_paths
 from deadrelu.config.file import read
 from deadrelu.render.formats import Format
 
 ROOT = Path(__file__).parents[1]
-GROUP = get_command(app)
+COMMANDS = every_command()
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")}
 
 
@@ -42,7 +41,7 @@ def test_the_pages_show_commands_and_configurations() -> None:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_has_the_flags_that_it_is_shown_with(words: list[str]) -> None:
-    command = GROUP.commands[words[1]]  # type: ignore[attr-defined]
+    command = COMMANDS[words[1]]
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert [word for word in words[2:] if word.startswith("-") and word not in flags] == []
     for flag, value in itertools.pairwise(words):
@@ -53,7 +52,7 @@ def test_every_command_has_the_flags_that_it_is_shown_with(words: list[str]) -> 
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_every_configuration_can_be_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
-    assert read(tmp_path / "pyproject.toml", known_keys(GROUP)).values
+    assert read(tmp_path / "pyproject.toml", known_keys(COMMANDS.values())).values
 
 
 def test_the_workflow_shown_uses_inputs_and_outputs_that_the_action_has() -> None:

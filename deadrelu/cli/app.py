@@ -2,72 +2,101 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
-from pathlib import Path
+from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from deadrelu import __version__
 from deadrelu.cli import console, process, ranks
-from deadrelu.cli.everywhere import Choice
-from deadrelu.cli.help import WIDEST, Group, Waiting
-from deadrelu.cli.refusal import Refused, refusal
-from deadrelu.errors import DeadreluError, ExitCode
+from deadrelu.cli import options as o
+from deadrelu.cli.examples import EXAMPLES
+from deadrelu.cli.help import WIDEST, write_examples, write_sections
+from deadrelu.cli.usage_errors import usage_errors
+from deadrelu.config.keys import SPELLINGS
+from deadrelu.errors import DeadreluError, ExitCode, UsageError
+from deadrelu.text.spelling import did_you_mean
 
 _PROGRAM = "deadrelu"
 COMPLETE = f"_{_PROGRAM.upper()}_COMPLETE"
 """The variable by which a shell asks for completions; Typer makes it of the program's name too."""
 
-_COMMANDS = {
-    "scan": ("EveryModelCommand", "Run MODEL over the data and report the units that never fire."),
-    "suggest": (
-        "EveryModelCommand",
-        "Say what to do about each sick site of MODEL: why, the command, the edit of the source.",
-    ),
-    "patch": ("Command", "Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."),
-    "inspect": (
-        "HelpfulCommand",
-        "Say what FILE is, what it would run, and what it holds, without running any of it.",
-    ),
-    "diff": (
-        "Command",
-        "Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back.",
-    ),
-    "trend": ("Command", "Scan each CHECKPOINT on the same data and show how the dead share of each site changed."),
-    "merge": (
-        "HelpfulCommand",
-        "Add what several scans of one model counted, over different parts of the data, and judge the sum.",
-    ),
-    "report": ("HelpfulCommand", "Render a saved report again; its verdict stays what it was, and the exit code is 0."),
-    "rules": ("HelpfulCommand", "Explain the rules: what each means, why it matters, how to fix it."),
+SUMMARIES = {
+    "scan": "Run MODEL over the data and report the units that never fire.",
+    "suggest": "Say what to do about each sick site of MODEL: why, the command, the edit of the source.",
+    "patch": "Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed.",
+    "inspect": "Say what FILE is, what it would run, and what it holds, without running any of it.",
+    "diff": "Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back.",
+    "trend": "Scan each CHECKPOINT on the same data and show how the dead share of each site changed.",
+    "merge": "Add what several scans of one model counted, over different parts of the data, and judge the sum.",
+    "report": "Render a saved report again; its verdict stays what it was, and the exit code is 0.",
+    "rules": "Explain the rules: what each means, why it matters, how to fix it.",
 }
-"""Each command's class in `cli.configured`, and the first sentence of its help (a test compares the two)."""
+"""The first sentence of each command's help, for a help that imports no command (a test compares the two)."""
 
 
-def _made(name: str) -> Any:
-    """Import the command `name`, the function of that name in the module of that name."""
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    kind = getattr(importlib.import_module("deadrelu.cli.configured"), _COMMANDS[name][0])
-    function = getattr(importlib.import_module(f"deadrelu.cli.{name}"), name)
-    single.command(name, cls=kind)(function)
-    return typer.main.get_command(single)
+class Commands(TyperGroup):
+    """The commands, each imported when it is wanted: `deadrelu --help` must be quick."""
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names."""
+        del ctx  # Typer passes it
+        return list(SUMMARIES)
 
-class _Commands(Group):
-    waiting = Waiting({name: summary for name, (_, summary) in _COMMANDS.items()}, _made)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command that the module of that name defines."""
+        del ctx
+        return getattr(import_module(f"deadrelu.cli.{cmd_name}"), cmd_name) if cmd_name in SUMMARIES else None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`deadrelu` alone shows the help, and is a usage error."""
+        with usage_errors(ctx):
+            if not args and not ctx.resilient_parsing:
+                typer.echo(ctx.get_help())
+                raise typer.Exit(int(ExitCode.COULD_NOT_RUN))
+            try:
+                return super().parse_args(ctx, args)
+            except SystemExit as done:  # how Typer ends once it has installed or shown the shell's completion
+                raise typer.Exit(int(done.code or 0)) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command by its name, or an error that suggests the nearest."""
+        name = args[0]
+        if name not in SUMMARIES and not name.startswith("-") and not ctx.resilient_parsing:
+            near = did_you_mean(name, SUMMARIES)
+            raise UsageError(f"there is no command {name!r}", hint=near or "`deadrelu --help` lists the commands")
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The commands by their summaries, then the options."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+        write_sections(ctx, formatter, self.get_params(ctx), others="Options")
+        write_examples(formatter, EXAMPLES[""])
 
 
 app = typer.Typer(
     name=_PROGRAM,
-    cls=_Commands,
+    cls=Commands,
     help="Find the dead ReLU units of a trained PyTorch model, and gate CI on them.",
     epilog="Exit codes: 0 passed, 1 the gate failed, 2 could not run, 3 nothing was measured.",
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
+    rich_markup_mode=None,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": WIDEST,
+        "token_normalize_func": lambda name: SPELLINGS.get(name, name),
+    },
 )
+
+
+def every_command() -> dict[str, Any]:
+    """The commands by name, all imported."""
+    return {name: getattr(import_module(f"deadrelu.cli.{name}"), name) for name in SUMMARIES}
 
 
 def _show_version(wanted: bool) -> None:
@@ -82,21 +111,14 @@ def deadrelu(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE",
-            help="Read this configuration file. Default: the nearest deadrelu.toml or pyproject.toml.",
-        ),
-    ] = None,
-    no_config: Annotated[bool, typer.Option("--no-config", help="Read no configuration file.")] = False,
+    debug: o.Debug = False,
+    config: o.ConfigFile = None,
+    no_config: o.NoConfig = False,
 ) -> None:
-    """Keep --debug where `main` finds it, and the choice of configuration where the commands do."""
-    del version  # its callback has done the work
-    context.obj = Choice()
-    context.obj.settle(config, isolated=no_config, debug=debug)
+    """Refuse options without a command; the commands read these options from the context."""
+    del version, debug, config, no_config
+    if context.invoked_subcommand is None:
+        raise UsageError("no command was given", hint="`deadrelu --help` lists the commands")
 
 
 def main() -> NoReturn:
@@ -112,9 +134,6 @@ def _run(say_error: Callable[[DeadreluError], None]) -> int:
         return _complete()
     try:
         code = ExitCode(app(standalone_mode=False, prog_name=_PROGRAM) or 0)
-    except Refused as error:  # standing alone, Typer would draw a box of several lines
-        say_error(refusal(error))
-        code = ExitCode.COULD_NOT_RUN
     except DeadreluError as error:
         _trace()
         say_error(error)

@@ -61,12 +61,17 @@ def write(text: str) -> None:
         sys.stdout.write(printable(text if text.endswith("\n") else text + "\n", sys.stdout.encoding))
         sys.stdout.flush()
     except OSError as error:
-        # What is left in the buffer would raise again when Python flushes it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise OutputError(
-                f"stdout cannot be written: {error.strerror or error}", hint="look at the disk that it goes to"
-            ) from error
+        lose(error)
+
+
+def lose(error: OSError) -> None:
+    """Raise the `OutputError` for stdout that could not be written, unless its reader has gone."""
+    # What is left in the buffer would raise again when Python flushes it at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        raise OutputError(
+            f"stdout cannot be written: {error.strerror or error}", hint="check the disk that it goes to"
+        ) from error
 
 
 def printable(text: str, encoding: str | None) -> str:

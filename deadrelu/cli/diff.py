@@ -10,8 +10,10 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.choices import Plain, choice
+from deadrelu.cli.command import command
+from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
-from deadrelu.cli.scanning import Asked, asking
+from deadrelu.cli.scanning import asked_by
 from deadrelu.errors import ExitCode
 from deadrelu.judge.compare import compare
 from deadrelu.judge.policy import Policy
@@ -24,19 +26,21 @@ class FailOn(str, Enum):
     WORSE = "worse"
 
 
-@asking()
+@command(ModelCommand)
 def diff(
+    context: typer.Context,
     old: Annotated[str, typer.Argument(metavar="OLD", help="A JSON report, or a model as for scan.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of the later state.")],
-    asked: Asked,
     fail_on: Annotated[
         FailOn | None,
         choice(FailOn, "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=o.GATE),
     ] = None,
     format: o.PlainFormat = Plain.TABLE,
     full: o.Full = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back."""
+    asked = asked_by(context, quiet=quiet)
     before, after = (saved_report(each) or asked.scan(each, policy=Policy()) for each in (old, new))
     comparison = compare(before, after)
     if format is Plain.JSON:

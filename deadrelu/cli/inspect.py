@@ -10,6 +10,7 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
+from deadrelu.cli.command import command
 from deadrelu.cli.complete import outputs_as
 from deadrelu.cli.values import output_paths
 from deadrelu.files.writing import check_writable, write_text
@@ -22,6 +23,7 @@ class View(str, Enum):
     JSON = "json"
 
 
+@command()
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A model file, or the folder of one.")],
     format: Annotated[View, choice(View, "--format", help="Format of stdout.", panel=o.OUTPUT)] = View.TABLE,

@@ -9,6 +9,7 @@ import typer
 
 from deadrelu.cli import console
 from deadrelu.cli import options as o
+from deadrelu.cli.command import command
 from deadrelu.cli.reading import read_report
 from deadrelu.cli.showing import check_outputs, show, write_outputs
 from deadrelu.judge.judgement import exit_code
@@ -18,6 +19,7 @@ from deadrelu.judge.policy import parse_limit
 from deadrelu.render.formats import Format
 
 
+@command()
 def merge(
     saved: Annotated[list[Path], typer.Argument(metavar="REPORT.json", help="JSON reports of one model.")],
     max_dead: o.MaxDead = None,

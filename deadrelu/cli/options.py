@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -30,6 +31,8 @@ WHAT = "What to measure"
 GATE = "Gate"
 OUTPUT = "Output"
 SWAP = "What to swap"
+PANELS = (MODEL, DATA, WHAT, SWAP, GATE, OUTPUT)
+"""The sections of a help, in their order."""
 
 
 def _in(panel: str) -> Callable[..., Any]:
@@ -54,6 +57,23 @@ def _measured(context: typer.Context, parameter: typer.CallbackParam, globs: lis
     return [glob for glob in wanted if glob not in ("dead", "all")]
 
 
+def _show_traceback(wanted: bool) -> None:
+    if wanted:
+        os.environ["DEADRELU_DEBUG"] = "1"
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_show_traceback, is_eager=True, help="Show the traceback of an error.")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Read this configuration file. Default: the nearest deadrelu.toml or pyproject.toml.",
+    ),
+]
+NoConfig = Annotated[bool, typer.Option("--no-config", help="Read no configuration file.")]
 ModelArgument = Annotated[
     str,
     typer.Argument(

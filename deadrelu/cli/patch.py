@@ -14,7 +14,9 @@ from deadrelu.activations import REPLACEMENTS
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
-from deadrelu.cli.scanning import Asked, asking
+from deadrelu.cli.command import command
+from deadrelu.cli.configuration import ModelCommand
+from deadrelu.cli.scanning import asked_by
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode
 from deadrelu.remedy.outputs import default_output
@@ -34,11 +36,17 @@ class Target(str, Enum):
     PT2 = "pt2"
 
 
-@asking(without=("site", "skip_site", "device_map"))
+class PatchCommand(ModelCommand):
+    """Patch takes one model, and sites to swap in the place of sites to measure."""
+
+    without = frozenset({"skip_site", "device_map"})
+    takes_every_model = False
+
+
+@command(PatchCommand)
 def patch(
     context: typer.Context,
-    model: o.ModelArgument,
-    asked: Asked,
+    model: o.ModelArgument = "",
     slope: Annotated[
         float,
         typer.Option(metavar="NUMBER", parser=read_number, help="Slope of the leak below 0.", rich_help_panel=o.SWAP),
@@ -100,10 +108,12 @@ def patch(
         ProofFormat, choice(ProofFormat, "--format", help="Format of stdout.", panel=o.OUTPUT)
     ] = ProofFormat.TABLE,
     force: o.Force = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."""
-    if "site" in context.obj.of and not asked.quiet:
-        console.note(f"patch swaps {', '.join(site)}, by {context.obj.of['site']}")
+    asked = asked_by(context, quiet=quiet)
+    if "site" in context.obj.places and not quiet:
+        console.note(f"patch swaps {', '.join(site)}, by {context.obj.places['site']}")
     result = asked.patch(
         model,
         output or default_output(model, to_pt2=to_format is Target.PT2),

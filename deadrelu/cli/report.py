@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from deadrelu.cli import options as o
+from deadrelu.cli.command import command
 from deadrelu.cli.reading import read_report
 from deadrelu.cli.showing import check_outputs, show, write_outputs
 from deadrelu.render.formats import Format
 
 
+@command()
 def report(
     saved: Annotated[Path, typer.Argument(metavar="REPORT.json", help="A JSON report that `scan` or `merge` wrote.")],
     format: o.ReportFormat = Format.TABLE,

@@ -9,11 +9,13 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.choices import Plain
+from deadrelu.cli.command import command
 from deadrelu.cli.complete import rule_names
 from deadrelu.judge.rules import RULES, find_rule
 from deadrelu.render.terminal import rules as rendering
 
 
+@command()
 def rules(
     rule: Annotated[
         str | None,

@@ -8,8 +8,10 @@ import typer
 
 from deadrelu.cli import options as o
 from deadrelu.cli.choices import Stats
+from deadrelu.cli.command import command
+from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.gating import baseline_gate
-from deadrelu.cli.scanning import Asked, asking
+from deadrelu.cli.scanning import asked_by
 from deadrelu.cli.showing import check_outputs, show, write_outputs
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
@@ -18,11 +20,10 @@ from deadrelu.judge.policy import Policy, parse_limit
 from deadrelu.render.formats import Format
 
 
-@asking()
+@command(ModelCommand)
 def scan(
     context: typer.Context,
-    model: o.ModelArgument,
-    asked: Asked,
+    model: o.ModelArgument = "",
     stats: o.Statistics = Stats.FULL,
     max_dead: o.MaxDead = None,
     max_dead_total: o.MaxDeadTotal = None,
@@ -43,9 +44,11 @@ def scan(
     units: o.Units = [],  # noqa: B006
     full: o.Full = False,
     force: o.Force = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Run MODEL over the data and report the units that never fire."""
-    outputs = check_outputs(output, force=force, name=context.obj.model or Path(model).stem)
+    asked = asked_by(context, quiet=quiet)
+    outputs = check_outputs(output, force=force, name=context.obj.name or Path(model).stem)
     policy = Policy(
         max_dead=max_dead,
         max_dead_total=max_dead_total,
@@ -64,8 +67,8 @@ def scan(
         update=update_baseline,
         tolerance=tolerance,
         loosen=force,
-        name=context.obj.model,
-        quiet=asked.quiet,
+        name=context.obj.name,
+        quiet=quiet,
     )
     report = gate.hold(asked.scan(model, policy=policy, stats=stats.value, until=until), policy)
     write_outputs(report, outputs, force=force)

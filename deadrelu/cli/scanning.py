@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +36,7 @@ class Asked:
     chosen: Mapping[str, Any]
     images: Mapping[str, Any]
     trust: Mapping[str, Any]
-    quiet: bool
+    quiet: bool = False
     invocation: tuple[str, ...] = ()
     of_model: tuple[str, ...] = ()
     unmatched: Literal["error", "note"] = "error"
@@ -111,7 +111,6 @@ def ask(
     site: o.Sites = [],  # noqa: B006
     skip_site: o.SkipSites = [],  # noqa: B006
     feature_axis: o.FeatureAxes = [],  # noqa: B006
-    quiet: o.Quiet = False,
 ) -> Asked:
     """Read the options. Raises `UsageError` for a value that cannot be read."""
     return Asked(
@@ -142,41 +141,16 @@ def ask(
             "scale": float(scale),
         },
         trust={"all": trust, "sha256": tuple(trust_sha256), "allow": tuple(allow)},
-        quiet=quiet,
     )
 
 
-def asking(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of `ask`, `without` some; its parameter `asked` becomes what they say.
-
-    Typer reads a command's options from its signature, so the two signatures are joined: what stands before `asked`
-    first, then what is measured, then the command's own options, and --quiet at the end.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        shared = {n: p for n, p in inspect.signature(ask, eval_str=True).parameters.items() if n not in without}
-        own = {n: p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "asked"}
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        context = inspect.Parameter("context", keyword, annotation=typer.Context)
-
-        def joined(**values: Any) -> None:
-            origins = values["context"].obj
-            asked = replace(
-                ask(**{name: values[name] for name in shared}),
-                invocation=origins.invocation,
-                of_model=origins.of_model,
-                unmatched="error" if origins.model is None else "note",
-            )
-            command(asked=asked, **{name: values[name] for name in own})
-
-        names = list(inspect.signature(command).parameters)
-        first = {name: own[name] for name in names[: names.index("asked")]}
-        last = {"quiet": shared["quiet"]}
-        order = {"context": context, **first, **{n: p for n, p in shared.items() if n not in last}, **own, **last}
-        parameters = [parameter.replace(kind=keyword) for parameter in order.values()]
-        joined.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it there
-        joined.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        joined.__name__, joined.__doc__ = command.__name__, command.__doc__
-        return joined
-
-    return decorate
+def asked_by(context: typer.Context, *, quiet: bool) -> Asked:
+    """The shared options of a command. Raises `UsageError` for a value that cannot be read."""
+    origin = context.obj
+    return replace(
+        ask(**{name: context.params[name] for name in signature(ask).parameters if name in context.params}),
+        quiet=quiet,
+        invocation=origin.invocation,
+        of_model=origin.of_model,
+        unmatched="error" if origin.model is None else "note",
+    )

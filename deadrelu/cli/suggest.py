@@ -11,9 +11,11 @@ import deadrelu
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
+from deadrelu.cli.command import command
+from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
-from deadrelu.cli.refusal import name_of
-from deadrelu.cli.scanning import Asked, asking
+from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.usage_errors import name_of
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge.policy import Policy
@@ -24,13 +26,12 @@ _OF_A_REPORT = ("model", "slope", "format", "full", "quiet")
 """The parameters that mean something where nothing is scanned."""
 
 
-@asking()
+@command(ModelCommand)
 def suggest(
     context: typer.Context,
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model as for scan, or a JSON report that scan wrote.")
-    ],
-    asked: Asked,
+    ] = "",
     rare_below: o.RareBelow = 0.01,
     confidence: o.Confidence = 0.95,
     slope: Annotated[
@@ -48,8 +49,10 @@ def suggest(
     full: Annotated[
         bool, typer.Option("--full", help="Show each site with all its remedies.", rich_help_panel=o.OUTPUT)
     ] = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Say what to do about each sick site of MODEL: why, the command, the edit of the source."""
+    asked = asked_by(context, quiet=quiet)
     check_slope(slope)
     saved = saved_report(model)
     if saved is None:
@@ -72,8 +75,8 @@ def suggest(
 
 def _scan_flags(context: typer.Context) -> Iterator[str]:
     """The flags on the command line that only a scan would read."""
-    parameter: Any
-    for parameter in context.command.params:
+    command: Any = context.command
+    for parameter in command.keyed.values():
         source = context.get_parameter_source(parameter.name)
         if parameter.name not in _OF_A_REPORT and source is not None and source.name == "COMMANDLINE":
             yield name_of(parameter)

@@ -9,23 +9,27 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.choices import Plain
+from deadrelu.cli.command import command
+from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
-from deadrelu.cli.scanning import Asked, asking
+from deadrelu.cli.scanning import asked_by
 from deadrelu.errors import ExitCode
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.trend import trend as line_up
 from deadrelu.render.terminal import trend as rendering
 
 
-@asking()
+@command(ModelCommand)
 def trend(
+    context: typer.Context,
     checkpoints: Annotated[
         list[str], typer.Argument(metavar="CHECKPOINT", help="Models as for scan, or JSON reports, in order.")
     ],
-    asked: Asked,
     format: o.PlainFormat = Plain.TABLE,
+    quiet: o.Quiet = False,
 ) -> None:
     """Scan each CHECKPOINT on the same data and show how the dead share of each site changed."""
+    asked = asked_by(context, quiet=quiet)
     trend = line_up([(each, saved_report(each) or asked.scan(each, policy=Policy())) for each in checkpoints])
     if format is Plain.JSON:
         console.write(rendering.as_json(trend))

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
-from deadrelu.cli.refusal import unreadable
+from deadrelu.cli.usage_errors import Unreadable
 from deadrelu.config.keys import split_output
 from deadrelu.errors import UsageError
 from deadrelu.judge.shares import parse_fraction
@@ -25,14 +25,14 @@ def read_fraction(text: str | float) -> float:
     try:
         return text if isinstance(text, float) else parse_fraction(text)
     except UsageError as error:
-        raise unreadable(error.message, error.hint) from None
+        raise Unreadable(error.message, error.hint) from None
 
 
 def read_level(text: str | float) -> float:
     """A share as `read_fraction` takes it, but neither nothing nor all."""
     level = read_fraction(text)
     if not 0 < level < 1:
-        raise unreadable(f"{text!r} must be above 0% and below 100%", "for example 95%")
+        raise Unreadable(f"{text!r} must be above 0% and below 100%", "for example 95%")
     return level
 
 
@@ -41,7 +41,7 @@ def read_ratio(text: str | Fraction) -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise unreadable(f"{text!r} is not a number", "write 1/255, 0.5 or 1") from None
+        raise Unreadable(f"{text!r} is not a number", "write 1/255, 0.5 or 1") from None
 
 
 def read_number(text: str | float) -> float:
@@ -49,7 +49,7 @@ def read_number(text: str | float) -> float:
     try:
         return float(text)
     except ValueError:
-        raise unreadable(f"{text!r} is not a number", "for example 0.01") from None
+        raise Unreadable(f"{text!r} is not a number", "for example 0.01") from None
 
 
 def read_whole(least: int | None = None) -> Callable[[str | int], int]:
@@ -60,9 +60,9 @@ def read_whole(least: int | None = None) -> Callable[[str | int], int]:
         try:
             number = int(text)
         except ValueError:
-            raise unreadable(f"{text!r} is not a whole number", wanted) from None
+            raise Unreadable(f"{text!r} is not a whole number", wanted) from None
         if least is not None and number < least:
-            raise unreadable(f"is {number}, less than {least}", wanted)
+            raise Unreadable(f"is {number}, less than {least}", wanted)
         return number
 
     return read
@@ -75,7 +75,7 @@ def read_choice(kind: type[Choice]) -> Callable[[str | Choice], Choice]:
     def read(text: str | Choice) -> Choice:
         if isinstance(text, kind) or text in names:
             return kind(text)
-        raise unreadable(f"{text!r} is not one of {', '.join(names)}", did_you_mean(str(text), names))
+        raise Unreadable(f"{text!r} is not one of {', '.join(names)}", did_you_mean(str(text), names))
 
     return read
 
@@ -102,7 +102,7 @@ def read_batch_size(text: str | int) -> BatchSize:
     if isinstance(text, int) or text == "none":
         return BatchSize(text if isinstance(text, int) else 0)
     if not text.isdecimal() or int(text) < 1:
-        raise unreadable(f"{text!r} is not a number of samples", "write a whole number from 1 on, or none")
+        raise Unreadable(f"{text!r} is not a number of samples", "write a whole number from 1 on, or none")
     return BatchSize(text)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from deadrelu.cli.app import app
-from deadrelu.cli.refusal import Refused, refusal
 from deadrelu.errors import DeadreluError
 
 
@@ -18,7 +17,4 @@ def refused(*arguments: str) -> str:
         code = ran(*arguments)
     except DeadreluError as error:
         return f"{error.message}; {error.hint}"
-    except Refused as error:
-        said = refusal(error)
-        return f"{said.message}; {said.hint}"
     raise AssertionError(f"it ran, with exit code {code}")

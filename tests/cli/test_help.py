@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
-from deadrelu.cli.app import app
+from deadrelu.cli.app import SUMMARIES, app, every_command
 from deadrelu.cli.examples import EXAMPLES
 from tests.cli.conftest import DIGITS, DYING, HEALTHY, NET, WEIGHTS
 from tests.cli.inside import ran
 
-COMMANDS = list(get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = list(SUMMARIES)
 
 
 def shown(command: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -63,9 +63,8 @@ def test_the_usage_line_has_no_stray_brace(command: str, line: str, capsys: pyte
 
 
 def test_each_option_has_its_help_and_starts_with_a_capital_or_a_value_of_its_own(command: str) -> None:
-    group = get_command(app)
-    chosen = group.commands[command] if command else group  # type: ignore[attr-defined]
-    for parameter in chosen.params:
+    described = every_command()[command] if command else get_command(app)
+    for parameter in described.params:
         assert parameter.help, parameter.name
         assert re.match(r"[A-Z]|fired: |worse: ", parameter.help), parameter.help
         assert parameter.help.endswith("."), parameter.help

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deadrelu.cli import process
-from deadrelu.cli.app import _COMMANDS
+from deadrelu.cli.app import SUMMARIES, every_command
 from tests.cli.conftest import CONV, DIGITS, ROOT, deadrelu, environment
 
 GLIBC = sys.platform.startswith("linux") and os.confstr_names.get("CS_GNU_LIBC_VERSION") is not None
@@ -56,15 +55,14 @@ def test_the_check_of_a_scan_can_fail() -> None:
 def test_the_first_help_imports_no_command_and_no_rich(words: list[str]) -> None:
     modules = imported("-m", "deadrelu", *words)
     assert "deadrelu.cli.app" in modules
-    assert not modules & {f"deadrelu.cli.{name}" for name in _COMMANDS}
+    assert not modules & {f"deadrelu.cli.{name}" for name in SUMMARIES}
     assert not {module.partition(".")[0] for module in modules} & {"rich", "torch", "numpy", "ctypes"}
 
 
-@pytest.mark.parametrize("name", _COMMANDS)
+@pytest.mark.parametrize("name", SUMMARIES)
 def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(name: str) -> None:
-    function = getattr(importlib.import_module(f"deadrelu.cli.{name}"), name)
-    first = (inspect.getdoc(function) or "").split("\n\n")[0]
-    assert " ".join(first.split()) == _COMMANDS[name][1]
+    first = every_command()[name].help.split("\n\n")[0]
+    assert " ".join(first.split()) == SUMMARIES[name]
 
 
 @pytest.mark.skipif(not GLIBC, reason="the allocator of glibc")

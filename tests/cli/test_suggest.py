@@ -105,7 +105,7 @@ def test_the_commands_of_the_advice_are_read_by_the_real_command_line(report: st
     assert {words[1] for words in split} == {"scan", "patch"}
     for words in split:
         whole = group.make_context("deadrelu", words[1:])
-        context = group.commands[words[1]].make_context(words[1], words[2:], parent=whole)
+        context = group.get_command(whole, words[1]).make_context(words[1], words[2:], parent=whole)
         assert (context.params["model"], context.params["arch"], context.params["data"]) == (WEIGHTS, NET, DIGITS)
 
 

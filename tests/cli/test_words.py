@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deadrelu.cli.everywhere import taken
 from deadrelu.cli.values import output_paths, split_globs
 from deadrelu.errors import UsageError
 from deadrelu.render.formats import Format
-from tests.cli.conftest import DIGITS, DYING, check_refusal, deadrelu
+from tests.cli.conftest import DIGITS, DYING, WEIGHTS, check_refusal, deadrelu
 from tests.cli.inside import ran, refused
 
 REFUSED = {
@@ -148,23 +147,9 @@ def test_debug_may_stand_after_the_command() -> None:
     assert "Traceback" in done.err
 
 
-class Context:
-    """As much of Typer's context as `taken` looks at."""
-
-    resilient_parsing = False
-    parent = None
-
-    class command:  # noqa: N801 - it stands for an attribute
-        class arch:  # noqa: N801
-            opts = ("--arch",)
-            is_flag = False
-
-        params = (arch,)
-
-
 def test_the_value_of_another_option_is_no_option() -> None:
-    assert taken(Context, ["--arch", "--config", "x"]) == ["--arch", "--config", "x"]
-    assert taken(Context, ["x", "--debug", "--sites=a", "--", "--debug"]) == ["x", "--site=a", "--", "--debug"]
+    assert refused("scan", WEIGHTS, "--arch", "--config").startswith("'--config' names no Python file")
+    assert refused("scan", "--debug", "--sites=a", "--", "--debug").startswith("there is no file --debug")
 
 
 @pytest.mark.parametrize(

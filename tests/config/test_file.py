@@ -13,17 +13,17 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.main import get_command
 
-from deadrelu.cli.app import app
-from deadrelu.cli.configured import known_keys
+from deadrelu.cli.app import every_command
+from deadrelu.cli.configuration import known_keys
 from deadrelu.config.file import environment, find, read
 from deadrelu.config.keys import SPELLINGS, Key, from_text
 from deadrelu.errors import DeadreluError, FileError, UsageError
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "deadrelu" / "config.schema.json"
-KNOWN = known_keys(get_command(app))
+COMMANDS = every_command()
+KNOWN = known_keys(COMMANDS.values())
 
 
 def written(folder: Path, text: str, name: str = "deadrelu.toml") -> Path:
@@ -238,7 +238,7 @@ def expected_schema() -> dict[str, Any]:
     spelled = {other: key for other, key in SPELLINGS.items() if key in KNOWN}
     helps = {
         flag[2:]: parameter.help
-        for command in reversed(list(get_command(app).commands.values()))  # type: ignore[attr-defined]
+        for command in reversed(COMMANDS.values())
         for parameter in command.params
         for flag in parameter.opts
         if flag.startswith("--")

@@ -135,22 +135,21 @@ def test_in_this_test_runner_nothing_is_owned() -> None:
     assert left.value.code == 2
 
 
-def test_a_full_disk_is_an_error_whichever_way_the_process_leaves() -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    for how in ("quick", "python"):
-        command = [sys.executable, "-m", "deadrelu", "--version"]
-        with open("/dev/full", "w") as full:
-            done = subprocess.run(
-                command,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                env=environment(DEADRELU_EXIT=how),
-                timeout=60,
-                check=False,
-            )
-        assert done.returncode == 2, how
-        assert b"stdout cannot be written" in done.stderr
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(("words", "how"), [(["--version"], "quick"), (["--version"], "python"), (["--help"], "quick")])
+def test_a_full_disk_is_an_error_whichever_way_the_process_leaves(words: list[str], how: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "deadrelu", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(DEADRELU_EXIT=how),
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: stdout cannot be written")
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("switch", [{}, {"DEADRELU_MALLOC": "0"}, {"DEADRELU_EXIT": "python"}])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.pytree import mapped, tensors_in
+from deadrelu.programs.pytree import map_tensors, tensor_leaves
 
 
 class _Reached(BaseException):
@@ -35,7 +35,7 @@ def batch_axis(program: Program, batch: Batch) -> tuple[int | None, str]:
     A recurrent or attention layer without `batch_first` has its samples on axis 1. Where the input reaches it as
     `(T, N, …)`, with its own first two axes, they are on axis 1 of the input too. The model runs as far as that layer.
     """
-    first = next(tensors_in((batch.args, dict(batch.kwargs))), None)
+    first = next(tensor_leaves((batch.args, dict(batch.kwargs))), None)
     if first is None or first.is_nested or first.layout is not torch.strided or not _may_be_odd(program, first.dim()):
         return 0, ""
     if program.kind == "torchscript":
@@ -118,4 +118,4 @@ def _narrowed(batch: Batch, sizes: tuple[int, int]) -> Batch:
     def narrow(x: Tensor) -> Tensor:
         return x.narrow(1, 0, sizes[1] - 1) if x.dim() > 1 and tuple(x.shape[:2]) == sizes else x
 
-    return replace(batch, args=mapped(tuple(batch.args), narrow), kwargs=mapped(dict(batch.kwargs), narrow))
+    return replace(batch, args=map_tensors(tuple(batch.args), narrow), kwargs=map_tensors(dict(batch.kwargs), narrow))

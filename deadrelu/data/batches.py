@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from deadrelu.programs.program import Batch
-from deadrelu.programs.pytree import tensors_in
+from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.report import DataInfo
 
@@ -55,4 +55,4 @@ class Notes:
 
 def first_tensor(value: Any) -> Tensor | None:
     """The first tensor in a nest, or None."""
-    return next(tensors_in(value), None)
+    return next(tensor_leaves(value), None)

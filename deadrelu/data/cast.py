@@ -13,7 +13,7 @@ from torch import Tensor
 from deadrelu.data.batches import Notes
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Program
-from deadrelu.programs.pytree import is_instance_of_dataclass, mapped
+from deadrelu.programs.pytree import is_dataclass_instance, map_tensors
 
 _COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
@@ -95,9 +95,9 @@ class Caster:
         if type(value) in (list, tuple):
             cast = [self.cast(inner, f"{name}[{i}]", reading, first=first) for i, inner in enumerate(value)]
             return cast if isinstance(value, list) else tuple(cast)
-        if reading is Reading.AS_GIVEN or not (isinstance(value, (Mapping, tuple)) or is_instance_of_dataclass(value)):
+        if reading is Reading.AS_GIVEN or not (isinstance(value, (Mapping, tuple)) or is_dataclass_instance(value)):
             return value
-        return mapped(value, lambda tensor: self._tensor(tensor, name, reading, first=first))
+        return map_tensors(value, lambda tensor: self._tensor(tensor, name, reading, first=first))
 
     def _tensor(self, tensor: Tensor, name: str, reading: Reading, *, first: bool) -> Tensor:
         wanted = self._wanted(tensor, reading, first=first)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from deadrelu.data.rows import length_of, rank_of
-from deadrelu.programs.pytree import is_instance_of_dataclass, tensors_in
+from deadrelu.programs.pytree import is_dataclass_instance, tensor_leaves
 
 _GRAPH_OF_NODE = ("batch", "batch_index", "batch_idx", "batch_vec", "batch_vector", "graph_ids", "node_batch")
 _MOST_CORNERS = 4
@@ -31,7 +31,7 @@ def is_object(value: object) -> bool:
         return False
     if value is None or hasattr(value, "__array__"):
         return False
-    if is_instance_of_dataclass(value) or callable(getattr(value, "to", None)):
+    if is_dataclass_instance(value) or callable(getattr(value, "to", None)):
         return True
     return any(isinstance(inner, Tensor) for inner in getattr(value, "__dict__", {}).values())
 
@@ -51,7 +51,7 @@ def samples_in(
     if not isinstance(first, Tensor):
         return _samples_of_object(first, axis), False
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    tensors = list(tensors_in((tuple(args), dict(kwargs))))
+    tensors = list(tensor_leaves((tuple(args), dict(kwargs))))
     if is_whole or (axis == 0 and is_graph(tensors)):
         return next(_graphs(given, length_of(first) if rank_of(first) else 0), 1), False
     return length_of(first, axis), True
@@ -97,7 +97,7 @@ def _samples_of_object(value: Any, axis: int) -> int:
     if isinstance(graphs, int):
         return graphs
     held = dict(getattr(value, "__dict__", {}))
-    if is_instance_of_dataclass(value):  # one with slots has no __dict__
+    if is_dataclass_instance(value):  # one with slots has no __dict__
         held = {field.name: getattr(value, field.name, None) for field in fields(value)}
     elif isinstance(value, Mapping):
         held = dict(value)

@@ -17,7 +17,7 @@ from deadrelu.data.fit import Fitting
 from deadrelu.data.rows import has_shape, is_row
 from deadrelu.data.signature import signature_of
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.pytree import mapped
+from deadrelu.programs.pytree import map_tensors
 from deadrelu.programs.shard import UNSHARDED, Shard
 
 _ALL = 1 << 62
@@ -130,6 +130,6 @@ def _collate(axis: int, *, as_lists: bool) -> Callable[[list[Any]], Any]:
         if as_lists and isinstance(items[0], tuple):
             return tuple(map(list, zip(*items, strict=True)))
         stacked = default_collate(items)
-        return mapped(stacked, lambda x: x.movedim(0, axis) if x.dim() > axis else x) if axis else stacked
+        return map_tensors(stacked, lambda x: x.movedim(0, axis) if x.dim() > axis else x) if axis else stacked
 
     return collate

@@ -15,7 +15,7 @@ from deadrelu.data.pretrained import complete
 from deadrelu.data.rows import has_shape, is_row, rank_of
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.pytree import tensors_in
+from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.text.wording import count
 
 
@@ -84,7 +84,7 @@ class Fit:
         Raises `UsageError` where the input has no such axis.
         """
         axis = self.axis_of(batch)
-        first = next(tensors_in((batch.args, dict(batch.kwargs))), None)
+        first = next(tensor_leaves((batch.args, dict(batch.kwargs))), None)
         if first is not None and axis >= rank_of(first):
             raise UsageError(
                 f"the input has {count(rank_of(first), 'axis', 'axes')}, and none that --batch-axis {axis} could mean",
@@ -105,7 +105,7 @@ class Fit:
         tried: dict[tuple[Any, ...], tuple[Reading, Batch]] = {}
         for way in self._ways:
             batch = self._made(parts, choice, called, way, Notes(silent=True))
-            types = tuple(tensor.dtype for tensor in tensors_in((batch.args, dict(batch.kwargs))))
+            types = tuple(tensor.dtype for tensor in tensor_leaves((batch.args, dict(batch.kwargs))))
             tried.setdefault(types, (way, batch))
         if len(tried) == 1:
             return self._ways[0]

@@ -19,7 +19,7 @@ from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
 from deadrelu.programs.code import users_code
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.pytree import mapped
+from deadrelu.programs.pytree import map_tensors
 from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.programs.undisturbed import stdout_on_stderr
 
@@ -187,6 +187,6 @@ def _cut(batch: Batch, samples: int, program: Program) -> Batch:
     return replace(
         batch,
         samples=samples,
-        args=mapped(tuple(batch.args), shorter, listed),
-        kwargs=mapped(dict(batch.kwargs), shorter, listed),
+        args=map_tensors(tuple(batch.args), shorter, listed),
+        kwargs=map_tensors(dict(batch.kwargs), shorter, listed),
     )

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from deadrelu.programs.program import Batch, Features
-from deadrelu.programs.pytree import tensors_in
+from deadrelu.programs.pytree import tensor_leaves
 
 
 class Reach:
@@ -64,7 +64,7 @@ def _is_square(batch: Batch) -> bool:
 
     Then (k, T, F) of k samples that were picked out of the batch cannot be told from (T, N, F), with time first.
     """
-    tensors = tensors_in((batch.args, batch.kwargs))
+    tensors = tensor_leaves((batch.args, batch.kwargs))
     return any(size == batch.samples for x in tensors for dim, size in enumerate(x.shape) if dim != batch.axis)
 
 

@@ -11,48 +11,48 @@ import torch
 from torch import Tensor
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def tensor_leaves(value: Any) -> Iterator[Tensor]:
     """Every tensor in a nest, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from tensors_in(inner)
+            yield from tensor_leaves(inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from tensors_in(inner)
-    elif is_instance_of_dataclass(value):
+            yield from tensor_leaves(inner)
+    elif is_dataclass_instance(value):
         for field in fields(value):
-            yield from tensors_in(getattr(value, field.name, None))
+            yield from tensor_leaves(getattr(value, field.name, None))
 
 
-def is_instance_of_dataclass(value: object) -> bool:
+def is_dataclass_instance(value: object) -> bool:
     """Whether `value` is an instance, not the class itself."""
     return is_dataclass(value) and not isinstance(value, type)
 
 
-def moved(value: Any, device: torch.device) -> Any:
+def to_device(value: Any, device: torch.device) -> Any:
     """The same nest with every tensor on `device`; an object with a `.to()` of its own moves itself."""
-    return mapped(value, lambda x: x.to(device), lambda x: x.to(device) if _moves(x) else None)
+    return map_tensors(value, lambda x: x.to(device), lambda x: x.to(device) if _moves(x) else None)
 
 
-def mapped(value: Any, change: Callable[[Tensor], Tensor], whole: Callable[[Any], Any] = lambda _: None) -> Any:
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor], whole: Callable[[Any], Any] = lambda _: None) -> Any:
     """The same nest with every tensor changed; what `whole` gives for anything else takes its place, unless None."""
     if isinstance(value, Tensor):
         return change(value)
     if (made := whole(value)) is not None:
         return made
     if isinstance(value, Mapping):
-        inner = {key: mapped(inner, change, whole) for key, inner in value.items()}
+        inner = {key: map_tensors(inner, change, whole) for key, inner in value.items()}
         return inner if type(value) is dict else _refilled(value, inner)
     if isinstance(value, (list, tuple)):
-        inside = [mapped(inner, change, whole) for inner in value]
+        inside = [map_tensors(inner, change, whole) for inner in value]
         return type(value)(*inside) if hasattr(value, "_fields") else type(value)(inside)
-    if is_instance_of_dataclass(value):
+    if is_dataclass_instance(value):
         out = copy.copy(value)
         for field in fields(value):
             if hasattr(value, field.name):  # not through __init__, which may check or compute
-                object.__setattr__(out, field.name, mapped(getattr(value, field.name), change, whole))
+                object.__setattr__(out, field.name, map_tensors(getattr(value, field.name), change, whole))
         return out
     return value
 

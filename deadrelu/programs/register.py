@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deadrelu.activations import Parameters
-from deadrelu.programs.axes.reading import Reading
+from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.naming import Naming
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
 from deadrelu.report import Leaky, Skipped, Source
@@ -26,7 +26,7 @@ class Surroundings:
     `reading` is None in a pass in which operators are not followed.
     """
 
-    reading: Reading | None
+    reading: UnitAxes | None
     source: Source | None
     rectified: bool = False
 
@@ -95,7 +95,7 @@ class Register:
         """Nothing met yet; `observer` will be told of every call."""
         self._observer = observer
         self._calls: dict[Group, Calls] = {}
-        self._readings: dict[CallSite, Reading | None] = {}
+        self._readings: dict[CallSite, UnitAxes | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
         self._naming = Naming()
         self._leaky: list[CallSite] = []
@@ -213,11 +213,11 @@ class Register:
         )
         return {skipped.id: skipped for skipped in found}
 
-    def _learn(self, site: CallSite, reading: Reading | None) -> None:
+    def _learn(self, site: CallSite, reading: UnitAxes | None) -> None:
         """Take in what is known of the features of a site; what is open is decided when the pass ends."""
         if reading is not None:
             site.features, site.after = reading.features(), reading.after
-            site.obstacle, site.axes = reading.obstacle, reading.described
+            site.obstacle, site.axes = reading.obstacle, reading.descriptions
             if site.functional and site.name is None:
                 site.name = self._naming.name(site.module, site.op, site.call, site.after)
         if site.features.by == "open" and site.obstacle is None:

@@ -15,7 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
-from deadrelu.programs.pytree import tensors_in
+from deadrelu.programs.pytree import tensor_leaves
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -118,7 +118,7 @@ class _Follower(TorchFunctionMode):
 
     def finished(self, output: Any) -> dict[str, Flow]:
         """The flows, with the obstacles that only the end of the pass can show."""
-        for value in tensors_in(output):
+        for value in tensor_leaves(output):
             if (tag := self._tags.get(value)) is not None:
                 self._flows[tag.path].stop("the model returns its output")
         for path, flow in self._flows.items():
@@ -147,9 +147,9 @@ class _Follower(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if next(tensors_in(output), None) is None:
+        if next(tensor_leaves(output), None) is None:
             return output  # a size, a flag: nothing flows
-        for value in tensors_in((args, kwargs)):
+        for value in tensor_leaves((args, kwargs)):
             if (makers := self._made_by.get(value)) is not None:
                 self._readers[makers[-1]] = self._readers.get(makers[-1], 0) + 1
             if (tag := self._tags.get(value)) is not None:

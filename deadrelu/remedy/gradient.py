@@ -14,7 +14,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
-from deadrelu.programs.pytree import tensors_in
+from deadrelu.programs.pytree import tensor_leaves
 
 _STRIDE = 1e-3
 """The length of the optimiser's step, as a share of the length of all parameters together."""
@@ -137,7 +137,7 @@ def step(module: nn.Module, run: Callable[[], Any]) -> None:
 def _projected(output: Any) -> Tensor | None:
     """A random projection of the output, always the same; None where nothing in it has a gradient."""
     dice = torch.Generator().manual_seed(0)
-    outputs = [x for x in tensors_in(output) if x.requires_grad]
+    outputs = [x for x in tensor_leaves(output) if x.requires_grad]
     loss = sum((x * torch.randn(x.shape, generator=dice).to(x)).sum() for x in outputs)
     return loss if isinstance(loss, Tensor) else None
 

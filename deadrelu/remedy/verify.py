@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.pytree import tensors_in
+from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.programs.rng import seed_all
 from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, own_gradient, step
 from deadrelu.report.advice import Drift
@@ -177,4 +177,4 @@ def _bits(tensor: Tensor) -> Tensor:
 
 def _floats(output: Any) -> Iterator[Tensor]:
     """The floating tensors of an output."""
-    return (tensor for tensor in tensors_in(output) if tensor.is_floating_point())
+    return (tensor for tensor in tensor_leaves(output) if tensor.is_floating_point())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deadrelu.programs.pytree import mapped, moved, tensors_in
+from deadrelu.programs.pytree import map_tensors, tensor_leaves, to_device
 
 X, Y = torch.zeros(2), torch.ones(3)
 Pair = namedtuple("Pair", "x y")
@@ -46,14 +46,14 @@ NESTS = [
 
 @pytest.mark.parametrize("nest", NESTS, ids=lambda nest: type(nest).__name__)
 def test_every_tensor_is_changed_and_the_class_stays(nest: object) -> None:
-    changed = mapped(nest, lambda x: x + 1)
+    changed = map_tensors(nest, lambda x: x + 1)
     assert type(changed) is type(nest)
-    assert [x.tolist() for x in tensors_in(changed)] == [[1, 1], [2, 2, 2]]
-    assert [x.tolist() for x in tensors_in(nest)] == [[0, 0], [1, 1, 1]]
+    assert [x.tolist() for x in tensor_leaves(changed)] == [[1, 1], [2, 2, 2]]
+    assert [x.tolist() for x in tensor_leaves(nest)] == [[0, 0], [1, 1, 1]]
 
 
 def test_a_dataclass_is_not_made_anew() -> None:
-    assert mapped(Frozen(X, Y), lambda x: x).made == [1]
+    assert map_tensors(Frozen(X, Y), lambda x: x).made == [1]
 
 
 def test_what_moves_itself_is_asked_to_and_a_module_is_not() -> None:
@@ -62,9 +62,9 @@ def test_what_moves_itself_is_asked_to_and_a_module_is_not() -> None:
             return f"on {device}"
 
     layer = nn.Linear(1, 1)
-    assert moved([Graph(), layer, Graph, X], torch.device("cpu")) == ["on cpu", layer, Graph, X]
+    assert to_device([Graph(), layer, Graph, X], torch.device("cpu")) == ["on cpu", layer, Graph, X]
 
 
 def test_packed_sequences_move_whole() -> None:
     packed = nn.utils.rnn.pack_sequence([X, X[:1]])
-    assert type(moved(packed, torch.device("cpu"))) is nn.utils.rnn.PackedSequence
+    assert type(to_device(packed, torch.device("cpu"))) is nn.utils.rnn.PackedSequence

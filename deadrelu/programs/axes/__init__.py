@@ -1,1 +1,1 @@
-"""Which axes of a tensor are samples, features, positions or ranks: followed from operator to operator."""
+"""Tracks which axes of a tensor are samples, features, positions or ranks, operator by operator."""

@@ -1,7 +1,7 @@
-"""What each axis of a tensor stands for: the nouns, and what a reshape makes of them.
+"""What each axis of a tensor stands for, and how a reshape changes that.
 
-An axis is a row of atoms, outermost first, as a reshape may have merged several into one: `(N·T, F)` has an axis of two
-atoms and an axis of one. Atoms of size 1 may be left out.
+An axis is a tuple of atoms, outermost first, because a reshape may merge several axes into one: `(N·T, F)` has an axis
+of two atoms and an axis of one. Atoms of size 1 may be left out.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from enum import Enum
 
 
 class Role(Enum):
-    """What the indices along an atom tell apart."""
+    """What the indices along an atom enumerate."""
 
     FEATURE = "feature"
     SAMPLE = "sample"
-    PLACE = "place"
-    """Positions of one and the same feature: time, space, tokens, nodes."""
+    POSITION = "position"
+    """Positions of the same feature: time, space, tokens, nodes."""
     RANK = "rank"
-    """Places in an order (topk, sort) or picks that differ by row (gather): not always the same feature."""
+    """Ranks in an order (topk, sort) or picks that differ by row (gather): not always the same feature."""
     OPEN = "open"
-    """Not known: an axis of the model's input, or of what an unknown operator gave out. A consumer may tell."""
+    """Unknown: an axis of the model's input or of an unknown operator's output. A consumer may reveal its role."""
 
 
 @dataclass(eq=False)
 class Atom:
-    """One factor of an axis, compared by identity. `sources` are the open atoms that it was cut or joined from.
+    """One factor of an axis, compared by identity. `sources` are the open atoms from which it was cut or merged.
 
-    `parts` are the atoms that a reshape joined to these features: a later reshape may take them apart again.
-    `read_as_features` and `read_as_places` collect what consumers told of an open atom. `is_hint` marks the better
-    guess where two sources disagree.
+    `parts` are the atoms that a reshape merged into these features; a later reshape may split them again.
+    `read_as_features` and `read_as_positions` record how consumers use an open atom. `is_hint` marks the better guess
+    where two sources disagree.
     """
 
     size: int
@@ -39,52 +39,52 @@ class Atom:
     sources: tuple[Atom, ...] = ()
     parts: tuple[Atom, ...] = ()
     read_as_features: bool = False
-    read_as_places: bool = False
+    read_as_positions: bool = False
     is_hint: bool = False
 
-    def tell(self, role: Role) -> None:
-        """Note that a consumer reads an open atom as features, or as places; its sources are told too."""
+    def mark(self, role: Role) -> None:
+        """Record that a consumer reads an open atom, and so its sources, as features or as positions."""
         if self.role is not Role.OPEN:
             return
         if role is Role.FEATURE:
             self.read_as_features = True
         else:
-            self.read_as_places = True
+            self.read_as_positions = True
         for source in self.sources:
-            source.tell(role)
+            source.mark(role)
 
 
 Axis = tuple[Atom, ...]
 
 
-def either(size: int) -> Atom:
-    """An atom of which a consumer must tell whether it is features or places; features are the better guess."""
+def ambiguous(size: int) -> Atom:
+    """An atom that is features or positions, as a consumer may reveal; features are the better guess."""
     return Atom(size, Role.OPEN, is_hint=True)
 
 
-def cut(atom: Atom, size: int) -> Atom:
-    """An atom of another size and the same role: a slice of it, a part of its split, what pooling leaves of it."""
+def resize_atom(atom: Atom, size: int) -> Atom:
+    """An atom of another size and the same role, as slicing, splitting or pooling makes it."""
     return Atom(size, atom.role, (atom,) if atom.role is Role.OPEN else ())
 
 
 def has(axis: Axis, role: Role) -> bool:
-    """Whether an atom of this role stands in the axis."""
+    """Whether the axis has an atom of this role."""
     return any(atom.role is role for atom in axis)
 
 
-_STRONGEST = (Role.RANK, Role.FEATURE, Role.OPEN, Role.PLACE, Role.SAMPLE)
+_STRONGEST = (Role.RANK, Role.FEATURE, Role.OPEN, Role.POSITION, Role.SAMPLE)
 
 
 def blend(atoms: Iterable[Atom], size: int) -> Atom:
-    """One atom of `size` for several that were mixed: ranks win over features, these over what is open, over places.
+    """One atom of `size` for several that were mixed. Ranks win over features, then open atoms, then positions.
 
-    Samples mixed with anything are places: no longer one index a sample.
+    Samples mixed with anything become positions, since an index no longer stands for one sample.
     """
     mixed = [atom for atom in atoms if atom.size != 1 or atom.role is Role.FEATURE]
     roles = {atom.role for atom in mixed}
-    role = next((role for role in _STRONGEST if role in roles), Role.PLACE)
+    role = next((role for role in _STRONGEST if role in roles), Role.POSITION)
     if role is Role.SAMPLE and sum(atom.size for atom in mixed) != size:
-        role = Role.PLACE
+        role = Role.POSITION
     return Atom(size, role, tuple(atom for atom in mixed if atom.role is Role.OPEN) if role is Role.OPEN else ())
 
 
@@ -92,8 +92,8 @@ def blend(atoms: Iterable[Atom], size: int) -> Atom:
 class Layout:
     """What the axes of one tensor stand for.
 
-    `after` is the path of the layer that made the features. `is_lost`: an unknown operator was passed, so that absence
-    of features proves nothing. `is_weight`: computed from parameters alone, so that a product with it makes features.
+    `after` is the path of the layer that made the features. `is_lost`: an unknown operator came before, so a lack of
+    features proves nothing. `is_weight`: computed from parameters alone, so a product with it makes features.
     `is_data_index`: integers computed from activations, such as the indices of a topk.
     """
 
@@ -105,26 +105,26 @@ class Layout:
 
     @property
     def features(self) -> tuple[int, ...]:
-        """The axes that hold features of more than one index, in order."""
+        """The axes that hold more than one feature, in order."""
         return tuple(d for d, axis in enumerate(self.axes) if any(a.role is Role.FEATURE and a.size > 1 for a in axis))
 
     def axis(self, dim: int) -> Axis:
-        """One axis, () for one that the tensor does not have."""
+        """One axis; () where the tensor does not have it."""
         return self.axes[dim] if -len(self.axes) <= dim < len(self.axes) else ()
 
     def with_axes(self, axes: Iterable[Axis]) -> Layout:
-        """The same knowledge of a tensor with these axes."""
+        """The same layout with these axes."""
         return replace(self, axes=tuple(axes))
 
 
 WEIGHT = Layout((), is_weight=True)
-"""A tensor computed from parameters alone, of whose axes nothing is known."""
+"""A tensor computed from parameters alone, whose axes are unknown."""
 
 
-def opened(shape: Sequence[int], samples_axis: int | None = None, *, is_lost: bool = False) -> Layout:
-    """The layout of a tensor of which only the samples are known, if anything.
+def unknown_layout(shape: Sequence[int], samples_axis: int | None = None, *, is_lost: bool = False) -> Layout:
+    """The layout of a tensor whose axes are open, apart from that of the samples, if that is known.
 
-    A single sample is not followed: a reshape tells its axis from no other of size 1.
+    A single sample is not tracked: after a reshape its axis cannot be told from another of size 1.
     """
     roles = [Role.SAMPLE if dim == samples_axis else Role.OPEN for dim in range(len(shape))]
     atoms = (Atom(size, role) for size, role in zip(shape, roles, strict=True))
@@ -132,37 +132,37 @@ def opened(shape: Sequence[int], samples_axis: int | None = None, *, is_lost: bo
     return Layout(tuple(axes), is_lost=is_lost)
 
 
-def resized(axis: Axis, size: int) -> Axis:
-    """An axis after its size changed: the same role, no longer the same indices; as it was where the size is the same.
+def resize_axis(axis: Axis, size: int) -> Axis:
+    """An axis after its size changed: the same role, but other indices. Of the same size, it is returned as it is.
 
-    An axis of a size-1 atom that grows was padded or repeated: its new indices are places.
+    A size-1 axis that grows was padded or repeated: its new indices are positions.
     """
     if math.prod(atom.size for atom in axis) == size:
         return axis
     return (blend(axis, size),)
 
 
-def demoted(axis: Axis) -> Axis:
-    """An axis beside newly made features: what it held before are places now, samples stay samples."""
+def demote(axis: Axis) -> Axis:
+    """An axis beside newly made features: whatever it held becomes positions, but samples stay samples."""
     for atom in axis:
-        atom.tell(Role.PLACE)
-    return tuple(atom if atom.role in (Role.SAMPLE, Role.PLACE) else Atom(atom.size, Role.PLACE) for atom in axis)
+        atom.mark(Role.POSITION)
+    return tuple(atom if atom.role in (Role.SAMPLE, Role.POSITION) else Atom(atom.size, Role.POSITION) for atom in axis)
 
 
-def regrouped(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> tuple[Axis, ...]:
+def reshape_axes(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> tuple[Axis, ...]:
     """The axes of a tensor of shape `old` after a reshape to `new`.
 
-    Both are walked in step and cut into the smallest groups of equal size. Within a group atoms are dealt out to the
-    new axes, and split where an axis ends inside one; where they do not divide, they are blended. An axis in which
-    features meet places holds a feature for each of its indices, until a reshape takes the two apart again.
+    Both shapes are cut into the smallest groups of equal size. Within a group, atoms are distributed over the new axes
+    and split where an axis ends inside one; where sizes do not divide, they are blended. An axis that merges features
+    with positions has one feature for each of its indices, until a reshape splits the two again.
     """
     if 0 in new:
-        return tuple(axes) if tuple(old) == tuple(new) else opened(new).axes
+        return tuple(axes) if tuple(old) == tuple(new) else unknown_layout(new).axes
     apart = [part for axis in axes for atom in axis for part in atom.parts or (atom,)]
     atoms = [atom for atom in apart if atom.size != 1]
     single = _single(axes)
-    place = None if single is None else _place_of_single(single[0], old, new)
-    if single is not None and place is None and len(new) > 1:  # merged with others
+    where = None if single is None else _axis_of_single(single[0], old, new)
+    if single is not None and where is None and len(new) > 1:  # merged with others
         atoms = [atom for atom in apart if atom.size != 1 or atom is single[1]]
     out: list[Axis] = []
     at = 0
@@ -170,19 +170,19 @@ def regrouped(axes: Sequence[Axis], old: Sequence[int], new: Sequence[int]) -> t
         inside, at = atoms[at:end], end
         out += _dealt(inside, group)
     joint = list(map(_joint, out))
-    if single is not None and place is not None:
-        joint[place] = (single[1],)
+    if single is not None and where is not None:
+        joint[where] = (single[1],)
     return tuple(joint)
 
 
 def _single(axes: Sequence[Axis]) -> tuple[int, Atom] | None:
-    """The only feature of a tensor, if it has just one, and its axis."""
+    """The axis and atom of the feature of a tensor that has exactly one."""
     found = [(d, atom) for d, axis in enumerate(axes) for atom in axis if atom.role is Role.FEATURE]
     return found[0] if found and all(atom.size == 1 for _, atom in found) else None
 
 
-def _place_of_single(axis: int, old: Sequence[int], new: Sequence[int]) -> int | None:
-    """The axis of size 1 in which a single feature stands after a reshape: the last if it was last, or the nearest."""
+def _axis_of_single(axis: int, old: Sequence[int], new: Sequence[int]) -> int | None:
+    """The size-1 axis that holds a single feature after a reshape: the last if it was last, else the nearest."""
     if len(new) == 1:
         return None
     free = [d for d, size in enumerate(new) if size == 1 and (d or not axis or old[0] != 1)]
@@ -192,7 +192,7 @@ def _place_of_single(axis: int, old: Sequence[int], new: Sequence[int]) -> int |
 
 
 def _groups(sizes: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-    """Runs of new axes, each with the number of atoms, from the first, that are used up after it."""
+    """Runs of new axes, each with the number of atoms, counted from the first, that it and those before consume."""
     end, group, wanted, there = 0, list[int](), 1, 1
     for place, size in enumerate(new):
         group.append(size)
@@ -209,7 +209,7 @@ def _groups(sizes: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int
 
 
 def _dealt(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
-    """Atoms dealt out to axes of these sizes."""
+    """Atoms distributed over axes of these sizes."""
     rest, out = list(atoms), list[Axis]()
     for place, size in enumerate(sizes):
         axis: list[Atom] = []
@@ -221,8 +221,8 @@ def _dealt(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
                 axis.append(atom)
                 size //= atom.size
             elif atom.size % size == 0:
-                axis.append(cut(atom, size))
-                rest.insert(0, cut(atom, atom.size // size))
+                axis.append(resize_atom(atom, size))
+                rest.insert(0, resize_atom(atom, atom.size // size))
                 size = 1
             else:
                 return _blended(atoms, sizes)
@@ -235,9 +235,9 @@ def _blended(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
 
 
 def _joint(axis: Axis) -> Axis:
-    """An axis in which features were merged with places, but not with samples: all of it is features.
+    """An axis as features where features were merged with positions, but not with samples; else the axis as it is.
 
-    A single feature merged with places may have been squeezed away, or each place may be a feature now: that is open.
+    It is open whether a single feature merged with positions is squeezed away, or each position is a feature now.
     """
     roles = {atom.role for atom in axis}
     if Role.FEATURE not in roles or len(roles) == 1 or Role.RANK in roles:
@@ -246,4 +246,4 @@ def _joint(axis: Axis) -> Axis:
     if Role.SAMPLE in roles:
         return tuple(atom for atom in axis if atom.role is not Role.FEATURE) if is_single else axis
     size = math.prod(atom.size for atom in axis)
-    return (either(size),) if is_single and size > 1 else (Atom(size, Role.FEATURE, parts=axis),)
+    return (ambiguous(size),) if is_single and size > 1 else (Atom(size, Role.FEATURE, parts=axis),)

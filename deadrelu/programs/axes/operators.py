@@ -1,4 +1,4 @@
-"""The table of operators: by which rule each hands on what its inputs' axes stand for. What is not here ends it."""
+"""The table of operators and their axis rules. After an operator that is not here, the axes are unknown."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from typing import Any
 import torch
 
 from deadrelu.activations import KINDS
-from deadrelu.programs.axes import moves, picks, products
-from deadrelu.programs.axes.call import Call
+from deadrelu.programs.axes import indexing, layers, rearranging
 from deadrelu.programs.axes.layout import Layout
-from deadrelu.programs.axes.pointwise import merged, pointwise
+from deadrelu.programs.axes.operator_call import OperatorCall
+from deadrelu.programs.axes.pointwise import broadcast, pointwise
 
-Rule = Callable[[Call], "Layout | Sequence[Layout | None] | None"]
-"""What is known of the outputs: one layout for all of them, or one each."""
+AxisRule = Callable[[OperatorCall], "Layout | Sequence[Layout | None] | None"]
+"""Returns one layout for all outputs, or one for each."""
 
 
-def copied(call: Call) -> Layout | None:
-    """`copy_`: the axes of what is copied, broadcast."""
+def copy(call: OperatorCall) -> Layout | None:
+    """`copy_`: the axes of the source, broadcast."""
     source = call.get("src")
     layout = call.known(source)
-    return merged([(source.shape, layout)], (), call.out.shape) if layout else call.known(call.get("self"))
+    return broadcast([(source.shape, layout)], (), call.out.shape) if layout else call.known(call.get("self"))
 
 
-def extremum(call: Call) -> Layout | Sequence[Layout | None] | None:
+def max_or_min(call: OperatorCall) -> Layout | Sequence[Layout | None] | None:
     """`max` and `min`: of two tensors, or along an axis."""
-    return pointwise(call) if "other" in call.arguments else moves.reduced(call)
+    return pointwise(call) if "other" in call.arguments else rearranging.reduce(call)
 
 
-def constant(call: Call) -> None:  # noqa: ARG001  a rule
-    """New values, which tell nothing whatever their type and device were taken from."""
+def constant(call: OperatorCall) -> None:  # noqa: ARG001  a rule
+    """New values: only their dtype and device come from the input."""
     return
 
 
-def _by_name(rules: Mapping[Rule, str]) -> dict[str, Rule]:
+def _by_name(rules: Mapping[AxisRule, str]) -> dict[str, AxisRule]:
     """The rules by the names of their operators."""
     return {name: rule for rule, names in rules.items() for name in names.split()}
 
 
 _MAKERS = _by_name(
     {
-        products.matrix_product: "mm addmm bmm baddbmm addbmm mv addmv matmul addmm_activation int_mm scaled_mm",
-        products.linear: "linear bilinear trilinear mkldnn_linear sparse_mm sparse_addmm transformer_encoder_layer_fwd"
+        layers.matrix_product: "mm addmm bmm baddbmm addbmm mv addmv matmul addmm_activation int_mm scaled_mm",
+        layers.linear: "linear bilinear trilinear mkldnn_linear sparse_mm sparse_addmm transformer_encoder_layer_fwd"
         " native_multi_head_attention weight_int4pack_mm weight_int4pack_mm_for_cpu weight_int8pack_mm",
-        products.layer_norm: "layer_norm native_layer_norm rms_norm fused_rms_norm",
-        products.embedding: "embedding embedding_bag embedding_bag_forward_only",
-        products.recurrent: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell mkldnn_rnn_layer"
+        layers.layer_norm: "layer_norm native_layer_norm rms_norm fused_rms_norm",
+        layers.embedding: "embedding embedding_bag embedding_bag_forward_only",
+        layers.recurrent: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell mkldnn_rnn_layer"
         " thnn_fused_lstm_cell thnn_fused_gru_cell cudnn_rnn miopen_rnn lstm_mps quantized_lstm quantized_gru"
         " quantized_lstm_cell quantized_gru_cell quantized_rnn_relu_cell quantized_rnn_tanh_cell",
-        products.attention: "scaled_dot_product_attention scaled_dot_product_flash_attention"
+        layers.attention: "scaled_dot_product_attention scaled_dot_product_flash_attention"
         " scaled_dot_product_flash_attention_for_cpu scaled_dot_product_efficient_attention"
         " scaled_dot_product_cudnn_attention scaled_dot_product_attention_math"
         " scaled_dot_product_fused_attention_overrideable",
     }
 )
-"""What makes features."""
+"""Operators that make features."""
 
 _CONVOLUTIONS = (
     "convolution",
@@ -73,7 +73,7 @@ _LIBRARIES = ("native_", "_native_", "cudnn_", "miopen_")
 
 _OTHERS = _by_name(
     {
-        moves.kept: "clone contiguous detach alias lift lift_fresh to to_copy type_as data lazy_clone conj probe"
+        rearranging.keep: "clone contiguous detach alias lift lift_fresh to to_copy type_as data lazy_clone conj probe"
         " resolve_conj resolve_neg neg_view real imag fw_primal zeros_like ones_like full_like empty_like rand_like"
         " randn_like randint_like fill zero normal uniform bernoulli exponential random log_normal cauchy geometric"
         " poisson dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout fused_dropout nan_to_num"
@@ -86,7 +86,7 @@ _OTHERS = _by_name(
         " quantize_per_tensor_dynamic quantize_per_channel dequantize int_repr saturate_weight_to_fp16"
         " fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask"
         " fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
-        moves.pooled: "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d"
+        rearranging.pool: "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d"
         " adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"
         " max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_unpool2d max_unpool3d"
         " fractional_max_pool2d fractional_max_pool3d mkldnn_max_pool2d mkldnn_max_pool3d mkldnn_adaptive_avg_pool2d"
@@ -94,44 +94,44 @@ _OTHERS = _by_name(
         " upsample_nearest3d upsample_nearest_exact1d upsample_nearest_exact2d upsample_nearest_exact3d"
         " upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d upsample_bilinear2d_aa"
         " upsample_bicubic2d_aa upsample_lanczos2d_aa",
-        moves.reshaped: "view unsafe_view reshape reshape_alias reshape_as view_as flatten unflatten ravel"
+        rearranging.reshape: "view unsafe_view reshape reshape_alias reshape_as view_as flatten unflatten ravel"
         " mkldnn_reshape atleast_1d atleast_2d atleast_3d",
-        moves.squeezed: "squeeze",
-        moves.unsqueezed: "unsqueeze",
-        moves.transposed: "t transpose swapaxes swapdims adjoint mkldnn_transpose",
-        moves.permuted: "permute",
-        moves.expanded: "expand expand_as broadcast_to",
-        moves.repeated: "repeat tile",
-        moves.repeated_in_place: "repeat_interleave",
-        moves.selected: "select unbind",
-        moves.diagonal: "diagonal",
-        moves.joined: "cat concat concatenate",
-        moves.stacked: "stack",
-        moves.reduced: "sum mean amax amin aminmax prod std var std_mean var_mean norm nansum nanmean"
+        rearranging.squeeze: "squeeze",
+        rearranging.unsqueeze: "unsqueeze",
+        rearranging.transpose: "t transpose swapaxes swapdims adjoint mkldnn_transpose",
+        rearranging.permute: "permute",
+        rearranging.expand: "expand expand_as broadcast_to",
+        rearranging.repeat: "repeat tile",
+        rearranging.repeat_interleave: "repeat_interleave",
+        rearranging.select: "select unbind",
+        rearranging.diagonal: "diagonal",
+        rearranging.concatenate: "cat concat concatenate",
+        rearranging.stack: "stack",
+        rearranging.reduce: "sum mean amax amin aminmax prod std var std_mean var_mean norm nansum nanmean"
         " linalg_vector_norm linalg__powsum native_norm logsumexp argmax argmin median nanmedian mode kthvalue"
         " count_nonzero quantile nanquantile any all",
-        extremum: "max min",
-        moves.windows: "unfold",
-        moves.shuffled: "pixel_shuffle pixel_unshuffle",
-        moves.patches: "im2col",
-        moves.put_together: "col2im",
-        moves.sampled: "grid_sampler grid_sampler_2d grid_sampler_3d",
-        moves.packed: "pack_padded_sequence",
-        moves.unpacked: "pad_packed_sequence to_padded_tensor",
-        picks.indexed: "index unsafe_index",
-        picks.index_selected: "index_select",
-        picks.gathered: "gather take_along_dim",
-        picks.ordered: "sort topk argsort msort",
-        picks.found: "nonzero nonzero_static multinomial bucketize searchsorted",
-        picks.written: "scatter scatter_add scatter_reduce index_add index_copy index_fill index_reduce",
-        picks.put: "index_put index_put_impl unsafe_index_put",
-        picks.placed: "slice_scatter select_scatter diagonal_scatter as_strided_scatter",
-        products.distances: "cdist cdist_forward euclidean_dist",
-        copied: "copy",
+        max_or_min: "max min",
+        rearranging.unfold: "unfold",
+        rearranging.pixel_shuffle: "pixel_shuffle pixel_unshuffle",
+        rearranging.im2col: "im2col",
+        rearranging.col2im: "col2im",
+        rearranging.grid_sample: "grid_sampler grid_sampler_2d grid_sampler_3d",
+        rearranging.pack_sequence: "pack_padded_sequence",
+        rearranging.pad_sequence: "pad_packed_sequence to_padded_tensor",
+        indexing.index: "index unsafe_index",
+        indexing.index_select: "index_select",
+        indexing.gather: "gather take_along_dim",
+        indexing.sort: "sort topk argsort msort",
+        indexing.nonzero: "nonzero nonzero_static multinomial bucketize searchsorted",
+        indexing.scatter: "scatter scatter_add scatter_reduce index_add index_copy index_fill index_reduce",
+        indexing.index_put: "index_put index_put_impl unsafe_index_put",
+        indexing.slice_scatter: "slice_scatter select_scatter diagonal_scatter as_strided_scatter",
+        layers.cdist: "cdist cdist_forward euclidean_dist",
+        copy: "copy",
         constant: "new_empty new_zeros new_ones new_full new_empty_strided",
     }
 )
-"""What hands on, moves, picks or ends what its inputs' axes stand for."""
+"""Operators that keep, move, pick or end the axes of their inputs."""
 
 _POINTWISE = frozenset(
     {"absolute", "arccos", "arcsin", "arctan", "arctan2", "clip", "complex", "copysign", "divide", "fix", "isclose"}
@@ -139,36 +139,38 @@ _POINTWISE = frozenset(
     | {"masked_fill", "multiply", "negative", "not_equal", "polar", "subtract", "where", "and", "or", "xor"}
     | {"add_relu", "mul_relu", *(operator.strip("_") for kind in KINDS for operator in kind.operators)}
 )
-"""What is computed element by element although torch does not tag it so."""
+"""Elementwise operators that torch does not tag as pointwise."""
 
 
-BY_ROWS = frozenset({pointwise, moves.kept, moves.unpacked, products.linear, products.layer_norm, products.embedding})
-"""The rules that hold for the rows `(sum of lengths, F)` of ragged sequences as for `(N, T, F)`."""
+BY_ROWS = frozenset(
+    {pointwise, rearranging.keep, rearranging.pad_sequence, layers.linear, layers.layer_norm, layers.embedding}
+)
+"""The rules that hold for the rows `(sum of lengths, F)` of jagged sequences as they do for `(N, T, F)`."""
 
 
 def makes_features(name: str) -> bool:
-    """Whether the operator of this name (without namespace and overload) makes the features of what it gives out."""
+    """Whether the operator of this name (without namespace and overload) makes the features of its output."""
     return _maker(name) is not None
 
 
 @cache
-def _maker(name: str) -> Rule | None:
+def _maker(name: str) -> AxisRule | None:
     bare = name
     for library in _LIBRARIES:
         bare = bare.removeprefix(library)
     if any(key in bare for key in _CONVOLUTIONS):
-        return products.convolution
+        return layers.convolution
     if any(key in bare for key in _CHANNEL_NORMS):
-        return products.channel_norm
+        return layers.channel_norm
     bare = bare.strip("_")
     found = _MAKERS.get(bare) or _MAKERS.get(name.strip("_"))
     # Quantised and fused layers: linear_relu, linear_dynamic, linear_pointwise.
-    return products.linear if found is None and bare.startswith("linear_") and "combination" not in bare else found
+    return layers.linear if found is None and bare.startswith("linear_") and "combination" not in bare else found
 
 
 @cache
-def rule_of(function: Any) -> tuple[Rule | None, bool]:
-    """The rule for an operator, None where it is not known; and whether it makes features out of constants too."""
+def rule_of(function: Any) -> tuple[AxisRule | None, bool]:
+    """The rule of an operator (None if it is unknown), and whether it makes features even from constants."""
     name = function.overloadpacket.__name__
     maker = _maker(name)
     if maker is not None:
@@ -181,7 +183,7 @@ def rule_of(function: Any) -> tuple[Rule | None, bool]:
 
 
 def _is_pointwise(function: Any, name: str) -> bool:
-    """By torch's own tag, which operators in place lack: then by that of their twin."""
+    """Whether torch tags the operator as pointwise. In-place operators lack the tag, so check their twin."""
     if torch.Tag.pointwise in function.tags:
         return True
     packet = getattr(torch.ops.aten, name.rstrip("_"), None) if function.namespace == "aten" else None

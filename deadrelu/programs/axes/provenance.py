@@ -1,7 +1,7 @@
-"""Which axes of a pre-activation tell its units apart, and which layer made them: followed through one forward pass.
+"""Tracks, through one forward pass, which axes of each tensor hold features, and which layer made them.
 
-Every operator hands on what the axes of its inputs stand for (`axes/`). Where nothing made features on the way, what
-consumes the tensor later in the pass may tell; where that leaves a choice, the axis is a guess and is called one.
+Every operator passes on what the axes of its inputs stand for. Where nothing made features on the way, a later consumer
+of the tensor may reveal them; where that leaves a choice, the axis is a guess and reported as one.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deadrelu.programs.axes.call import Call, bound, tensors_in
-from deadrelu.programs.axes.layout import WEIGHT, Layout, Role, opened
+from deadrelu.programs.axes.layout import WEIGHT, Layout, Role, unknown_layout
+from deadrelu.programs.axes.operator_call import OperatorCall, bind_arguments
 from deadrelu.programs.axes.operators import BY_ROWS, constant, rule_of
-from deadrelu.programs.axes.reading import Reading
-from deadrelu.programs.axes.writes import Slices
+from deadrelu.programs.axes.preallocated import Slices
+from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.modes import Operators
-from deadrelu.programs.pytree import tensors_in as inputs_in
+from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.programs.ragged import piece_of
 
 
 class Provenance:
-    """What the axes stand for of the tensors that are alive."""
+    """The layouts of the tensors that are alive."""
 
     def __init__(self, inputs: Any = (), samples: int = 0, samples_axis: int = 0) -> None:
-        """Follow a pass over `inputs`, a nest of tensors, whose `samples_axis` counts samples where it is so long."""
+        """Track a pass over `inputs`, a pytree, whose `samples_axis` holds the samples where it has that size."""
         self._layouts: MutableMapping[Tensor, Layout] = WeakTensorKeyDictionary()
         self._slices = Slices()
-        for x in inputs_in(inputs):
+        for x in tensor_leaves(inputs):
             rows = piece_of(x)
             if rows is not x:
-                self._layouts[rows] = opened(rows.shape)
+                self._layouts[rows] = unknown_layout(rows.shape)
             elif _is_dense(x):
                 fits = x.ndim > samples_axis and x.shape[samples_axis] == samples
-                self._layouts[x] = opened(x.shape, samples_axis if fits else None)
+                self._layouts[x] = unknown_layout(x.shape, samples_axis if fits else None)
 
     def follow(
         self,
@@ -46,24 +46,24 @@ class Provenance:
         output: Any,
         layer: Callable[[], str | None],
     ) -> None:
-        """Note what the axes stand for of what an operator gave out. `layer` gives the path of the layer at work."""
-        given = list(tensors_in([output]))
+        """Record the layouts of an operator's outputs. `layer` returns the path of the running layer."""
+        given = list(tensor_leaves(output))
         outputs = tuple(x for x in map(piece_of, given) if _is_dense(x))
         if not outputs:
             return
-        arguments = bound(function, args, kwargs)
+        arguments = bind_arguments(function, args, kwargs)
         rule, makes = rule_of(function)
-        if any(x.layout is torch.jagged for x in (*given, *tensors_in(arguments.values()))):
+        if any(x.layout is torch.jagged for x in (*given, *tensor_leaves(arguments))):
             arguments = {name: _by_rows(value) for name, value in arguments.items()}
             rule = rule if rule in BY_ROWS else None
-        inputs = list(tensors_in(arguments.values()))
+        inputs = list(tensor_leaves(arguments))
         name = function.overloadpacket.__name__
-        call = Call(name.strip("_"), arguments, outputs, self._layouts.get, layer)
+        call = OperatorCall(name.strip("_"), arguments, outputs, self._layouts.get, layer)
         if not makes and not self._has_data(inputs):
             if any(map(call.is_weight, inputs)):
                 self._layouts.update((out, WEIGHT) for out in outputs)
             elif inputs:
-                self._slices.note(call)
+                self._slices.add(call)
             return
         if rule is None:
             for out in outputs:
@@ -74,10 +74,10 @@ class Provenance:
         ends = rule is not constant and not name.endswith("_") and self._has_data(inputs)
         for out, layout in zip(outputs, each, strict=True):
             if layout is None and ends and out.is_floating_point():
-                layout = self._lost(inputs, out)  # made from data all the same: no constant
+                layout = self._lost(inputs, out)  # computed from data, so not a constant
             self._learn(out, layout)
             if layout is not None and name.endswith("_"):
-                self._slices.written(out, layout, self._learn)
+                self._slices.write(out, layout, self._learn)
 
     def _has_data(self, inputs: Sequence[Tensor]) -> bool:
         return any(self._layouts.get(x) not in (None, WEIGHT) for x in inputs)
@@ -86,21 +86,21 @@ class Provenance:
         if layout is None:
             self._layouts.pop(x, None)
         elif x.ndim:
-            self._layouts[x] = layout if len(layout.axes) == x.ndim else opened(x.shape, is_lost=True)
+            self._layouts[x] = layout if len(layout.axes) == x.ndim else unknown_layout(x.shape, is_lost=True)
 
-    def read(self, z: Tensor) -> Reading:
-        """What is known of a pre-activation. A tensor of which nothing is known is watched from here on."""
+    def read(self, z: Tensor) -> UnitAxes:
+        """The axes of the units of a pre-activation. An unknown tensor is tracked from here on."""
         layout = self._layouts.get(z)
         if layout is None or layout is WEIGHT or len(layout.axes) != z.ndim:
-            layout = self._layouts[z] = opened(z.shape, is_lost=True)
-        return Reading(layout, tuple(z.shape))
+            layout = self._layouts[z] = unknown_layout(z.shape, is_lost=True)
+        return UnitAxes(layout, tuple(z.shape))
 
     def _lost(self, inputs: Sequence[Tensor], out: Tensor) -> Layout:
-        """After an operator that is not known: all axes are open, but the first where it is as long as the samples."""
+        """The layout after an unknown operator: open, but for a first axis that still has the size of the samples."""
         known = (self._layouts.get(x) for x in inputs)
         first = next((layout.axes[0] for layout in known if layout is not None and layout.axes), ())
         fits = bool(out.ndim) and len(first) == 1 and first[0].role is Role.SAMPLE and first[0].size == out.shape[0]
-        return opened(out.shape, 0 if fits else None, is_lost=True)
+        return unknown_layout(out.shape, 0 if fits else None, is_lost=True)
 
 
 def _is_dense(x: Tensor) -> bool:
@@ -108,14 +108,14 @@ def _is_dense(x: Tensor) -> bool:
 
 
 def _by_rows(value: Any) -> Any:
-    """An argument with the rows of each jagged tensor in its place."""
+    """An argument with each jagged tensor replaced by its rows."""
     if isinstance(value, Tensor):
         return piece_of(value)
     return [_by_rows(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def following(provenance: Provenance, layer: Callable[[], str | None]) -> Operators:
-    """A mode under which every operator is followed; `layer` gives the path of the layer at work."""
+    """A dispatch mode that tracks every operator; `layer` returns the path of the running layer."""
 
     def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         output = function(*args, **kwargs)

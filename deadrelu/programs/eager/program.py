@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deadrelu.programs.eager.interception import Interception
 from deadrelu.programs.program import Batch, Observer, Run
-from deadrelu.programs.pytree import moved
+from deadrelu.programs.pytree import to_device
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.turns import Turn
@@ -90,7 +90,7 @@ class EagerProgram:
             stack.enter_context(interception.watching())
 
             def run(batch: Batch) -> Any:
-                args, kwargs = moved((batch.args, batch.kwargs), device)
+                args, kwargs = to_device((batch.args, batch.kwargs), device)
                 with one_run(turn), interception.forward((args, kwargs), batch):
                     settled()
                     return self.module(*args, **kwargs)
@@ -104,7 +104,7 @@ class EagerProgram:
         with self._ready() as (turn, settled, device), turn.between_runs():
 
             def run(batch: Batch) -> Any:
-                args, kwargs = moved((batch.args, batch.kwargs), device)
+                args, kwargs = to_device((batch.args, batch.kwargs), device)
                 with one_run(turn):
                     settled()
                     return self.module(*args, **kwargs)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deadrelu.programs.program import Batch
-from deadrelu.programs.pytree import mapped
+from deadrelu.programs.pytree import map_tensors
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Rows:
 
     def out(self, output: Any) -> Any:
         """The same nest with the rows of the real samples alone."""
-        return output if self.real == self.all else mapped(output, lambda x: x[: self.real] if self._is(x) else x)
+        return output if self.real == self.all else map_tensors(output, lambda x: x[: self.real] if self._is(x) else x)
 
     def _is(self, x: Tensor) -> bool:
         return x.ndim > 0 and len(x) == self.all
@@ -99,4 +99,4 @@ def _with_rows(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     def each(x: Tensor) -> Tensor:
         return change(x) if x.ndim > 0 and len(x) == batch.samples else x
 
-    return replace(batch, args=mapped(batch.args, each), kwargs=mapped(batch.kwargs, each))
+    return replace(batch, args=map_tensors(batch.args, each), kwargs=map_tensors(batch.kwargs, each))

@@ -24,7 +24,7 @@ from deadrelu.programs.export.batchsize import BatchSize, joined
 from deadrelu.programs.export.graph import Input, calls, inputs, operator_of
 from deadrelu.programs.export.watch import Watch
 from deadrelu.programs.program import Batch, CallSite, Observer, Run, Swap, Swapped
-from deadrelu.programs.pytree import moved
+from deadrelu.programs.pytree import to_device
 from deadrelu.programs.register import Register
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
@@ -128,8 +128,8 @@ class ExportedProgram:
             for piece in self.pieces(batch):
                 rows = self.batch_size.rows(piece)
                 if rows.real < rows.all:
-                    watch.rehearse(moved(self._flat(self.batch_size.padded(piece, zeros=True)), device), rows)
-                flat = watch.run(moved(self._flat(self.batch_size.padded(piece)), device), rows)
+                    watch.rehearse(to_device(self._flat(self.batch_size.padded(piece, zeros=True)), device), rows)
+                flat = watch.run(to_device(self._flat(self.batch_size.padded(piece)), device), rows)
                 outputs.append(rows.out(self.module.graph.process_outputs(flat)))
             return joined(outputs)
 

@@ -16,7 +16,7 @@ from torch import nn
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files.writing import replacing
 from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
-from deadrelu.programs.pytree import moved
+from deadrelu.programs.pytree import to_device
 from deadrelu.programs.register import Place, Register
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.script import graph as scriptgraph
@@ -157,7 +157,7 @@ class TorchScriptProgram:
                 with one_run(turn):
                     if self.module.training:  # a loader that uses the model has left it so
                         self.module.eval()
-                    return watch.run(moved(list(bound.arguments.values()), device), batch)
+                    return watch.run(to_device(list(bound.arguments.values()), device), batch)
 
             stack.enter_context(turn.between_runs())
             yield run
@@ -171,7 +171,7 @@ class TorchScriptProgram:
         with session() as turn, self._settled() as device, torch.no_grad(), turn.between_runs():
 
             def run(batch: Batch) -> Any:
-                args, kwargs = moved((batch.args, batch.kwargs), device)
+                args, kwargs = to_device((batch.args, batch.kwargs), device)
                 with one_run(turn):
                     return self.module(*args, **kwargs)
 

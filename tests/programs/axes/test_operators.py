@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import deadrelu
 from deadrelu.programs.axes.operators import rule_of
 from deadrelu.programs.axes.provenance import Provenance, following
-from deadrelu.programs.axes.reading import RANKED, Reading
+from deadrelu.programs.axes.unit_axes import RANKED, UnitAxes
 from deadrelu.programs.program import Features
 
 N, C, T, W = 5, 6, 4, 8
@@ -153,7 +153,7 @@ RANKS: dict[str, Op] = {
 """What makes an axis of ranks, where an index is not always the same feature."""
 
 
-def read(op: Op) -> tuple[Reading, Tensor]:
+def read(op: Op) -> tuple[UnitAxes, Tensor]:
     """What is known after `op` on maps `(N, C, T, W)`, C of them features; and numbered features that took the way."""
     layer = nn.Conv2d(3, C, 1)
     x = torch.randn(N, 3, T, W)

@@ -1,4 +1,4 @@
-"""The axes of what picks entries by index, sorts them, or writes them at an index."""
+"""The axis rules of indexing, sorting and scattering."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deadrelu.programs.axes.call import Call
-from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, demoted, has
-from deadrelu.programs.axes.pointwise import merged
+from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, demote, has
+from deadrelu.programs.axes.operator_call import OperatorCall
+from deadrelu.programs.axes.pointwise import broadcast
 
 
-def indexed(call: Call) -> Layout | None:
-    """`x[…, idx, …]` with tensors as indices, by torch's rules for where the picked axes go."""
+def index(call: OperatorCall) -> Layout | None:
+    """`x[…, idx, …]` with index tensors, by torch's rules for where the picked axes go."""
     layout = call.layout
     if layout is None:
         return _looked_up(call, call.get("indices", default=()))
@@ -37,9 +37,9 @@ def indexed(call: Call) -> Layout | None:
 
 
 def _picked(
-    call: Call, layout: Layout, picks: Sequence[tuple[int, int, Tensor]], sizes: Sequence[int], dim: int
+    call: OperatorCall, layout: Layout, picks: Sequence[tuple[int, int, Tensor]], sizes: Sequence[int], dim: int
 ) -> Axis:
-    """What an axis of the broadcast indices stands for."""
+    """One axis of the broadcast indices."""
     size = sizes[dim]
     if size == 1:
         return ()
@@ -47,25 +47,25 @@ def _picked(
     atoms = [atom for start, end, _ in reading for axis in layout.axes[start:end] for atom in axis]
     from_data = any(_is_from_data(call, index) for _, _, index in reading)
     if not any(atom.role is Role.FEATURE for atom in atoms):
-        return (_among(atoms, size, from_data=from_data) if len(picks) == 1 else Atom(size, Role.PLACE),)
+        return (_among(atoms, size, from_data=from_data) if len(picks) == 1 else Atom(size, Role.POSITION),)
     if any(atom.role is Role.SAMPLE for atom in atoms):
-        return (Atom(size, Role.PLACE),)  # one pick a row: x[arange(N), labels]
+        return (Atom(size, Role.POSITION),)  # one pick a row: x[arange(N), labels]
     by_row = any(index.ndim > 1 and len(picks) > 1 for _, _, index in reading)
     return (Atom(size, Role.RANK if by_row or from_data else Role.FEATURE),)
 
 
-def _looked_up(call: Call, indices: Sequence[Tensor | None]) -> Layout | None:
-    """Rows of a table of weights, one for each index, as of an embedding: a codebook, a learnt position."""
+def _looked_up(call: OperatorCall, indices: Sequence[Tensor | None]) -> Layout | None:
+    """Rows of a table of weights, one for each index, as in an embedding: a codebook, a learnt position."""
     table, out = call.get("self"), call.out
     picks = [index for index in indices if index is not None]
     known = [(tuple(index.shape), layout) for index in picks if (layout := call.known(index)) is not None]
     is_mask = any(index.dtype in (torch.bool, torch.uint8) for index in picks)
     if is_mask or not call.is_weight(table) or table.ndim - len(picks) != 1 or None in indices[: len(picks)]:
         return None
-    rows = merged(known, (), tuple(out.shape[:-1]))
+    rows = broadcast(known, (), tuple(out.shape[:-1]))
     if rows is None:
         return None
-    return Layout((*map(demoted, rows.axes), (Atom(out.shape[-1], Role.FEATURE),)), call.layer())
+    return Layout((*map(demote, rows.axes), (Atom(out.shape[-1], Role.FEATURE),)), call.layer())
 
 
 def _varies(index: Tensor, dim: int, size: int) -> bool:
@@ -75,14 +75,14 @@ def _varies(index: Tensor, dim: int, size: int) -> bool:
     return index.ndim >= -dim and index.shape[dim] == size
 
 
-def _is_from_data(call: Call, index: Tensor) -> bool:
-    """Whether an index depends on activations, so that it may pick other features for the next batch."""
+def _is_from_data(call: OperatorCall, index: Tensor) -> bool:
+    """Whether an index depends on activations and may pick other features in the next batch."""
     layout = call.known(index)
     return layout is not None and (layout.is_data_index or index.dtype is torch.bool)
 
 
-def index_selected(call: Call) -> Layout | None:
-    """The indices of one axis that a vector names."""
+def index_select(call: OperatorCall) -> Layout | None:
+    """`index_select`: the entries of one axis that a vector names."""
     x, layout = call.get("self"), call.layout
     dim, index = call.dims("dim", of=x)[0], call.get("index")
     if layout is None:
@@ -94,8 +94,8 @@ def index_selected(call: Call) -> Layout | None:
     return layout.with_axes((atom,) if d == dim else axis for d, axis in enumerate(layout.axes))
 
 
-def gathered(call: Call) -> Layout | None:
-    """Along one axis another index for each row: of features a different one each time, which makes no unit."""
+def gather(call: OperatorCall) -> Layout | None:
+    """`gather`: along one axis another index for each row, so picked features are not units."""
     x, layout = call.get("self"), call.layout
     if layout is None:
         return None
@@ -109,8 +109,8 @@ def gathered(call: Call) -> Layout | None:
     )
 
 
-def ordered(call: Call) -> list[Layout | None]:
-    """`sort`, `topk` and their kin: along the axis stand ranks, if features stood there; and the indices."""
+def sort(call: OperatorCall) -> list[Layout | None]:
+    """`sort`, `topk` and the like: an axis of features becomes one of ranks, in values and indices."""
     x, layout = call.source, call.layout
     if layout is None or x.ndim == 0:
         return [None for _ in call.outputs]
@@ -123,15 +123,15 @@ def ordered(call: Call) -> list[Layout | None]:
     return out
 
 
-def found(call: Call) -> Layout | None:
-    """`nonzero` and their kin: indices that depend on activations."""
+def nonzero(call: OperatorCall) -> Layout | None:
+    """`nonzero` and the like: indices that depend on activations."""
     if not any(call.known(x) is not None for x in call.tensors()):
         return None
-    return Layout(tuple((Atom(size, Role.PLACE),) for size in call.out.shape), is_data_index=True)
+    return Layout(tuple((Atom(size, Role.POSITION),) for size in call.out.shape), is_data_index=True)
 
 
-def written(call: Call) -> Layout | None:
-    """Values written at indices of one axis (`scatter`, `index_add`): the axes of the target; else of the values."""
+def scatter(call: OperatorCall) -> Layout | None:
+    """Values written at indices of one axis (`scatter`, `index_add`): the axes of the target, else of the values."""
     target = call.get("self")
     if (layout := call.known(target)) is not None:
         return layout
@@ -148,8 +148,8 @@ def written(call: Call) -> Layout | None:
     return known.with_axes(axes)
 
 
-def put(call: Call) -> Layout | None:
-    """`x[idx, …] = values`: the axes of `x`; where nothing is known of it, those of the values behind the indices."""
+def index_put(call: OperatorCall) -> Layout | None:
+    """`x[idx, …] = values`: the axes of `x`; where it is unknown, those of the values after the indices."""
     target = call.get("self")
     if (layout := call.known(target)) is not None:
         return layout
@@ -168,21 +168,21 @@ def put(call: Call) -> Layout | None:
     return known.with_axes(axes)
 
 
-def placed(call: Call) -> Layout | None:
-    """A slice of a tensor written anew (`slice_scatter`): the axes of the tensor."""
+def slice_scatter(call: OperatorCall) -> Layout | None:
+    """A tensor with one slice replaced (`slice_scatter`): the axes of the tensor."""
     return call.known(call.get("self")) or call.known(call.get("src"))
 
 
 def _among(atoms: Sequence[Atom], size: int, *, from_data: bool) -> Atom:
-    """What was picked along an axis. Which samples the data picks may be all of them in one batch, few in the next."""
+    """An axis of picked entries. Data that picks samples may pick all in one batch and few in the next."""
     atom = blend(atoms, size)
-    return Atom(size, Role.PLACE) if from_data and atom.role is Role.SAMPLE else atom
+    return Atom(size, Role.POSITION) if from_data and atom.role is Role.SAMPLE else atom
 
 
 def _ranked(axis: Axis, size: int) -> Atom:
     if any(has(axis, role) for role in (Role.FEATURE, Role.OPEN, Role.RANK)):
         return Atom(size, Role.RANK)
-    return Atom(size, Role.PLACE)
+    return Atom(size, Role.POSITION)
 
 
 def _is_unclear(axis: Axis) -> bool:

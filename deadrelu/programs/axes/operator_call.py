@@ -1,4 +1,4 @@
-"""One call of an operator, as the rules of the axes see it."""
+"""One call of an operator, as the axis rules see it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from deadrelu.programs.axes.layout import WEIGHT, Layout
+from deadrelu.programs.pytree import tensor_leaves
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
-    """An operator's name without namespace, overload and underscores; its arguments by name; what it gave out.
+class OperatorCall:
+    """An operator's name without namespace, overload and underscores, its arguments by name, and its outputs.
 
-    `layer` gives the path of the layer at work; it walks the stack, so ask only where features are made.
+    `layer` returns the path of the running layer. It walks the stack, so call it only where features are made.
     """
 
     name: str
@@ -33,15 +34,15 @@ class Call:
     @property
     def source(self) -> Tensor:
         """The first tensor among the arguments."""
-        return next(tensors_in(self.arguments.values()))
+        return next(tensor_leaves(self.arguments))
 
     @property
     def layout(self) -> Layout | None:
-        """What is known of the first tensor among the arguments; None for a constant or a weight."""
+        """The layout of the first tensor among the arguments; None for a constant or a weight."""
         return self.known(self.source)
 
     def known(self, value: Any) -> Layout | None:
-        """What is known of the axes of a tensor; None for a constant, a weight, or no tensor."""
+        """The layout of a tensor; None for a constant, a weight, or anything but a tensor."""
         layout = self.layout_of(value) if isinstance(value, Tensor) else None
         return None if layout is WEIGHT else layout
 
@@ -50,15 +51,15 @@ class Call:
         return isinstance(value, Tensor) and is_weight(value, self.layout_of(value))
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor among the arguments, also inside lists."""
-        return tensors_in(self.arguments.values())
+        """Every tensor among the arguments, including those inside lists."""
+        return tensor_leaves(self.arguments)
 
     def get(self, *names: str, default: Any = None) -> Any:
-        """The first of these arguments that the operator has and that is not None."""
+        """The first of these arguments that is given and not None."""
         return next((self.arguments[n] for n in names if self.arguments.get(n) is not None), default)
 
     def dims(self, *names: str, of: Tensor, every: bool = False) -> tuple[int, ...]:
-        """An argument that names dimensions, counted from the front; all of them where it is absent and `every`."""
+        """The dimensions that an argument names, counted from the front; with `every`, all of them by default."""
         given = self.get(*names)
         if given is None or (isinstance(given, (list, tuple)) and not given):
             return tuple(range(of.ndim)) if every else ()
@@ -75,7 +76,7 @@ def is_weight(x: Tensor, layout: Layout | None) -> bool:
     return isinstance(x, nn.Parameter) or (x.requires_grad and x.is_leaf)
 
 
-def bound(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bind_arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an operator by the names in its schema."""
     return dict(zip(_names(function), args, strict=False)) | dict(kwargs)
 
@@ -83,12 +84,3 @@ def bound(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict
 @cache
 def _names(function: Any) -> tuple[str, ...]:
     return tuple(argument.name for argument in function._schema.arguments)
-
-
-def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Every tensor among the values, also inside lists."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from tensors_in(value)

@@ -1,4 +1,4 @@
-"""Tensors that are made empty and written slice by slice: their axes are learnt from what is written."""
+"""Tensors that are allocated empty and written slice by slice: their axes are those of what is written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deadrelu.programs.axes.call import Call
-from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, either, has, resized
+from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, ambiguous, has, resize_axis
+from deadrelu.programs.axes.operator_call import OperatorCall
 
 
 @dataclass(frozen=True, eq=False)
 class _Slice:
-    """How a view came out of a tensor: by which operator, along which dimensions."""
+    """How a view was made: of which tensor, by which operator, along which dimensions."""
 
     base: Tensor
     name: str
@@ -23,14 +23,14 @@ class _Slice:
 
 
 class Slices:
-    """The views that were taken of tensors of which nothing is known."""
+    """The views of tensors whose layout is unknown."""
 
     def __init__(self) -> None:
-        """No view yet."""
+        """Start without views."""
         self._slices: MutableMapping[Tensor, _Slice] = WeakTensorKeyDictionary()
 
-    def note(self, call: Call) -> None:
-        """Remember a view, if this call gives out one that can be followed back."""
+    def add(self, call: OperatorCall) -> None:
+        """Record the view that this call makes, if it can be traced back."""
         base = call.source
         match call.name:
             case "slice" | "narrow" | "select":
@@ -41,12 +41,12 @@ class Slices:
                 return
         self._slices[call.out] = _Slice(base, call.name, dims)
 
-    def written(self, view: Tensor, layout: Layout, tell: Callable[[Tensor, Layout], None]) -> None:
-        """A view now has this layout: `tell` what that makes of the tensors that it is a view of."""
+    def write(self, view: Tensor, layout: Layout, learn: Callable[[Tensor, Layout], None]) -> None:
+        """Call `learn` with each tensor under a view that was just written, and its layout."""
         while (piece := self._slices.get(view)) is not None:
             layout = layout.with_axes(_of_base(piece, layout))
             view = piece.base
-            tell(view, layout)
+            learn(view, layout)
 
 
 def _of_base(piece: _Slice, layout: Layout) -> list[Axis]:
@@ -58,7 +58,7 @@ def _of_base(piece: _Slice, layout: Layout) -> list[Axis]:
         axes[dim], axes[other] = axes[other], axes[dim]
     elif piece.name == "select":
         is_one_unit = not any(has(axis, role) for axis in axes for role in (Role.FEATURE, Role.OPEN))
-        axes.insert(dim, (either(size) if is_one_unit else Atom(size, Role.PLACE),))
+        axes.insert(dim, (ambiguous(size) if is_one_unit else Atom(size, Role.POSITION),))
     else:
-        axes[dim] = resized(axes[dim], size)
+        axes[dim] = resize_axis(axes[dim], size)
     return axes

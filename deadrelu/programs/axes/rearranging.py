@@ -1,4 +1,4 @@
-"""The axes of what moves, cuts, joins or resizes a tensor, and of what reduces axes of it."""
+"""The axis rules of what reshapes, slices, concatenates, resizes or reduces a tensor."""
 
 from __future__ import annotations
 
@@ -8,26 +8,38 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from deadrelu.programs.axes.call import Call, tensors_in
-from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, blend, either, has, opened, regrouped, resized
-from deadrelu.programs.axes.pointwise import merged
+from deadrelu.programs.axes.layout import (
+    Atom,
+    Axis,
+    Layout,
+    Role,
+    ambiguous,
+    blend,
+    has,
+    reshape_axes,
+    resize_axis,
+    unknown_layout,
+)
+from deadrelu.programs.axes.operator_call import OperatorCall
+from deadrelu.programs.axes.pointwise import broadcast
+from deadrelu.programs.pytree import tensor_leaves
 
 
-def kept(call: Call) -> list[Layout | None]:
-    """Every output has the axes of the input, some in another size: slices, pads, pools, flips, sums along an axis."""
+def keep(call: OperatorCall) -> list[Layout | None]:
+    """Every output has the axes of the input, perhaps of another size: slices, pads, pools, flips, cumulative sums."""
     x, layout = call.source, call.layout
-    return [_like(layout, x, out) for out in call.outputs]
+    return [_resized(layout, x, out) for out in call.outputs]
 
 
-def reshaped(call: Call) -> list[Layout | None]:
+def reshape(call: OperatorCall) -> list[Layout | None]:
     """The elements in the same order under another shape."""
     x, layout = call.source, call.layout
     if layout is None:
         return [None for _ in call.outputs]
-    return [layout.with_axes(regrouped(layout.axes, x.shape, out.shape)) for out in call.outputs]
+    return [layout.with_axes(reshape_axes(layout.axes, x.shape, out.shape)) for out in call.outputs]
 
 
-def unsqueezed(call: Call) -> Layout | None:
+def unsqueeze(call: OperatorCall) -> Layout | None:
     """A new axis of size 1."""
     layout = call.layout
     if layout is None:
@@ -36,19 +48,19 @@ def unsqueezed(call: Call) -> Layout | None:
     return layout.with_axes((*layout.axes[:dim], (), *layout.axes[dim:]))
 
 
-def squeezed(call: Call) -> Layout | None:
-    """Axes of size 1 taken away; a feature that stood there alone leaves a single unit."""
+def squeeze(call: OperatorCall) -> Layout | None:
+    """Axes of size 1 removed; where a single feature was on one, a single unit is left."""
     layout = call.layout
     if layout is None:
         return None
-    sizes = [math.prod(atom.size for atom in axis) for axis in layout.axes]  # in place, the tensor has changed already
+    sizes = [math.prod(atom.size for atom in axis) for axis in layout.axes]  # in place, `x` has its new shape already
     given = call.get("dim", default=range(len(sizes)))
     chosen = {dim % len(sizes) for dim in ([given] if isinstance(given, int) else given)}
     return layout.with_axes(axis for d, axis in enumerate(layout.axes) if d not in chosen or sizes[d] != 1)
 
 
-def transposed(call: Call) -> Layout | None:
-    """Two axes change places: the last two where none are named."""
+def transpose(call: OperatorCall) -> Layout | None:
+    """Two axes swapped: the last two where none are named."""
     x, layout = call.source, call.layout
     if layout is None or x.ndim < 2:
         return layout
@@ -58,19 +70,19 @@ def transposed(call: Call) -> Layout | None:
     return layout.with_axes(axes)
 
 
-def permuted(call: Call) -> Layout | None:
+def permute(call: OperatorCall) -> Layout | None:
     """The axes in another order."""
     x, layout = call.source, call.layout
     return layout and layout.with_axes(layout.axes[d] for d in call.dims("dims", of=x, every=True))
 
 
-def expanded(call: Call) -> Layout | None:
+def expand(call: OperatorCall) -> Layout | None:
     """An axis of size 1 is repeated; new ones come in front."""
-    return merged([(call.source.shape, layout)], (), call.out.shape) if (layout := call.layout) else None
+    return broadcast([(call.source.shape, layout)], (), call.out.shape) if (layout := call.layout) else None
 
 
-def repeated(call: Call) -> Layout | None:
-    """The tensor several times along each axis: each copy of a feature is a feature."""
+def repeat(call: OperatorCall) -> Layout | None:
+    """The tensor repeated along each axis: each copy of a feature is a feature."""
     x, layout = call.source, call.layout
     if layout is None:
         return None
@@ -82,29 +94,29 @@ def repeated(call: Call) -> Layout | None:
         if there == size
         else (Atom(there, Role.FEATURE),)
         if has(axis, Role.FEATURE)
-        else (*_places(there // size if size else 0), *axis)
+        else (*_positions(there // size if size else 0), *axis)
         for axis, size, there in zip(old, sizes, call.out.shape, strict=True)
     ]
     return layout.with_axes(axes)
 
 
-def repeated_in_place(call: Call) -> Layout | None:
-    """Each index of an axis several times in a row."""
+def repeat_interleave(call: OperatorCall) -> Layout | None:
+    """Each index of an axis repeated in a row."""
     x, layout = call.source, call.layout
     if layout is None or x is not call.get("self"):
         return None
     axes, shape = layout.axes, tuple(x.shape)
     if call.get("dim") is None:
-        axes, shape = regrouped(axes, shape, (x.numel(),)), (x.numel(),)
+        axes, shape = reshape_axes(axes, shape, (x.numel(),)), (x.numel(),)
     dim = call.dims("dim", of=x)[0] if call.get("dim") is not None else 0
     times, rest = divmod(call.out.shape[dim], max(shape[dim], 1))
     even = isinstance(call.get("repeats"), int) and not rest and not has(axes[dim], Role.FEATURE)
-    changed = (*axes[dim], *_places(times)) if even else (blend(axes[dim], call.out.shape[dim]),)
+    changed = (*axes[dim], *_positions(times)) if even else (blend(axes[dim], call.out.shape[dim]),)
     return layout.with_axes(changed if d == dim else axis for d, axis in enumerate(axes))
 
 
-def selected(call: Call) -> list[Layout | None]:
-    """One index of an axis, or each of them as a tensor: the axis is gone."""
+def select(call: OperatorCall) -> list[Layout | None]:
+    """One index of an axis, or each of them as a tensor of its own: the axis is gone."""
     x, layout = call.source, call.layout
     if layout is None:
         return [None for _ in call.outputs]
@@ -112,7 +124,7 @@ def selected(call: Call) -> list[Layout | None]:
     return [layout.with_axes(axis for d, axis in enumerate(layout.axes) if d != dim) for _ in call.outputs]
 
 
-def diagonal(call: Call) -> Layout | None:
+def diagonal(call: OperatorCall) -> Layout | None:
     """The entries at which two axes have the same index, on a new last axis."""
     x, layout = call.source, call.layout
     if layout is None:
@@ -123,25 +135,27 @@ def diagonal(call: Call) -> Layout | None:
     return layout.with_axes((*rest, (blend([atom for d in pair for atom in layout.axes[d]], size),)))
 
 
-def joined(call: Call) -> Layout | None:
-    """Tensors side by side along an axis. Where each is a single unit, it may be one of several now, or a time step."""
+def concatenate(call: OperatorCall) -> Layout | None:
+    """Tensors side by side along an axis. Where each is one index, that may be a unit of several, or a time step."""
     out = call.out
     dim = call.get("dim", default=0) % out.ndim
-    parts = [x for x in tensors_in([call.get("tensors")]) if x.ndim == out.ndim]
-    return _joined(call, parts, [call.known(x) for x in parts], dim)
+    parts = [x for x in tensor_leaves(call.get("tensors")) if x.ndim == out.ndim]
+    return _side_by_side(call, parts, [call.known(x) for x in parts], dim)
 
 
-def stacked(call: Call) -> Layout | None:
+def stack(call: OperatorCall) -> Layout | None:
     """Tensors side by side along a new axis."""
     out = call.out
     dim = call.get("dim", default=0) % out.ndim
-    parts = list(tensors_in([call.get("tensors")]))
+    parts = list(tensor_leaves(call.get("tensors")))
     known = [call.known(x) for x in parts]
     opened_up = [layout and layout.with_axes((*layout.axes[:dim], (), *layout.axes[dim:])) for layout in known]
-    return _joined(call, [x.unsqueeze(dim) for x in parts], opened_up, dim)
+    return _side_by_side(call, [x.unsqueeze(dim) for x in parts], opened_up, dim)
 
 
-def _joined(call: Call, parts: Sequence[Tensor], layouts: Sequence[Layout | None], dim: int) -> Layout | None:
+def _side_by_side(
+    call: OperatorCall, parts: Sequence[Tensor], layouts: Sequence[Layout | None], dim: int
+) -> Layout | None:
     size = call.out.shape[dim]
     lines = [layout.axes[dim] for layout in layouts if layout is not None]
     others = [
@@ -149,21 +163,25 @@ def _joined(call: Call, parts: Sequence[Tensor], layouts: Sequence[Layout | None
         for x, layout in zip(parts, layouts, strict=True)
         if layout is not None
     ]
-    beside = merged(others, (), (*call.out.shape[:dim], 1, *call.out.shape[dim + 1 :]))
+    beside = broadcast(others, (), (*call.out.shape[:dim], 1, *call.out.shape[dim + 1 :]))
     if beside is None:
         return None
     line: Axis = (blend([atom for axis in lines for atom in axis], size),)
     if all(has(axis, Role.SAMPLE) and len(axis) == 1 for axis in lines) and len(lines) == len(parts):
         samples = lines[0][0].size
-        line = (*_places(size // samples), lines[0][0]) if samples and size == samples * len(lines) else _places(size)
+        line = (
+            (*_positions(size // samples), lines[0][0])
+            if samples and size == samples * len(lines)
+            else _positions(size)
+        )
     elif not any(has(axis, Role.FEATURE) for axis in lines) and all(math.prod(a.size for a in x) == 1 for x in lines):
         is_one_unit = not any(has(axis, role) for axis in beside.axes for role in (Role.FEATURE, Role.OPEN))
-        line = (either(size) if is_one_unit else Atom(size, Role.PLACE),)
+        line = (ambiguous(size) if is_one_unit else Atom(size, Role.POSITION),)
     return beside.with_axes(line if d == dim else axis for d, axis in enumerate(beside.axes))
 
 
-def reduced(call: Call) -> list[Layout | None]:
-    """Axes summed, averaged, normed or searched away, with or without an axis of size 1 in their place."""
+def reduce(call: OperatorCall) -> list[Layout | None]:
+    """Axes reduced away, with or without an axis of size 1 left in their place."""
     x, layout = call.source, call.layout
     if layout is None:
         return [None for _ in call.outputs]
@@ -179,99 +197,99 @@ def reduced(call: Call) -> list[Layout | None]:
     return out
 
 
-def windows(call: Call) -> Layout | None:
-    """`x.unfold(dim, size, step)`: windows along an axis, their content on a new last one."""
+def unfold(call: OperatorCall) -> Layout | None:
+    """`x.unfold(dim, size, step)`: windows along an axis, their content on a new last axis."""
     x, layout = call.source, call.layout
     if layout is None:
         return None
     dim = call.get("dimension", default=0) % x.ndim
-    axes = [resized(axis, call.out.shape[d]) if d == dim else axis for d, axis in enumerate(layout.axes)]
+    axes = [resize_axis(axis, call.out.shape[d]) if d == dim else axis for d, axis in enumerate(layout.axes)]
     return layout.with_axes((*axes, (blend(layout.axes[dim], call.out.shape[-1]),)))
 
 
-def pooled(call: Call) -> list[Layout | None]:
-    """Pooling and resampling of maps: the last axes are places of the same features."""
+def pool(call: OperatorCall) -> list[Layout | None]:
+    """Pooling and resampling of maps: the last axes are positions."""
     layout = call.layout
     if layout is not None:
         for axis in layout.axes[2:]:
             for atom in axis:
-                atom.tell(Role.PLACE)
-    return kept(call)
+                atom.mark(Role.POSITION)
+    return keep(call)
 
 
-def shuffled(call: Call) -> Layout | None:
+def pixel_shuffle(call: OperatorCall) -> Layout | None:
     """Pixel shuffle and unshuffle: channels on the third axis from the end."""
     layout, out = call.layout, call.out
     if layout is None:
         return None
     channels = blend(layout.axes[-3], out.shape[-3])
     lead = layout.axes[:-3]
-    return layout.with_axes((*lead, (channels,), *(_places(size) for size in out.shape[-2:])))
+    return layout.with_axes((*lead, (channels,), *(_positions(size) for size in out.shape[-2:])))
 
 
-def patches(call: Call) -> Layout | None:
-    """`im2col`: `(N, C, H, W)` to `(N, C·k·k, L)`. A feature at another place of the patch is another feature."""
+def im2col(call: OperatorCall) -> Layout | None:
+    """`im2col`: `(N, C, H, W)` to `(N, C·k·k, L)`. A feature at another position of the patch is another feature."""
     layout, out = call.layout, call.out
     if layout is None or len(layout.axes) < 3:
         return None
     channels = layout.axes[-3]
-    # Of one feature; or of one unit, where the features were reduced away and nothing else may hold any.
+    # A single feature, or a single unit where the features were reduced away and no other axis may hold any.
     is_made = any(has(a, Role.FEATURE) for a in layout.axes) or (
         layout.after is not None and not any(has(a, Role.OPEN) for a in layout.axes)
     )
     is_single = math.prod(atom.size for atom in channels) == 1 and is_made
     line = Atom(out.shape[-2], Role.FEATURE) if is_single else blend(channels, out.shape[-2])
-    return layout.with_axes((*layout.axes[:-3], (line,), _places(out.shape[-1])))
+    return layout.with_axes((*layout.axes[:-3], (line,), _positions(out.shape[-1])))
 
 
-def put_together(call: Call) -> Layout | None:
+def col2im(call: OperatorCall) -> Layout | None:
     """`col2im`: `(N, C·k·k, L)` to `(N, C, H, W)`."""
     layout, out = call.layout, call.out
     if layout is None:
         return None
     return layout.with_axes(
-        (*layout.axes[:-2], (blend(layout.axes[-2], out.shape[-3]),), *map(_places, out.shape[-2:]))
+        (*layout.axes[:-2], (blend(layout.axes[-2], out.shape[-3]),), *map(_positions, out.shape[-2:]))
     )
 
 
-def sampled(call: Call) -> Layout | None:
-    """`grid_sample`: samples and channels of the input, places of the grid."""
+def grid_sample(call: OperatorCall) -> Layout | None:
+    """`grid_sample`: samples and channels of the input, positions of the grid."""
     layout, out = call.layout, call.out
-    return layout and layout.with_axes((*layout.axes[:2], *(_places(size) for size in out.shape[2:])))
+    return layout and layout.with_axes((*layout.axes[:2], *(_positions(size) for size in out.shape[2:])))
 
 
-def packed(call: Call) -> list[Layout | None]:
-    """A padded batch of sequences as one row of tokens."""
+def pack_sequence(call: OperatorCall) -> list[Layout | None]:
+    """A padded batch of sequences as one axis of tokens."""
     x, layout = call.source, call.layout
     if layout is None:
         return [None for _ in call.outputs]
-    tokens = (Atom(call.out.shape[0], Role.PLACE),)
+    tokens = (Atom(call.out.shape[0], Role.POSITION),)
     made = layout.with_axes((tokens, *layout.axes[2:]))
     return [made if out.ndim == x.ndim - 1 and out.is_floating_point() else None for out in call.outputs]
 
 
-def unpacked(call: Call) -> list[Layout | None]:
-    """A row of tokens as a padded batch of sequences."""
+def pad_sequence(call: OperatorCall) -> list[Layout | None]:
+    """One axis of tokens as a padded batch of sequences."""
     layout = call.layout
     if layout is None:
         return [None for _ in call.outputs]
-    lead = tuple(_places(size) for size in call.out.shape[:2])
+    lead = tuple(_positions(size) for size in call.out.shape[:2])
     made = layout.with_axes((*lead, *layout.axes[1:]))
     return [made if len(made.axes) == out.ndim else None for out in call.outputs]
 
 
 def _alone(axis: Axis) -> Axis:
-    """What stands for a reduced axis that is kept with size 1: a single feature, if it held features."""
+    """A reduced axis that is kept with size 1: a single feature, if it held features."""
     return (Atom(1, Role.FEATURE),) if has(axis, Role.FEATURE) else ()
 
 
-def _like(layout: Layout | None, x: Tensor, out: Tensor) -> Layout | None:
+def _resized(layout: Layout | None, x: Tensor, out: Tensor) -> Layout | None:
     if layout is None:
         return None
     if out.ndim != x.ndim:
-        return opened(out.shape, is_lost=True)
-    return layout.with_axes(resized(axis, size) for axis, size in zip(layout.axes, out.shape, strict=True))
+        return unknown_layout(out.shape, is_lost=True)
+    return layout.with_axes(resize_axis(axis, size) for axis, size in zip(layout.axes, out.shape, strict=True))
 
 
-def _places(size: int) -> Axis:
-    return (Atom(size, Role.PLACE),) if size > 1 else ()
+def _positions(size: int) -> Axis:
+    return (Atom(size, Role.POSITION),) if size > 1 else ()

@@ -80,7 +80,7 @@ class Asked:
         """The options that need torch: it comes here, after all the others have been read."""
         with process.importing():
             import torch  # noqa: F401
-        from deadrelu.data.images import ImageOptions
+        from deadrelu.data.spec import ImageOptions
         from deadrelu.load.trust import Trust
 
         return {**self.common, "images": ImageOptions(**self.images), "trust": Trust(**self.trust)}

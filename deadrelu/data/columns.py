@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from deadrelu.data.axis import may_take_time_first
-from deadrelu.data.batches import Notes
 from deadrelu.data.cast import as_tensor
 from deadrelu.data.choose import Choice, choose_by_name, choose_by_position
 from deadrelu.data.count import is_graph
 from deadrelu.data.fit import Fit, Fitting
 from deadrelu.data.rows import Rows, has_shape, length_of, rank_of, taken, whole
-from deadrelu.data.signature import Signature
+from deadrelu.data.signature import signature_of
+from deadrelu.data.spec import DataSpec
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch
 from deadrelu.programs.shard import UNSHARDED, Shard
@@ -24,30 +24,29 @@ from deadrelu.text.wording import count
 _TRIAL = 2
 
 
-def rows_of(total: int, samples: int | None, seed: int | None) -> list[int] | range:
+def choose_rows(total: int, spec: DataSpec) -> list[int] | range:
     """Which rows to use, ascending: the first `samples`, or as many drawn at random where a seed is given."""
-    if samples is None or samples >= total:
+    if spec.samples is None or spec.samples >= total:
         return range(total)
-    if seed is None:
-        return range(samples)
-    drawn = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:samples]
+    if spec.seed is None:
+        return range(spec.samples)
+    drawn = torch.randperm(total, generator=torch.Generator().manual_seed(spec.seed))[: spec.samples]
     return [int(row) for row in drawn.sort().values]
 
 
-def choose_columns(
-    parts: Mapping[str, Any], signature: Signature, data_key: str | None, notes: Notes, *, named: bool
-) -> Choice:
+def choose_columns(parts: Mapping[str, Any], fitting: Fitting, *, named: bool) -> Choice:
     """Choose among the arrays of one file or one batch, and note which are left out.
 
     Raises `DataError` where it is unclear which go into the model.
     """
+    signature, key = signature_of(fitting.program, fitting.spec.inputs), fitting.spec.data_key
     if named:
-        choice = choose_by_name(list(parts), signature, data_key, lambda: _describe(parts))
+        choice = choose_by_name(list(parts), signature, key, lambda: _describe(parts))
     else:
-        choice = choose_by_position(len(parts), signature, data_key)
+        choice = choose_by_position(len(parts), signature, key)
     if choice.dropped:
         kind = "" if named else "part "
-        notes.say(
+        fitting.notes.say(
             f"{kind}{', '.join(choice.names)} of the data {'go' if len(choice.names) > 1 else 'goes'} into the model;"
             f" {kind}{', '.join(choice.dropped)} {'are' if len(choice.dropped) > 1 else 'is'} left out"
         )
@@ -65,9 +64,6 @@ class Columns:
         fitting: Fitting,
         *,
         from_file: bool,
-        batch_size: int | None,
-        samples: int | None,
-        seed: int | None,
     ) -> None:
         """Take hold of the chosen arrays only.
 
@@ -77,8 +73,7 @@ class Columns:
         self._where = where
         self._fitting = fitting
         self._from_file = from_file
-        self._batch_size = batch_size
-        self._samples, self._seed = samples, seed
+        self._spec = fitting.spec
         self._arrays = {name: parts[name] for name in choice.names}
         if not all(map(rank_of, self._arrays.values())):
             raise DataError(
@@ -89,10 +84,10 @@ class Columns:
             if not isinstance(array, Tensor):
                 as_tensor(array[:0], name)  # a type that no model takes is refused before the first batch
         self._is_whole = self._parts_of_one()
-        if self._is_whole and batch_size is not None:
+        if self._is_whole and self._spec.batch_size is not None:
             fitting.notes.say(f"{where} is one sample, given whole: {_describe(self._arrays)}")
-        elif not self._is_whole and (fitting.axis is not None or not self._may_have_rows_on_1()):
-            self._check(fitting.axis or 0)
+        elif not self._is_whole and (self._spec.batch_axis is not None or not self._may_have_rows_on_1()):
+            self._check(self._spec.batch_axis or 0)
 
     def batches(self, shard: Shard = UNSHARDED) -> Iterator[Batch]:
         """The rows in batches, the last one smaller; those of `shard` alone.
@@ -108,8 +103,8 @@ class Columns:
         axis = self._axis(fit)
         self._check(axis)
         total = length_of(next(iter(self._arrays.values())), axis)
-        rows = rows_of(total, self._samples, self._seed)
-        size = self._batch_size or max(1, len(rows))
+        rows = choose_rows(total, self._spec)
+        size = self._spec.batch_size or max(1, len(rows))
         for index, start in enumerate(range(0, len(rows), size)):
             if shard.runs(index):
                 part = rows[start : start + size]
@@ -117,8 +112,8 @@ class Columns:
 
     def _axis(self, fit: Fit) -> int:
         """The axis that the rows are cut along: the user's, or what a few rows show of the model."""
-        if self._fitting.axis is not None:
-            return self._fitting.axis
+        if self._spec.batch_axis is not None:
+            return self._spec.batch_axis
         count = min(_TRIAL, *map(length_of, self._arrays.values()))
         return fit.axis_of(self._cut(fit, range(count), 0)) if count else 0
 
@@ -137,11 +132,11 @@ class Columns:
     def _parts_of_one(self) -> bool:
         """Whether the arrays are one sample, such as a graph: by their shapes, or where nothing is to be cut."""
         arrays = list(self._arrays.values())
-        if self._has_rows(self._fitting.axis or 0):
-            return is_graph(arrays, is_whole=self._batch_size is None)
-        if self._fitting.axis is not None or self._may_have_rows_on_1():
+        if self._has_rows(self._spec.batch_axis or 0):
+            return is_graph(arrays, is_whole=self._spec.batch_size is None)
+        if self._spec.batch_axis is not None or self._may_have_rows_on_1():
             return False
-        return self._batch_size is None or is_graph(arrays)
+        return self._spec.batch_size is None or is_graph(arrays)
 
     def _may_have_rows_on_1(self) -> bool:
         """Whether arrays of different lengths may be sequences, time first; the first rows will show it."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from deadrelu.data.cast import as_tensor, is_array
-from deadrelu.data.columns import rows_of
+from deadrelu.data.columns import choose_rows
 from deadrelu.data.count import is_object
 from deadrelu.data.fit import Fitting
 from deadrelu.data.rows import has_shape, is_row
 from deadrelu.data.signature import signature_of
+from deadrelu.data.spec import DataSpec
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.pytree import map_tensors
 from deadrelu.programs.shard import UNSHARDED, Shard
@@ -30,25 +31,17 @@ def is_dataset(data: object) -> bool:
     return isinstance(data, Dataset) or (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
 
 
-def load_dataset(
-    data: Any,
-    *,
-    batch_size: int | None,
-    samples: int | None,
-    seed: int | None,
-    axis: int = 0,
-    as_lists: bool = False,
-    shard: Shard = UNSHARDED,
-) -> Any:
+def load_dataset(data: Any, spec: DataSpec, *, as_lists: bool = False, shard: Shard = UNSHARDED) -> Any:
     """A loader over single samples: in order, or over a random subset where `samples` and a seed are given.
 
-    `batch_size` None is all in one batch. The samples are stacked along `axis`, or left as lists. Of a `shard` no other
-    sample is touched, but for an `IterableDataset`, which is left whole.
+    The samples are stacked along the batch axis, or left as lists. Of a `shard` no other sample is touched, but for an
+    `IterableDataset`, which is left whole.
     """
+    axis = spec.batch_axis or 0
     if isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size=batch_size or _ALL, collate_fn=_collate(axis, as_lists=as_lists))
-    rows = rows_of(len(data), samples, seed)
-    size = batch_size or max(1, len(rows))
+        return DataLoader(data, batch_size=spec.batch_size or _ALL, collate_fn=_collate(axis, as_lists=as_lists))
+    rows = choose_rows(len(data), spec)
+    size = spec.batch_size or max(1, len(rows))
     starts = range(0, len(rows), size)
     mine = [list(rows[start : start + size]) for index, start in enumerate(starts) if shard.runs(index)]
     return DataLoader(data, batch_sampler=mine, collate_fn=_collate(axis, as_lists=as_lists))
@@ -57,7 +50,7 @@ def load_dataset(
 def are_rows(data: Any, fitting: Fitting) -> bool:
     """Whether a list holds single samples, bare or each with its label, rather than batches."""
     program = fitting.program
-    inputs = signature_of(program, fitting.inputs).inputs
+    inputs = signature_of(program, fitting.spec.inputs).inputs
     heads = [_head(item) for item in data]
     if inputs > 1 or not heads or any(head is None for head in heads):
         return False
@@ -70,7 +63,7 @@ def are_rows(data: Any, fitting: Fitting) -> bool:
 
 def takes_lists(fitting: Fitting) -> bool:
     """Whether the model takes a list of samples, as detectors take images."""
-    return signature_of(fitting.program, fitting.inputs).takes_list
+    return signature_of(fitting.program, fitting.spec.inputs).takes_list
 
 
 def one_size(data: Any) -> bool:

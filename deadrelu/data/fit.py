@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deadrelu.data.axis import batch_axis
@@ -13,6 +13,7 @@ from deadrelu.data.choose import Choice
 from deadrelu.data.count import first_of, samples_in
 from deadrelu.data.pretrained import complete
 from deadrelu.data.rows import has_shape, is_row, rank_of
+from deadrelu.data.spec import DataSpec
 from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.pytree import tensor_leaves
@@ -21,12 +22,11 @@ from deadrelu.text.wording import count
 
 @dataclass(frozen=True)
 class Fitting:
-    """How batches are to be fitted: `axis` counts the samples (None: by shape), `inputs` go into every call by name."""
+    """The model that batches are fitted to, what the user says of them, and where notes go."""
 
     program: Program
+    spec: DataSpec
     notes: Notes
-    axis: int | None = None
-    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, *, from_file: bool) -> Fit:
         """A fit for one stream; only what comes from a file changes its type at will."""
@@ -45,7 +45,7 @@ class Fit:
         self._how = how
         self._ways = readings(how.program, from_file=from_file)
         self._reading: Reading | None = None
-        self._axis = how.axis
+        self._axis = how.spec.batch_axis
         self._is_one = False
 
     def batch(self, parts: Mapping[str, Any], choice: Choice, called: Callable[[str], str], where: str) -> Batch:
@@ -121,7 +121,7 @@ class Fit:
         return True
 
     def _completed(self, batch: Batch) -> Batch:
-        return complete(with_inputs(batch, self._how.inputs), self._how.program)
+        return complete(with_inputs(batch, self._how.spec.inputs), self._how.program)
 
     def _made(
         self, parts: Mapping[str, Any], choice: Choice, called: Callable[[str], str], way: Reading, notes: Notes

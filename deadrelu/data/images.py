@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deadrelu.data.columns import rows_of
+from deadrelu.data.columns import choose_rows
+from deadrelu.data.spec import DataSpec
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.shard import UNSHARDED, Shard
@@ -23,38 +23,14 @@ _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", "
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-@dataclass(frozen=True)
-class ImageOptions:
-    """How pixels (0..255) become the model's input: `(pixel * scale - mean) / std`, per channel.
-
-    `resize` is a side length for a square, or `(height, width)`; None keeps the size. `mean` and `std` have one entry
-    a channel, or a single one for all.
-    """
-
-    resize: int | tuple[int, int] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    scale: float = 1 / 255
-
-    def options(self) -> dict[str, object]:
-        """The values by their long flags without the dashes."""
-        sizes = (self.resize,) if isinstance(self.resize, int) else self.resize
-        return {
-            "resize": "x".join(map(str, sizes)) if sizes else None,
-            "mean": ",".join(map(str, self.mean)) if self.mean else None,
-            "std": ",".join(map(str, self.std)) if self.std else None,
-            "scale": None if self.scale == 1 / 255 else self.scale,
-        }
-
-
 class Images:
     """The images in a folder and below, in the order of their paths."""
 
-    def __init__(self, folder: Path, program: Program, options: ImageOptions) -> None:
+    def __init__(self, folder: Path, program: Program, spec: DataSpec) -> None:
         """List the files. Raises `DataError` without Pillow, or where the model takes no images."""
         self._pillow = _import_pillow()
         self._folder = folder
-        self._options = options
+        self._spec = spec
         self._mode = _mode(program)
         self._dtype = program.dtype
         self._paths = sorted(
@@ -65,16 +41,14 @@ class Images:
         if not self._paths:
             _log.warning(f"{folder} holds no images ({', '.join(sorted(_ENDINGS))})")
 
-    def batches(
-        self, *, batch_size: int | None, samples: int | None, seed: int | None, shard: Shard = UNSHARDED
-    ) -> Iterator[Batch]:
+    def batches(self, shard: Shard = UNSHARDED) -> Iterator[Batch]:
         """The images as `(N, C, H, W)`. Raises `DataError` for a broken image, and where sizes differ.
 
         An image that belongs to no batch of `shard` is not opened.
         """
-        rows = rows_of(len(self._paths), samples, seed)
+        rows = choose_rows(len(self._paths), self._spec)
         first: tuple[Path, Tensor] | None = None
-        batch_size = batch_size or max(1, len(rows))
+        batch_size = self._spec.batch_size or max(1, len(rows))
         for index, start in enumerate(range(0, len(rows), batch_size)):
             if not shard.runs(index):
                 continue
@@ -93,7 +67,7 @@ class Images:
 
     def _read(self, path: Path) -> Tensor:
         """One image as `(C, H, W)`."""
-        size = self._options.resize
+        size = self._spec.images.resize
         try:
             with self._pillow.open(path) as image:
                 converted = image.convert(self._mode)
@@ -104,12 +78,12 @@ class Images:
         except Exception as error:  # Pillow raises many kinds for a damaged file
             raise DataError(f"{path} is no readable image: {error}", hint="replace it or take it away") from error
         channels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
-        scaled = channels * self._options.scale - self._per_channel("mean", 0.0, len(channels))
+        scaled = channels * self._spec.images.scale - self._per_channel("mean", 0.0, len(channels))
         return scaled / self._per_channel("std", 1.0, len(channels))
 
     def _per_channel(self, name: str, neutral: float, channels: int) -> Tensor:
         """The option as `(C, 1, 1)`."""
-        values = getattr(self._options, name) or (neutral,)
+        values = getattr(self._spec.images, name) or (neutral,)
         if len(values) not in (1, channels) or (name == "std" and 0 in values):
             raise DataError(
                 f"--{name} {','.join(map(str, values))} does not fit images of {count(channels, 'channel')}",

@@ -27,24 +27,13 @@ from deadrelu.programs.undisturbed import stdout_on_stderr
 class LoaderBatches:
     """The batches of one iterable, fitted to one model."""
 
-    def __init__(
-        self,
-        fresh: Callable[[], Any],
-        fitting: Fitting,
-        where: str,
-        *,
-        samples: int | None = None,
-        seed: int | None = None,
-        data_key: str | None = None,
-    ) -> None:
+    def __init__(self, fresh: Callable[[], Any], fitting: Fitting, where: str) -> None:
         """`fresh` gives the iterable for each pass; it runs the user's code."""
         self._fresh = fresh
         self._fitting = fitting
         self._where = where
-        self._samples = samples
-        self._seed = seed
-        self._data_key = data_key
-        self._signature = signature_of(fitting.program, fitting.inputs)
+        self._spec = fitting.spec
+        self._signature = signature_of(fitting.program, fitting.spec.inputs)
 
     def __call__(self, shard: Shard = UNSHARDED) -> Iterator[Batch]:
         """Yield each batch of `shard` until the iterable ends or `samples` are reached; the last batch is cut to fit.
@@ -52,10 +41,10 @@ class LoaderBatches:
         The user's iterable is gone through whole. Raises `DataError` where the user's code raises or calls `sys.exit`,
         or where a batch holds no tensor.
         """
-        if self._seed is not None:
-            torch.manual_seed(self._seed)  # a loader that shuffles draws from here, so two scans see the same rows
+        if self._spec.seed is not None:
+            torch.manual_seed(self._spec.seed)  # a loader that shuffles draws from here, so two scans see the same rows
         fit = self._fitting.of(from_file=False)
-        left = self._samples
+        left = self._spec.samples
         full = 0  # batches that are not empty, so far
         for index, raw in enumerate(self._raw()):
             if left is not None and left <= 0:
@@ -67,7 +56,7 @@ class LoaderBatches:
                 full += not is_empty
                 continue
             parts, named = self._parts(raw, where)
-            choice = choose_columns(parts, self._signature, self._data_key, self._fitting.notes, named=named)
+            choice = choose_columns(parts, self._fitting, named=named)
             stacked = {name: self._stacked(parts[name]) for name in choice.names}
             made = fit.batch(stacked, choice, lambda name: name if named else f"part {name} of the batch", where)  # noqa: B023
             batch, are_rows = fit.counted(made)
@@ -104,7 +93,7 @@ class LoaderBatches:
 
     def _parts(self, raw: Any, where: str) -> tuple[Mapping[str, Any], bool]:
         """A batch as parts with names, and whether these are its own names. `((x1, x2), y)` gives its inner parts."""
-        if self._data_key is None and self._is_one(raw):
+        if self._spec.data_key is None and self._is_one(raw):
             return {"0": raw}, False
         if isinstance(raw, Mapping):
             if not raw:
@@ -112,7 +101,7 @@ class LoaderBatches:
             return {str(key): value for key, value in raw.items()}, True
         if not isinstance(raw, tuple | list):
             return {"0": raw}, False
-        if raw and isinstance(raw[0], Mapping) and self._data_key is None:
+        if raw and isinstance(raw[0], Mapping) and self._spec.data_key is None:
             return self._parts(raw[0], where)
         inputs = self._signature.inputs
         if raw and inputs > 1 and isinstance(raw[0], tuple | list) and len(raw[0]) >= inputs:
@@ -145,7 +134,7 @@ class LoaderBatches:
         """A list of single samples of one size as a batch, unless forward takes the list."""
         if not self._are_images(value) or self._signature.takes_list or len({tuple(x.shape) for x in value}) > 1:
             return value
-        return torch.stack([as_tensor(x, "the list") for x in value], dim=self._fitting.axis or 0)
+        return torch.stack([as_tensor(x, "the list") for x in value], dim=self._spec.batch_axis or 0)
 
 
 def are_columns(data: Sequence[Any], inputs: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from deadrelu.data.columns import Columns, choose_columns
 from deadrelu.data.count import is_object
 from deadrelu.data.datasets import are_rows, is_dataset, load_dataset, one_size, takes_lists
 from deadrelu.data.files import read_arrays
-from deadrelu.data.fit import Fitting
-from deadrelu.data.images import ImageOptions, Images
+from deadrelu.data.fit import Fitting, with_inputs
+from deadrelu.data.images import Images
 from deadrelu.data.loaders import LoaderBatches, are_columns
-from deadrelu.data.signature import signature_of
-from deadrelu.errors import DataError
+from deadrelu.data.pretrained import completed
+from deadrelu.data.signature import check_inputs, signature_of
+from deadrelu.data.spec import DataSpec
+from deadrelu.data.synthetic import check_sizes, synthesise
+from deadrelu.errors import DataError, UsageError
 from deadrelu.files.writing import near_file
 from deadrelu.programs.code import import_spec, is_spec, users_code
 from deadrelu.programs.program import Batch, Program
@@ -30,63 +34,35 @@ from deadrelu.report import DataInfo
 _KINDS = "a .npy, .npz, .pt or .safetensors file, a folder of images, or code as file.py:name"
 
 
-def open_data(
-    data: object,
-    program: Program,
-    *,
-    batch_size: int | None = 64,
-    batch_axis: int | None = None,
-    samples: int | None = None,
-    seed: int | None = None,
-    data_key: str | None = None,
-    inputs: Mapping[str, Any] | None = None,
-    images: ImageOptions | None = None,
-) -> Batches:
-    """Batches that fit `program`, at most `samples` in all.
-
-    `data` is a path, a spec (`file.py:loader`, `package.module:loader`), or a live object: a tensor or array `(N, …)`,
-    a tuple, list or dict of them, a list of single rows, a DataLoader, a Dataset, an iterable of batches, one object
-    that the model takes whole, or a callable that returns one.
-
-    `batch_size` None gives all of it to one call. `batch_axis` is the axis that counts the samples (None: 0, or 1 where
-    the model takes time first). The first `samples` are used, in order; with a `seed`, a random subset where rows can
-    be drawn. `data_key` chooses among several arrays (`x` or `x,mask`). `inputs` are given to every call of the model
-    by name, so that the data need not hold them.
+def open_data(spec: DataSpec, program: Program) -> Batches:
+    """Batches that fit `program`; noise where the spec has no data.
 
     Types are changed for files alone. What else is given goes in as it is, but for floats that are not of the model's
     type, where the model refuses them.
 
-    Raises `DataError` where the data cannot be read or does not fit; also later, while the batches are made.
+    Raises `DataError` where the data cannot be read or does not fit, also later, while the batches are made;
+    `UsageError` where options contradict.
     """
-    fitting = Fitting(program, Notes(), batch_axis, inputs or {})
-    opening = _Opening(fitting, batch_size, samples, seed, data_key, images or ImageOptions())
-    return opening.open(data, None)
+    check_inputs(spec.inputs, program)
+    if spec.data is None:
+        found = synthesise(program, spec)
+    elif spec.input_shapes:
+        raise UsageError("--input-shape is for synthetic data, and --data was given", hint="leave one of them out")
+    else:
+        check_sizes(spec.batch_size, spec.samples)
+        found = _Opening(Fitting(program, spec, Notes())).open(spec.data, None)
+    start = found.start
+    filled = replace(found, start=lambda shard: (with_inputs(batch, spec.inputs) for batch in start(shard)))
+    return completed(filled if spec.inputs else found, program)
 
 
 class _Opening:
-    """One call of `open_data`: the options, and the ways to open each kind of data with them."""
+    """The ways to open each kind of data for one model."""
 
-    def __init__(
-        self,
-        fitting: Fitting,
-        batch_size: int | None,
-        samples: int | None,
-        seed: int | None,
-        data_key: str | None,
-        images: ImageOptions,
-    ) -> None:
-        if (batch_size is not None and batch_size < 1) or (samples is not None and samples < 1):
-            raise DataError(
-                f"the batch size ({batch_size}) and the number of samples ({samples}) must be at least 1",
-                hint="give --batch-size and --samples above 0",
-            )
+    def __init__(self, fitting: Fitting) -> None:
         self.fitting = fitting
         self.program = fitting.program
-        self.batch_size = batch_size
-        self.samples = samples
-        self.seed = seed
-        self.data_key = data_key
-        self.images = images
+        self.spec = fitting.spec
 
     def open(self, data: object, source: str | None) -> Batches:
         """Open anything; `source` is what the user wrote, where they wrote something."""
@@ -97,13 +73,7 @@ class _Opening:
     def _open_text(self, text: str, source: str) -> Batches:
         path = Path(text).expanduser()
         if path.is_dir():
-            folder = Images(path.absolute(), self.program, self.images)
-            return self._batches(
-                source,
-                lambda shard: folder.batches(
-                    batch_size=self.batch_size, samples=self.samples, seed=self.seed, shard=shard
-                ),
-            )
+            return self._batches(source, Images(path.absolute(), self.program, self.spec).batches)
         if path.exists() and path.suffix != ".py":
             held = read_arrays(path)
             named = isinstance(held, Mapping)
@@ -128,7 +98,7 @@ class _Opening:
             return self._open_columns({str(k): _with_shape(v) for k, v in data.items()}, where, named=True)
         if isinstance(data, list) and data and are_rows(data, self.fitting):
             return self._open_dataset(data, where)
-        inputs = signature_of(self.program, self.fitting.inputs).inputs
+        inputs = signature_of(self.program, self.spec.inputs).inputs
         if isinstance(data, list | tuple) and are_columns(data, inputs):
             return self._open_columns(_number(tuple(map(_with_shape, data))), where, named=False)
         if _is_one_batch(data):
@@ -142,44 +112,24 @@ class _Opening:
         raise DataError(f"{where} gives a {type(data).__name__}, which holds no batches", hint=f"give {_KINDS}")
 
     def _open_columns(self, parts: Mapping[str, Any], where: str, *, named: bool, from_file: bool = False) -> Batches:
-        signature = signature_of(self.program, self.fitting.inputs)
-        choice = choose_columns(parts, signature, self.data_key, self.fitting.notes, named=named)
-        columns = Columns(
-            parts,
-            choice,
-            where,
-            self.fitting,
-            from_file=from_file,
-            batch_size=self.batch_size,
-            samples=self.samples,
-            seed=self.seed,
-        )
-        return self._batches(where, columns.batches)
+        choice = choose_columns(parts, self.fitting, named=named)
+        return self._batches(where, Columns(parts, choice, where, self.fitting, from_file=from_file).batches)
 
     def _open_loader(self, fresh: Callable[[], Any], where: str) -> Batches:
-        return self._batches(where, self._loader(fresh, where, self.samples))
+        return self._batches(where, LoaderBatches(fresh, self.fitting, where))
 
     def _open_dataset(self, data: Any, where: str) -> Batches:
         as_lists = takes_lists(self.fitting)
         is_ragged = isinstance(data, list) and not as_lists and not one_size(data)
+        spec = replace(self.spec, batch_size=1) if is_ragged else self.spec
 
         def load(shard: Shard) -> Any:
-            return load_dataset(
-                data,
-                batch_size=1 if is_ragged else self.batch_size,
-                samples=self.samples,
-                seed=self.seed,
-                axis=self.fitting.axis or 0,
-                as_lists=as_lists,
-                shard=shard,
-            )
+            return load_dataset(data, spec, as_lists=as_lists, shard=shard)
 
         if isinstance(data, IterableDataset):
             return self._open_loader(lambda: load(UNSHARDED), where)
-        return self._batches(where, lambda shard: self._loader(lambda: load(shard), where, None)())
-
-    def _loader(self, fresh: Callable[[], Any], where: str, samples: int | None) -> LoaderBatches:
-        return LoaderBatches(fresh, self.fitting, where, samples=samples, seed=self.seed, data_key=self.data_key)
+        drawn = replace(self.fitting, spec=replace(spec, samples=None))  # the loader has drawn them already
+        return self._batches(where, lambda shard: LoaderBatches(lambda: load(shard), drawn, where)())
 
     def _open_callable(self, make: Callable[[], Any], where: str) -> Batches:
         """Open what the callable returns; where that is an iterator, call again for each pass."""
@@ -200,7 +150,7 @@ class _Opening:
         return self.open(made, where)
 
     def _batches(self, source: str, start: Callable[[Shard], Iterator[Batch]]) -> Batches:
-        info = DataInfo(source=source, kind="dataset", samples=0, batches=0, seed=self.seed)
+        info = DataInfo(source=source, kind="dataset", samples=0, batches=0, seed=self.spec.seed)
         return Batches(info=info, start=start)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, product
 from typing import Any
@@ -16,11 +16,15 @@ from deadrelu.data.fit import with_inputs
 from deadrelu.data.pretrained import candidates_from_config, complete
 from deadrelu.data.shapes import InputShape, candidates, smallest_vocabulary
 from deadrelu.data.signature import signature_of
+from deadrelu.data.spec import DataSpec, Shapes
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo
 
 _log = logging.getLogger("deadrelu")
+SYNTHETIC_SAMPLES = 512
+"""Enough to tell dead from rare at the default settings, which takes 299."""
+
 _TRIAL = 2
 _HINT = "say what the model takes with --input-shape, such as --input-shape 3,32,32, or give --data"
 
@@ -46,42 +50,23 @@ class _Inputs:
         return with_inputs(Batch(samples=samples, args=args, kwargs=kwargs, axis=axis), self.given)
 
 
-def synthesise(
-    program: Program,
-    *,
-    input_shapes: Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]] | None = None,
-    samples: int = 256,
-    batch_size: int | None = 64,
-    batch_axis: int | None = None,
-    seed: int = 0,
-    inputs: Mapping[str, Any] | None = None,
-) -> Batches:
-    """Batches of noise that the model accepts, the same for the same seed.
+def synthesise(program: Program, spec: DataSpec) -> Batches:
+    """Batches of noise that the model accepts, the same for the same seed (default 0); 512 samples by default.
 
-    The shapes are, in this order: `input_shapes` (without the batch axis; by position, or by the name of the
-    parameter), those of the example inputs that the model carries, or those inferred from its first layers by trying.
-
-    `batch_axis` is where the samples go, None where the layer that tells the shape says so. `inputs` are given to every
-    call by name. `batch_size` None makes one batch of all.
+    The shapes are, in this order: those of the spec, those of the example inputs that the model carries, or those
+    inferred from its first layers by trying. Without a `batch_axis`, the layer that gives the shape gives it.
 
     Raises `DataError` where the model runs on none of them.
     """
-    batch_size = samples if batch_size is None else batch_size
-    if samples < 1 or batch_size < 1:
-        raise DataError(
-            f"the batch size ({batch_size}) and the number of samples ({samples}) must be at least 1",
-            hint="give --batch-size and --samples above 0",
-        )
-    example = None if input_shapes else program.example_inputs()
+    seed = spec.seed or 0
+    samples = spec.samples or SYNTHETIC_SAMPLES
+    batch_size = samples if spec.batch_size is None else spec.batch_size
+    check_sizes(batch_size, samples)
+    example = None if spec.input_shapes else program.example_inputs()
     if example is not None:
         info = _info("the model's example inputs, and synthetic normal noise in their shapes", seed)
         return Batches(info=info, start=lambda shard: shard.select(_like(example, samples, seed)))
-    given = inputs or {}
-    made = (
-        _given(program, input_shapes, seed, given, batch_axis)
-        if input_shapes
-        else _inferred(program, seed, given, batch_axis)
-    )
+    made = _given(program, spec, spec.input_shapes) if spec.input_shapes else _inferred(program, spec)
     dtype = program.dtype
 
     def start() -> Iterator[Batch]:
@@ -97,13 +82,16 @@ def _info(source: str, seed: int) -> DataInfo:
     return DataInfo(source=source, kind="synthetic", samples=0, batches=0, seed=seed)
 
 
-def _given(
-    program: Program,
-    shapes: Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]],
-    seed: int,
-    given: Mapping[str, Any],
-    axis: int | None,
-) -> _Inputs:
+def check_sizes(batch_size: int | None, samples: int | None) -> None:
+    """Raise `DataError` where one of them is below 1."""
+    if any(size is not None and size < 1 for size in (batch_size, samples)):
+        raise DataError(
+            f"the batch size ({batch_size}) and the number of samples ({samples}) must be at least 1",
+            hint="give --batch-size and --samples above 0",
+        )
+
+
+def _given(program: Program, spec: DataSpec, shapes: Shapes) -> _Inputs:
     """The user's shapes, as numbers where the model accepts them so, otherwise as indices into its first embedding."""
     sizes = list(shapes.values()) if isinstance(shapes, Mapping) else list(shapes)
     names = list(shapes) if isinstance(shapes, Mapping) else None
@@ -114,11 +102,12 @@ def _given(
     refusals = []
     for choice in product(kinds, repeat=len(sizes)):
         made = tuple(
-            InputShape(tuple(shape), kind, batch_axis=axis or 0) for shape, kind in zip(sizes, choice, strict=True)
+            InputShape(tuple(shape), kind, batch_axis=spec.batch_axis or 0)
+            for shape, kind in zip(sizes, choice, strict=True)
         )
         named = None if names is None else dict(zip(names, made, strict=True))
-        inputs = _Inputs(kwargs=named, given=given) if named else _Inputs(made, given=given)
-        refusal, _ = _try(program, inputs, seed)
+        inputs = _Inputs(kwargs=named, given=spec.inputs) if named else _Inputs(made, given=spec.inputs)
+        refusal, _ = _try(program, inputs, spec.seed or 0)
         if refusal is None:
             return inputs
         refusals.append(refusal)
@@ -128,8 +117,9 @@ def _given(
     )
 
 
-def _inferred(program: Program, seed: int, given: Mapping[str, Any], axis: int | None) -> _Inputs:
+def _inferred(program: Program, spec: DataSpec) -> _Inputs:
     """The first candidate on which the model runs; best if its output has one row a sample."""
+    given, axis = spec.inputs, spec.batch_axis
     runs: _Inputs | None = None
     first: tuple[str, str] | None = None
     from_config = (("its config.json", _Inputs(kwargs=named, given=given)) for named in candidates_from_config(program))
@@ -141,7 +131,7 @@ def _inferred(program: Program, seed: int, given: Mapping[str, Any], axis: int |
 
     from_layers = ((f"its first layer, {layer},", of(shape)) for layer, shape in candidates(program))
     for origin, inputs in chain(from_config, from_layers):
-        refusal, per_sample = _try(program, inputs, seed)
+        refusal, per_sample = _try(program, inputs, spec.seed or 0)
         if refusal is not None:
             first = first or (origin, refusal)
         elif per_sample:

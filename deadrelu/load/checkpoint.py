@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from torch import nn
@@ -18,7 +17,8 @@ from deadrelu.load.architecture.hyper import HyperParameters, filled, hyper_para
 from deadrelu.load.architecture.modules import at, chosen, live_modules, modules_in
 from deadrelu.load.architecture.search import elements, fitting_arguments, flags
 from deadrelu.load.sniff import FileKind
-from deadrelu.load.trust import Origin, Trust
+from deadrelu.load.spec import ModelSpec
+from deadrelu.load.trust import Origin
 from deadrelu.load.unpickling.inert import Tree, read_tree, walk
 from deadrelu.load.unpickling.known import (
     COMPILED,
@@ -41,91 +41,81 @@ _log = logging.getLogger("deadrelu")
 _SPARE_ELEMENTS = 1 << 24
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user said about the file."""
-
-    arch: str | None
-    arch_args: Mapping[str, object]
-    weights_key: str | None
-    trust: Trust
-
-
-def open_checkpoint(origin: Origin, kind: FileKind, request: Request) -> tuple[nn.Module, str]:
+def open_checkpoint(origin: Origin, kind: FileKind, spec: ModelSpec) -> tuple[nn.Module, str]:
     """The module, and the report's word for what the file was: torch-module, torch-state-dict or torch-checkpoint.
 
-    Code of the file runs only where `request.trust` covers it, and then only if the file cannot be read without.
+    Code of the file runs only where `spec.trust` covers it, and then only if the file cannot be read without.
     """
-    code = code_in(request.arch) if request.arch is not None else {}
+    code = code_in(spec.arch) if spec.arch is not None else {}
     try:
-        return _inert(origin, kind, request, code)
+        return _inert(origin, kind, spec, code)
     except TrustError:
-        if not request.trust.covers(origin.sha256):
+        if not spec.trust.covers(origin.sha256):
             raise
     _log.warning("%s is trusted: its own code runs", origin.path)
     root = run_trusted(origin, code)
     modules = live_modules(root)
-    key = _module_key(origin, modules, root, request)
+    key = _module_key(origin, modules, root, spec)
     if key is None:
-        return _from_weights(origin, root, request)
+        return _from_weights(origin, root, spec)
     module = at(modules, key)
     while (inner := _wrapped_module(module)) is not None:
         module = inner
     check_whole(origin, module)
-    return _checked(origin, module, request.arch), _module_form(key)
+    return _checked(origin, module, spec.arch), _module_form(key)
 
 
-def _inert(origin: Origin, kind: FileKind, request: Request, code: Mapping[str, Code]) -> tuple[nn.Module, str]:
+def _inert(origin: Origin, kind: FileKind, spec: ModelSpec, code: Mapping[str, Code]) -> tuple[nn.Module, str]:
     """Open the file without running any of it."""
     tree = read_tree(origin, kind)
     modules = modules_in(tree)
-    key = _module_key(origin, modules, tree.root, request)
+    key = _module_key(origin, modules, tree.root, spec)
     if key is None:
         # A file without weights that calls code may make a module by it (fx does): only then may trust run it.
-        if not request.trust.covers(origin.sha256) or not weights.states_in(tree.root):
+        if not spec.trust.covers(origin.sha256) or not weights.states_in(tree.root):
             _refuse_calls(origin, tree, {})
-        return _from_weights(origin, tree.root, request)
-    allowed = allowed_classes(tree.names, request.trust.allow) | mapped(tree.names, code)
+        return _from_weights(origin, tree.root, spec)
+    allowed = allowed_classes(tree.names, spec.trust.allow) | mapped(tree.names, code)
     stub = at(modules, key)
     if strange := sorted(unknown(_paths_in(stub), allowed), key=lambda name: name != stub.path):
         raise origin.refuse_names(strange, _reasons(strange))
     _refuse_calls(origin, tree, allowed)
-    return _checked(origin, rebuild(stub, origin, allowed), request.arch), _module_form(key)
+    return _checked(origin, rebuild(stub, origin, allowed), spec.arch), _module_form(key)
 
 
 def weights_into(
-    origin: Origin, states: Mapping[str, weights.State], request: Request, hyper: HyperParameters | None = None
+    origin: Origin, states: Mapping[str, weights.State], spec: ModelSpec, hyper: HyperParameters | None = None
 ) -> nn.Module:
     """Build the architecture that the user named and load the chosen state dict into it.
 
     `hyper` fills its constructor, as far as the user gives no arguments.
     """
-    if request.arch is None:
+    if spec.arch is None:
         raise needs_code(origin, states)
-    arguments = _arguments(origin, request.arch, request, hyper)
-    if arguments is not request.arch_args:
-        _check_size(origin, elements(request.arch, arguments), states)
+    arguments = _arguments(origin, spec.arch, spec, hyper)
+    if arguments is not spec.arch_args:
+        _check_size(origin, elements(spec.arch, arguments), states)
     try:
-        module = build(request.arch, arguments)
+        module = build(spec.arch, arguments)
     except ArchitectureError as error:
-        found = _proposed(request.arch, arguments, _likely(states, request))
+        found = _proposed(spec.arch, arguments, _likely(states, spec))
         if not found or error.example:
             raise
         raise ArchitectureError(error.message, hint=f"add {found}, with which every weight fits") from error
-    state = choose(states, request.weights_key, origin.path, module)
+    state = choose(states, spec.weights_key, origin.path, module)
     if unfit := load_into(module, fit_names(state, module), origin.path):
-        found = _proposed(request.arch, arguments, state)
+        found = _proposed(spec.arch, arguments, state)
         raise unfit.error(origin.path, module, f"add {found}, with which every weight fits" if found else "")
     return module
 
 
-def _arguments(origin: Origin, arch: str, request: Request, hyper: HyperParameters | None) -> Mapping[str, object]:
+def _arguments(origin: Origin, arch: str, spec: ModelSpec, hyper: HyperParameters | None) -> Mapping[str, object]:
     """What the constructor is given: by the user, else by the file; a note says which are the file's."""
     made_by = constructor(arch) if hyper is not None else None
     if made_by is None or hyper is None:
-        return request.arch_args
-    arguments, names = filled(made_by, hyper, request.arch_args)
-    _log.info("%s", note(origin.path, made_by, hyper, names, request.arch_args))
+        return spec.arch_args
+    arguments, names = filled(made_by, hyper, spec.arch_args)
+    _log.info("%s", note(origin.path, made_by, hyper, names, spec.arch_args))
     return arguments
 
 
@@ -139,9 +129,9 @@ def _check_size(origin: Origin, size: int, states: Mapping[str, weights.State]) 
         )
 
 
-def _likely(states: Mapping[str, weights.State], request: Request) -> weights.State:
+def _likely(states: Mapping[str, weights.State], spec: ModelSpec) -> weights.State:
     """The state dict that is meant: by its key, or the first."""
-    return states.get(request.weights_key or "", next(iter(states.values()), {}))
+    return states.get(spec.weights_key or "", next(iter(states.values()), {}))
 
 
 def _proposed(arch: str, arguments: Mapping[str, object], state: weights.State) -> str:
@@ -153,11 +143,11 @@ def needs_code(origin: Origin, states: Mapping[str, weights.State] = MappingProx
     """The refusal of weights without --arch. Where they are plainly those of a known model, that is proposed."""
     for key, state in states.items():
         if (known := recognised(state)) is not None:
-            spec, arguments = known
-            options = [f"--arch {spec}", flags(arguments), f"--weights-key {key}" if len(states) > 1 else ""]
-            package = spec.partition(":")[0]
+            arch, arguments = known
+            options = [f"--arch {arch}", flags(arguments), f"--weights-key {key}" if len(states) > 1 else ""]
+            package = arch.partition(":")[0]
             return ArchitectureError(
-                f"{origin.path} holds weights only, with the keys of {package}'s {spec.partition(':')[2]}",
+                f"{origin.path} holds weights only, with the keys of {package}'s {arch.partition(':')[2]}",
                 hint=f"if it is {package}'s, add {' '.join(filter(None, options))}; else name its own code: add --arch"
                 " path/to/model.py:ClassName",
             )
@@ -167,7 +157,7 @@ def needs_code(origin: Origin, states: Mapping[str, weights.State] = MappingProx
     )
 
 
-def _from_weights(origin: Origin, root: object, request: Request) -> tuple[nn.Module, str]:
+def _from_weights(origin: Origin, root: object, spec: ModelSpec) -> tuple[nn.Module, str]:
     """The architecture with the file's weights in it."""
     states = weights.states_in(root)
     if not states:
@@ -175,14 +165,14 @@ def _from_weights(origin: Origin, root: object, request: Request) -> tuple[nn.Mo
             f"{origin.path} holds no weights: it is a {_called(root)}",
             hint="save `model.state_dict()` or the model itself with torch.save",
         )
-    module = weights_into(origin, states, request, hyper_parameters(root))
+    module = weights_into(origin, states, spec, hyper_parameters(root))
     return module, "torch-state-dict" if "" in states else "torch-checkpoint"
 
 
-def _module_key(origin: Origin, modules: Mapping[str, object], root: object, request: Request) -> str | None:
+def _module_key(origin: Origin, modules: Mapping[str, object], root: object, spec: ModelSpec) -> str | None:
     """The place of the whole module to open, or None where weights are meant."""
     states = weights.states_in(root)
-    return chosen(origin.path, modules, states, request.weights_key, arch=request.arch is not None)
+    return chosen(origin.path, modules, states, spec.weights_key, arch=spec.arch is not None)
 
 
 def _wrapped_module(module: nn.Module) -> nn.Module | None:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import nn
 
 from deadrelu.errors import UsageError
 from deadrelu.load.architecture.build import build, is_spec
-from deadrelu.load.checkpoint import Request, open_checkpoint, weights_into
+from deadrelu.load.checkpoint import open_checkpoint, weights_into
 from deadrelu.load.export import open_export
 from deadrelu.load.flat import read_safetensors
 from deadrelu.load.held import held
 from deadrelu.load.huggingface import open_folder
 from deadrelu.load.script import open_script
 from deadrelu.load.sniff import FileKind, refusal, sniff
-from deadrelu.load.trust import Origin, Trust
+from deadrelu.load.spec import ModelSpec
+from deadrelu.load.spread import place
+from deadrelu.load.trust import Origin
 from deadrelu.load.weights import nonfinite
+from deadrelu.programs.device import choose_device
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Program
@@ -47,71 +49,70 @@ class Opened:
         return self.start(device)
 
 
-def open_model(
-    model: str | Path,
-    *,
-    arch: str | None = None,
-    arch_args: Mapping[str, object] = MappingProxyType({}),
-    weights_key: str | None = None,
-    trust: Trust = Trust(),  # noqa: B008  it is frozen
-) -> Opened:
-    """Open `model`; nothing in a file runs that `trust` does not allow.
+def open_program(spec: ModelSpec) -> tuple[Program, ModelInfo]:
+    """The model as a program on its device, and what the report says of it. Raises as `open_model` does."""
+    opened = open_model(spec)
+    if spec.device_map is not None:
+        place(opened.module, opened.info, spec)
+        return opened.program(), opened.info
+    return opened.program(choose_device(spec.device if spec.is_live else spec.device or "auto")), opened.info
 
-    `model` is a file, a Hugging Face folder, or code as `arch` takes it, which is then opened with its initial weights.
-    `arch` names the code of weights, or of the classes of a whole module; `arch_args` are its keyword arguments;
-    `weights_key` is the dotted place of the weights in a checkpoint that holds several.
+
+def open_model(spec: ModelSpec) -> Opened:
+    """Open the model of the spec; nothing in a file runs that its `trust` does not allow.
 
     Raises `FileError`, `TrustError`, `ArchitectureError` or `UsageError`, each with what to do next.
     """
-    text, path = str(model), Path(model)
+    if isinstance(spec.model, nn.Module):
+        return _described(spec.model, None, "live module", None)
+    text, path = str(spec.model), Path(spec.model)
     if (is_spec(text) and not path.exists()) or (path.suffix == ".py" and path.is_file()):
-        if arch is not None or weights_key is not None:
+        if spec.arch is not None or spec.weights_key is not None:
             raise UsageError(f"{text} is code already", hint="give the weights as MODEL and the code with --arch")
         with seeded(torch.device("cpu")):  # the same initial weights each time: a second scan tells of the same model
-            return describe(build(text, arch_args), text, "architecture", None)
+            return _described(build(text, spec.arch_args), text, "architecture", None)
     kind = sniff(path)
     if kind is FileKind.HUGGINGFACE:
-        if arch is not None or weights_key is not None:
+        if spec.arch is not None or spec.weights_key is not None:
             raise UsageError(f"{text} is a Hugging Face folder with its own config.json", hint="leave out --arch")
-        return describe(open_folder(path, arch_args), text, "huggingface", None)
+        return _described(open_folder(path, spec.arch_args), text, "huggingface", None)
     if not kind.readable:
         raise refusal(kind, path)
-    request = Request(arch, arch_args, weights_key, trust)
     if kind is FileKind.SHARDED:
         from deadrelu.load.sharded import open_sharded  # torch.distributed takes its time to import
 
-        module, sha256 = open_sharded(path, request)
-        return describe(module, text, "torch-sharded", sha256)
+        module, sha256 = open_sharded(path, spec)
+        return _described(module, text, "torch-sharded", sha256)
     with held(path) as origin:
-        return _open_file(origin, kind, request)
+        return _open_file(origin, kind, spec)
 
 
-def _open_file(origin: Origin, kind: FileKind, request: Request) -> Opened:
+def _open_file(origin: Origin, kind: FileKind, spec: ModelSpec) -> Opened:
     """A single file of a kind that can be opened."""
     text = str(origin.path)
     if kind in (FileKind.TORCHSCRIPT, FileKind.PT2):
-        return _open_program(origin, kind, request)
+        return _open_graph(origin, kind, spec)
     if kind is FileKind.SAFETENSORS:
-        module = weights_into(origin, {"": read_safetensors(origin.held, named=origin.path)}, request)
-        return describe(module, text, "safetensors", origin.sha256)
-    module, form = open_checkpoint(origin, kind, request)
-    return describe(module, text, form if kind is FileKind.TORCH_ZIP else "torch-legacy", origin.sha256)
+        module = weights_into(origin, {"": read_safetensors(origin.held, named=origin.path)}, spec)
+        return _described(module, text, "safetensors", origin.sha256)
+    module, form = open_checkpoint(origin, kind, spec)
+    return _described(module, text, form if kind is FileKind.TORCH_ZIP else "torch-legacy", origin.sha256)
 
 
-def _open_program(origin: Origin, kind: FileKind, request: Request) -> Opened:
+def _open_graph(origin: Origin, kind: FileKind, spec: ModelSpec) -> Opened:
     """A file that holds a whole program, code and all."""
     path = str(origin.path)
-    if request.arch is not None or request.weights_key is not None:
+    if spec.arch is not None or spec.weights_key is not None:
         raise UsageError(f"{path} is a program with its own code", hint="leave out --arch and --weights-key")
     if kind is FileKind.PT2:
-        program = open_export(origin, request.trust)
+        program = open_export(origin, spec.trust)
         module = ExportedProgram(program).module
-        return describe(module, path, kind.value, origin.sha256, partial(ExportedProgram, program))
-    script = open_script(origin, request.trust)
-    return describe(script.module, path, kind.value, origin.sha256, script.program)
+        return _described(module, path, kind.value, origin.sha256, partial(ExportedProgram, program))
+    script = open_script(origin, spec.trust)
+    return _described(script.module, path, kind.value, origin.sha256, script.program)
 
 
-def describe(
+def _described(
     module: nn.Module,
     path: str | None,
     form: str,

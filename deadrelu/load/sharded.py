@@ -18,10 +18,11 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from deadrelu.errors import FileError
 from deadrelu.files.archive import check_stream
 from deadrelu.load import weights
-from deadrelu.load.checkpoint import Request, needs_code, weights_into
+from deadrelu.load.checkpoint import needs_code, weights_into
 from deadrelu.load.held import unchanged
 from deadrelu.load.quiet import quiet
 from deadrelu.load.sharded_contents import INDEX, read_index, sha256_of_folder, shards_of
+from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Origin
 from deadrelu.load.unpickling.pickled import read_pickle
 from deadrelu.programs.code import blame
@@ -31,31 +32,31 @@ _log = logging.getLogger("deadrelu")
 _AGAIN = "copy or download the folder again"
 
 
-def open_sharded(folder: Path, request: Request) -> tuple[nn.Module, str]:
+def open_sharded(folder: Path, spec: ModelSpec) -> tuple[nn.Module, str]:
     """The module with the folder's weights in it, and the folder's hash (see `sha256_of_folder`).
 
-    The index is unpickled by torch, so only where `request.trust` covers the folder. Its tensors alone are loaded:
+    The index is unpickled by torch, so only where `spec.trust` covers the folder. Its tensors alone are loaded:
     what else a checkpoint holds (an epoch, an optimizer) stays where it is.
 
     Raises `TrustError`, naming every global that the index asks for; `FileError` if an index or a shard is damaged.
     """
     shards = shards_of(folder)
     with unchanged(*shards):
-        return _opened(folder, read_index(folder), shards, request)
+        return _opened(folder, read_index(folder), shards, spec)
 
 
-def _opened(folder: Path, index: bytes, shards: Sequence[Path], request: Request) -> tuple[nn.Module, str]:
+def _opened(folder: Path, index: bytes, shards: Sequence[Path], spec: ModelSpec) -> tuple[nn.Module, str]:
     """The module and the hash, by these bytes of the index: those that are hashed are those that are unpickled."""
     origin = Origin(folder, sha256_of_folder(folder, index), folder)
     asks = sorted(read_pickle(index, str(folder / INDEX)).asks)
-    if not request.trust.covers(origin.sha256):
+    if not spec.trust.covers(origin.sha256):
         note = f" (its index {INDEX} is a pickle, which torch runs to read the shards)"
         raise origin.refuse_names(asks, note, allowable=False)
-    if request.arch is None:
+    if spec.arch is None:
         raise needs_code(origin)
     _log.warning("%s is trusted: torch unpickles its index", folder)
     state = _read_state(folder, index, shards)
-    return weights_into(origin, weights.states_in(state), request), origin.sha256
+    return weights_into(origin, weights.states_in(state), spec), origin.sha256
 
 
 class _Reader(FileSystemReader):

@@ -6,27 +6,29 @@ from torch import nn
 
 from deadrelu.errors import ArchitectureError, UsageError
 from deadrelu.load.extras import extra
-from deadrelu.load.open import Opened
+from deadrelu.load.spec import ModelSpec
 from deadrelu.programs.code import blame
+from deadrelu.report import ModelInfo
 
 
-def place(opened: Opened, device_map: str, device: str | None) -> None:
+def place(model: nn.Module, info: ModelInfo, spec: ModelSpec) -> None:
     """Put the layers of a Hugging Face model on the devices where they fit; what fits on none is moved as it is needed.
 
-    `device_map` is "auto". Raises `UsageError` for any other model, or where one `device` was asked for too;
+    The `device_map` is "auto". Raises `UsageError` for any other model, or where one `device` was asked for too;
     `ArchitectureError` where accelerate is missing, or cannot place the model.
     """
-    if device_map != "auto":
-        raise UsageError(f"--device-map {device_map} is not known", hint="it takes auto")
-    if opened.info.format != "huggingface":
+    if spec.device_map != "auto":
+        raise UsageError(f"--device-map {spec.device_map} is not known", hint="it takes auto")
+    if info.format != "huggingface":
         raise UsageError(
-            f"--device-map is for a Hugging Face folder, and {opened.info.path} is none", hint="give --device instead"
+            f"--device-map is for a Hugging Face folder, and {info.path} is none", hint="give --device instead"
         )
-    if device not in (None, "auto"):
+    if spec.device not in (None, "auto"):
         raise UsageError(
-            f"--device-map takes all devices, and --device is {device}", hint="leave out one of the two, or torchrun"
+            f"--device-map takes all devices, and --device is {spec.device}",
+            hint="leave out one of the two, or torchrun",
         )
-    _spread(opened.module, opened.info.path or "the model")
+    _spread(model, info.path or "the model")
 
 
 def _spread(model: nn.Module, folder: str) -> None:

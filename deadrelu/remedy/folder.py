@@ -14,16 +14,18 @@ import torch
 from torch import nn
 
 from deadrelu.activations import REPLACEMENTS
-from deadrelu.data.request import DataRequest
+from deadrelu.data.source import open_data
+from deadrelu.data.spec import DataSpec
 from deadrelu.errors import UsageError
 from deadrelu.files.writing import check_folder_writable, replacing_folder
 from deadrelu.judge.policy import Policy
 from deadrelu.load.extras import extra
 from deadrelu.load.pretrained import config_of, from_config, read_config, settings_in
 from deadrelu.load.sniff import FileKind, sniff
+from deadrelu.load.spec import ModelSpec
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
-from deadrelu.remedy.reopen import ModelRequest, reopen
+from deadrelu.remedy.reopen import open_comparable, opening_of_patched, reopen
 from deadrelu.remedy.swap import ModuleSwap, SwapOptions, choose_sites, in_the_source
 from deadrelu.remedy.treatment import Treatment, decided, proved
 from deadrelu.report import Report, SiteStats
@@ -57,9 +59,9 @@ def is_folder(model: str) -> bool:
 
 
 def patch_folder(
-    request: ModelRequest,
+    original: ModelSpec,
     output: Path,
-    data: DataRequest,
+    data: DataSpec,
     wanted: SwapOptions,
     scope: Plan,
     *,
@@ -73,15 +75,15 @@ def patch_folder(
     cannot express, `OutputError` where `output` cannot be written, and what opening, reading and measuring raise.
     """
     _check_wanted(wanted)
-    folder = Path(request.model)
+    folder = Path(str(original.model))
     if not preview:
         check_folder_writable(output, mark=_CONFIG, force=force)
-    program, info = request.program()
-    batches = data.batches(program)
+    program, info = open_comparable(original)
+    batches = open_data(data, program)
     report = report_on(
         program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
     )
-    arguments = request.arch_args or {}
+    arguments = original.arch_args
     settings = list(_settings(folder, arguments, program.module, wanted.to))
     treatment, places = _treatment(program.module, settings, report, wanted)
     result = decided(treatment, info, wanted)
@@ -90,7 +92,7 @@ def patch_folder(
     with replacing_folder(output, mark=_CONFIG, force=force) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
         _write_config(read_config(folder), places, wanted.to, temporary)
-        after, evidence, _ = reopen(request, request.of_patched(temporary), data, treatment.axes)
+        after, evidence, _ = reopen(original, opening_of_patched(original, temporary), data, treatment.axes)
         result = proved(result, treatment, after, evidence)
     note = f"changed in {_CONFIG}: {', '.join(places)}; every other file is a copy, byte for byte"
     return replace(result, output=str(output), notes=(note, *result.notes))

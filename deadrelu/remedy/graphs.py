@@ -10,18 +10,20 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deadrelu.data.request import DataRequest
+from deadrelu.data.source import open_data
+from deadrelu.data.spec import DataSpec
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files.writing import replacing
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.swapped import LostSite, match_leaky
+from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program, Swap, Swapped
-from deadrelu.remedy.reopen import ModelRequest, reopen
+from deadrelu.remedy.reopen import opening_of_patched, reopen
 from deadrelu.remedy.swap import SwapOptions, choose_sites
 from deadrelu.remedy.verify import Evidence
 from deadrelu.report import ModelInfo, Report
@@ -67,9 +69,9 @@ def exported(program: EagerProgram, batch: Batch) -> ExportedProgram:
 def patch_graph(
     program: Program,
     info: ModelInfo,
-    request: ModelRequest,
+    original: ModelSpec,
     output: Path,
-    data: DataRequest,
+    data: DataSpec,
     wanted: SwapOptions,
     scope: Plan,
     preview: bool,
@@ -81,7 +83,7 @@ def patch_graph(
     if wanted.only_dead_units or wanted.reinit:
         flag = "--only-dead-units" if wanted.only_dead_units else "--reinit"
         raise UsageError(f"{flag} needs modules, and {info.path} is a graph", hint="patch the eager model it came from")
-    batches = data.batches(program)
+    batches = open_data(data, program)
     before = report_on(
         program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
     )
@@ -92,7 +94,7 @@ def patch_graph(
         return result
     with replacing(output, force=force) as temporary:
         graph.save(temporary, force=True)
-        after, evidence, needs = reopen(request, request.of_patched(temporary, ours=True), data, {})
+        after, evidence, needs = reopen(original, opening_of_patched(original, temporary, ours=True), data, {})
         proved = _proved(result, before, done, after, evidence)
         sha256 = sha256_of(temporary)
     return replace(proved, output=str(output), sha256=sha256, needs_trust=needs.trust, needs_arch=needs.arch)

@@ -9,17 +9,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from deadrelu.data.request import DataRequest
+from deadrelu.data.source import open_data
+from deadrelu.data.spec import DataSpec
 from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
 from deadrelu.files.writing import check_writable, replacing
 from deadrelu.judge.policy import Policy
+from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan, Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.remedy.folder import is_folder, patch_folder
 from deadrelu.remedy.graphs import exported, patch_graph
-from deadrelu.remedy.reopen import ModelRequest, reopen
+from deadrelu.remedy.reopen import open_comparable, opening_of_patched, reopen
 from deadrelu.remedy.swap import SwapOptions
 from deadrelu.remedy.treatment import Treatment, decided, proved, treat
 from deadrelu.remedy.verify import compare_programs
@@ -28,9 +30,9 @@ from deadrelu.report.advice import PatchResult
 
 
 def patch_file(
-    request: ModelRequest,
+    original: ModelSpec,
     output: Path,
-    data: DataRequest,
+    data: DataSpec,
     wanted: SwapOptions,
     scope: Plan,
     *,
@@ -45,24 +47,24 @@ def patch_file(
     exports the model first, so that functional calls can be swapped too. Nothing is written where there is nothing to
     swap, or where the proof fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
     """
-    if is_folder(request.model) and not to_pt2:
-        return patch_folder(request, output, data, wanted, scope, force=force, preview=preview, progress=progress)
+    if is_folder(str(original.model)) and not to_pt2:
+        return patch_folder(original, output, data, wanted, scope, force=force, preview=preview, progress=progress)
     if not preview:
         check_writable(output, force=force)
-    program, info = request.program()
+    program, info = open_comparable(original)
     if to_pt2 and isinstance(program, EagerProgram):
-        program = exported(program, next(iter(data.batches(program))))
+        program = exported(program, next(iter(open_data(data, program))))
     if not isinstance(program, EagerProgram):
-        return patch_graph(program, info, request, output, data, wanted, scope, preview, force, progress)
+        return patch_graph(program, info, original, output, data, wanted, scope, preview, force, progress)
     treatment = treat(program, info, data, wanted, scope, progress)
     result = decided(treatment, info, wanted)
     if preview or not treatment.swaps:
         return result
     with replacing(output, force=force) as temporary:
-        _save(treatment.module, temporary, legacy=info.format == "torch-legacy" and request.arch is None)
-        code = request.arch or (request.model if info.format == "architecture" else None)
-        patched = request.of_patched(temporary, code=code, ours=code is not None)
-        after, evidence, needs = reopen(request, patched, data, treatment.axes, restarted=treatment.has_restarts)
+        _save(treatment.module, temporary, legacy=info.format == "torch-legacy" and original.arch is None)
+        code = original.arch or (str(original.model) if info.format == "architecture" else None)
+        patched = opening_of_patched(original, temporary, code=code, ours=code is not None)
+        after, evidence, needs = reopen(original, patched, data, treatment.axes, restarted=treatment.has_restarts)
         done = proved(result, treatment, after, evidence)
         sha256 = sha256_of(temporary)
     return replace(
@@ -77,7 +79,7 @@ def patch_file(
 
 def patch_module(
     module: nn.Module,
-    data: DataRequest,
+    data: DataSpec,
     wanted: SwapOptions,
     scope: Plan,
     device: torch.device | None = None,
@@ -98,7 +100,7 @@ def patch_module(
     if preview or not treatment.swaps:
         _give_back(module, treatment, original)
         return result
-    batches = data.batches(program)
+    batches = open_data(data, program)
     try:
         try:
             after = report_on(program, info, batches, batches.info, plan=Plan(), policy=Policy(), settings={})

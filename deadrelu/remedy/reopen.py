@@ -11,57 +11,41 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deadrelu.data.images import ImageOptions
-from deadrelu.data.request import DataRequest
+from deadrelu.data.source import open_data
+from deadrelu.data.spec import DataSpec, ImageOptions
 from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
 from deadrelu.judge.policy import Policy
-from deadrelu.load.open import open_model
+from deadrelu.load.open import open_program
+from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Plan
-from deadrelu.programs.device import choose_device
 from deadrelu.remedy.verify import Comparable, Evidence, compare_programs
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.advice import Drift
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelRequest:
-    """How the user asked for a model to be opened."""
+def opening_of_patched(original: ModelSpec, path: Path, *, code: str | None = None, ours: bool = False) -> ModelSpec:
+    """How the patched file is opened: by the same rules, with the `code` that its classes belong to.
 
-    model: str
-    arch: str | None = None
-    arch_args: Mapping[str, object] | None = None
-    weights_key: str | None = None
-    trust: Trust = field(default_factory=Trust)
-    device: str = "auto"
+    `ours` lets it run code although nobody was asked: we have just written it, out of what the user had opened, and
+    that very file is meant.
+    """
+    trust = original.trust
+    if (trust.sha256 or ours) and path.is_file():  # a folder runs no code of its own
+        trust = replace(trust, sha256=(*trust.sha256, sha256_of(path)))
+    return ModelSpec(model=str(path), arch=code, trust=trust, device=original.device)
 
-    def of_patched(self, path: Path, *, code: str | None = None, ours: bool = False) -> ModelRequest:
-        """How the patched file is opened: by the same rules, with the `code` that its classes belong to.
 
-        `ours` lets it run code although nobody was asked: we have just written it, out of what the user had opened,
-        and that very file is meant.
-        """
-        trust = self.trust
-        if (trust.sha256 or ours) and path.is_file():  # a folder runs no code of its own
-            trust = replace(trust, sha256=(*trust.sha256, sha256_of(path)))
-        return replace(self, model=str(path), arch=code, arch_args=None, weights_key=None, trust=trust)
-
-    def program(self) -> tuple[Comparable, ModelInfo]:
-        """The model as a program, and what the report says of it."""
-        opened = open_model(
-            self.model,
-            arch=self.arch,
-            arch_args=self.arch_args or {},
-            weights_key=self.weights_key,
-            trust=self.trust,
-        )
-        program: Any = opened.program(choose_device(self.device))  # all three kinds have a module
-        return program, opened.info
+def open_comparable(spec: ModelSpec) -> tuple[Comparable, ModelInfo]:
+    """The model as a program, which has a module whatever its kind, and what the report says of it."""
+    program: Any
+    program, info = open_program(spec)
+    return program, info
 
 
 @dataclass(frozen=True)
@@ -73,9 +57,9 @@ class Needs:
 
 
 def reopen(
-    original: ModelRequest,
-    patched: ModelRequest,
-    data: DataRequest,
+    original: ModelSpec,
+    patched: ModelSpec,
+    data: DataSpec,
     swapped: Mapping[str, int | None],
     *,
     restarted: bool = False,
@@ -100,7 +84,7 @@ def reopen(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answer.json"
         question = {
-            "original": asdict(original),
+            "original": asdict(replace(original, model=str(original.model))),
             "patched": asdict(patched),
             "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
             "swapped": dict(swapped),
@@ -137,12 +121,12 @@ def _evidence(fields: Mapping[str, Any]) -> Evidence:
 def measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
     """Open both models, run both over the data, and say what was seen."""
     wanted = question["data"]
-    data = DataRequest(**{**wanted, "images": ImageOptions(**wanted["images"]) if wanted["images"] else None})
-    patched = _request(question["patched"])
+    data = DataSpec(**{**wanted, "images": ImageOptions(**wanted["images"])})
+    patched = _model_spec(question["patched"])
     needs = _needs(patched)
-    before, _ = _request(question["original"]).program()
-    after, info = patched.program()
-    batches = data.batches(before)
+    before, _ = open_comparable(_model_spec(question["original"]))
+    after, info = open_comparable(patched)
+    batches = open_data(data, before)
     policy, plan = Policy(), Plan()
     try:
         report = report_on(after, info, batches, batches.info, plan=plan, policy=policy, settings={}).to_dict()
@@ -152,21 +136,21 @@ def measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
     return {"report": report, "evidence": asdict(evidence), "needs": asdict(needs)}
 
 
-def _needs(patched: ModelRequest) -> Needs:
-    """The least that opening the patched file takes, of what the request gives; single classes stay allowed."""
+def _needs(patched: ModelSpec) -> Needs:
+    """The least that opening the patched file takes, of what the spec gives; single classes stay allowed."""
     stranger = replace(patched.trust, all=False, sha256=())
     for arch in dict.fromkeys((None, patched.arch)):
         try:
-            replace(patched, arch=arch, trust=stranger).program()
+            open_program(replace(patched, arch=arch, trust=stranger))
         except DeadreluError:
             continue
         return Needs(trust=False, arch=arch)
     return Needs(trust=True, arch=patched.arch)
 
 
-def _request(fields: Mapping[str, Any]) -> ModelRequest:
+def _model_spec(fields: Mapping[str, Any]) -> ModelSpec:
     trust: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields["trust"].items()}
-    return ModelRequest(**{**fields, "trust": Trust(**trust)})
+    return ModelSpec(**{**fields, "trust": Trust(**trust)})
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from deadrelu.data.request import DataRequest
+from deadrelu.data.source import open_data
+from deadrelu.data.spec import DataSpec
 from deadrelu.errors import ModelError
 from deadrelu.judge.policy import Policy
 from deadrelu.measure.reporting import report_on
@@ -60,20 +61,20 @@ class Treatment:
 def treat(
     program: EagerProgram,
     info: ModelInfo,
-    data: DataRequest,
+    data: DataSpec,
     wanted: SwapOptions,
     scope: Plan,
     progress: Progress | None,
 ) -> Treatment:
     """Scan, choose, restart and swap in memory."""
-    batches = data.batches(program)
+    batches = open_data(data, program)
     report = report_on(
         program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
     )
     swaps, refused = plan(program.module, report, wanted)
     restarts: Mapping[str, Restart] = {}
     if wanted.reinit and swaps:
-        first = next(iter(data.batches(program)))
+        first = next(iter(open_data(data, program)))
         restarts = reinitialise(
             program, first, swaps, slope=wanted.slope if wanted.to in ("leaky_relu", "prelu") else 0
         )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu.data.spec import DataSpec
 from deadrelu.data.synthetic import synthesise
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch
@@ -67,7 +68,7 @@ MODELS = {
 def test_shapes_are_found_by_trying(program_of, name: str) -> None:
     make, shape = MODELS[name]
     program = program_of(make())
-    batches = list(synthesise(program, samples=5, batch_size=2))
+    batches = list(synthesise(program, DataSpec(samples=5, batch_size=2)))
     assert [batch.samples for batch in batches] == [2, 2, 1]
     assert [tuple(batch.args[0].shape) for batch in batches] == [(2, *shape), (2, *shape), (1, *shape)]
     with program.watched(lambda *_: None) as run:
@@ -76,14 +77,14 @@ def test_shapes_are_found_by_trying(program_of, name: str) -> None:
 
 def test_time_first_layers_get_the_samples_on_the_second_axis(program_of) -> None:
     program = program_of(Through(lambda m, x: m.rnn(x)[0], rnn=nn.LSTM(3, 4)))
-    (batch,) = synthesise(program, samples=5)
+    (batch,) = synthesise(program, DataSpec(samples=5))
     assert tuple(batch.args[0].shape) == (16, 5, 3)
     assert batch.samples == 5
 
 
 def test_an_embedding_gets_indices_within_its_vocabulary(program_of) -> None:
     program = program_of(nn.Sequential(nn.Embedding(11, 4), nn.Linear(4, 2)))
-    batches = synthesise(program, samples=300, batch_size=300)
+    batches = synthesise(program, DataSpec(samples=300, batch_size=300))
     (batch,) = batches
     assert batch.args[0].dtype == torch.int64
     assert set(batch.args[0].flatten().tolist()) == set(range(11))
@@ -92,7 +93,7 @@ def test_an_embedding_gets_indices_within_its_vocabulary(program_of) -> None:
 
 def test_noise_is_standard_normal_and_the_same_for_the_same_seed(linear) -> None:
     def values(seed: int) -> torch.Tensor:
-        return torch.cat([batch.args[0] for batch in synthesise(linear, samples=4000, seed=seed)])
+        return torch.cat([batch.args[0] for batch in synthesise(linear, DataSpec(samples=4000, seed=seed))])
 
     assert torch.equal(values(0), values(0))
     assert not torch.equal(values(0), values(1))
@@ -102,25 +103,25 @@ def test_noise_is_standard_normal_and_the_same_for_the_same_seed(linear) -> None
 
 def test_noise_leaves_torchs_own_generator_alone(linear) -> None:
     before = torch.get_rng_state()
-    list(synthesise(linear))
+    list(synthesise(linear, DataSpec()))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_info_says_that_it_is_synthetic(program_of) -> None:
-    info = synthesise(program_of(nn.Conv2d(3, 2, 3).double()), input_shapes=[(3, 32, 32)], seed=4).info
+    info = synthesise(program_of(nn.Conv2d(3, 2, 3).double()), DataSpec(input_shapes=[(3, 32, 32)], seed=4)).info
     assert (info.kind, info.seed, info.source) == ("synthetic", 4, "synthetic normal (3, 32, 32)")
 
 
 def test_given_shapes_are_used_by_position_and_by_name(pair) -> None:
-    (by_position,) = synthesise(pair, input_shapes=[(3,), (1,)], samples=2)
-    (by_name,) = synthesise(pair, input_shapes={"right": (3,), "left": (3,)}, samples=2)
+    (by_position,) = synthesise(pair, DataSpec(input_shapes=[(3,), (1,)], samples=2))
+    (by_name,) = synthesise(pair, DataSpec(input_shapes={"right": (3,), "left": (3,)}, samples=2))
     assert [tuple(arg.shape) for arg in by_position.args] == [(2, 3), (2, 1)]
     assert {name: tuple(arg.shape) for name, arg in by_name.kwargs.items()} == {"left": (2, 3), "right": (2, 3)}
     assert not torch.equal(by_name.kwargs["left"], by_name.kwargs["right"])
 
 
 def test_a_given_shape_of_an_embedding_is_filled_with_indices(program_of) -> None:
-    (batch,) = synthesise(program_of(nn.Embedding(5, 2)), input_shapes=[(7,)], samples=9)
+    (batch,) = synthesise(program_of(nn.Embedding(5, 2)), DataSpec(input_shapes=[(7,)], samples=9))
     assert batch.args[0].shape == (9, 7)
     assert batch.args[0].max() < 5
 
@@ -128,12 +129,12 @@ def test_a_given_shape_of_an_embedding_is_filled_with_indices(program_of) -> Non
 def test_the_models_own_example_comes_first_then_noise_like_it(program_of) -> None:
     example = Batch(samples=3, args=(torch.full((3, 4), 7.0), torch.tensor([5, 9, 5])))
     program = program_of(nn.Linear(4, 2), example)
-    first, second = synthesise(program, samples=6)
+    first, second = synthesise(program, DataSpec(samples=6))
     assert first is example
     assert second.args[0].shape == (3, 4)
     assert set(second.args[1].tolist()) <= {5, 9}
-    assert len(list(synthesise(program, samples=1))) == 1
-    given = next(iter(synthesise(program, input_shapes=[(4,)], samples=1)))
+    assert len(list(synthesise(program, DataSpec(samples=1)))) == 1
+    given = next(iter(synthesise(program, DataSpec(input_shapes=[(4,)], samples=1))))
     assert given.args[0].shape == (1, 4)
 
 
@@ -149,27 +150,27 @@ def test_the_models_own_example_comes_first_then_noise_like_it(program_of) -> No
 )
 def test_where_nothing_runs_the_layer_and_the_option_are_named(program_of, make, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        synthesise(program_of(make()))
+        synthesise(program_of(make()), DataSpec())
     assert "--input-shape" in caught.value.hint
 
 
 def test_a_given_shape_that_does_not_run_is_refused(linear) -> None:
     with pytest.raises(DataError, match=r"does not run on the given input shape \(5,\): .*shapes"):
-        synthesise(linear, input_shapes=[(5,)])
+        synthesise(linear, DataSpec(input_shapes=[(5,)]))
     with pytest.raises(DataError, match="below 1"):
-        synthesise(linear, input_shapes=[(0, 4)])
+        synthesise(linear, DataSpec(input_shapes=[(0, 4)]))
 
 
 def test_counts_below_one_are_refused(linear) -> None:
     with pytest.raises(DataError, match="at least 1"):
-        synthesise(linear, samples=0)
+        synthesise(linear, DataSpec(samples=0))
 
 
 @pytest.mark.parametrize("said", [10**30, "4", -5, float("nan"), [1], None, True, 2**40, 3])
 def test_a_linear_layer_is_fed_what_its_weight_takes_whatever_a_file_says_of_it(program_of, said: object) -> None:
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
     net[0].in_features = said
-    assert synthesise(program_of(net)).info.source == "synthetic normal (4,)"
+    assert synthesise(program_of(net), DataSpec()).info.source == "synthetic normal (4,)"
 
 
 @pytest.mark.parametrize("said", [10**30, "4", -5, float("nan"), [1], None, 2**40])
@@ -177,8 +178,8 @@ def test_sizes_that_no_input_can_have_are_never_tried(program_of, said: object) 
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
     net[0].in_channels = said
     with pytest.raises(DataError, match="no layer of the model tells"):
-        synthesise(program_of(net))
+        synthesise(program_of(net), DataSpec())
     embedding = nn.Sequential(nn.Embedding(4, 8), nn.ReLU())
     embedding[0].num_embeddings = said
     with pytest.raises(DataError):
-        synthesise(program_of(embedding))
+        synthesise(program_of(embedding), DataSpec())

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from deadrelu import open_model
 from deadrelu.data.files import read_arrays
 from deadrelu.errors import DataError, FileError
 from deadrelu.files.pickles import check_fillings, check_pickle
-from deadrelu.load.open import open_model
 
 HUGE = 8 << 30
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import deadrelu
+from deadrelu import open_model
 from deadrelu.cli.reading import read_report
 from deadrelu.data.files import read_arrays
 from deadrelu.files.writing import encoded
@@ -28,7 +29,6 @@ from deadrelu.judge.merge import common_policy, merge
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.trend import trend
 from deadrelu.load.inspection.inspect import inspect
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 from deadrelu.render.formats import Format
 from deadrelu.render.terminal import advice, units

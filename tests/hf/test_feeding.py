@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import save_file
 
 import deadrelu
-from deadrelu.data.request import DataRequest
+from deadrelu.data.source import open_data
+from deadrelu.data.spec import DataSpec
 from deadrelu.programs.eager.program import EagerProgram
 from tests.hf.models import MODELS, VOCABULARY, bart, ids, made, marian, noise, opt, resnet, t5, vit, whisper
 
 
 def synthetic(model: Any, **more: Any) -> list[Any]:
     """The batches that are made up for a model."""
-    return list(DataRequest(samples=40, batch_size=16, **more).batches(EagerProgram(model)))
+    return list(open_data(DataSpec(samples=40, batch_size=16, **more), EagerProgram(model)))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -94,5 +95,5 @@ def test_sound_without_decoder_inputs_gets_the_start_token_alone() -> None:
 
 
 def test_a_model_without_a_decoder_gets_what_was_given_and_nothing_more() -> None:
-    (batch,) = DataRequest(data={"input_ids": ids()}).batches(EagerProgram(opt()))
+    (batch,) = open_data(DataSpec(data={"input_ids": ids()}), EagerProgram(opt()))
     assert set(batch.kwargs) == {"input_ids"}

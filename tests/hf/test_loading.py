@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError, FileError, TrustError
-from deadrelu.load.open import open_model
 from tests.hf.models import made, transformers
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import deadrelu
+from deadrelu import open_model
 from deadrelu.errors import ModelError, OutputError, UsageError
-from deadrelu.load.open import open_model
 from deadrelu.remedy import folder as remedy
 from deadrelu.remedy.outputs import default_output
 from tests.hf.models import MODELS, made, transformers

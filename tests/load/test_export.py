@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 import deadrelu
+from deadrelu import open_model
 from deadrelu.errors import DeadreluError, FileError, TrustError, UsageError
 from deadrelu.load.export import screen
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Origin, Trust, sha256_of
 from deadrelu.programs.export.program import ExportedProgram
 

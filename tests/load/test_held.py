@@ -16,12 +16,12 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import DeadreluError, FileError
 from deadrelu.load import held as holding
 from deadrelu.load import open as opening
 from deadrelu.load.held import held, unchanged
 from deadrelu.load.inspection.inspect import inspect
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 
 

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import DeadreluError, FileError, TrustError
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 
 Save = Callable[..., Path]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError, FileError, UsageError
-from deadrelu.load.open import open_model
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError, FileError, TrustError, UsageError
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 
 Save = Callable[..., Path]

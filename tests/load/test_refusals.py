@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import DeadreluError, FileError
 from deadrelu.load.inspection.inspect import inspect
-from deadrelu.load.open import open_model
 from deadrelu.load.sniff import FileKind, sniff
 from deadrelu.load.trust import Trust
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import deadrelu
+from deadrelu import open_model
 from deadrelu.errors import DeadreluError, FileError, TrustError, UsageError
-from deadrelu.load.open import open_model
 from deadrelu.load.traced import read_traced
 from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.programs.script.program import Example, TorchScriptProgram

@@ -15,9 +15,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError, FileError, TrustError
 from deadrelu.load.inspection.inspect import inspect
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 
 ARCH = "tests.fuzz.corpus:net"

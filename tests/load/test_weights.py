@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError, FileError, UsageError
-from deadrelu.load.open import open_model
 from deadrelu.load.weights import nonfinite
 
 Save = Callable[..., Path]

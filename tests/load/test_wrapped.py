@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import TrustError
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 
 Save = Callable[..., Path]

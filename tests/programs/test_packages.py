@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError, DataError
 from deadrelu.load.architecture.build import build
 from deadrelu.load.extras import extra
-from deadrelu.load.open import open_model
 from deadrelu.programs.code import import_spec
 from deadrelu.programs.packages import install
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from deadrelu.errors import ArchitectureError, DeadreluError, FileError, TrustError, UsageError
 from deadrelu.load import sharded_contents
 from deadrelu.load.architecture.hyper import HyperParameters, hyper_parameters
-from deadrelu.load.checkpoint import Request, open_checkpoint
+from deadrelu.load.checkpoint import open_checkpoint
 from deadrelu.load.flat import read_header
 from deadrelu.load.held import held, unchanged
 from deadrelu.load.inspection.export import read_exported
@@ -18,8 +18,9 @@ from deadrelu.load.inspection.script import read_torchscript
 from deadrelu.load.members import Archive, asked_code
 from deadrelu.load.open import open_model
 from deadrelu.load.sniff import FileKind, refusal, sniff
+from deadrelu.load.spec import ModelSpec
 from deadrelu.load.tree import draw, group
-from deadrelu.load.trust import Trust, sha256_of
+from deadrelu.load.trust import sha256_of
 from deadrelu.load.unpickling.inert import plain_globals, read_tree
 from deadrelu.load.unpickling.known import COMPILED, DATA_PARALLEL, RECORDS, torch_classes, torch_functions
 from deadrelu.load.unpickling.pickled import LONGEST, Pickled, read_legacy, read_pickle
@@ -103,9 +104,9 @@ def _opening(path: Path, kind: FileKind) -> Opening:
     try:
         if kind in _TORCH_SAVE:
             with held(path) as origin:
-                open_checkpoint(origin, kind, Request(None, {}, None, Trust()))
+                open_checkpoint(origin, kind, ModelSpec(model=path))
         else:
-            open_model(path)
+            open_model(ModelSpec(model=path))
     except FileError as error:
         if kind.readable and not (kind in _TORCH_SAVE and _is_whole(path, kind)):
             raise

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError
 from deadrelu.load.architecture.build import build
-from deadrelu.load.open import open_model
 
 CODE = """
 from dataclasses import dataclass

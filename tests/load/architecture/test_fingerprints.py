@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError
 from deadrelu.load.architecture.fingerprints import KNOWN, recognised
-from deadrelu.load.open import open_model
 
 Save = Callable[..., Path]
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError, FileError
 from deadrelu.load.inspection.inspect import inspect
-from deadrelu.load.open import open_model
 
 Save = Callable[..., Path]
 

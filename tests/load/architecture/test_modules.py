@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import FileError, TrustError, UsageError
 from deadrelu.load.inspection.inspect import inspect
-from deadrelu.load.open import open_model
 from deadrelu.load.trust import Trust
 
 Save = Callable[..., Path]

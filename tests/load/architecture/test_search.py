@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from deadrelu import open_model
 from deadrelu.errors import ArchitectureError
 from deadrelu.load.architecture.build import build
 from deadrelu.load.architecture.search import fitting_arguments
-from deadrelu.load.open import open_model
 
 Save = Callable[..., Path]
 

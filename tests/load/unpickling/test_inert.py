@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu import open_model
 from deadrelu.errors import DeadreluError
-from deadrelu.load.open import open_model
 from deadrelu.load.sniff import FileKind
 from deadrelu.load.trust import Origin
 from deadrelu.load.unpickling.inert import read_tree, walk

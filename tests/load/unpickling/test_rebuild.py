@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deadrelu import open_model
 from deadrelu.errors import TrustError
-from deadrelu.load.open import open_model
 
 Save = Callable[..., Path]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Done, deadrelu
 from tests.test_sample_models import CLAIMS
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,7 @@ class Block:
 
 BLOCKS = [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(), re.M | re.S)]
 COMMANDS = [line for block in BLOCKS if block.language == "sh" for line in block.lines]
+PASTED = [block for block in BLOCKS if block.language == "sh" and not block.lines[0].startswith(SET_UP)]
 SHOWN = [block for block in BLOCKS if block.language == "console"]
 
 
@@ -48,17 +50,11 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a `deadrelu` line of the README by this very Python."""
-    words = shlex.split(command, comments=True)
-    assert words[0] == "deadrelu", command
-    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "LINES")}
-    environment |= {"COLUMNS": WIDTHS.get(command, "80"), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-    program = f"import sys; sys.argv = {words!r}; from deadrelu.cli.app import main; main()"
-    arguments = [sys.executable, "-c", program]
-    return subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+def run(command: str, folder: Path) -> Done:
+    """Run a `deadrelu` line of the README."""
+    program, *words = shlex.split(command, comments=True)
+    assert program == "deadrelu", command
+    return deadrelu(*words, cwd=folder, COLUMNS=WIDTHS.get(command, "80"))
 
 
 def rule(target: str) -> str:
@@ -81,27 +77,17 @@ def test_the_first_screen_is_the_sentence_the_table_and_the_two_commands() -> No
     assert README.read_text().index("make test") < 3500
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith((*SET_UP, CLEAN_UP))])
-def test_a_command_runs_and_exits_as_the_readme_says(command: str, clone: Path) -> None:
-    done = run(command, clone)
-    expected = EXIT.search(command)
-    assert done.returncode == int(expected[1] if expected else 0), done.stderr
-    assert done.stdout
-
-
-@pytest.mark.parametrize(
-    "block",
-    [block for block in BLOCKS if block.language == "sh" and not block.lines[0].startswith(SET_UP)],
-    ids=lambda block: block.lines[0],
-)
-def test_a_block_leaves_no_file_behind(block: Block, clone: Path) -> None:
+@pytest.mark.parametrize("block", PASTED, ids=lambda block: block.lines[0])
+def test_a_pasted_block_exits_as_the_readme_says_and_leaves_no_file_behind(block: Block, clone: Path) -> None:
     before = sorted(clone.rglob("*"))
     for line in block.lines:
         if line.startswith(CLEAN_UP):
             for name in shlex.split(line)[1:]:
                 (clone / name).unlink()
-        elif " -o " in line or "--update-baseline" in line or line.startswith("deadrelu patch"):
-            run(line, clone)
+        else:
+            done, expected = run(line, clone), EXIT.search(line)
+            assert done.code == int(expected[1] if expected else 0), done.err
+            assert done.out
     assert [path for path in sorted(clone.rglob("*")) if "__pycache__" not in path.parts] == before
 
 
@@ -109,8 +95,8 @@ def test_a_block_leaves_no_file_behind(block: Block, clone: Path) -> None:
 def test_an_output_is_what_the_command_prints(block: Block, clone: Path, request: pytest.FixtureRequest) -> None:
     prompt, _, shown = block.text.partition("\n")
     done = run(prompt.removeprefix("$ "), clone)
-    assert done.returncode == 0, done.stderr
-    printed = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()) + "\n"
+    assert done.code == 0, done.err
+    printed = "\n".join(line.rstrip() for line in done.out.strip("\n").splitlines()) + "\n"
     if request.config.getoption("--regenerate"):
         shortened = _shorten(printed)
         README.write_text(
@@ -162,6 +148,6 @@ def test_the_accuracy_in_the_prose_is_the_samples() -> None:
 def test_every_flag_in_the_prose_exists(clone: Path) -> None:
     flags = set(re.findall(r"`(--[a-z0-9-]+)", README.read_text()))
     commands = ("scan", "suggest", "patch", "inspect", "diff", "trend", "merge", "report")
-    known = "".join(run(f"deadrelu {command} --help", clone).stdout for command in commands)
+    known = "".join(run(f"deadrelu {command} --help", clone).out for command in commands)
     assert flags
     assert sorted(flag for flag in flags if f"{flag} " not in known) == []

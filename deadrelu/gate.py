@@ -32,10 +32,11 @@ class GateFailed(AssertionError):  # noqa: N818 - it is no error of the program,
     def __init__(self, report: Report) -> None:
         """Draw the table at once: whoever shows the message needs nothing more."""
         from deadrelu.render.conclusion import headline, verdict_reason
+        from deadrelu.render.terminal.screen import Screen
         from deadrelu.render.terminal.table import render
 
         # The first line is all that pytest's summary and many a log keep of it.
-        super().__init__(f"{headline(report)}: {verdict_reason(report)}\n\n{render(report, width=_WIDTH)}")
+        super().__init__(f"{headline(report)}: {verdict_reason(report)}\n\n{render(report, Screen(width=_WIDTH))}")
         self.report = report
 
     def __reduce__(self) -> tuple[type[GateFailed], tuple[Report]]:

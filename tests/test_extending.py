@@ -68,3 +68,16 @@ def test_a_rule_takes_an_entry_in_the_table_and_a_finder(copy: Copy, canonical: 
     found = [finding for finding in json.loads(copy.run(*merge, "json"))["findings"] if finding["rule"] == "DR099"]
     assert [finding["site"] for finding in found] == [s.site.id for s in canonical.sites if s.site.units > 30] != []
     assert "wide-site" in copy.run(*merge, "html")
+
+
+def test_a_format_takes_a_module_and_a_line_in_the_list(copy: Copy, canonical: Report) -> None:
+    (copy.folder / "deadrelu/render/tally.py").write_text(
+        "def render(report):\n    return f'{report.summary.dead} dead'\n"
+    )
+    copy.insert("render/formats.py", '    TALLY = "tally", ".tally"\n', before="\n    def __new__")
+    dead = f"{canonical.summary.dead} dead"
+    assert (
+        copy.run("report", "report.json", "--format", "tally", "-o", "out.tally", "-o", "tally=again").strip() == dead
+    )
+    assert (copy.folder / "out.tally").read_text() == (copy.folder / "again").read_text() == dead
+    assert "html, tally" in copy.run("report", "--help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -34,15 +35,8 @@ class Stats(str, Enum):
     FULL = "full"
 
 
-class Plain(str, Enum):
-    """What a command shows that makes no report: a table for a person, or JSON for a script."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-def choice(kind: type[Enum], *flags: str, help: str, panel: str, metavar: str = "") -> Any:
-    """An option that takes one of the values of an enumeration; the shell completes them."""
+def choice(kind: Iterable[Enum], *flags: str, help: str, panel: str, metavar: str = "") -> Any:
+    """An option that takes one of the values of an enumeration, or of some of its members; the shell completes them."""
     return typer.Option(
         *flags,
         metavar=metavar or "|".join(str(member.value) for member in kind),

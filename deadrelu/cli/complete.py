@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from deadrelu.judge.rules import RULES
@@ -17,15 +17,15 @@ def rule_names(incomplete: str) -> list[tuple[str, str]]:
     return [offer for offer in offered if offer[0].startswith(incomplete)]
 
 
-def values_of(kind: type[Enum]) -> Offers:
+def values_of(kind: Iterable[Enum]) -> Offers:
     """The values of an enumeration."""
     return lambda incomplete: list(_values(kind, incomplete))
 
 
-def outputs_as(kind: type[Enum]) -> Offers:
+def outputs_as(kind: Iterable[Enum]) -> Offers:
     """`json=` and the like; behind it the shell completes files."""
     return lambda incomplete: [f"{value}=" for value in _values(kind, incomplete)]
 
 
-def _values(kind: type[Enum], incomplete: str) -> Iterator[str]:
+def _values(kind: Iterable[Enum], incomplete: str) -> Iterator[str]:
     return (str(member.value) for member in kind if str(member.value).startswith(incomplete))

@@ -8,18 +8,9 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from deadrelu.errors import DeadreluError, OutputError
-
-
-@dataclass(frozen=True)
-class Screen:
-    """What stdout can show: its width in columns, and whether it takes colours and block characters."""
-
-    width: int
-    color: bool
-    unicode: bool
+from deadrelu.render.terminal.screen import Screen
 
 
 def stand_in() -> None:

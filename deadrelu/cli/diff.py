@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from deadrelu.cli import console
 from deadrelu.cli import options as o
-from deadrelu.cli.choices import Plain, choice
+from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
 from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.showing import show_plain
 from deadrelu.errors import ExitCode
 from deadrelu.judge.compare import compare
 from deadrelu.judge.policy import Policy
+from deadrelu.render.formats import Format
 from deadrelu.render.terminal import diff as rendering
 
 
@@ -35,7 +36,7 @@ def diff(
         FailOn | None,
         choice(FailOn, "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=o.GATE),
     ] = None,
-    format: o.PlainFormat = Plain.TABLE,
+    format: o.PlainFormat = Format.TABLE,
     full: o.Full = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -43,13 +44,7 @@ def diff(
     asked = asked_by(context, quiet=quiet)
     before, after = (saved_report(each) or asked.scan(each, policy=Policy()) for each in (old, new))
     comparison = compare(before, after)
-    if format is Plain.JSON:
-        console.write(rendering.as_json(comparison))
-    else:
-        screen = console.screen()
-        console.write(
-            rendering.render(comparison, width=screen.width, color=screen.color, unicode=screen.unicode, full=full)
-        )
+    show_plain(format, comparison.to_dict(), lambda screen: rendering.render(comparison, screen, full=full))
     if any(not report.sites and not report.is_all_leaky for report in (before, after)):
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
     raise typer.Exit(int(ExitCode.GATE_FAILED if fail_on and comparison.worse else ExitCode.OK))

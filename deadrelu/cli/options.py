@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deadrelu.cli.choices import Device, DeviceMap, Plain, Stats, choice
+from deadrelu.cli.choices import Device, DeviceMap, Stats, choice
 from deadrelu.cli.complete import outputs_as, rule_names
 from deadrelu.cli.values import (
     BatchSize,
@@ -23,7 +23,7 @@ from deadrelu.cli.values import (
     split_globs,
 )
 from deadrelu.errors import UsageError
-from deadrelu.render.formats import Format
+from deadrelu.render.formats import PLAIN, Format
 
 MODEL = "Model"
 DATA = "Data"
@@ -256,7 +256,7 @@ Ignore = Annotated[
 ]
 Strict = Annotated[bool, _gate("--strict", help="Fail on sites that were skipped, or whose feature axis is a guess.")]
 ExitZero = Annotated[bool, _gate("--exit-zero", help="Exit 0 even if the gate fails. Errors keep their exit codes.")]
-PlainFormat = Annotated[Plain, choice(Plain, "--format", help="Format of stdout.", panel=OUTPUT)]
+PlainFormat = Annotated[Format, choice(PLAIN, "--format", help="Format of stdout.", panel=OUTPUT)]
 ReportFormat = Annotated[
     Format,
     choice(Format, "--format", metavar="FORMAT", help=f"Format of stdout: {', '.join(Format)}.", panel=OUTPUT),

@@ -17,10 +17,12 @@ from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.showing import show_plain
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode
 from deadrelu.remedy.outputs import default_output
-from deadrelu.render.terminal.proof import ProofFormat, as_json, render
+from deadrelu.render.formats import Format
+from deadrelu.render.terminal.proof import render
 from deadrelu.report.commands import next_scan
 
 _GRAPHS = ("torchscript", "torch-export")
@@ -104,9 +106,7 @@ def patch(
     diff: Annotated[
         bool, typer.Option("--diff", help="Show what would change, and write nothing.", rich_help_panel=o.OUTPUT)
     ] = False,
-    format: Annotated[
-        ProofFormat, choice(ProofFormat, "--format", help="Format of stdout.", panel=o.OUTPUT)
-    ] = ProofFormat.TABLE,
+    format: o.PlainFormat = Format.TABLE,
     force: o.Force = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -132,11 +132,7 @@ def patch(
         result = replace(
             result, next_command=next_scan((*asked.of_model, *asked.invocation), result.output, *code, *trust)
         )
-    if format is ProofFormat.JSON:
-        console.write(as_json(result))
-    else:
-        screen = console.screen()
-        console.write(render(result, width=screen.width, color=screen.color, unicode=screen.unicode))
+    show_plain(format, result.to_dict(), lambda screen: render(result, screen))
     if result.refused and not result.changes:
         can_export = result.format not in _GRAPHS and to_format is None and not only_dead_units and not reinit
         raise deadrelu.DeadreluError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from deadrelu.cli import console
 from deadrelu.cli.values import output_paths
@@ -12,7 +13,9 @@ from deadrelu.errors import UsageError
 from deadrelu.files.writing import check_writable, write_text
 from deadrelu.judge.globs import matches
 from deadrelu.render.formats import Format
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import Report
+from deadrelu.report.serialisation import to_json
 
 Outputs = list[tuple[Format, Path]]
 
@@ -24,7 +27,7 @@ def check_outputs(texts: Sequence[str], *, force: bool, name: str = "report") ->
     """
     safe = re.sub(r"[^A-Za-z0-9._-]|^[.]+$", "_", name)  # of dots alone it would lead elsewhere
     texts = [text.replace("{name}", safe) for text in texts]
-    outputs = [(Format(name), path) for name, path in output_paths(texts, Format)]
+    outputs = output_paths(texts, Format)
     for _, path in outputs:
         check_writable(path, force=force)
     return outputs
@@ -50,9 +53,14 @@ def show(report: Report, format: Format, units: Sequence[str] = (), *, full: boo
         if not chosen:
             known = ", ".join(s.site.id for s in report.sites[:12])
             raise UsageError(f"--units {' '.join(units)} matches no measured site", hint=f"the sites are {known}")
-        drawn = (map_of.render(s, width=screen.width, color=screen.color, unicode=screen.unicode) for s in chosen)
+        drawn = (map_of.render(s, screen) for s in chosen)
         console.write("\n".join(drawn))
     elif format is Format.TABLE:
-        console.write(table.render(report, width=screen.width, color=screen.color, unicode=screen.unicode, full=full))
+        console.write(table.render(report, screen, full=full))
     else:
         console.write(format.render(report))
+
+
+def show_plain(format: Format, data: Any, draw: Callable[[Screen], str]) -> None:
+    """Put what is not a report on stdout: `data` as JSON for a script, or what `draw` makes of it for this screen."""
+    console.write(to_json(data) if format is Format.JSON else draw(console.screen()))

@@ -15,12 +15,15 @@ from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
 from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.showing import show_plain
 from deadrelu.cli.usage_errors import name_of
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge.policy import Policy
 from deadrelu.remedy.suggest import check_slope
-from deadrelu.render.terminal.advice import AdviceFormat, as_json, markdown, render
+from deadrelu.render import advice as markdown
+from deadrelu.render.formats import PLAIN, Format
+from deadrelu.render.terminal import advice as rendering
 
 _OF_A_REPORT = ("model", "slope", "format", "full", "quiet")
 """The parameters that mean something where nothing is scanned."""
@@ -44,8 +47,8 @@ def suggest(
         ),
     ] = 0.01,
     format: Annotated[
-        AdviceFormat, choice(AdviceFormat, "--format", help="Format of stdout.", panel=o.OUTPUT)
-    ] = AdviceFormat.TABLE,
+        Format, choice((*PLAIN, Format.MARKDOWN), "--format", help="Format of stdout.", panel=o.OUTPUT)
+    ] = Format.TABLE,
     full: Annotated[
         bool, typer.Option("--full", help="Show each site with all its remedies.", rich_help_panel=o.OUTPUT)
     ] = False,
@@ -64,11 +67,10 @@ def suggest(
             )
         report = saved
     advice = deadrelu.suggest(report, slope=slope)
-    if format is AdviceFormat.TABLE:
-        screen = console.screen()
-        console.write(render(advice, width=screen.width, color=screen.color, unicode=screen.unicode, full=full))
+    if format is Format.MARKDOWN:
+        console.write(markdown.render(advice, full=full))
     else:
-        console.write(as_json(advice) if format is AdviceFormat.JSON else markdown(advice, full=full))
+        show_plain(format, advice.to_dict(), lambda screen: rendering.render(advice, screen, full=full))
     if not report.sites and not report.is_all_leaky:
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
 

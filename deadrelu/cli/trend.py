@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from deadrelu.cli import console
 from deadrelu.cli import options as o
-from deadrelu.cli.choices import Plain
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
 from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.showing import show_plain
 from deadrelu.errors import ExitCode
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.trend import trend as line_up
+from deadrelu.render.formats import Format
 from deadrelu.render.terminal import trend as rendering
 
 
@@ -25,16 +25,12 @@ def trend(
     checkpoints: Annotated[
         list[str], typer.Argument(metavar="CHECKPOINT", help="Models as for scan, or JSON reports, in order.")
     ],
-    format: o.PlainFormat = Plain.TABLE,
+    format: o.PlainFormat = Format.TABLE,
     quiet: o.Quiet = False,
 ) -> None:
     """Scan each CHECKPOINT on the same data and show how the dead share of each site changed."""
     asked = asked_by(context, quiet=quiet)
     trend = line_up([(each, saved_report(each) or asked.scan(each, policy=Policy())) for each in checkpoints])
-    if format is Plain.JSON:
-        console.write(rendering.as_json(trend))
-    else:
-        screen = console.screen()
-        console.write(rendering.render(trend, width=screen.width, color=screen.color, unicode=screen.unicode))
+    show_plain(format, trend.to_dict(), lambda screen: rendering.render(trend, screen))
     if not trend.lines and not all(report.is_all_leaky for report in trend.reports):
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))

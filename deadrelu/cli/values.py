@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from deadrelu.cli.usage_errors import Unreadable
 from deadrelu.config.keys import split_output
 from deadrelu.errors import UsageError
 from deadrelu.judge.shares import parse_fraction
-from deadrelu.render.formats import SUFFIXES
+from deadrelu.render.formats import Format
 from deadrelu.text.spelling import did_you_mean
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -68,14 +68,14 @@ def read_whole(least: int | None = None) -> Callable[[str | int], int]:
     return read
 
 
-def read_choice(kind: type[Choice]) -> Callable[[str | Choice], Choice]:
+def read_choice(kind: Iterable[Choice]) -> Callable[[str | Choice], Choice]:
     """A reader of the values of an enumeration, which asks what a misspelt one was meant to be."""
-    names = [str(member.value) for member in kind]
+    known = {str(member.value): member for member in kind}
 
     def read(text: str | Choice) -> Choice:
-        if isinstance(text, kind) or text in names:
-            return kind(text)
-        raise Unreadable(f"{text!r} is not one of {', '.join(names)}", did_you_mean(str(text), names))
+        if text in known:
+            return known[str(text.value) if isinstance(text, Enum) else text]
+        raise Unreadable(f"{text!r} is not one of {', '.join(known)}", did_you_mean(str(text), known))
 
     return read
 
@@ -173,31 +173,26 @@ def _integers(text: str, flag: str, form: str, *, least: int = 1) -> tuple[int, 
     return numbers
 
 
-def output_paths(texts: Sequence[str], formats: type[Enum]) -> list[tuple[str, Path]]:
+def output_paths(texts: Sequence[str], formats: Iterable[Format]) -> list[tuple[Format, Path]]:
     """`FORMAT=PATH` pairs, or a PATH whose suffix says the format. Raises `UsageError` for an unknown format."""
-    names = [str(member.value) for member in formats]
+    known = {format.value: format for format in formats}
     out = []
     for text in texts:
         if not split_output(text)[1]:
-            out.append((_format_of(text, names), Path(text)))
+            format = Format.of_path(text)
+            if format is None or format.value not in known:
+                raise UsageError(
+                    f"-o {text}: its suffix names no format",
+                    hint=f"write -o FORMAT={text or 'PATH'}, with one of: {', '.join(known)}",
+                )
+            out.append((format, Path(text)))
             continue
         name, path = read_pair(text, "-o", "FORMAT=PATH")
-        if name not in names:
-            near = did_you_mean(name, names)
+        if name not in known:
+            near = did_you_mean(name, known)
             raise UsageError(
                 f"-o {text}: {name!r} is not a format",
-                hint=" ".join(filter(None, (near, f"formats: {', '.join(names)}"))),
+                hint=" ".join(filter(None, (near, f"formats: {', '.join(known)}"))),
             )
-        out.append((name, Path(path)))
+        out.append((known[name], Path(path)))
     return out
-
-
-def _format_of(path: str, names: Sequence[str]) -> str:
-    """The format that the suffix of a path stands for."""
-    found = next((name for suffix, name in SUFFIXES.items() if path.lower().endswith(suffix)), "")
-    if found not in names:
-        raise UsageError(
-            f"-o {path}: its suffix names no format",
-            hint=f"write -o FORMAT={path or 'PATH'}, with one of: {', '.join(names)}",
-        )
-    return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from deadrelu.render import annotation
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Report, Severity
+from deadrelu.report.serialisation import to_json
 
 _SEVERITY: dict[Severity, str] = {"error": "critical", "warning": "major", "note": "info"}
 
@@ -33,4 +33,4 @@ def render(report: Report) -> str:
                 },
             }
         )
-    return json.dumps(issues, indent=2, ensure_ascii=False) + "\n"
+    return to_json(issues)

@@ -120,8 +120,3 @@ ASCII = Glyphs(
     dot=" | ",
     arrow="->",
 )
-
-
-def choose(*, unicode: bool) -> Glyphs:
-    """The block signs, or ASCII for an output that cannot show them."""
-    return BLOCKS if unicode else ASCII

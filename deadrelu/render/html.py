@@ -6,8 +6,7 @@ import base64
 import hashlib
 
 from deadrelu.render.conclusion import headline
-from deadrelu.render.condition import conditions
-from deadrelu.render.terminal.rows import Row
+from deadrelu.render.rows import site_rows
 from deadrelu.render.webpage import closing, overview
 from deadrelu.render.webpage.assets import asset
 from deadrelu.render.webpage.details import detailed, details
@@ -25,7 +24,7 @@ def render(report: Report) -> str:
     style, script = asset("style.css"), asset("sort.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-    rows = [Row(stats, condition) for stats, condition in zip(report.sites, conditions(report), strict=True)]
+    rows = site_rows(report)
     chosen = detailed(rows)
     head = (
         el("meta", charset="utf-8"),

@@ -8,10 +8,10 @@ from itertools import accumulate
 
 from deadrelu.render import conclusion as end
 from deadrelu.render import leaky
-from deadrelu.render.condition import Condition, conditions, sick
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.report import Finding, Report, Severity, SiteStats
-from deadrelu.text.wording import count, percent
+from deadrelu.render.rows import Condition, Row, figures, site_rows
+from deadrelu.report import Finding, Report, Severity
+from deadrelu.text.wording import count
 
 _MARKS = {
     Condition.DEAD: "❌",
@@ -28,7 +28,8 @@ MOST_CHARACTERS = 65_536
 
 _ROOM = {"sick sites": 20_000, "healthy sites": 10_000, "skipped": 8_000, "findings": 20_000}
 
-_HEADER = ("| | site | after | units | dead | share | rare | always on | headroom |", "|-|-|-|-:|-:|-:|-:|-:|-:|")
+_FIGURES = ("units", "dead", "share", "rare", "always on", "headroom")
+_HEADER = (f"| | site | after | {' | '.join(_FIGURES)} |", "|-|-|-" + "|-:" * len(_FIGURES) + "|")
 
 
 def render(report: Report) -> str:
@@ -39,14 +40,14 @@ def render(report: Report) -> str:
     step = end.next_step(report)
     blocks = [
         [f"### {_MOOD[end.mood(report)]} deadrelu: {end.headline(report).lower()}"],
-        [f"**{_prose(end.sentence(end.verdict_reason(report)))}**"],
-        [_prose(end.conclusion(report))],
+        [f"**{escape_prose(end.sentence(end.verdict_reason(report)))}**"],
+        [escape_prose(end.conclusion(report))],
         list(_head(report)),
         *_tables(report),
         list(_skipped(report)),
         list(_leaky(report)),
         list(_findings(report)),
-        [f"{step.purpose}: {_code(step.command)}" if step.command else f"{_prose(step.purpose)}."],
+        [f"{step.purpose}: {code_span(step.command)}" if step.command else f"{escape_prose(step.purpose)}."],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -54,18 +55,18 @@ def render(report: Report) -> str:
 def _head(report: Report) -> Iterator[str]:
     """What was measured, on what."""
     model, data = report.model, report.data
-    named = _code(model.path) if model.path else "a model in memory"
-    yield f"- Model: {named} ({_prose(model.format)}, {count(model.parameters, 'parameter')})"
-    source = _code(data.source) if data.source else "in memory"
+    named = code_span(model.path) if model.path else "a model in memory"
+    yield f"- Model: {named} ({escape_prose(model.format)}, {count(model.parameters, 'parameter')})"
+    source = code_span(data.source) if data.source else "in memory"
     source = "**synthetic inputs, no real data**" if data.kind == "synthetic" else source
     yield f"- Data: {source}, {count(data.samples, 'sample')} in {count(data.batches, 'batch', 'batches')}"
 
 
 def _tables(report: Report) -> Iterator[list[str]]:
     """The sick sites, and the others behind a fold."""
-    rows = list(zip(report.sites, conditions(report), strict=True))
-    ill = [_row(stats, condition) for stats, condition in rows if sick(stats, condition)]
-    well = [_row(stats, condition) for stats, condition in rows if not sick(stats, condition)]
+    rows = site_rows(report)
+    ill = [_row(row) for row in rows if row.is_sick]
+    well = [_row(row) for row in rows if not row.is_sick]
     if ill:
         shown, rest = _within(ill, "sick sites", "more site")
         yield [*_HEADER, *shown]
@@ -76,20 +77,15 @@ def _tables(report: Report) -> Iterator[list[str]]:
         yield [fold, "", *_HEADER, *shown, "", *rest, *([""] if rest else []), "</details>"]
 
 
-def _row(stats: SiteStats, condition: Condition) -> str:
+def _row(row: Row) -> str:
     """One site."""
-    site = stats.site
-    name = f"**{_code(site.id)} ALL DEAD**" if condition is Condition.DEAD else _code(site.id)
-    cells: Sequence[str] = (
-        _MARKS[condition],
+    site, shown = row.stats.site, figures(row.stats)
+    name = f"**{code_span(site.id)} ALL DEAD**" if row.is_dead else code_span(site.id)
+    cells = (
+        _MARKS[row.condition],
         name,
-        _code(site.after) if site.after else "",
-        f"{site.units:,}{'?' if site.is_guessed else ''}",
-        f"{stats.dead:,}",
-        percent(stats.dead_fraction),
-        f"{len(stats.rare_units):,}" if stats.knows_rates else BLOCKS.dash,
-        f"{len(stats.always_on_units):,}" if stats.knows_rates else BLOCKS.dash,
-        BLOCKS.number(stats.headroom),
+        code_span(site.after) if site.after else "",
+        *map(shown.__getitem__, _FIGURES),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -99,7 +95,9 @@ def _skipped(report: Report) -> Iterator[str]:
     if report.skipped:
         yield "**Skipped: neither alive nor dead**"
         yield ""
-    lines = [f"- {_code(site.id)} ({_prose(site.op)}): {_prose(site.reason)}" for site in report.skipped]
+    lines = [
+        f"- {code_span(site.id)} ({escape_prose(site.op)}): {escape_prose(site.reason)}" for site in report.skipped
+    ]
     shown, rest = _within(lines, "skipped", "more skipped site")
     yield from (*shown, *(f"- {line}" for line in rest))
 
@@ -110,7 +108,7 @@ def _leaky(report: Report) -> Iterator[str]:
         yield f"**{leaky.TITLE}**"
         yield ""
     for kind in leaky.kinds(report):
-        yield f"- {kind.op}: {', '.join(map(_code, kind.named))}{kind.rest}"
+        yield f"- {kind.op}: {', '.join(map(code_span, kind.named))}{kind.rest}"
 
 
 def _findings(report: Report) -> Iterator[str]:
@@ -122,9 +120,9 @@ def _findings(report: Report) -> Iterator[str]:
 
 def _finding(finding: Finding) -> str:
     """One finding with its units and its advice."""
-    at = f" {_code(finding.site)}" if finding.site is not None else ""
+    at = f" {code_span(finding.site)}" if finding.site is not None else ""
     said = " ".join(filter(None, (finding.message, end.which_units(finding), finding.suggestion)))
-    return f"- {_OF_SEVERITY[finding.severity]} {finding.rule}{at}: {_prose(said)}"
+    return f"- {_OF_SEVERITY[finding.severity]} {finding.rule}{at}: {escape_prose(said)}"
 
 
 def _within(lines: Sequence[str], part: str, noun: str) -> tuple[Sequence[str], list[str]]:
@@ -135,7 +133,7 @@ def _within(lines: Sequence[str], part: str, noun: str) -> tuple[Sequence[str], 
     return lines[:fit], [f"… and {count(left, noun)}, left out here."] if left else []
 
 
-def _code(raw: str) -> str:
+def code_span(raw: str) -> str:
     """A name as a code span, fenced by more backticks than it holds."""
     text = BLOCKS.text(raw)
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
@@ -143,7 +141,7 @@ def _code(raw: str) -> str:
     return f"{fence}{space}{text}{space}{fence}"
 
 
-def _prose(raw: str) -> str:
+def escape_prose(raw: str) -> str:
     """A sentence that may hold names from the model: outside of code spans what Markdown reads is escaped."""
     pieces = re.split("(`[^`]+`)", BLOCKS.sentence(raw))
     return "".join(p if n % 2 else re.sub(r"([\\`*_\[\]<>|#@&~])", r"\\\1", p) for n, p in enumerate(pieces))

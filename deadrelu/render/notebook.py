@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from deadrelu.render import conclusion as end
-from deadrelu.render.condition import Condition, conditions
-from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.terminal.rows import Row
-from deadrelu.render.terminal.table import MOST_SITES, worst
+from deadrelu.render.rows import MOST_ROWS, Row, figures, site_rows, total_figures, worst_rows
 from deadrelu.render.webpage.assets import asset
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.limit import limit
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.render.webpage.sites import mark
 from deadrelu.report import Report
-from deadrelu.text.wording import count, percent
+from deadrelu.text.wording import count
 
 _HEADS = (("", ""), ("site", ""), ("units", "num"), ("dead", "num"), ("share", ""), ("rare", "num"))
 _LAST = (("firing rates", ""), ("headroom", "num"))
@@ -45,10 +42,10 @@ def fragment(report: Report) -> str:
 
 def _table(report: Report) -> Html | None:
     """The sites that matter, the totals over all, and how many were left out."""
-    rows = [Row(stats, condition) for stats, condition in zip(report.sites, conditions(report), strict=True)]
+    rows = site_rows(report)
     if not rows:
         return None
-    shown = rows if len(rows) <= MOST_SITES else worst(rows)
+    shown = rows if len(rows) <= MOST_ROWS else worst_rows(rows)
     heads = [el("th", text, scope="col", class_=kind or None) for text, kind in (*_HEADS, *_LAST)]
     note = f"… and {count(len(rows) - len(shown), 'healthy site')} without a dead unit"
     return el(
@@ -66,33 +63,31 @@ def _table(report: Report) -> Html | None:
 
 def _row(row: Row) -> Html:
     """One site."""
-    stats = row.stats
-    near = BLOCKS.number(stats.headroom)
+    stats, shown = row.stats, figures(row.stats)
     return el(
         "tr",
         el("td", mark(row.condition)),
         el("th", code(stats.site.id), scope="row"),
-        el("td", f"{stats.site.units:,}{'?' if stats.site.is_guessed else ''}", class_="num"),
-        el("td", f"{stats.dead:,}", class_="num dead" if stats.dead else "num"),
+        el("td", shown["units"], class_="num"),
+        el("td", shown["dead"], class_="num dead" if stats.dead else "num"),
         el("td", share(stats.dead_fraction), class_="share"),
-        el("td", f"{len(stats.rare_units):,}" if stats.knows_rates else BLOCKS.dash, class_="num"),
-        el("td", el("strong", "ALL DEAD") if row.condition is Condition.DEAD else sparkline(stats)),
-        el("td", near, class_="num"),
+        el("td", shown["rare"], class_="num"),
+        el("td", el("strong", "ALL DEAD") if row.is_dead else sparkline(stats)),
+        el("td", shown["headroom"], class_="num"),
     )
 
 
 def _totals(report: Report) -> Html:
     """The sums over all sites, shown or not."""
-    summary = report.summary
-    known = all(stats.knows_rates for stats in report.sites)
+    sums = total_figures(report)
     return el(
         "tr",
         el("td"),
-        el("th", count(summary.sites, "site"), scope="row"),
-        el("td", f"{summary.units:,}", class_="num"),
-        el("td", f"{summary.dead:,}", class_="num"),
-        el("td", el("span", percent(summary.dead_fraction), class_="n"), class_="share"),
-        el("td", f"{summary.rare:,}" if known else BLOCKS.dash, class_="num"),
+        el("th", sums["site"], scope="row"),
+        el("td", sums["units"], class_="num"),
+        el("td", sums["dead"], class_="num"),
+        el("td", el("span", sums["share"], class_="n"), class_="share"),
+        el("td", sums["rare"], class_="num"),
         el("td"),
         el("td"),
     )

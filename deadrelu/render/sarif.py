@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from deadrelu.render.annotation import Location
 from deadrelu.render.conclusion import conclusion, verdict_reason
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity, SiteStats
+from deadrelu.report.serialisation import to_json
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -21,9 +21,8 @@ _PROBLEM: dict[Severity, str] = {"error": "error", "warning": "warning", "note":
 def render(report: Report) -> str:
     """The report as SARIF with a final newline, without times or machine names: the same report, the same bytes."""
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report)]}
-    text = json.dumps(log, indent=2, ensure_ascii=False, allow_nan=False)
     # A file's name may hold bytes that are no UTF-8; JSON spells those as escapes.
-    return text.encode("utf-8", "backslashreplace").decode() + "\n"
+    return to_json(log).encode("utf-8", "backslashreplace").decode()
 
 
 def _run(report: Report) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deadrelu.errors import FileError
 from deadrelu.report.contract import check_report
-from deadrelu.report.serialisation import finite, stats_from_dict, stats_to_dict, without_none
+from deadrelu.report.serialisation import stats_from_dict, stats_to_dict, to_json, without_none
 from deadrelu.report.site import Leaky, Sites, SiteStats, Skipped
 from deadrelu.text.wording import count, percent, printable
 
@@ -167,7 +167,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON text with a final newline; the same report gives the same bytes."""
-        return json.dumps(finite(self.to_dict()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return to_json(self.to_dict())
 
     def to_pandas(self, *, units: bool = False) -> DataFrame:
         """The figures as a data frame, one row a site or, with `units`, one row a unit.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -19,6 +18,7 @@ from deadrelu.render import html, junit, markdown
 from deadrelu.render.terminal import diff as diff_rendering
 from deadrelu.render.terminal import table
 from deadrelu.render.terminal import trend as trend_rendering
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import Leaky, Report
 from tests.conftest import make_report, make_site, make_stats
 
@@ -85,14 +85,14 @@ def test_a_comparison_names_what_was_swapped_and_counts_no_drop_for_it() -> None
         "b": ("same", None),
         "c:relu#1": ("swapped", "elu"),
     }
-    text = diff_rendering.render(comparison, width=120)
+    text = diff_rendering.render(comparison, Screen(width=120))
     assert "a: swapped for leaky_relu; 3 of 4 units were dead before, and its units are not measured now" in text
     assert "c:relu#1: swapped for elu; 1 of 4 units was dead before" in text
     assert "NO WORSE" not in text
     assert " SWAPPED " in text
     (total,) = [line for line in text.splitlines() if "1 other site" in line]
     assert "2    2       0  50% → 50%" in total, "the dead units of what was swapped are in no total"
-    assert [site["swapped_for"] for site in json.loads(diff_rendering.as_json(comparison))["sites"]][1:] == [
+    assert [site["swapped_for"] for site in comparison.to_dict()["sites"]][1:] == [
         "leaky_relu",
         "elu",
     ]
@@ -120,7 +120,7 @@ def test_a_trend_has_no_total_where_a_site_was_swapped() -> None:
     text = " ".join(trend_rendering.render(course).split())
     assert "1 site was swapped for leaky_relu (a): nothing is measured where it leaks" in text
     assert "50% of the units were dead at first, 50% in 2.pt." in text
-    assert json.loads(trend_rendering.as_json(course))["sites"][0]["swapped"] == [None, None, "leaky_relu"]
+    assert course.to_dict()["sites"][0]["swapped"] == [None, None, "leaky_relu"]
 
 
 def test_a_trend_of_leaky_checkpoints_says_that_nothing_can_die() -> None:

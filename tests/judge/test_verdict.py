@@ -11,6 +11,7 @@ from deadrelu.judge.policy import Policy
 from deadrelu.judge.verdict import FailedRule, explain_verdict
 from deadrelu.render.conclusion import mood, verdict_reason
 from deadrelu.render.terminal import table
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import Report, Skipped
 from tests.conftest import make_report, make_site, make_stats
 from tests.judge.reports import dead_report
@@ -84,5 +85,5 @@ def test_a_pass_of_a_mostly_dead_model_is_doubtful_whichever_way_it_came_without
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_reason_stands_within_the_last_ten_lines_of_a_log(canonical: Report, width: int) -> None:
-    tail = " ".join(" ".join(table.render(canonical, width=width).splitlines()[-10:]).split())
+    tail = " ".join(" ".join(table.render(canonical, Screen(width=width)).splitlines()[-10:]).split())
     assert f"FAIL {verdict_reason(canonical)}" in tail

@@ -202,7 +202,7 @@ def test_of_very_many_sites_all_are_in_the_table_and_the_sick_have_their_part() 
     rows = [a for a in page.of("tr") if "data-place" in a]
     parts = [int(a.get("data-place") or "") for a in page.of("details", "site")]
     assert len(rows) == 1_000
-    assert len(parts) == details.MOST_SITES
+    assert len(parts) == details.MOST_DETAILS
     assert set(range(49, 1_000, 50)) <= set(parts)
     assert "700 more sites stand in the table only" in " ".join(page.text)
 

@@ -1,21 +1,23 @@
-"""A table that fits its width: which columns are shown, and how wide each may be."""
+"""A table that fits its screen: which columns are shown, and how wide each may be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from deadrelu.render.terminal.page import pad
+from deadrelu.render.terminal.screen import Screen
+from deadrelu.render.terminal.shorten import shorten
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column: `least` and `most` are its narrowest and widest useful width, `gap` the space before it.
 
-    `rank` says how early it is chosen, 0 always. An `extra` column waits until all others have their widest width.
+    Columns are added by `rank`, those of rank 0 always. An `extra` column waits until all others are at their widest.
     """
 
     key: str
@@ -28,38 +30,74 @@ class Column:
     extra: bool = False
 
 
-def fit(columns: Sequence[Column], width: int) -> dict[str, int]:
-    """The widths of the chosen columns by key, in the order given.
+@dataclass(frozen=True)
+class Grid:
+    """The columns that fit a screen, and their widths by key."""
 
-    Columns are added by rank for as long as they fit; what is left over then widens them, by rank.
-    """
+    columns: Sequence[Column]
+    widths: Mapping[str, int]
+
+    @property
+    def width(self) -> int:
+        """The width of the whole table."""
+        return sum(column.gap + self.widths[column.key] for column in self.columns)
+
+    def draw(
+        self,
+        rows: Sequence[Mapping[str, Text]],
+        total: Mapping[str, Text] | None,
+        screen: Screen,
+        *,
+        shortened: Sequence[str] = ("site",),
+    ) -> Iterator[Text]:
+        """Yield the header, each row, a rule and the totals; the `shortened` columns are cut to fit their width."""
+        yield from self._lines({column.key: [Text(column.title, "dim")] for column in self.columns})
+        names = {
+            key: shorten([row[key].plain for row in rows], self.widths[key], screen.glyphs.ellipsis)
+            for key in shortened
+            if key in self.widths
+        }
+        for number, row in enumerate(rows):
+            cells = {key: [text] for key, text in row.items()}
+            cells |= {key: [Text(part, row[key].style) for part in parts[number]] for key, parts in names.items()}
+            yield from self._lines(cells)
+        if total is not None:
+            yield Text(" " + screen.glyphs.rule * (self.width - 1), "dim")
+            yield from self._lines({key: [text] for key, text in total.items()})
+
+    def _lines(self, cells: Mapping[str, Sequence[Text]]) -> Iterator[Text]:
+        """The lines of one row: as many as its highest cell has."""
+        for line in range(max(len(cells.get(column.key, ())) for column in self.columns)):
+            yield Text.assemble(*(self._cell(column, cells.get(column.key, ()), line) for column in self.columns))
+
+    def _cell(self, column: Column, cell: Sequence[Text], line: int) -> Text:
+        """One line of one cell, with the gap before it."""
+        text = pad(cell[line] if line < len(cell) else Text(), self.widths[column.key], right=column.right)
+        return Text.assemble(" " * column.gap, text)
+
+
+def fit(columns: Sequence[Column], width: int) -> Grid:
+    """Choose columns by rank for as long as they fit `width`, and widen them by rank with what is left over."""
     ranked = sorted(columns, key=lambda column: (column.extra, column.rank))
     widths: dict[str, int] = {}
     spare = width
     for extra in (False, True):
-        chosen = [column for column in ranked if column.extra == extra]
-        for column in chosen:
+        candidates = [column for column in ranked if column.extra == extra]
+        for column in candidates:
             if column.rank == 0 or column.gap + column.least <= spare:
                 widths[column.key] = column.least
                 spare -= column.gap + column.least
-        for column in chosen:
+        for column in candidates:
             if column.key in widths:
                 more = max(0, min(spare, column.most - column.least))
                 widths[column.key] += more
                 spare -= more
-    return {column.key: widths[column.key] for column in columns if column.key in widths}
+    return Grid([column for column in columns if column.key in widths], widths)
 
 
-def lines(columns: Sequence[Column], widths: Mapping[str, int], cells: Mapping[str, Sequence[Text]]) -> list[Text]:
-    """The lines of one row: as many as its highest cell has."""
-    shown = [column for column in columns if column.key in widths]
-    height = max(len(cells.get(column.key, ())) for column in shown)
-    return [Text.assemble(*(_cell(c, widths[c.key], cells.get(c.key, ()), n) for c in shown)) for n in range(height)]
-
-
-def of(
+def column_of(
     key: str,
-    cells: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
     *,
     rank: int,
     least: int | None = None,
@@ -67,13 +105,7 @@ def of(
     right: bool = False,
     extra: bool = False,
 ) -> Column:
-    """A column under its key as title, as wide as its cells; with `least` it may be squeezed down to that."""
-    most = max([cell_len(key), *map(cell_len, cells)])
+    """Return a column titled `key`, as wide as its cells in `rows`; with `least` it may be squeezed down to that."""
+    most = max([cell_len(key), *(cell_len(row.get(key, "")) for row in rows)])
     narrow = most if least is None else min(least, most)
     return Column(key=key, title=key, rank=rank, least=narrow, most=most, gap=gap, right=right, extra=extra)
-
-
-def _cell(column: Column, width: int, cell: Sequence[Text], line: int) -> Text:
-    """One line of one cell, with the gap before it."""
-    text = pad(cell[line] if line < len(cell) else Text(), width, right=column.right)
-    return Text.assemble(" " * column.gap, text)

@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 
-from deadrelu.render.glyphs import Glyphs, choose
+from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.nodes import tree_lines
 from deadrelu.render.terminal.page import page, paragraph
-from deadrelu.report.inspection import CodeReference, Inspection, Way
+from deadrelu.render.terminal.screen import Screen
+from deadrelu.report.inspection import CodeReference, Inspection
 from deadrelu.text.wording import count
 
 MOST_LINES = 120
 """Above this many lines the rest of a tree or a list is only counted."""
 
 _MOST_NAMES = 12
-_STYLES: Mapping[Way, str] = {
-    "as it is": "bold green",
-    "with --arch": "bold cyan",
-    "with --weights-key": "bold cyan",
-    "with --trust": "bold yellow",
-    "with an extra": "bold cyan",
-    "not at all": "bold red",
-}
 
 
-def render(found: Inspection, *, width: int = 80, color: bool = False, unicode: bool = True, full: bool = False) -> str:
+def render(found: Inspection, screen: Screen = Screen(), *, full: bool = False) -> str:
     """The inspection as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`.
 
     Long trees and lists are cut, and what is left out counted, unless `full`.
     """
-    glyphs = choose(unicode=unicode)
-    drawing = _Drawing(found, glyphs, width, full)
+    drawing = _Drawing(found, screen, full)
     sections = (
         *(drawing.head(), drawing.asks(), drawing.members(), drawing.tree(), drawing.hyper_parameters()),
         *(drawing.sites(), drawing.notes()),
     )
-    lines: list[Text] = []
-    for section in sections:
-        drawn = list(section)
-        lines += [Text(), *drawn] if lines and drawn else drawn
-    return page(lines, width=width, color=color)
+    return page(sections, screen)
 
 
 def size(number: int) -> str:
@@ -65,28 +53,29 @@ class _Drawing:
     """One inspection and the screen that it is drawn for."""
 
     found: Inspection
-    glyphs: Glyphs
-    width: int
+    screen: Screen
     full: bool
 
     def head(self) -> Iterator[Text]:
         """The file, its kind, its hash, and how it opens."""
-        found, text = self.found, self.glyphs.text
-        name = Text(text(self.glyphs.dot.join([found.path, size(found.bytes)])), "bold")
-        yield from paragraph(name, width=self.width, first=Text("file    ", "dim"))
+        found, text = self.found, self.screen.text
+        name = Text(text(self.screen.glyphs.dot.join([found.path, size(found.bytes)])), "bold")
+        yield from paragraph(name, self.screen, first=Text("file    ", "dim"))
         yield from self._line("is      ", found.what)
         if found.sha256 is not None:
             yield Text.assemble(("sha256  ", "dim"), found.sha256)
         opening = found.opening
-        way = Text(opening.way, _STYLES[opening.way])
+        way = Text(opening.way, styles.WAY[opening.way])
         if opening.why and opening.way != "with --trust":  # what asks for trust has a section of its own
-            way.append(f"{self.glyphs.dot}{self.glyphs.sentence(opening.why)}", "default")
-        yield from paragraph(way, width=self.width, first=Text("opens   ", "dim"))
+            way.append(f"{self.screen.glyphs.dot}{self.screen.sentence(opening.why)}", "default")
+        yield from paragraph(way, self.screen, first=Text("opens   ", "dim"))
         if opening.hint:
-            lead = Text(f"        {self.glyphs.arrow} ", "dim")
-            yield from paragraph(Text(self.glyphs.sentence(opening.hint), "dim"), width=self.width, first=lead)
+            lead = Text(f"        {self.screen.glyphs.arrow} ", "dim")
+            yield from paragraph(Text(self.screen.sentence(opening.hint), "dim"), self.screen, first=lead)
         if found.asks and not any(asked.runs for asked in found.asks):
-            yield from self._line("runs    ", f"nothing{self.glyphs.dot}it asks for {_harmless(len(found.asks))}")
+            yield from self._line(
+                "runs    ", f"nothing{self.screen.glyphs.dot}it asks for {_harmless(len(found.asks))}"
+            )
 
     def asks(self) -> Iterator[Text]:
         """What in the file is code, or names code."""
@@ -98,15 +87,13 @@ class _Drawing:
             yield Text(title, "bold yellow" if needed else "bold")
             yield from self._listed(running)
         if running and harmless:
-            yield from paragraph(
-                Text(f"and {_harmless(harmless)}: none has to run", "dim"), width=self.width, first="   "
-            )
+            yield from paragraph(Text(f"and {_harmless(harmless)}: none has to run", "dim"), self.screen, first="   ")
 
     def _listed(self, asked: Sequence[CodeReference]) -> Iterator[Text]:
         shown = asked if self.full else asked[:_MOST_NAMES]
         for one in shown:
-            line = Text.assemble(self.glyphs.text(one.name), (f"  {one.what}", "dim"))
-            yield from paragraph(line, width=self.width, first=Text(f" {self.glyphs.warning} ", "yellow"))
+            line = Text.assemble(self.screen.text(one.name), (f"  {one.what}", "dim"))
+            yield from paragraph(line, self.screen, first=Text(f" {self.screen.glyphs.warning} ", "yellow"))
         yield from self._more(len(asked) - len(shown), "name")
 
     def members(self) -> Iterator[Text]:
@@ -116,8 +103,8 @@ class _Drawing:
             yield Text("Holds", "bold")
         shown = names if self.full else names[:_MOST_NAMES]
         for name, length in shown:
-            line = Text.assemble(self.glyphs.text(name), (f"  {size(length)}", "dim"))
-            yield from paragraph(line, width=self.width, first=f" {self.glyphs.note} ")
+            line = Text.assemble(self.screen.text(name), (f"  {size(length)}", "dim"))
+            yield from paragraph(line, self.screen, first=f" {self.screen.glyphs.note} ")
         yield from self._more(len(names) - len(shown), "member")
 
     def tree(self) -> Iterator[Text]:
@@ -128,8 +115,8 @@ class _Drawing:
         values = sum(tensor.elements for tensor in tensors)
         kinds = sorted({tensor.dtype for tensor in tensors})
         told = f"{count(len(tensors), 'tensor')}, {count(values, 'value')}{': ' if kinds else ''}{', '.join(kinds)}"
-        yield from paragraph(Text(self.glyphs.text(told), "dim"), width=self.width, first=Text("Tree  ", "bold"))
-        lines = list(tree_lines(self.found.tree, self.glyphs, self.width))
+        yield from paragraph(Text(self.screen.text(told), "dim"), self.screen, first=Text("Tree  ", "bold"))
+        lines = list(tree_lines(self.found.tree, self.screen))
         shown = lines if self.full or len(lines) <= MOST_LINES else lines[: MOST_LINES - 1]
         yield from shown
         yield from self._more(len(lines) - len(shown), "line")
@@ -140,20 +127,24 @@ class _Drawing:
         if not values and not objects:
             return
         title = Text.assemble(("Hyper-parameters", "bold"), ("  fill the constructor that --arch names", "dim"))
-        yield from paragraph(title, width=self.width)
+        yield from paragraph(title, self.screen)
         shown = values if self.full else values[:_MOST_NAMES]
         for name, value in shown:
             text = json.dumps(value, ensure_ascii=False, default=str)
-            line = Text.assemble(self.glyphs.text(name), ("  " + self.glyphs.text(self._short(text)), "dim"))
-            yield from paragraph(line, width=self.width, first=f" {self.glyphs.note} ")
+            line = Text.assemble(self.screen.text(name), ("  " + self.screen.text(self._short(text)), "dim"))
+            yield from paragraph(line, self.screen, first=f" {self.screen.glyphs.note} ")
         yield from self._more(len(values) - len(shown), "value")
         if objects:
             listed = ", ".join(objects[:_MOST_NAMES])
-            told = self.glyphs.text(f"left out, as objects: {listed}")
-            yield from paragraph(Text(told, "dim"), width=self.width, first="   ")
+            told = self.screen.text(f"left out, as objects: {listed}")
+            yield from paragraph(Text(told, "dim"), self.screen, first="   ")
 
     def _short(self, text: str) -> str:
-        return text if self.full or len(text) <= self.width else f"{text[: self.width - 1]}{self.glyphs.ellipsis}"
+        return (
+            text
+            if self.full or len(text) <= self.screen.width
+            else f"{text[: self.screen.width - 1]}{self.screen.glyphs.ellipsis}"
+        )
 
     def sites(self) -> Iterator[Text]:
         """The activation calls that can be told; those of modules stand in the tree already, with their mark."""
@@ -163,15 +154,15 @@ class _Drawing:
         counts: dict[str, int] = {}
         for site in sites:
             counts[site.op] = counts.get(site.op, 0) + 1
-        told = ", ".join(f"{op} {self.glyphs.text('×')}{number}" for op, number in counts.items())
+        told = ", ".join(f"{op} {self.screen.text('×')}{number}" for op, number in counts.items())
         title = Text.assemble((f"{count(len(sites), 'site')} known without running", "bold"), (f"  {told}", "dim"))
-        yield from paragraph(title, width=self.width)
+        yield from paragraph(title, self.screen)
         written = [site for site in sites if ":" in site.id or site.source]
         shown = written if self.full else written[:_MOST_NAMES]
         for site in shown:
-            line = Text(self.glyphs.text(site.id), "bold")
-            line.append(f"  {self.glyphs.text(site.source)}" if site.source else "", "dim")
-            yield from paragraph(line, width=self.width, first=Text(f" {self.glyphs.note} ", "green"))
+            line = Text(self.screen.text(site.id), "bold")
+            line.append(f"  {self.screen.text(site.source)}" if site.source else "", "dim")
+            yield from paragraph(line, self.screen, first=Text(f" {self.screen.glyphs.note} ", "green"))
         yield from self._more(len(written) - len(shown), "site")
 
     def notes(self) -> Iterator[Text]:
@@ -180,8 +171,8 @@ class _Drawing:
             yield from self._line("note    ", note)
 
     def _line(self, label: str, told: str) -> list[Text]:
-        return paragraph(Text(self.glyphs.sentence(told)), width=self.width, first=Text(label, "dim"))
+        return paragraph(Text(self.screen.sentence(told)), self.screen, first=Text(label, "dim"))
 
     def _more(self, left: int, noun: str) -> Iterator[Text]:
         if left > 0:
-            yield Text(f"   {self.glyphs.ellipsis} and {count(left, f'more {noun}')} (--full)", "dim")
+            yield Text(f"   {self.screen.glyphs.ellipsis} and {count(left, f'more {noun}')} (--full)", "dim")

@@ -8,8 +8,8 @@ from itertools import groupby
 from rich.text import Text
 
 from deadrelu.activations import ACTIVATIONS
-from deadrelu.render.glyphs import Glyphs
 from deadrelu.render.terminal.page import NARROWEST, paragraph
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report.inspection import PlainValue, TensorEntry, TreeNode
 
 _ACTIVATIONS = {kind.module_path for kind in ACTIVATIONS}
@@ -26,18 +26,18 @@ _DEFAULTS: Mapping[str, PlainValue] = {
 _COUNTER = "num_batches_tracked"
 
 
-def tree_lines(root: TreeNode, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def tree_lines(root: TreeNode, screen: Screen) -> Iterator[Text]:
     """The tree, one line a part, more where its tensors do not fit beside it. Equal neighbours are drawn once."""
     dtypes = [tensor.dtype for tensor in _all_tensors(root)]
     usual = max(sorted(set(dtypes)), key=dtypes.count) if dtypes else ""
-    yield from _part(root, "", glyphs, width, Text(), Text(), usual)
-    yield from _children(root, glyphs, width, Text(" "), usual)
+    yield from _part(root, "", screen, Text(), Text(), usual)
+    yield from _children(root, screen, Text(" "), usual)
 
 
-def _children(node: TreeNode, glyphs: Glyphs, width: int, stem: Text, usual: str) -> Iterator[Text]:
+def _children(node: TreeNode, screen: Screen, stem: Text, usual: str) -> Iterator[Text]:
     """The parts of a node, under guides that hang from `stem`."""
     runs = [list(run) for _, run in groupby(node.children, key=_likeness)]
-    branch, last, beside = ("|- ", "`- ", "|  ") if glyphs.plain else ("├─ ", "└─ ", "│  ")
+    branch, last, beside = ("|- ", "`- ", "|  ") if screen.glyphs.plain else ("├─ ", "└─ ", "│  ")
     drawn = [part for run in runs for part in ([run] if _is_long(run) else [[one] for one in run])]
     for place, run in enumerate(drawn):
         child, label, ended = run[0], run[0].name, place == len(drawn) - 1
@@ -46,28 +46,28 @@ def _children(node: TreeNode, glyphs: Glyphs, width: int, stem: Text, usual: str
             label = f"{label}{between}{run[-1].name} ({len(run)}×)"
         lead = Text.assemble(stem, (last if ended else branch, "dim"))
         under = Text.assemble(stem, ("   " if ended else beside, "dim"))
-        yield from _part(child, label, glyphs, width, lead, under, usual)
-        yield from _children(child, glyphs, width, under, usual)
+        yield from _part(child, label, screen, lead, under, usual)
+        yield from _children(child, screen, under, usual)
 
 
-def _part(node: TreeNode, label: str, glyphs: Glyphs, width: int, lead: Text, under: Text, usual: str) -> list[Text]:
+def _part(node: TreeNode, label: str, screen: Screen, lead: Text, under: Text, usual: str) -> list[Text]:
     """The lines of one part alone."""
-    line = Text(glyphs.text(label), "bold")
+    line = Text(screen.text(label), "bold")
     known = node.kind in _ACTIVATIONS
     kind = "" if label and node.kind == "state dict" else node.kind.rpartition(".")[2]
     style = "bold green" if known else "cyan" if label else "bold"
-    line.append("  " if label and kind else "").append(glyphs.text(kind), style)
+    line.append("  " if label and kind else "").append(screen.text(kind), style)
     if settings := _settings(node.settings):
-        line.append(glyphs.text(f"({settings})" if kind else f"  {settings}"), "green" if known else "")
+        line.append(screen.text(f"({settings})" if kind else f"  {settings}"), "green" if known else "")
     if known:
         line.append("  site", "bold green")
     if node.same_as is not None:
-        line.append(glyphs.text(f"  the same as {node.same_as or 'the root'}"), "dim italic")
+        line.append(screen.text(f"  the same as {node.same_as or 'the root'}"), "dim italic")
     if node.left_out:
-        line.append(glyphs.text(f"  … {node.left_out} more parts, not drawn"), "dim")
+        line.append(screen.text(f"  … {node.left_out} more parts, not drawn"), "dim")
     if tensors := _tensors(node.tensors, usual):
-        line.append("  " if line.plain else "").append(glyphs.text(tensors), "dim")
-    lines = list(paragraph(line, width=max(width - lead.cell_len - 2, NARROWEST)))
+        line.append("  " if line.plain else "").append(screen.text(tensors), "dim")
+    lines = list(paragraph(line, screen, width=max(screen.width - lead.cell_len - 2, NARROWEST)))
     return [Text.assemble(lead if not n else Text.assemble(under, "  "), one) for n, one in enumerate(lines)]
 
 

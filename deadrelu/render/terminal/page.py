@@ -8,42 +8,54 @@ from io import StringIO
 from rich.console import Console
 from rich.text import Text
 
+from deadrelu.render.terminal.screen import Screen
+
 NARROWEST = 24
-"""Below this many columns lines run over rather than dissolve."""
+"""On a narrower screen lines run over, rather than break after every word."""
 
 
-def page(lines: Iterable[Text], *, width: int, color: bool) -> str:
-    """The lines as text with a final newline and no trailing spaces; ANSI colours only if `color`."""
-    console = _console(width, color)
-    for line in lines:
-        line.rstrip()
-        console.print(line, soft_wrap=True)
+def page(sections: Iterable[Iterable[Text]], screen: Screen) -> str:
+    """Return the sections as text with an empty line between them, a final newline and no trailing spaces.
+
+    A section without a line is left out.
+    """
+    console = _console(screen)
+    is_first = True
+    for section in sections:
+        lines = list(section)
+        if lines and not is_first:
+            console.print()
+        is_first &= not lines
+        for line in lines:
+            line.rstrip()
+            console.print(line, soft_wrap=True)
     file = console.file
     return file.getvalue() if isinstance(file, StringIO) else ""
 
 
-def paragraph(text: Text, *, width: int, first: Text | str = "") -> list[Text]:
-    """The text wrapped to `width` columns behind `first`; later lines hang under the first."""
+def paragraph(text: Text, screen: Screen, *, first: Text | str = "", width: int | None = None) -> list[Text]:
+    """Return the text behind `first`, wrapped to the screen (or to `width`); later lines are indented as far."""
     lead = first if isinstance(first, Text) else Text(first)
-    lines = list(text.wrap(_console(width, False), max(width - lead.cell_len, NARROWEST // 2))) or [Text()]
+    room = max((width or screen.width) - lead.cell_len, NARROWEST // 2)
+    lines = list(text.wrap(_console(screen), room)) or [Text()]
     return [Text.assemble(" " * lead.cell_len if n else lead, line) for n, line in enumerate(lines)]
 
 
 def pad(text: Text, width: int, *, right: bool = False) -> Text:
-    """The text filled up with spaces to `width` columns, on its left if it stands `right`."""
+    """Return the text filled up with spaces to `width` columns, on its left if it is aligned `right`."""
     gap = " " * max(0, width - text.cell_len)
     return Text.assemble(gap, text) if right else Text.assemble(text, gap)
 
 
-def _console(width: int, color: bool) -> Console:
-    """A console onto a string. Height and width are given, so that no terminal is asked."""
+def _console(screen: Screen) -> Console:
+    """A console that writes to a string. Height and width are given, so that it does not ask the terminal."""
     return Console(
         file=StringIO(),
-        width=max(width, NARROWEST),
+        width=max(screen.width, NARROWEST),
         height=100,
-        color_system="truecolor" if color else None,
-        force_terminal=color,
-        no_color=not color,
+        color_system="truecolor" if screen.color else None,
+        force_terminal=screen.color,
+        no_color=not screen.color,
         legacy_windows=False,
         highlight=False,
         markup=False,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from enum import Enum
 
 from rich.text import Text
 
-from deadrelu.render.glyphs import Glyphs, choose
 from deadrelu.render.terminal.advice import edit_lines
 from deadrelu.render.terminal.page import pad, page, paragraph
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report.advice import PatchResult, SiteChange
 from deadrelu.text.wording import count, percent, ranges
 
@@ -21,45 +19,28 @@ STEADY = 0.99
 """Below this share of equal predictions a patched model is another one, and the user is told."""
 
 
-class ProofFormat(str, Enum):
-    """What the result of a patch can be written as. The value is the name on the command line."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-def as_json(result: PatchResult) -> str:
-    """The result for scripts, with a final newline."""
-    return json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
-
-def render(result: PatchResult, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+def render(result: PatchResult, screen: Screen = Screen()) -> str:
     """The result as text of at most `width` columns; source edits and commands are never wrapped."""
-    glyphs = choose(unicode=unicode)
     sections = (
-        _head(result, glyphs, width),
-        _swapped(result, glyphs, width),
-        _elsewhere(result, glyphs, width),
-        _refused(result, glyphs, width),
-        _edits(result, glyphs),
-        _figures(result, glyphs, width),
-        _end(result, glyphs, width),
+        _head(result, screen),
+        _swapped(result, screen),
+        _elsewhere(result, screen),
+        _refused(result, screen),
+        _edits(result, screen),
+        _figures(result, screen),
+        _end(result, screen),
     )
-    lines: list[Text] = []
-    for section in sections:
-        drawn = list(section)
-        lines += [Text(), *drawn] if lines and drawn else drawn
-    return page(lines, width=width, color=color)
+    return page(sections, screen)
 
 
-def _head(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
-    model = Text(glyphs.text(result.model or "a model in memory"), "bold")
-    yield from paragraph(model, width=width, first=Text("model  ", "dim"))
+def _head(result: PatchResult, screen: Screen) -> Iterator[Text]:
+    model = Text(screen.text(result.model or "a model in memory"), "bold")
+    yield from paragraph(model, screen, first=Text("model  ", "dim"))
     if result.output:
-        yield from paragraph(Text(glyphs.text(result.output), "bold"), width=width, first=Text("wrote  ", "dim"))
+        yield from paragraph(Text(screen.text(result.output), "bold"), screen, first=Text("wrote  ", "dim"))
 
 
-def _swapped(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
     """A row a swapped site, its modules below it."""
     if not result.changes:
         return
@@ -68,29 +49,33 @@ def _swapped(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
     rows = [_row(change, proved=proved) for change in result.changes]
     gradient = "gradient after 1 step" if result.gradient_steps else "receive gradient"
     heads = ("site", "units", "dead", gradient) if proved else ("site", "units", "dead", "")
-    names = [glyphs.text(change.site) for change in result.changes]
+    names = [screen.text(change.site) for change in result.changes]
     first = max(len(name) for name in (*names, heads[0]))
     widths = [max(len(cell) for cell in column) for column in zip(*rows, heads[1:], strict=True)]
-    heading = Text("   ").append_text(_line(heads[0], heads[1:], first, widths, glyphs))
+    heading = Text("   ").append_text(_line(heads[0], heads[1:], first, widths, screen))
     heading.stylize("dim")
     yield heading
     said_of: dict[str, set[str]] = {}
     for change, name, row in zip(result.changes, names, rows, strict=True):
-        mark = (f" {glyphs.healthy} ", "green") if not change.dead_after else (f" {glyphs.warning} ", "yellow")
-        yield Text.assemble(mark, _line(name, row, first, widths, glyphs))
+        mark = (
+            (f" {screen.glyphs.healthy} ", "green")
+            if not change.dead_after
+            else (f" {screen.glyphs.warning} ", "yellow")
+        )
+        yield Text.assemble(mark, _line(name, row, first, widths, screen))
         above = said_of.setdefault(change.site.partition("#")[0], set())  # of all calls of a module it is said once
-        swap = f"{glyphs.text(change.old)} {glyphs.arrow} {glyphs.text(change.new)}"
+        swap = f"{screen.text(change.old)} {screen.glyphs.arrow} {screen.text(change.new)}"
         if swap not in above:
-            yield from paragraph(Text(swap, "dim"), width=width, first="     ")
+            yield from paragraph(Text(swap, "dim"), screen, first="     ")
         if note := "; ".join(part for part in change.note.split("; ") if part and part not in above):
-            yield from paragraph(Text(glyphs.sentence(note), "yellow"), width=width, first="     ")
+            yield from paragraph(Text(screen.sentence(note), "yellow"), screen, first="     ")
         above |= {swap, *change.note.split("; ")}
     if result.gradient_steps:
         said = (
             "Gradient after 1 step: how many of the dead units receive gradient after one optimiser step on a copy. "
             "Right after a restart a unit receives none: the weights out of it are zero."
         )
-        yield from paragraph(Text(said, "dim"), width=width, first="   ")
+        yield from paragraph(Text(said, "dim"), screen, first="   ")
 
 
 def _row(change: SiteChange, *, proved: bool) -> tuple[str, str, str]:
@@ -101,48 +86,50 @@ def _row(change: SiteChange, *, proved: bool) -> tuple[str, str, str]:
     return units, f"{before:,} > {len(change.dead_after):,}", reached
 
 
-def _line(name: str, cells: tuple[str, ...], first: int, widths: list[int], glyphs: Glyphs) -> Text:
+def _line(name: str, cells: tuple[str, ...], first: int, widths: list[int], screen: Screen) -> Text:
     line = pad(Text(name), first)
     for cell, size in zip(cells, widths, strict=True):
-        line.append("  ").append(pad(Text(cell.replace(">", glyphs.arrow)), size, right=True))
+        line.append("  ").append(pad(Text(cell.replace(">", screen.glyphs.arrow)), size, right=True))
     return line
 
 
-def _elsewhere(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _elsewhere(result: PatchResult, screen: Screen) -> Iterator[Text]:
     """Other sites whose dead units changed in number: what a swap does to what comes after it."""
     swapped = {change.site for change in result.changes}
     moved = [
-        f"{glyphs.text(site)} {before:,} {glyphs.arrow} {result.dead_after[site]:,}"
+        f"{screen.text(site)} {before:,} {screen.glyphs.arrow} {result.dead_after[site]:,}"
         for site, before in result.dead_before.items()
         if site not in swapped and result.dead_after.get(site, before) != before
     ]
     if moved:
-        yield from paragraph(Text(", ".join(moved)), width=width, first=Text("Dead units elsewhere: ", "bold"))
+        yield from paragraph(Text(", ".join(moved)), screen, first=Text("Dead units elsewhere: ", "bold"))
 
 
-def _refused(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _refused(result: PatchResult, screen: Screen) -> Iterator[Text]:
     if result.refused:
         yield Text("Not swapped", "bold yellow")
     for refusal in result.refused:
-        text = Text.assemble((glyphs.text(refusal.site), "bold"), f" {glyphs.dash} ", glyphs.sentence(refusal.reason))
-        yield from paragraph(text, width=width, first=Text(f" {glyphs.warning} ", "yellow"))
+        text = Text.assemble(
+            (screen.text(refusal.site), "bold"), f" {screen.glyphs.dash} ", screen.sentence(refusal.reason)
+        )
+        yield from paragraph(text, screen, first=Text(f" {screen.glyphs.warning} ", "yellow"))
         if refusal.edit is not None:
-            yield from edit_lines(refusal.edit, glyphs, "     ")
+            yield from edit_lines(refusal.edit, screen, "     ")
 
 
-def _edits(result: PatchResult, glyphs: Glyphs) -> Iterator[Text]:
+def _edits(result: PatchResult, screen: Screen) -> Iterator[Text]:
     """The same swap in the source, so that the next training begins with it."""
     if result.edits:
         yield Text("The same in the source", "bold")
     for edit in result.edits:
-        yield from edit_lines(edit, glyphs, "   ")
+        yield from edit_lines(edit, screen, "   ")
     if result.python:
         yield Text("The same in Python, right after the model is built", "bold")
     for line in result.python:
-        yield Text.assemble("   ", (glyphs.text(line), "cyan"))
+        yield Text.assemble("   ", (screen.text(line), "cyan"))
 
 
-def _figures(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _figures(result: PatchResult, screen: Screen) -> Iterator[Text]:
     """How far the output moved, and which weights."""
     if result.drift is not None:
         drift = result.drift
@@ -153,19 +140,19 @@ def _figures(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
         if drift.largest == 0:
             moved = "not at all"
         said = Text(f"The output moved {moved}, over {count(result.samples, 'sample')}.")
-        yield from paragraph(said, width=width)
-        names = ", ".join(glyphs.text(name) for name in result.parameters_changed)
-        yield from paragraph(Text(f"Weights changed: {names or 'none'}."), width=width)
+        yield from paragraph(said, screen)
+        names = ", ".join(screen.text(name) for name in result.parameters_changed)
+        yield from paragraph(Text(f"Weights changed: {names or 'none'}."), screen)
     if result.drift is not None and result.drift.same_argmax is not None and result.drift.same_argmax < STEADY:
         advice = "Fine-tune before use"
         if any(c.with_gradient is not None and not c.new.startswith("PReLU(num_parameters") for c in result.changes):
             advice += ", or swap with --only-dead-units, which leaves the live units as they are"
-        yield from paragraph(Text(f"{advice}.", "bold yellow"), width=width)
+        yield from paragraph(Text(f"{advice}.", "bold yellow"), screen)
     for note in result.notes:
-        yield from paragraph(Text(f"{glyphs.sentence(note[:1].upper() + note[1:])}.", "dim"), width=width)
+        yield from paragraph(Text(f"{screen.sentence(note[:1].upper() + note[1:])}.", "dim"), screen)
 
 
-def _end(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _end(result: PatchResult, screen: Screen) -> Iterator[Text]:
     """One plain sentence, and what comes next."""
     if not result.changes:
         dead = sum(result.dead_before.values())
@@ -173,25 +160,25 @@ def _end(result: PatchResult, glyphs: Glyphs, width: int) -> Iterator[Text]:
             "Nothing was swapped." if result.refused else "Nothing to do: no site that was asked for has a dead unit."
         )
         style = "bold yellow" if result.refused or dead else "bold green"
-        yield from paragraph(Text(said, style), width=width, first=" ")
+        yield from paragraph(Text(said, style), screen, first=" ")
         return
     units = sum(len(change.dead_before) for change in result.changes)
     if result.drift is None:
         said = f"Nothing was written. {count(units, 'dead unit')} at {count(len(result.changes), 'site')} would leak."
-        yield from paragraph(Text(said, "bold"), width=width, first=" ")
+        yield from paragraph(Text(said, "bold"), screen, first=" ")
         return
     still = {c.site: c.dead_after for c in result.changes if c.dead_after}
     learn = f"{count(units, 'unit')} can learn again" if units else "No unit was dead where it was swapped"
     text = f"{learn}: a swap needs fine-tuning, and is no cure by itself."
     if still:
-        left = "; ".join(f"{glyphs.text(site)}: {ranges(dead)}" for site, dead in still.items())
+        left = "; ".join(f"{screen.text(site)}: {ranges(dead)}" for site, dead in still.items())
         if len(still) > _FEW:
             left = f"{sum(map(len, still.values())):,} at {count(len(still), 'site')}, above"
         text = f"Some units have no gradient of their own even so ({left})."
-    yield from paragraph(Text(text, "bold yellow" if still else "bold green"), width=width, first=" ")
+    yield from paragraph(Text(text, "bold yellow" if still else "bold green"), screen, first=" ")
     if result.next_command is not None:
         yield from (
             Text(),
             Text("Scan what was written:", "dim"),
-            Text(f"  {glyphs.text(result.next_command)}", "bold"),
+            Text(f"  {screen.text(result.next_command)}", "bold"),
         )

@@ -2,55 +2,49 @@
 
 from __future__ import annotations
 
-import json as _json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from rich.text import Text
 
 from deadrelu.judge.rules import Rule
-from deadrelu.render.glyphs import Glyphs, choose
+from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
-from deadrelu.report import Severity
-
-_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+from deadrelu.render.terminal.screen import Screen
 
 
-def render(rules: Sequence[Rule], *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+def render(rules: Sequence[Rule], screen: Screen = Screen()) -> str:
     """Several rules as a line each, one alone with what it means, why it matters and how to fix it."""
-    glyphs = choose(unicode=unicode)
-    drawn = _explained(rules[0], glyphs, width) if len(rules) == 1 else _listed(rules, glyphs, width)
-    return page(list(drawn), width=width, color=color)
+    drawn = _explained(rules[0], screen) if len(rules) == 1 else _listed(rules, screen)
+    return page([drawn], screen)
 
 
-def as_json(rules: Sequence[Rule]) -> str:
-    """The rules as JSON text with a final newline."""
-    return _json.dumps([asdict(rule) for rule in rules], indent=2, ensure_ascii=False) + "\n"
-
-
-def _explained(rule: Rule, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _explained(rule: Rule, screen: Screen) -> Iterator[Text]:
     """One rule in full."""
-    yield Text.assemble((f" {rule.code} ", f"{_STYLE[rule.severity]} reverse"), (f" {rule.name}", "bold"))
+    yield Text.assemble((f" {rule.code} ", f"{styles.SEVERITY[rule.severity]} reverse"), (f" {rule.name}", "bold"))
     yield Text()
-    yield from paragraph(Text(glyphs.text(rule.summary)), width=width)
+    yield from paragraph(Text(screen.text(rule.summary)), screen)
     for title, text in (("Why it matters", rule.why), ("What to do", rule.fix)):
         yield Text()
         yield Text(title, "bold")
-        yield from paragraph(Text(glyphs.text(text)), width=width, first="  ")
+        yield from paragraph(Text(screen.text(text)), screen, first="  ")
     yield Text()
     said = f"Severity: {rule.severity}, unless a limit, --strict or a baseline moves it."
-    yield from paragraph(Text(glyphs.text(said), "dim"), width=width)
+    yield from paragraph(Text(screen.text(said), "dim"), screen)
     yield Text(f"  --ignore {rule.code}", "dim")
 
 
-def _listed(rules: Sequence[Rule], glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _listed(rules: Sequence[Rule], screen: Screen) -> Iterator[Text]:
     """A line for each rule."""
     names = max(len(rule.name) for rule in rules)
     for rule in rules:
         first = Text.assemble(
-            (rule.code, "bold"), "  ", f"{rule.name:<{names}}  ", (f"{rule.severity:<7}", _STYLE[rule.severity]), "  "
+            (rule.code, "bold"),
+            "  ",
+            f"{rule.name:<{names}}  ",
+            (f"{rule.severity:<7}", styles.SEVERITY[rule.severity]),
+            "  ",
         )
-        yield from paragraph(Text(glyphs.text(rule.summary)), width=width, first=first)
+        yield from paragraph(Text(screen.text(rule.summary)), screen, first=first)
     yield Text()
-    yield from paragraph(Text("One of them explained:", "dim"), width=width)
+    yield from paragraph(Text("One of them explained:", "dim"), screen)
     yield Text(f"  deadrelu rules {rules[0].code}", "bold")

@@ -2,80 +2,65 @@
 
 from __future__ import annotations
 
-import json as _json
 from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
 from deadrelu.judge.trend import Line, Trend
-from deadrelu.render.glyphs import Glyphs, choose
-from deadrelu.render.terminal.columns import Column, fit, lines, of
+from deadrelu.render.terminal.columns import Column, column_of, fit
 from deadrelu.render.terminal.page import page, paragraph
-from deadrelu.render.terminal.shorten import shorten
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.text.wording import count, percent
 
 MOST_NAMES = 12
 """Above this many checkpoints only the first and the last are named."""
 
 
-def render(trend: Trend, *, width: int = 80, color: bool = False, unicode: bool = True) -> str:
+def render(trend: Trend, screen: Screen = Screen()) -> str:
     """The trend as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`."""
-    glyphs = choose(unicode=unicode)
-    table = [*_table(trend, glyphs, width), Text()] if trend.lines or not _is_all_leaky(trend) else []
-    out = [*_head(trend, glyphs, width), Text(), *table, *_end(trend, glyphs, width)]
-    return page(out, width=width, color=color)
+    table = _table(trend, screen) if trend.lines or not _is_all_leaky(trend) else ()
+    return page([_head(trend, screen), table, _end(trend, screen)], screen)
 
 
-def as_json(trend: Trend) -> str:
-    """The trend as JSON text with a final newline."""
-    return _json.dumps(trend.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _head(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _head(trend: Trend, screen: Screen) -> Iterator[Text]:
     """Which checkpoints, on what data."""
     digits = len(str(len(trend.names)))
     for number, name in enumerate(trend.names, 1):
         if len(trend.names) <= MOST_NAMES or number in (1, len(trend.names)):
             label = Text(f"{number:>{digits}}  ", "dim")
-            yield from paragraph(Text(glyphs.text(name), "bold"), width=width, first=label)
+            yield from paragraph(Text(screen.text(name), "bold"), screen, first=label)
         elif number == 2:
-            yield Text(f"{glyphs.ellipsis} {len(trend.names) - 2:,} more", "dim")
+            yield Text(f"{screen.glyphs.ellipsis} {len(trend.names) - 2:,} more", "dim")
     data = trend.reports[-1].data
     source = "SYNTHETIC inputs, no real data" if data.kind == "synthetic" else data.source or "data in memory"
-    text = glyphs.text(f"{source}{glyphs.dot}{count(data.samples, 'sample')}")
+    text = screen.text(f"{source}{screen.glyphs.dot}{count(data.samples, 'sample')}")
     yield from paragraph(
-        Text(text, "bold yellow" if data.kind == "synthetic" else ""), width=width, first=Text("on ", "dim")
+        Text(text, "bold yellow" if data.kind == "synthetic" else ""), screen, first=Text("on ", "dim")
     )
 
 
-def _table(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _table(trend: Trend, screen: Screen) -> Iterator[Text]:
     """A line for each site, and one for all; the sparklines share one scale, so that sites can be compared."""
     top = max((share for line in trend.lines for share in line.share if share is not None), default=0.0) or 1.0
-    rows = [_cells(line, glyphs) for line in trend.lines]
-    total = _cells(trend.total, glyphs) | {"site": count(len(trend.lines), "site")}
-    columns = _columns([*rows, total], len(trend.names))
-    widths = fit(columns, width)
-    course = widths.get("course", 0)
-    names = shorten([row["site"] for row in rows], widths["site"], glyphs.ellipsis)
-    yield from lines(columns, widths, {column.key: [Text(column.title, "dim")] for column in columns})
-    for line, row, name in zip(trend.lines, rows, names, strict=True):
-        style = _style(line)
-        cells = {key: [Text(value, style if key in ("last", "change") else "dim")] for key, value in row.items()}
-        cells["site"] = [Text(part, style) for part in name]
-        cells["course"] = [Text(_spark(line, top, course, glyphs), style or "cyan")]
-        yield from lines(columns, widths, cells)
-    span = sum(column.gap + widths[column.key] for column in columns if column.key in widths)
-    yield Text(" " + glyphs.rule * (span - 1), "dim")
-    cells = {key: [Text(value, "bold")] for key, value in total.items()}
-    cells["course"] = [Text(_spark(trend.total, top, course, glyphs), "bold")]
-    yield from lines(columns, widths, cells)
+    rows = [_cells(line, screen) for line in trend.lines]
+    total = _cells(trend.total, screen) | {"site": count(len(trend.lines), "site")}
+    grid = fit(_columns([*rows, total], len(trend.names)), screen.width)
+    course = grid.widths.get("course", 0)
+    cells = [
+        {key: Text(value, _style(line) if key in ("site", "last", "change") else "dim") for key, value in row.items()}
+        | {"course": Text(_spark(line, top, course, screen), _style(line) or "cyan")}
+        for line, row in zip(trend.lines, rows, strict=True)
+    ]
+    sums = {key: Text(value, "bold") for key, value in total.items()}
+    sums["course"] = Text(_spark(trend.total, top, course, screen), "bold")
+    yield from grid.draw(cells, sums, screen)
     scale = f"course: the dead share at each checkpoint, from 0% to {percent(top)}"
     gaps = any(_has_gap(line) for line in trend.lines)
     missing = "; a blank where the site was not measured" if gaps else ""
     if any(line.is_swapped for line in trend.lines):
         missing += "; ~ where it leaks and its units are not measured"
-    missing += f"; {glyphs.skipped} where it met NaN or infinity" if any(trend.total.nonfinite) else ""
-    yield from paragraph(Text(glyphs.text(scale + missing), "dim"), width=width, first=" ")
+    missing += f"; {screen.glyphs.skipped} where it met NaN or infinity" if any(trend.total.nonfinite) else ""
+    yield from paragraph(Text(screen.text(scale + missing), "dim"), screen, first=" ")
 
 
 def _has_gap(line: Line) -> bool:
@@ -84,48 +69,44 @@ def _has_gap(line: Line) -> bool:
     return any(share is None and not nonfinite and swapped is None for share, nonfinite, swapped in known)
 
 
-def _columns(cells: Sequence[dict[str, str]], points: int) -> list[Column]:
+def _columns(rows: Sequence[dict[str, str]], points: int) -> list[Column]:
     """All columns in the order in which they are shown."""
-
-    def of_key(key: str) -> list[str]:
-        return [row.get(key, "") for row in cells]
-
     return [
-        of("site", of_key("site"), rank=0, least=12, gap=1),
+        column_of("site", rows, rank=0, least=12, gap=1),
         Column(key="course", title="course", rank=1, least=min(max(points, 6), 10), most=max(points, 6)),
-        of("dead", of_key("dead"), rank=4, right=True),
-        of("first", of_key("first"), rank=3, right=True),
-        of("last", of_key("last"), rank=0, right=True),
-        of("change", of_key("change"), rank=2, right=True),
+        column_of("dead", rows, rank=4, right=True),
+        column_of("first", rows, rank=3, right=True),
+        column_of("last", rows, rank=0, right=True),
+        column_of("change", rows, rank=2, right=True),
     ]
 
 
-def _cells(line: Line, glyphs: Glyphs) -> dict[str, str]:
+def _cells(line: Line, screen: Screen) -> dict[str, str]:
     """What each column says of a site; `change` is in percentage points."""
     last = line.dead[-1]
     return {
-        "site": glyphs.text(line.id),
-        "dead": glyphs.dash if last is None else f"{last:,}",
-        "first": _share(line, 0, glyphs),
-        "last": _share(line, -1, glyphs),
-        "change": _change(line, glyphs),
+        "site": screen.text(line.id),
+        "dead": screen.glyphs.dash if last is None else f"{last:,}",
+        "first": _share(line, 0, screen),
+        "last": _share(line, -1, screen),
+        "change": _change(line, screen),
     }
 
 
-def _change(line: Line, glyphs: Glyphs) -> str:
+def _change(line: Line, screen: Screen) -> str:
     """From the first checkpoint to the last, in percentage points; a dash where one of them has no figure."""
     first, last = line.share[0], line.share[-1]
     if first is None or last is None:
-        return glyphs.dash
-    return "0" if first == last else glyphs.text(f"{(last - first) * 100:+.1f}".replace("-", "−"))
+        return screen.glyphs.dash
+    return "0" if first == last else screen.text(f"{(last - first) * 100:+.1f}".replace("-", "−"))
 
 
-def _share(line: Line, place: int, glyphs: Glyphs) -> str:
+def _share(line: Line, place: int, screen: Screen) -> str:
     """A share; a dash or NaN where there is none."""
     share = line.share[place]
     if share is None and line.swapped[place]:
         return "swapped"
-    return percent(share) if share is not None else "NaN" if line.nonfinite[place] else glyphs.dash
+    return percent(share) if share is not None else "NaN" if line.nonfinite[place] else screen.glyphs.dash
 
 
 def _style(line: Line) -> str:
@@ -138,48 +119,48 @@ def _style(line: Line) -> str:
     return "red" if last > first else "green"
 
 
-def _spark(line: Line, top: float, width: int, glyphs: Glyphs) -> str:
+def _spark(line: Line, top: float, width: int, screen: Screen) -> str:
     """The course in at most `width` signs: each shows the highest of the checkpoints that it stands for."""
     signs, points = min(width, len(line.share)), len(line.share)
     out = ""
     for place in range(signs):
         part = slice(place * points // signs, (place + 1) * points // signs)
         seen = [share for share in line.share[part] if share is not None]
-        steps = len(glyphs.levels) - 1
+        steps = len(screen.glyphs.levels) - 1
         if any(line.nonfinite[part]):
-            out += glyphs.skipped
+            out += screen.glyphs.skipped
         elif any(line.swapped[part]):
             out += "~"
         else:
-            out += glyphs.levels[min(steps, -int(-max(seen) * steps // top))] if seen else " "
+            out += screen.glyphs.levels[min(steps, -int(-max(seen) * steps // top))] if seen else " "
     return out
 
 
-def _end(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _end(trend: Trend, screen: Screen) -> Iterator[Text]:
     """What became of the whole."""
     lost = [name for name, nonfinite in zip(trend.names, trend.total.nonfinite, strict=True) if nonfinite]
     if lost:
         others = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
         said = f"{lost[0]}{others} met NaN or infinity: what is dead there cannot be counted."
-        yield from paragraph(Text(glyphs.text(said), "bold magenta"), width=width)
+        yield from paragraph(Text(screen.text(said), "bold magenta"), screen)
     for op, names in _swaps(trend).items():
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
         said = (
             f"{count(len(names), 'site was', 'sites were')} swapped for {op} ({shown}): nothing is measured where it"
             " leaks, and a swap is no cure by itself."
         )
-        yield from paragraph(Text(glyphs.text(said), "bold yellow"), width=width)
+        yield from paragraph(Text(screen.text(said), "bold yellow"), screen)
     seen = [(name, share) for name, share in zip(trend.names, trend.total.share, strict=True) if share is not None]
     if not seen:
         if _is_all_leaky(trend):
             said = "Nothing can die here in this sense: every activation leaks."
-            yield from paragraph(Text(said, "bold"), width=width)
+            yield from paragraph(Text(said, "bold"), screen)
         elif not lost and not _swaps(trend):
-            yield from paragraph(Text("No activation site ran in any checkpoint."), width=width)
+            yield from paragraph(Text("No activation site ran in any checkpoint."), screen)
         return
     if len(seen) == 1 and len(trend.names) > 1:
         alone = f"{percent(seen[0][1])} of the units were dead in {seen[0][0]}, the only one with all its sites."
-        yield from paragraph(Text(glyphs.text(alone), "bold"), width=width)
+        yield from paragraph(Text(screen.text(alone), "bold"), screen)
         return
     first, last = seen[0][1], seen[-1][1]
     at_last = "at last" if trend.total.share[-1] is not None and not lost else f"in {seen[-1][0]}"
@@ -188,7 +169,7 @@ def _end(trend: Trend, glyphs: Glyphs, width: int) -> Iterator[Text]:
     if worst[1] > max(first, last):
         text += f"; the most, {percent(worst[1])}, in {worst[0]}"
     style = "bold red" if last > first else "bold green" if last < first else "bold"
-    yield from paragraph(Text(glyphs.text(text + "."), style), width=width)
+    yield from paragraph(Text(screen.text(text + "."), style), screen)
 
 
 def _is_all_leaky(trend: Trend) -> bool:

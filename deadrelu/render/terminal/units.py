@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from deadrelu.render.glyphs import Glyphs, choose
+from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import SiteStats
 from deadrelu.text.wording import count, percent, ranges
 
@@ -17,29 +18,20 @@ GROUP = 10
 MOST_ROWS = 40
 """Above this many rows those without a dead or non-finite unit are only counted."""
 
-_STYLE = {"dead": "bold red", "nonfinite": "bold magenta", "rare": "yellow", "fires": "cyan"}
 
-
-def render(stats: SiteStats, *, width: int = 80, color: bool = False, unicode: bool = True, full: bool = False) -> str:
+def render(stats: SiteStats, screen: Screen = Screen(), *, full: bool = False) -> str:
     """The units of one site as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`.
 
     Of more than `MOST_ROWS` rows of units only those are shown where a unit is dead or not finite, unless `full`.
     """
-    glyphs = choose(unicode=unicode)
-    lines = [
-        *_head(stats, glyphs, width),
-        Text(),
-        *_map(stats, glyphs, width, full),
-        Text(),
-        *_legend(stats, glyphs, width),
-    ]
-    return page([*lines, *_sick(stats, glyphs, width)], width=width, color=color)
+    legend = [*_legend(stats, screen), *_sick(stats, screen)]
+    return page([_head(stats, screen), _map(stats, screen, full), legend], screen)
 
 
-def _head(stats: SiteStats, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _head(stats: SiteStats, screen: Screen) -> Iterator[Text]:
     """Which site this is, and how it fares."""
     site = stats.site
-    yield from paragraph(Text(glyphs.text(site.id), "bold"), width=width)
+    yield from paragraph(Text(screen.text(site.id), "bold"), screen)
     parts = [site.op if site.after is None else f"{site.op} after {site.after}"]
     if site.source:
         parts.append(f"{site.source.file}:{site.source.line}")
@@ -47,15 +39,15 @@ def _head(stats: SiteStats, glyphs: Glyphs, width: int) -> Iterator[Text]:
     if stats.knows_rates:
         parts += [f"{len(stats.rare_units):,} rare", f"{len(stats.always_on_units):,} always on"]
     parts.append(count(stats.samples, "sample"))
-    yield from paragraph(Text(glyphs.text(glyphs.dot.join(parts)), "dim"), width=width)
+    yield from paragraph(Text(screen.text(screen.glyphs.dot.join(parts)), "dim"), screen)
 
 
-def _map(stats: SiteStats, glyphs: Glyphs, width: int, full: bool) -> Iterator[Text]:
+def _map(stats: SiteStats, screen: Screen, full: bool) -> Iterator[Text]:
     """The rows of cells, with the number of each row's first unit before it and the numbers of the groups above."""
     label = len(f"{stats.site.units - 1}")
-    groups = max(1, (width - label - 1) // (GROUP + 1))
+    groups = max(1, (screen.width - label - 1) // (GROUP + 1))
     groups = next(fit for fit in (10, 5, 2, 1) if fit <= groups)
-    cells = _cells(stats, glyphs)
+    cells = _cells(stats, screen)
     starts = range(0, len(cells), groups * GROUP)
     sick = {unit // (groups * GROUP) for unit in (*stats.dead_units, *stats.nonfinite_units)}
     everything = full or len(starts) <= MOST_ROWS
@@ -68,58 +60,60 @@ def _map(stats: SiteStats, glyphs: Glyphs, width: int, full: bool) -> Iterator[T
             for first in range(start, min(start + groups * GROUP, len(cells)), GROUP):
                 line.append(" ")
                 for sign, kind in cells[first : first + GROUP]:
-                    line.append(sign, _STYLE[kind])
+                    line.append(sign, styles.UNIT[kind])
             yield line
     if not everything:
-        yield Text(f"{glyphs.ellipsis} and {count(len(starts) - len(sick), 'row')} in which every unit fires", "dim")
+        yield Text(
+            f"{screen.glyphs.ellipsis} and {count(len(starts) - len(sick), 'row')} in which every unit fires", "dim"
+        )
 
 
-def _cells(stats: SiteStats, glyphs: Glyphs) -> list[tuple[str, str]]:
+def _cells(stats: SiteStats, screen: Screen) -> list[tuple[str, str]]:
     """The sign of each unit, and what it is."""
-    top = len(glyphs.cells)
+    top = len(screen.glyphs.cells)
     # Where only that a unit fired is known it gets the highest cell.
     cells = [
-        (glyphs.cells[top - 1 if rate is None else min(int(rate * top), top - 1)], "fires")
+        (screen.glyphs.cells[top - 1 if rate is None else min(int(rate * top), top - 1)], "fires")
         for rate in stats.firing_rate
     ]
-    kinds = {"rare": (glyphs.rare, stats.rare_units), "dead": (glyphs.dead, stats.dead_units)}
-    kinds["nonfinite"] = (glyphs.skipped, stats.nonfinite_units)
+    kinds = {"rare": (screen.glyphs.rare, stats.rare_units), "dead": (screen.glyphs.dead, stats.dead_units)}
+    kinds["nonfinite"] = (screen.glyphs.skipped, stats.nonfinite_units)
     for kind, (sign, units) in kinds.items():
         for unit in units:
             cells[unit] = (sign, kind)
     return cells
 
 
-def _legend(stats: SiteStats, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _legend(stats: SiteStats, screen: Screen) -> Iterator[Text]:
     """What the signs mean; those that do not occur are left out."""
-    text = Text.assemble((glyphs.cells, _STYLE["fires"]), " firing rate from 0% to 100%")
+    text = Text.assemble((screen.glyphs.cells, styles.UNIT["fires"]), " firing rate from 0% to 100%")
     if not stats.knows_rates:
-        text = Text.assemble((glyphs.cells[-1], _STYLE["fires"]), " fired; how often was not counted")
+        text = Text.assemble((screen.glyphs.cells[-1], styles.UNIT["fires"]), " fired; how often was not counted")
     occurring = (
-        (glyphs.dead, "dead", stats.dead_units),
-        (glyphs.rare, "rare", stats.rare_units),
-        (glyphs.skipped, "nonfinite", stats.nonfinite_units),
+        (screen.glyphs.dead, "dead", stats.dead_units),
+        (screen.glyphs.rare, "rare", stats.rare_units),
+        (screen.glyphs.skipped, "nonfinite", stats.nonfinite_units),
     )
     for sign, kind, units in occurring:
         if units:
-            text.append("   ").append(sign, _STYLE[kind]).append(
+            text.append("   ").append(sign, styles.UNIT[kind]).append(
                 " NaN or infinite" if kind == "nonfinite" else f" {kind}"
             )
-    yield from paragraph(text, width=width)
+    yield from paragraph(text, screen)
 
 
-def _sick(stats: SiteStats, glyphs: Glyphs, width: int) -> Iterator[Text]:
+def _sick(stats: SiteStats, screen: Screen) -> Iterator[Text]:
     """The dead units and the non-finite ones by number, and how near the dead came to firing."""
     if stats.nonfinite_units:
-        listed = Text(glyphs.text(ranges(stats.nonfinite_units, limit=40)))
-        yield from paragraph(listed, width=width, first=Text("NaN or infinite: ", _STYLE["nonfinite"]))
+        listed = Text(screen.text(ranges(stats.nonfinite_units, limit=40)))
+        yield from paragraph(listed, screen, first=Text("NaN or infinite: ", styles.UNIT["nonfinite"]))
     if not stats.dead:
-        yield from paragraph(Text("No unit is dead."), width=width)
+        yield from paragraph(Text("No unit is dead."), screen)
         return
-    listed = Text(glyphs.text(ranges(stats.dead_units, limit=40)))
-    yield from paragraph(listed, width=width, first=Text("dead: ", _STYLE["dead"]))
+    listed = Text(screen.text(ranges(stats.dead_units, limit=40)))
+    yield from paragraph(listed, screen, first=Text("dead: ", styles.UNIT["dead"]))
     room = stats.headroom
     if room is not None:
         nearest = next(unit for unit in stats.dead_units if stats.max_preactivation[unit] == room)
-        text = f"the largest pre-activation of a dead unit was {glyphs.number(room)}, in unit {nearest}"
-        yield from paragraph(Text(text), width=width, first=Text("headroom: ", "dim"))
+        text = f"the largest pre-activation of a dead unit was {screen.glyphs.number(room)}, in unit {nearest}"
+        yield from paragraph(Text(text), screen, first=Text("headroom: ", "dim"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deadrelu.render.glyphs import TENTHS, tenths
-from deadrelu.render.terminal.rows import rates
+from deadrelu.render.rows import firing_rates
 from deadrelu.render.webpage.markup import Html, el, join
 from deadrelu.report import Report, SiteStats
 from deadrelu.text.wording import count, percent
@@ -19,7 +19,7 @@ def sparkline(stats: SiteStats) -> Html:
     """Ten bars for the table: how many units fire at each tenth of the rate, the dead left out."""
     if not stats.knows_rates:
         return el("span", "not counted", class_="quiet")
-    numbers = tenths(rates(stats))
+    numbers = tenths(firing_rates(stats))
     top = max(numbers) or 1
     bars = "".join(
         f'<rect class="k{n}" x="{n * 7}" y="{18 - height:g}" width="6" height="{height:g}"/>'
@@ -33,7 +33,7 @@ def histogram(stats: SiteStats) -> Html:
     """The same at full size: the dead in a bar of their own on the left, the number of units on each bar."""
     if not stats.knows_rates:
         return el("p", "How often each unit fired was not counted.", class_="quiet")
-    numbers = tenths(rates(stats))
+    numbers = tenths(firing_rates(stats))
     top = max(*numbers, stats.dead, 1)
     parts = [_bar(0, stats.dead, top, "dead", f"{count(stats.dead, 'unit')} dead")]
     for n, number in enumerate(numbers):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deadrelu.render.condition import sick
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.terminal.rows import Row
+from deadrelu.render.rows import Row
 from deadrelu.render.webpage.charts import histogram
 from deadrelu.render.webpage.markup import Html, code, el, facts
 from deadrelu.render.webpage.overview import findings
@@ -15,7 +14,7 @@ from deadrelu.render.webpage.unitmap import legend, most_cells, unit_map
 from deadrelu.report import Finding, Report, Site, SiteStats
 from deadrelu.text.wording import count, percent, ranges
 
-MOST_SITES = 300
+MOST_DETAILS = 300
 """Above this many sites the healthy ones have no part of their own."""
 
 MOST_OPEN = 12
@@ -29,9 +28,9 @@ MOST_RUNS = 150
 
 
 def detailed(rows: Sequence[Row]) -> set[int]:
-    """The places of the sites that get a part of their own: all of them, or `MOST_SITES`, the sick first."""
-    order = sorted(range(len(rows)), key=lambda n: not sick(rows[n].stats, rows[n].condition))
-    return set(order[:MOST_SITES])
+    """The places of the sites that get a part of their own: all of them, or `MOST_DETAILS`, the sick first."""
+    order = sorted(range(len(rows)), key=lambda n: not rows[n].is_sick)
+    return set(order[:MOST_DETAILS])
 
 
 def details(report: Report, rows: Sequence[Row], chosen: set[int]) -> Html | None:
@@ -41,7 +40,7 @@ def details(report: Report, rows: Sequence[Row], chosen: set[int]) -> Html | Non
     found: dict[str | None, list[Finding]] = {}
     for finding in report.findings:
         found.setdefault(finding.site, []).append(finding)
-    ill = [n for n, row in enumerate(rows) if sick(row.stats, row.condition)]
+    ill = [n for n, row in enumerate(rows) if row.is_sick]
     opened, most = set(ill[:MOST_OPEN]), most_cells(report)
     parts = [
         _site(n, row, found.get(row.stats.site.id, []), most, unfolded=n in opened)

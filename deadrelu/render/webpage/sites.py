@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deadrelu.render.condition import Condition, sick
-from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.terminal.rows import Row
+from deadrelu.render.rows import Condition, Row, figures, total_figures
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.report import Report
-from deadrelu.text.wording import count, percent
 
 _SIGNS = {
     Condition.DEAD: ("✗", "wholly dead"),
@@ -77,47 +74,43 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
     """One site. `data-v` holds what a column is sorted by."""
     stats, site = row.stats, row.stats.site
     name = code(site.id)
-    near = stats.headroom
-    rare, always_on = (f"{len(u):,}" for u in (stats.rare_units, stats.always_on_units))
-    if not stats.knows_rates:
-        rare = always_on = BLOCKS.dash
+    near, shown = stats.headroom, figures(stats)
     return el(
         "tr",
         el("td", mark(row.condition), data_v=int(row.condition)),
         el("th", el("a", name, href=f"#site-{place}") if detailed else name, scope="row", data_v=site.id),
         el("td", code(site.after or ""), class_=_WIDE, data_v=site.after or ""),
         el("td", f"{site.units:,}", class_="num", data_v=site.units),
-        el("td", f"{stats.dead:,}", class_="num dead" if stats.dead else "num", data_v=stats.dead),
+        el("td", shown["dead"], class_="num dead" if stats.dead else "num", data_v=stats.dead),
         el("td", share(stats.dead_fraction), class_="share", data_v=f"{stats.dead_fraction:.9g}"),
-        el("td", rare, class_=f"num {_WIDE}", data_v=len(stats.rare_units)),
-        el("td", always_on, class_=f"num {_WIDE}", data_v=len(stats.always_on_units)),
+        el("td", shown["rare"], class_=f"num {_WIDE}", data_v=len(stats.rare_units)),
+        el("td", shown["always on"], class_=f"num {_WIDE}", data_v=len(stats.always_on_units)),
         el(
             "td",
-            el("strong", "ALL DEAD") if row.condition is Condition.DEAD else sparkline(stats),
+            el("strong", "ALL DEAD") if row.is_dead else sparkline(stats),
             class_="picture",
             data_v=f"{sum(rate or 0 for rate in stats.firing_rate) / max(site.units, 1):.9g}",
         ),
-        el("td", BLOCKS.number(near), class_=f"num {_WIDE}", data_v="" if near is None else f"{near:.9g}"),
-        class_="all-dead" if row.condition is Condition.DEAD else None,
+        el("td", shown["headroom"], class_=f"num {_WIDE}", data_v="" if near is None else f"{near:.9g}"),
+        class_="all-dead" if row.is_dead else None,
         data_place=place,
-        data_sick=sick(stats, row.condition),
+        data_sick=row.is_sick,
     )
 
 
 def _totals(report: Report) -> Html:
     """The sums over all sites."""
-    summary = report.summary
-    known = all(stats.knows_rates for stats in report.sites)
+    sums = total_figures(report)
     return el(
         "tr",
         el("td"),
-        el("th", count(summary.sites, "site"), scope="row"),
+        el("th", sums["site"], scope="row"),
         el("td", class_=_WIDE),
-        el("td", f"{summary.units:,}", class_="num"),
-        el("td", f"{summary.dead:,}", class_="num"),
-        el("td", el("span", percent(summary.dead_fraction), class_="n"), class_="share"),
-        el("td", f"{summary.rare:,}" if known else BLOCKS.dash, class_=f"num {_WIDE}"),
-        el("td", f"{summary.always_on:,}" if known else BLOCKS.dash, class_=f"num {_WIDE}"),
+        el("td", sums["units"], class_="num"),
+        el("td", sums["dead"], class_="num"),
+        el("td", el("span", sums["share"], class_="n"), class_="share"),
+        el("td", sums["rare"], class_=f"num {_WIDE}"),
+        el("td", sums["always on"], class_=f"num {_WIDE}"),
         el("td", class_="picture"),
         el("td", class_=_WIDE),
     )

@@ -12,9 +12,12 @@ import pytest
 from rich.cells import cell_len
 
 from deadrelu.remedy.suggest import suggest
+from deadrelu.render import advice as markdown
 from deadrelu.render.terminal import advice as draw
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import Report
 from deadrelu.report.advice import Advice, Ailment, Edit, GroupAdvice, Remedy, SiteAdvice
+from deadrelu.report.serialisation import to_json
 
 
 @pytest.fixture
@@ -28,20 +31,20 @@ def full(canonical: Report) -> Advice:
 
 
 def test_advice_is_as_a_person_approved_it(full: Advice, golden: Callable[[str, str], None]) -> None:
-    golden("advice-80.txt", draw.render(full, width=80))
-    golden("advice-80-full.txt", draw.render(full, width=80, full=True))
-    golden("advice-120.txt", draw.render(full, width=120))
-    golden("advice-80-ascii.txt", draw.render(full, width=80, unicode=False))
-    golden("advice-80-color.txt", draw.render(full, width=80, color=True))
-    golden("advice.md", draw.markdown(full))
-    golden("advice.json", draw.as_json(full))
+    golden("advice-80.txt", draw.render(full, Screen(width=80)))
+    golden("advice-80-full.txt", draw.render(full, Screen(width=80), full=True))
+    golden("advice-120.txt", draw.render(full, Screen(width=120)))
+    golden("advice-80-ascii.txt", draw.render(full, Screen(width=80, unicode=False)))
+    golden("advice-80-color.txt", draw.render(full, Screen(width=80, color=True)))
+    golden("advice.md", markdown.render(full))
+    golden("advice.json", to_json(full.to_dict()))
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize("unicode", [True, False])
 def test_prose_is_wrapped_and_what_is_to_be_copied_is_not(full: Advice, width: int, unicode: bool) -> None:
     remedies = [*full.whole, *(remedy for item in (*full.first, *full.items) for remedy in item.remedies)]
-    text = draw.render(full, width=width, unicode=unicode, full=True)
+    text = draw.render(full, Screen(width=width, unicode=unicode), full=True)
     lines = [line.strip() for line in text.splitlines()]
     assert unicode or text.isascii()
     kept = [remedy.command for remedy in remedies if remedy.command is not None and remedy.command.isascii()]
@@ -57,7 +60,7 @@ def test_prose_is_wrapped_and_what_is_to_be_copied_is_not(full: Advice, width: i
 
 
 def test_colour_adds_codes_and_no_letters(full: Advice) -> None:
-    coloured = draw.render(full, color=True)
+    coloured = draw.render(full, Screen(color=True))
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == draw.render(full)
 
@@ -67,7 +70,7 @@ def test_remedies_are_numbered_from_one_at_each_site(full: Advice) -> None:
         alone = replace(full, first=(), whole=(), groups=(), items=(item,))
         numbers = [str(n) for n in range(1, len(item.remedies) + 1)]
         assert re.findall(r"^   (\d)\. ", draw.render(alone, full=True), re.MULTILINE) == numbers
-        assert re.findall(r"^(\d)\. ", draw.markdown(alone, full=True), re.MULTILINE) == numbers
+        assert re.findall(r"^(\d)\. ", markdown.render(alone, full=True), re.MULTILINE) == numbers
 
 
 @pytest.mark.parametrize("ailment", get_args(Ailment))
@@ -75,10 +78,10 @@ def test_every_ailment_can_be_drawn(ailment: Ailment) -> None:
     item = SiteAdvice(site="a", ailment=ailment, says="It is so.", remedies=())
     advice = Advice(model=None, data=None, first=(), whole=(), groups=(), items=(item,), caution="")
     assert f"a — {ailment}" in draw.render(advice, full=True)
-    assert f"`a`: {ailment}" in draw.markdown(advice, full=True)
+    assert f"`a`: {ailment}" in markdown.render(advice, full=True)
 
 
-@pytest.mark.parametrize("text", [draw.render, draw.markdown])
+@pytest.mark.parametrize("text", [draw.render, markdown.render])
 def test_nothing_sick_is_one_friendly_line(text: Callable[[Advice], str]) -> None:
     shown = text(Advice(model="m.pt", data=None, first=(), whole=(), groups=(), items=(), caution=""))
     assert shown.splitlines()[2:] == [f"{'✓' if text is draw.render else '✅'} {draw.HEALTHY}"]
@@ -110,7 +113,7 @@ def test_a_name_from_the_model_stays_text(name: str) -> None:
     item = SiteAdvice(site=name, ailment="some dead", says=f"It is {name}", remedies=(remedy,))
     group = GroupAdvice(sites=(name,), ailment="some dead", says=f"It is {name}", remedies=(remedy,))
     advice = Advice(model=name, data=name, first=(), whole=(), groups=(group,), items=(item,), caution=f"Mind {name}")
-    screen, page = draw.render(advice), draw.markdown(advice)
+    screen, page = draw.render(advice), markdown.render(advice)
     assert "\x1b" not in screen + page
     assert not re.search(r"^\s*# title", screen + page, re.MULTILINE)
     fences, outside = parted(page)
@@ -122,7 +125,7 @@ def test_a_name_from_the_model_stays_text(name: str) -> None:
 
 
 def test_json_carries_everything(full: Advice) -> None:
-    data = json.loads(draw.as_json(full))
+    data = json.loads(to_json(full.to_dict()))
     assert data["schema_version"] == 1
     assert data["caution"] == full.caution
     assert [item["site"] for item in data["items"]] == [item.site for item in full.items]

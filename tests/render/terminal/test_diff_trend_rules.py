@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from deadrelu.judge.trend import trend
 from deadrelu.render.terminal import diff as diff_rendering
 from deadrelu.render.terminal import rules as rules_rendering
 from deadrelu.render.terminal import trend as trend_rendering
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import Report
 from tests.conftest import make_report, make_site, make_stats
 from tests.judge.reports import dead_report
@@ -30,9 +30,8 @@ def with_nan(name: str) -> Report:
 
 def test_a_comparison_is_drawn(golden: Golden) -> None:
     comparison = compare(dead_report(OLD), dead_report(NEW))
-    golden("diff.txt", diff_rendering.render(comparison, width=80))
-    golden("diff_ascii.txt", diff_rendering.render(comparison, width=60, unicode=False, full=True))
-    assert json.loads(diff_rendering.as_json(comparison)) == json.loads(json.dumps(comparison.to_dict()))
+    golden("diff.txt", diff_rendering.render(comparison, Screen(width=80)))
+    golden("diff_ascii.txt", diff_rendering.render(comparison, Screen(width=60, unicode=False), full=True))
 
 
 def test_nan_is_neither_better_nor_revived() -> None:
@@ -47,8 +46,8 @@ def test_nan_is_neither_better_nor_revived() -> None:
 def test_a_trend_is_drawn(golden: Golden) -> None:
     states = [{"stem": (), "head": (1,)}, {"stem": (1,), "head": ()}, {"stem": (1, 2, 3)}, {"stem": (0, 1, 2, 3, 4, 5)}]
     lined = trend([(f"run/epoch_{n}.pt", dead_report(state)) for n, state in enumerate(states)])
-    golden("trend.txt", trend_rendering.render(lined, width=80))
-    golden("trend_ascii.txt", trend_rendering.render(lined, width=60, unicode=False))
+    golden("trend.txt", trend_rendering.render(lined, Screen(width=80)))
+    golden("trend_ascii.txt", trend_rendering.render(lined, Screen(width=60, unicode=False)))
 
 
 def test_a_trend_says_where_nan_begins_and_counts_nothing_there() -> None:
@@ -63,13 +62,13 @@ def test_a_trend_says_where_nan_begins_and_counts_nothing_there() -> None:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_any_number_of_checkpoints_fits_the_width(points: int, width: int) -> None:
     lined = trend([(f"e{n}.pt", dead_report({"layer.relu": tuple(range(n % 6))})) for n in range(points)])
-    text = trend_rendering.render(lined, width=width)
+    text = trend_rendering.render(lined, Screen(width=width))
     assert max(map(len, text.splitlines())) <= width
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_comparison_fits_the_width(width: int) -> None:
-    text = diff_rendering.render(compare(dead_report(OLD), dead_report(NEW)), width=width, full=True)
+    text = diff_rendering.render(compare(dead_report(OLD), dead_report(NEW)), Screen(width=width), full=True)
     assert max(map(len, text.splitlines())) <= width
 
 
@@ -78,7 +77,7 @@ def test_names_from_a_model_can_neither_colour_nor_break_the_page() -> None:
     comparison = compare(dead_report({evil: (1,)}), dead_report({evil: (1, 2)}))
     named = replace(comparison, new=replace(comparison.new, model=replace(comparison.new.model, path=evil)))
     lined = trend([(evil, dead_report({evil: (1,)}))])
-    for text in (diff_rendering.render(named, width=200), trend_rendering.render(lined, width=200)):
+    for text in (diff_rendering.render(named, Screen(width=200)), trend_rendering.render(lined, Screen(width=200))):
         assert "\x1b" not in text
         assert "\n::error" not in text
         assert "[bold]" in text
@@ -86,8 +85,8 @@ def test_names_from_a_model_can_neither_colour_nor_break_the_page() -> None:
 
 def test_every_rule_is_explained_in_full() -> None:
     for rule in RULES.values():
-        text = " ".join(rules_rendering.render([rule], width=300).split())
+        text = " ".join(rules_rendering.render([rule], Screen(width=300)).split())
         for part in (rule.code, rule.name, rule.summary, rule.why, rule.fix):
             assert part in text
-    listed = rules_rendering.render(list(RULES.values()), width=200)
+    listed = rules_rendering.render(list(RULES.values()), Screen(width=200))
     assert all(rule.code in listed and rule.summary in listed for rule in RULES.values())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from deadrelu.render.terminal.inspection import render, size
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report.inspection import CodeReference, Inspection, KnownSite, Opening, TensorEntry, TreeNode
 
 RELU = "torch.nn.modules.activation.ReLU"
@@ -64,28 +65,28 @@ FOUND = Inspection(
 
 @pytest.mark.parametrize("width", [60, 100])
 def test_the_screen(width: int, golden: Callable[[str, str], None]) -> None:
-    golden(f"inspection-{width}.txt", render(FOUND, width=width))
+    golden(f"inspection-{width}.txt", render(FOUND, Screen(width=width)))
 
 
 def test_the_screen_in_ascii(golden: Callable[[str, str], None]) -> None:
-    text = render(FOUND, width=80, unicode=False)
+    text = render(FOUND, Screen(width=80, unicode=False))
     assert text.isascii()
     golden("inspection-80-ascii.txt", text)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_line_runs_over_but_what_is_to_be_copied_whole(width: int) -> None:
-    lines = render(FOUND, width=width).splitlines()
+    lines = render(FOUND, Screen(width=width)).splitlines()
     assert all(len(line) <= width or "76005ba6" in line for line in lines)
 
 
 def test_colours_come_only_where_they_are_asked_for_and_never_from_the_file() -> None:
-    assert "\x1b" not in render(FOUND, width=80)
-    assert "\x1b[31mevil" not in render(FOUND, width=80, color=True)
+    assert "\x1b" not in render(FOUND, Screen(width=80))
+    assert "\x1b[31mevil" not in render(FOUND, Screen(width=80, color=True))
 
 
 def test_equal_neighbours_are_drawn_once_and_counted() -> None:
-    text = render(FOUND, width=100)
+    text = render(FOUND, Screen(width=100))
     assert "0–2 (3×)  Block" in text
     assert text.count("weight 64×64") == 1
 
@@ -95,9 +96,9 @@ def test_a_long_tree_is_cut_and_the_rest_counted_unless_in_full() -> None:
     found = Inspection(
         path="m", kind="torch-zip", what="x", bytes=1, sha256=None, opening=Opening(way="as it is"), tree=many
     )
-    short = render(found, width=80)
+    short = render(found, Screen(width=80))
     assert "and 182 more lines" in short
-    assert len(render(found, width=80, full=True).splitlines()) > 300
+    assert len(render(found, Screen(width=80), full=True).splitlines()) > 300
 
 
 def test_sizes_read_as_people_say_them() -> None:

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 
 from deadrelu.judge.policy import Policy
 from deadrelu.render.terminal import table
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.render.terminal.shorten import shorten
 from deadrelu.report import DataInfo, Report, SiteStats, Skipped
 from tests.conftest import make_report, make_site, make_stats
@@ -44,20 +45,20 @@ def verdict_line(text: str) -> str:
 def test_the_table_is_as_a_person_approved_it(
     canonical: Report, golden: Callable[[str, str], None], width: int
 ) -> None:
-    golden(f"table-{width}.txt", table.render(canonical, width=width))
+    golden(f"table-{width}.txt", table.render(canonical, Screen(width=width)))
 
 
 def test_the_coloured_and_the_ascii_table_are_as_a_person_approved_them(
     canonical: Report, golden: Callable[[str, str], None]
 ) -> None:
-    golden("table-80-color.txt", table.render(canonical, color=True))
-    golden("table-80-ascii.txt", table.render(canonical, unicode=False))
+    golden("table-80-color.txt", table.render(canonical, Screen(color=True)))
+    golden("table-80-ascii.txt", table.render(canonical, Screen(unicode=False)))
 
 
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize("width", [30, 40, 57, 79, 80, 81, 100, 120, 200, 400])
 def test_lines_fit_but_for_the_command_and_none_ends_in_spaces(canonical: Report, width: int, unicode: bool) -> None:
-    *lines, command = table.render(canonical, width=width, unicode=unicode).splitlines()
+    *lines, command = table.render(canonical, Screen(width=width, unicode=unicode)).splitlines()
     assert command.startswith("  deadrelu ")
     assert [line for line in lines if cell_len(line) > width] == []
     assert [line for line in [*lines, command] if line != line.rstrip()] == []
@@ -65,7 +66,7 @@ def test_lines_fit_but_for_the_command_and_none_ends_in_spaces(canonical: Report
 
 
 def test_colour_adds_codes_and_no_letters(canonical: Report) -> None:
-    coloured, plain = table.render(canonical, color=True), table.render(canonical)
+    coloured, plain = table.render(canonical, Screen(color=True)), table.render(canonical)
     assert "\x1b" not in plain
     assert ANSI.search(coloured)
     assert ANSI.sub("", coloured) == plain
@@ -73,16 +74,16 @@ def test_colour_adds_codes_and_no_letters(canonical: Report) -> None:
 
 
 def test_the_environment_changes_nothing(canonical: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = table.render(canonical, color=True)
+    before = table.render(canonical, Screen(color=True))
     for name, value in {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "20", "FORCE_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert table.render(canonical, color=True) == before
+    assert table.render(canonical, Screen(color=True)) == before
 
 
 def test_markup_in_names_comes_through_and_control_codes_do_not() -> None:
     name = "a.[red]x[/red]\n\x1b[2J\u202e:smile:"
     report = make_report([sickly(name)], skipped=(Skipped(id=name, op="relu", reason="[bold]why\x1b[0m"),))
-    text = table.render(report, width=120)
+    text = table.render(report, Screen(width=120))
     assert text.count(r"a.[red]x[/red]\n\x1b[2J\u202e:smile:") >= 2
     assert r"[bold]why\x1b[0m" in text
     assert "\x1b" not in text
@@ -90,7 +91,7 @@ def test_markup_in_names_comes_through_and_control_codes_do_not() -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_totals_are_the_sums_of_the_rows(canonical: Report, width: int) -> None:
-    lines = table.render(canonical, width=width).splitlines()
+    lines = table.render(canonical, Screen(width=width)).splitlines()
     header = next(n for n, line in enumerate(lines) if line.startswith("   site"))
     rule = next(n for n, line in enumerate(lines) if line.startswith(" ───"))
     assert rule - header - 1 == len(canonical.sites)
@@ -104,7 +105,7 @@ def test_a_wholly_dead_site_is_loud_with_and_without_colour(canonical: Report) -
     row = next(line for line in table.render(canonical).splitlines() if line.startswith(' ✗ we"ird'))
     assert "100%" in row
     assert "ALL DEAD" in row
-    assert "\x1b[1;37;41m" in table.render(canonical, color=True)
+    assert "\x1b[1;37;41m" in table.render(canonical, Screen(color=True))
 
 
 def test_of_many_sites_the_healthy_are_counted_and_the_sick_are_listed() -> None:
@@ -141,12 +142,12 @@ def test_shortened_names_fit_and_differ(names: list[str], width: int) -> None:
 def test_names_that_differ_in_one_letter_far_inside_still_differ() -> None:
     names = [f"encoder.stage.{'x' * 20}{n}{'y' * 20}.relu" for n in range(10)]
     assert len({tuple(lines) for lines in shorten(names, 16, "…")}) == 10
-    text = table.render(make_report([healthy(name) for name in names]), width=40)
+    text = table.render(make_report([healthy(name) for name in names]), Screen(width=40))
     assert [str(n) in text for n in range(10)] == [True] * 10
 
 
 def test_wide_letters_count_as_two_columns() -> None:
-    text = table.render(make_report([healthy("层" * 30), healthy("a")]), width=80)
+    text = table.render(make_report([healthy("层" * 30), healthy("a")]), Screen(width=80))
     wide, narrow = (line for line in text.splitlines() if line.startswith(" ✓"))
     assert "…" in wide
     assert cell_len(wide) == cell_len(narrow) == 80
@@ -190,7 +191,7 @@ def test_synthetic_data_is_said_in_the_head_and_in_the_conclusion() -> None:
     ],
 )
 def test_only_a_pass_on_real_data_with_nothing_skipped_is_green(report: Report, colour: str) -> None:
-    verdict = re.search(r"\x1b\[1;7;(\d+)m (PASS|FAIL|NOTHING MEASURED) ", table.render(report, color=True))
+    verdict = re.search(r"\x1b\[1;7;(\d+)m (PASS|FAIL|NOTHING MEASURED) ", table.render(report, Screen(color=True)))
     assert verdict is not None
     assert verdict[1] == colour
 
@@ -240,7 +241,7 @@ def test_no_name_width_or_number_of_sites_makes_it_crash(
     sites: list[tuple[str, list[float]]], width: int, unicode: bool
 ) -> None:
     stats = [make_stats(make_site(name, len(rates), after=name), rates) for name, rates in sites]
-    text = table.render(make_report(stats), width=width, unicode=unicode)
+    text = table.render(make_report(stats), Screen(width=width, unicode=unicode))
     assert text.endswith("\n")
     assert all(line == line.rstrip() for line in text.split("\n"))
 

@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from deadrelu.render.terminal import units
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import Report
 from tests.conftest import make_site, make_stats
 
@@ -27,7 +28,7 @@ def test_the_maps_are_as_a_person_approved_them(canonical: Report, golden: Calla
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 64, 257])
 def test_each_unit_has_the_cell_that_its_rate_asks_for(count: int, width: int) -> None:
     rates = [unit % 9 / 8 for unit in range(count)]
-    text = units.render(make_stats(make_site("a", count), rates, samples=8), width=width)
+    text = units.render(make_stats(make_site("a", count), rates, samples=8), Screen(width=width))
     assert cells(text) == ("✗▂▃▄▅▆▇██" * count)[:count]
     dead = len(range(0, count, 9))
     assert f"{dead} dead" in " ".join(text.split())
@@ -37,7 +38,7 @@ def test_each_unit_has_the_cell_that_its_rate_asks_for(count: int, width: int) -
 @pytest.mark.parametrize("unicode", [True, False])
 def test_lines_fit_and_end_without_spaces(canonical: Report, width: int, unicode: bool) -> None:
     for stats in canonical.sites:
-        text = units.render(stats, width=width, unicode=unicode)
+        text = units.render(stats, Screen(width=width, unicode=unicode))
         assert all(cell_len(line) <= max(width, 24) and line == line.rstrip() for line in text.splitlines())
         assert unicode or text.isascii()
 
@@ -51,7 +52,7 @@ def test_a_nonfinite_unit_is_marked_and_listed_and_not_called_dead(canonical: Re
 
 def test_ascii_cells_are_the_tenths_of_the_rate() -> None:
     stats = make_stats(make_site("a", 5), [0.0, 0.001, 0.25, 0.99, 1.0])
-    assert cells(units.render(stats, unicode=False)) == "X.299"
+    assert cells(units.render(stats, Screen(unicode=False))) == "X.299"
 
 
 def test_of_very_many_units_only_the_rows_with_a_sick_one_are_shown() -> None:
@@ -66,6 +67,6 @@ def test_of_very_many_units_only_the_rows_with_a_sick_one_are_shown() -> None:
 
 def test_colour_adds_codes_and_no_letters(canonical: Report) -> None:
     for stats in canonical.sites:
-        coloured = units.render(stats, color=True)
+        coloured = units.render(stats, Screen(color=True))
         assert "\x1b[" in coloured
         assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == units.render(stats)

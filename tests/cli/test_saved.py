@@ -120,7 +120,7 @@ def test_a_full_disk_behind_stdout_is_one_line_and_a_2(folder: Path) -> None:
             command, cwd=folder, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 2
-    assert done.stderr == "error: stdout cannot be written: No space left on device; look at the disk that it goes to\n"
+    assert done.stderr == "error: stdout cannot be written: No space left on device; check the disk that it goes to\n"
 
 
 @pytest.mark.parametrize("words", [("-o", "html=big.html"), ("-o", "json=big.json")])

@@ -11,7 +11,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.networks import FunctionalBlock
-from deadrelu.measure.scan import Plan, measure
+from deadrelu.measure.plan import Plan
+from deadrelu.measure.reporting import site_stats
+from deadrelu.measure.scan import measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.report import Stats
@@ -31,7 +33,8 @@ def ours(stats: Stats) -> Pass:
     """A whole scan: set up, hooks, counting, the figures of every unit."""
 
     def run(model: nn.Module, batches: Iterable[Tensor]) -> object:
-        return measure(EagerProgram(model), (Batch(len(x), (x,)) for x in batches), Plan(stats=stats))
+        plan = Plan(stats=stats)
+        return site_stats(measure(EagerProgram(model), (Batch(len(x), (x,)) for x in batches), plan), plan)
 
     return run
 

@@ -6,14 +6,15 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from deadrelu.data.spec import DataOptions, DataSpec
 from deadrelu.errors import UsageError
-from deadrelu.judge.early import Until
+from deadrelu.judge.early import Until, predict_verdict
+from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy, policy_of
 from deadrelu.judge.shares import Limits, Share
 from deadrelu.load.spec import ModelOptions, ModelSpec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from deadrelu.load.open import Opened
     from deadrelu.measure.distributed import Ranks
-    from deadrelu.measure.scan import Unmatched
+    from deadrelu.measure.plan import Unmatched
     from deadrelu.report.advice import Advice, PatchResult
 
     class Options(ModelOptions, DataOptions):
@@ -145,8 +146,8 @@ def scan(
     """
     from deadrelu.data.source import open_data
     from deadrelu.load.open import open_program
+    from deadrelu.measure.plan import Plan
     from deadrelu.measure.reporting import report_on
-    from deadrelu.measure.scan import Plan
 
     policy = policy_of(policy, max_dead=max_dead, max_dead_total=max_dead_total, limits=limits, strict=strict)
     if until is not None and ranks is not None:
@@ -157,8 +158,6 @@ def scan(
         sites=tuple(sites),
         skip_sites=tuple(skip_sites),
         feature_axes=feature_axes,
-        rare_below=policy.rare_below,
-        confidence=policy.confidence,
         stats=stats,
         selectors=policy.selectors,
         unmatched=unmatched,
@@ -175,6 +174,8 @@ def scan(
         "sites": plan.sites,
         "skip_sites": plan.skip_sites,
         "feature_axes": axes,
+        "stats": stats,
+        "until": until,
     }
     if ranks is not None and device_map is not None:
         opening = replace(opening, device="one a rank")
@@ -182,18 +183,9 @@ def scan(
     batches = open_data(source, program)
     if ranks is not None:
         batches = batches.of(ranks.shard)
-    return report_on(
-        program,
-        info,
-        batches,
-        batches.info,
-        plan=plan,
-        policy=policy,
-        settings=settings,
-        progress=progress,
-        ranks=ranks,
-        until=until,
-    )
+    stop = partial(predict_verdict, policy=policy, until=until) if until else None
+    report = report_on(program, info, batches, plan, settings=settings, progress=progress, ranks=ranks, stop=stop)
+    return judge(report, policy)
 
 
 @_takes(ModelSpec, DataSpec)
@@ -236,7 +228,7 @@ def patch(
     `force`: overwrite `output`.
     `feature_axes`, `unmatched`, `progress`: as for `scan`.
     """
-    from deadrelu.measure.scan import Plan
+    from deadrelu.measure.plan import Plan
     from deadrelu.programs.device import choose_device
     from deadrelu.remedy.outputs import default_output
     from deadrelu.remedy.patch import patch_file, patch_module

@@ -14,11 +14,11 @@ from deadrelu.judge.baseline import compare_to_baseline, gate, renew_entries
 from deadrelu.judge.compare import compare
 from deadrelu.judge.policy import Policy
 from deadrelu.load.trust import Trust
-from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Swap
 from deadrelu.programs.script.program import TorchScriptProgram
 from deadrelu.report import Report
+from tests.scanning import scan_program
 
 WIDTH = 12
 HEAD = """
@@ -219,8 +219,8 @@ def test_a_swap_in_a_saved_graph_says_which_other_ids_change(
     torch.jit.save(torch.jit.script(Shared().eval()), tmp_path / "scripted.pt")
     scripted = TorchScriptProgram(torch.jit.load(tmp_path / "scripted.pt"))  # scripted anew, they would share one graph
     for program in (exported, scripted):
-        before = measure(program, [Batch(64, (batch,))], Plan())
+        before = scan_program(program, [Batch(64, (batch,))])
         assert [s.site.id for s in before.sites] == ["fc:relu", "fc:relu#2", "fc:relu#3", "out:relu"]
         assert program.swap([Swap("fc:relu", to, 0.1)]).renamed == renamed
-        after = measure(program, [Batch(64, (batch,))], Plan())
+        after = scan_program(program, [Batch(64, (batch,))])
         assert [s.site.id for s in after.sites] == left

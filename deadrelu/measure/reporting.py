@@ -1,21 +1,23 @@
-"""From a program and its batches to a judged report."""
+"""From a measurement to a report that is not judged yet."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from deadrelu.judge.early import Snapshot, Stopped, Until, predict_verdict
-from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy
+from deadrelu.judge.statistics import compute_stats
+from deadrelu.measure.early_stopping import Stop
+from deadrelu.measure.measurement import Measurement
 from deadrelu.measure.padding.found import notes
-from deadrelu.measure.scan import Plan, Progress, measure
+from deadrelu.measure.plan import Plan
+from deadrelu.measure.scan import Progress, measure
 from deadrelu.programs.program import Batch, Program
-from deadrelu.report import DataInfo, ModelInfo, Report, Setting, Tool
+from deadrelu.report import DataInfo, ModelInfo, Report, Setting, SiteStats, Tool
 from deadrelu.report.site import Sites
 from deadrelu.version import __version__
 
@@ -23,47 +25,64 @@ if TYPE_CHECKING:
     from deadrelu.measure.distributed import Ranks
 
 _log = logging.getLogger("deadrelu")
+_DEFAULT = Policy()
+
+
+class Data(Protocol):
+    """Batches, and where they come from."""
+
+    @property
+    def info(self) -> DataInfo:
+        """Their description, in which samples and batches are not counted yet."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches, from the first."""
 
 
 def report_on(
     program: Program,
     model: ModelInfo,
-    batches: Iterable[Batch],
-    data: DataInfo,
+    data: Data,
+    plan: Plan | None = None,
     *,
-    plan: Plan,
-    policy: Policy,
-    settings: Mapping[str, Setting],
+    settings: Mapping[str, Setting] | None = None,
     progress: Progress | None = None,
     ranks: Ranks | None = None,
-    until: Until | None = None,
+    stop: Stop | None = None,
 ) -> Report:
-    """Run `program` over `batches` and judge what was measured; `data` gets its figures here.
+    """Measure `program` over `data`, and return the report; `judge` completes it with findings and a verdict.
 
-    `ranks` are the processes that share the work, each with the batches of its share. `until` says which clear verdict
-    ends the scan before the data does.
-
-    Raises what `measure` raises.
+    `stop` ends the scan as soon as it returns a verdict. `ranks` are the processes that share the work, each with the
+    batches of its shard. Raises what `measure` raises.
     """
-
-    def stop(sites: Sequence[Snapshot], look: int, skipped: bool) -> Stopped | None:
-        return predict_verdict(sites, policy, until, check=look, skipped=skipped) if until else None
-
-    measured = measure(program, batches, plan, progress, ranks, stop if until else None)
-    found = measured.padding
-    if data.kind == "synthetic":
-        found = replace(found, suspects=())  # a padding_idx that was drawn at random marks no padding
-    for note in notes(found):
+    plan = plan or Plan()
+    measurement = measure(program, data, plan, progress=progress, ranks=ranks, stop=stop)
+    for note in notes(measurement.padding, is_synthetic=data.info.kind == "synthetic"):
         _log.info(note)
-    left_out = tuple(str(out) for out in measured.padding.left_out if out.padded)
-    report = Report(
+    return to_report(measurement, plan, model=model, data=data.info, settings=settings or {})
+
+
+def to_report(
+    measurement: Measurement, plan: Plan, *, model: ModelInfo, data: DataInfo, settings: Mapping[str, Setting]
+) -> Report:
+    """The measurement as a report. `data` gets its figures, and `settings` what the scan decided itself."""
+    left_out = tuple(str(out) for out in measurement.padding.left_out if out.padded)
+    return Report(
         tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
         model=model,
-        data=replace(data, samples=measured.samples, batches=measured.batches),
-        settings={**settings, "stats": plan.stats, "until": until, "stopped": measured.stopped}
-        | ({"padding": left_out} if left_out else {}),
-        sites=Sites(measured.sites),
-        skipped=measured.skipped,
-        leaky=measured.leaky,
+        data=replace(data, samples=measurement.samples, batches=measurement.batches),
+        settings={**settings, "stopped": measurement.stopped, **({"padding": left_out} if left_out else {})},
+        sites=Sites(site_stats(measurement, plan)),
+        skipped=tuple(skipped for skipped in measurement.unmeasured if plan.wants(skipped)),
+        leaky=tuple(leaky for leaky in measurement.leaky if plan.wants(leaky)),
     )
-    return judge(report, policy)
+
+
+def site_stats(measurement: Measurement, plan: Plan) -> list[SiteStats]:
+    """The statistics of each site that the plan wants, in the terms of the default policy: `judge` applies another."""
+    rare_below, confidence = _DEFAULT.rare_below, _DEFAULT.confidence
+    return [
+        compute_stats(site.site, site.counts, rare_below=rare_below, confidence=confidence, stats=plan.stats)
+        for site in measurement.measured
+        if plan.wants(site.site)
+    ]

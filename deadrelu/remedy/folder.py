@@ -18,13 +18,13 @@ from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
 from deadrelu.errors import UsageError
 from deadrelu.files.writing import check_folder_writable, replacing_folder
-from deadrelu.judge.policy import Policy
 from deadrelu.load.extras import extra
 from deadrelu.load.pretrained import config_of, from_config, read_config, settings_in
 from deadrelu.load.sniff import FileKind, sniff
 from deadrelu.load.spec import ModelSpec
+from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
-from deadrelu.measure.scan import Plan, Progress
+from deadrelu.measure.scan import Progress
 from deadrelu.remedy.reopen import open_comparable, opening_of_patched, reopen
 from deadrelu.remedy.swap import ModuleSwap, SwapOptions, choose_sites, in_the_source
 from deadrelu.remedy.treatment import Treatment, decided, proved
@@ -80,9 +80,7 @@ def patch_folder(
         check_folder_writable(output, mark=_CONFIG, force=force)
     program, info = open_comparable(original)
     batches = open_data(data, program)
-    report = report_on(
-        program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
-    )
+    report = report_on(program, info, batches, scope, progress=progress)
     arguments = original.arch_args
     settings = list(_settings(folder, arguments, program.module, wanted.to))
     treatment, places = _treatment(program.module, settings, report, wanted)

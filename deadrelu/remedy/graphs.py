@@ -14,12 +14,12 @@ from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files.writing import replacing
-from deadrelu.judge.policy import Policy
 from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import sha256_of
+from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
-from deadrelu.measure.scan import Plan, Progress
+from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program, Swap, Swapped
@@ -84,9 +84,7 @@ def patch_graph(
         flag = "--only-dead-units" if wanted.only_dead_units else "--reinit"
         raise UsageError(f"{flag} needs modules, and {info.path} is a graph", hint="patch the eager model it came from")
     batches = open_data(data, program)
-    before = report_on(
-        program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
-    )
+    before = report_on(program, info, batches, scope, progress=progress)
     chosen = choose_sites(before.sites, wanted.sites)
     done = graph.swap(tuple(Swap(stats.site.id, wanted.to, wanted.slope) for stats in chosen))
     result = _decided(before, done, info, wanted)

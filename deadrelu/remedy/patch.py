@@ -13,11 +13,11 @@ from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
 from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
 from deadrelu.files.writing import check_writable, replacing
-from deadrelu.judge.policy import Policy
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import sha256_of
+from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
-from deadrelu.measure.scan import Plan, Progress
+from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.remedy.folder import is_folder, patch_folder
 from deadrelu.remedy.graphs import exported, patch_graph
@@ -103,7 +103,7 @@ def patch_module(
     batches = open_data(data, program)
     try:
         try:
-            after = report_on(program, info, batches, batches.info, plan=Plan(), policy=Policy(), settings={})
+            after = report_on(program, info, batches)
         except NothingMeasuredError:
             after = None
         before = EagerProgram(original, device)

@@ -18,12 +18,12 @@ from typing import Any
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec, ImageOptions
 from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
+from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy
 from deadrelu.load.open import open_program
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.measure.reporting import report_on
-from deadrelu.measure.scan import Plan
 from deadrelu.remedy.verify import Comparable, Evidence, compare_programs
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.advice import Drift
@@ -127,9 +127,8 @@ def measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
     before, _ = open_comparable(_model_spec(question["original"]))
     after, info = open_comparable(patched)
     batches = open_data(data, before)
-    policy, plan = Policy(), Plan()
     try:
-        report = report_on(after, info, batches, batches.info, plan=plan, policy=policy, settings={}).to_dict()
+        report = judge(report_on(after, info, batches), Policy()).to_dict()
     except NothingMeasuredError:  # every site was swapped, and the new ones have no flat region
         report = None
     evidence = compare_programs(before, after, batches, question["swapped"], restarted=question["restarted"])

@@ -10,9 +10,9 @@ from torch import nn
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
 from deadrelu.errors import ModelError
-from deadrelu.judge.policy import Policy
+from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
-from deadrelu.measure.scan import Plan, Progress
+from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.remedy.candidate import assignment
 from deadrelu.remedy.module_edits import expression, module_edit
@@ -68,9 +68,7 @@ def treat(
 ) -> Treatment:
     """Scan, choose, restart and swap in memory."""
     batches = open_data(data, program)
-    report = report_on(
-        program, info, batches, batches.info, plan=scope, policy=Policy(), settings={}, progress=progress
-    )
+    report = report_on(program, info, batches, scope, progress=progress)
     swaps, refused = plan(program.module, report, wanted)
     restarts: Mapping[str, Restart] = {}
     if wanted.reinit and swaps:

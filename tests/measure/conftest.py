@@ -10,11 +10,11 @@ from deadrelu.measure import native
 
 
 @pytest.fixture(params=["in C", "in torch"], scope="module")
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The test runs with the extension, and as where there is none."""
+def counter(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the test with the counter in C, and with torch's operations."""
     in_c = request.param == "in C"
-    if in_c and not native.IS_THERE:
+    if in_c and not native.IS_AVAILABLE:
         pytest.skip("the extension in C was not built")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "IS_THERE", in_c)
+        patch.setattr(native, "IS_AVAILABLE", in_c)
         yield

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from deadrelu.measure.distributed import Ranks, _agreed, _skipped
-from deadrelu.measure.tallied import Part, Tallied, joined
+from deadrelu.measure.distributed import fingerprint
+from deadrelu.measure.measurement import Measurement, SiteCounts, merge, merge_shapes
 from deadrelu.programs.program import Batch
 from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.report import Counts, Site, Skipped
@@ -281,7 +281,9 @@ def test_every_batch_is_counted_once_and_the_first_is_seen_by_all(size: int) -> 
     assert list(UNSHARDED.select(range(5))) == [0, 1, 2, 3, 4]
 
 
-def site(name: str, first: tuple[int, ...], *, units: int = 2, calls: int = 1, call: int = 1, **facts: Any) -> Tallied:
+def site(
+    name: str, first: tuple[int, ...], *, units: int = 2, calls: int = 1, call: int = 1, **facts: Any
+) -> SiteCounts:
     """A site as one rank met it, with nothing counted."""
     described = Site(
         id=name, op="relu", module=name, call=call, calls=calls, after=None, source=None, swappable=True,
@@ -291,22 +293,22 @@ def site(name: str, first: tuple[int, ...], *, units: int = 2, calls: int = 1, c
         samples=0, rows=0, positions=0, fires=(0,) * units, row_fires=(0,) * units, maxima=(None,) * units,
         output_sums=(0.0,) * units, nonfinite=(0,) * units,
     )  # fmt: skip
-    return Tallied(site=described, functional=False, first=first, counts=none, **facts)
+    return SiteCounts(site=described, functional=False, first=first, counts=none, **facts)
 
 
-def part(*sites: Tallied, skipped: Sequence[Skipped] = ()) -> Part:
-    return Part(sites=sites, skipped=tuple(skipped), samples=1, batches=1)
+def part(*sites: SiteCounts, skipped: Sequence[Skipped] = ()) -> Measurement:
+    return Measurement(sites=sites, skipped=tuple(skipped), samples=1, batches=1)
 
 
 def test_sites_stand_in_the_order_of_their_first_calls_and_bear_the_name_of_the_most_calls() -> None:
     zero = part(site("a", (0, 0, 0)), site("c", (4, 0, 1)))
     one = part(site("a", (0, 0, 0), calls=2), site("b", (1, 0, 1)), site("a", (3, 0, 2), call=2, calls=2))
-    assert [t.site.id for t in _agreed([zero, one])] == ["a#1", "b", "a#2", "c"]
+    assert [t.site.id for t in merge([zero, one]).sites] == ["a#1", "b", "a#2", "c"]
 
 
-def test_a_site_whose_units_differ_between_ranks_is_lost() -> None:
-    (met,) = _agreed([part(site("a", (0, 0, 0), units=3)), part(site("a", (1, 0, 0), units=4))])
-    assert met.lost == "its feature axis has 3 units in one call and 4 in another"
+def test_a_site_whose_units_differ_between_ranks_is_skipped() -> None:
+    (met,) = merge([part(site("a", (0, 0, 0), units=3)), part(site("a", (1, 0, 0), units=4))]).sites
+    assert met.failure == "its feature axis has 3 units in one call and 4 in another"
 
 
 def test_what_is_skipped_anywhere_is_skipped_unless_another_rank_called_it() -> None:
@@ -316,20 +318,20 @@ def test_what_is_skipped_anywhere_is_skipped_unless_another_rank_called_it() -> 
         site("a", (1, 0, 0)),
         skipped=[Skipped(id="b", op="relu", reason=never), Skipped(id="c", op="relu", reason=sparse)],
     )
-    assert [(s.id, s.reason) for s in _skipped([zero, one])] == [("b", never), ("c", sparse)]
+    assert [(s.id, s.reason) for s in merge([zero, one]).skipped] == [("b", never), ("c", sparse)]
 
 
 def test_shapes_are_joined_as_one_process_notes_them() -> None:
-    assert joined([(("N", 4, 7), 1), ((), None), (("N", 4, 9), 1)], 4) == (("N", 4, "*"), 1)
-    assert joined([(("N", 5, 4), 2), (("N", 4), 1)], 4) == (("*", 4), 1)
-    assert joined([((), None)], 4) == ((), None)
+    assert merge_shapes([(("N", 4, 7), 1), ((), None), (("N", 4, 9), 1)], 4) == (("N", 4, "*"), 1)
+    assert merge_shapes([(("N", 5, 4), 2), (("N", 4), 1)], 4) == (("*", 4), 1)
+    assert merge_shapes([((), None)], 4) == ((), None)
 
 
 def test_a_batch_is_known_by_its_content() -> None:
     x = torch.arange(6.0).reshape(2, 3)
     same = [Batch(2, (x.clone(),)), Batch(2, (x.t().contiguous().t(),))]
     other = [Batch(2, (x + 1,)), Batch(2, (x.half(),)), Batch(2, (x.reshape(3, 2),)), Batch(2, (), {"x": x})]
-    digests = {Ranks.opening(batch) for batch in (Batch(2, (x,)), *same)}
+    digests = {fingerprint(batch) for batch in (Batch(2, (x,)), *same)}
     assert len(digests) == 1
-    assert len(digests | {Ranks.opening(batch) for batch in other}) == 5
-    assert Ranks.opening(replace(same[0], kwargs={"m": torch.zeros((), dtype=torch.bfloat16)})) not in digests
+    assert len(digests | {fingerprint(batch) for batch in other}) == 5
+    assert fingerprint(replace(same[0], kwargs={"m": torch.zeros((), dtype=torch.bfloat16)})) not in digests

@@ -14,9 +14,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import deadrelu
 from deadrelu.load.trust import Trust
-from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
+from tests.scanning import scan_program
 
 LENGTHS = (6, 2, 4, 1, 6, 3, 5, 2)
 WIDTH = 6
@@ -401,7 +401,7 @@ def test_time_first_batches_are_masked_by_the_sequence() -> None:
 
     tokens, pad = ids()
     batch = Batch(samples=8, args=(tokens.T, pad), axis=1)
-    found = measure(EagerProgram(Flipped()), [batch], Plan())
+    found = scan_program(EagerProgram(Flipped()), [batch])
     expected = deadrelu.scan(Encoder("inside"), tokens)
     assert [(s.samples, s.positions, s.rows, s.sample_rate) for s in found.sites] == [
         (s.samples, s.positions, s.rows, s.sample_rate) for s in expected.sites

@@ -14,13 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from deadrelu.activations import BY_NAME
 from deadrelu.measure import native
-from deadrelu.measure.figures import Rule
-from deadrelu.measure.native import Native
-from deadrelu.programs.program import Features
+from deadrelu.measure.native import NativeCounter
+from deadrelu.programs.program import CallGroup, CallSite, Features
 
-pytestmark = pytest.mark.skipif(not native.IS_THERE, reason="the extension in C was not built")
+pytestmark = pytest.mark.skipif(not native.IS_AVAILABLE, reason="the extension in C was not built")
 
 
 def told(program: str, **environment: str) -> str:
@@ -32,7 +30,7 @@ def told(program: str, **environment: str) -> str:
 
 
 def test_the_environment_turns_it_off() -> None:
-    program = "from deadrelu.measure.native import IS_THERE; print(IS_THERE)"
+    program = "from deadrelu.measure.native import IS_AVAILABLE; print(IS_AVAILABLE)"
     assert told(program, DEADRELU_NATIVE="0") == "False"
     assert told(program, DEADRELU_NATIVE="") == "True"
 
@@ -74,7 +72,7 @@ def test_the_process_keeps_one_runtime_of_threads() -> None:
     ],
 )
 def test_it_counts_what_it_can_read_and_nothing_else(z: Tensor, op: str, counted: bool) -> None:
-    assert Native.counts(z, Rule(op, (), BY_NAME[op].region(()), "full")) is counted
+    assert NativeCounter.can_count(z, op) is counted
 
 
 @pytest.mark.parametrize("odd", [None, math.nan, math.inf, -math.inf, 3.4e38])
@@ -83,7 +81,7 @@ def test_it_counts_what_it_can_read_and_nothing_else(z: Tensor, op: str, counted
 def test_every_row_and_width_is_counted_as_numpy_does(width: int, op: str, odd: float | None) -> None:
     """Rows beyond the bits of a word and the lines of a sum; `odd` stands in a few places, or fills a unit."""
     parameters = (-1.0, 0.5) if op == "hardtanh" else ()
-    rule = Rule(op, parameters, BY_NAME[op].region(parameters), "full")
+    site = CallSite(op, parameters, "", 1, False, Features((1,)), None, None, CallGroup(1))
     generator = torch.Generator().manual_seed(width)
     for rows in (1, 31, 32, 33, 65, 300) if width < 100 else (1, 3):
         units = 1 + 3 * rows % 11
@@ -92,14 +90,10 @@ def test_every_row_and_width_is_counted_as_numpy_does(width: int, op: str, odd: 
         if odd is not None:
             z.view(-1)[torch.randint(0, z.numel(), (3,), generator=generator)] = odd
             z[:, -1] = odd
-        counter = Native(z, z, Features((1,)), rule)
+        counter = NativeCounter(z, z, site, site.features)
         for _ in range(2):
-            counter.take(z)
-        seen, x = counter.taken(), z.double().numpy()
-        assert seen is not None
-        assert seen.maxima is not None
-        assert seen.output_sums is not None
-        assert seen.nonfinite is not None
+            counter.update(z)
+        seen, x = counter.compute(), z.double().numpy()
         low, high = (0, math.inf) if op == "relu" else (-1, 0.5)
         hits, finite = (x > low) & ((x < high) | math.isinf(high)), np.isfinite(x)
         assert seen.fires.tolist() == (2 * hits.sum((0, 2))).tolist()

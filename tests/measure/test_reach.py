@@ -14,9 +14,9 @@ from deadrelu.errors import NothingMeasuredError
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import silence_bound
 from deadrelu.measure.reach import Reach
-from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Features
+from tests.scanning import scan_program
 
 
 class Mixture(nn.Module):
@@ -219,7 +219,7 @@ def test_time_first_batches_count_sequences() -> None:
 
     x = torch.randn(5, 12, 4)
     batches = [Batch(samples=n, args=(part,), axis=1) for part in x.split((5, 7), dim=1) if (n := part.shape[1])]
-    found = measure(EagerProgram(Sequences()), batches, Plan()).sites
+    found = scan_program(EagerProgram(Sequences()), batches).sites
     z = Sequences().fc(x)
     assert [(s.samples, s.rows, s.positions) for s in found] == [(12, 12, 60), (12, 12, 12)]
     assert found[0].sample_rate == pytest.approx(tuple(((z > 0).any(0).sum(0) / 12).tolist()))

@@ -17,15 +17,17 @@ from deadrelu.cli.options import Stats as StatsOption
 from deadrelu.errors import UsageError
 from deadrelu.judge.merge import merge
 from deadrelu.judge.policy import Policy
-from deadrelu.measure import native, tally
-from deadrelu.measure.blocks import Scratch
+from deadrelu.measure import native
+from deadrelu.measure.early_stopping import EarlyStopping
+from deadrelu.measure.plan import Plan
 from deadrelu.measure.tally import Tally
+from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import CallGroup, CallSite, Features
 from deadrelu.report import Report, Stats
 from tests.architectures import ARCHITECTURES
 from tests.measure.test_exactness import kill
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("counter")
 
 
 def planted(width: int = 12, bias: float = 0.0) -> nn.Sequential:
@@ -49,12 +51,10 @@ def dead(report: Report) -> list[tuple[int, ...]]:
     return [site.dead_units for site in report.sites]
 
 
-@pytest.mark.parametrize("large", [0, tally.LARGE])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_dead_units_are_the_same_whatever_else_is_measured(
-    name: str, large: int, monkeypatch: pytest.MonkeyPatch
+    name: str,
 ) -> None:
-    monkeypatch.setattr(tally, "LARGE", large)
     architecture = ARCHITECTURES[name]
     torch.manual_seed(1)
     model = architecture.make()
@@ -75,10 +75,8 @@ def test_the_dead_units_are_the_same_whatever_else_is_measured(
             assert least.silence_bound == all_of.silence_bound
 
 
-@pytest.mark.parametrize("large", [0, tally.LARGE])
 @pytest.mark.parametrize("layout", ["linear", "maps", "channels-last"])
-def test_a_unit_that_wakes_late_is_not_called_dead(layout: str, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally, "LARGE", large)
+def test_a_unit_that_wakes_late_is_not_called_dead(layout: str) -> None:
     model: nn.Module = planted()
     data = batches(14)
     if layout != "linear":
@@ -94,11 +92,7 @@ def test_a_unit_that_wakes_late_is_not_called_dead(layout: str, large: int, monk
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("stats", ["rates", "fired"])
 @pytest.mark.parametrize("when", [0, 5, 18])
-@pytest.mark.parametrize("large", [0, tally.LARGE])
-def test_a_silent_unit_that_met_nan_is_never_called_dead(
-    stats: Stats, value: float, when: int, large: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tally, "LARGE", large)
+def test_a_silent_unit_that_met_nan_is_never_called_dead(stats: Stats, value: float, when: int) -> None:
     data = [x[:, :, None].expand(-1, -1, 70).contiguous() for x in batches(20)]
     data[when][2, 11, 3] = value
     report = deadrelu.scan(nn.ReLU(), data, stats=stats, feature_axes={"*": 1})
@@ -114,8 +108,8 @@ def test_the_report_does_not_hang_on_the_way_of_counting(stats: Stats, monkeypat
     data[7][2, 11, 3] = math.nan  # in a unit that never fires,
     data[15][1, 2, 5] = math.nan  # and in one that fires from the third batch on
     reports = []
-    for in_c in (native.IS_THERE, False):
-        monkeypatch.setattr(native, "IS_THERE", in_c)
+    for in_c in (native.IS_AVAILABLE, False):
+        monkeypatch.setattr(native, "IS_AVAILABLE", in_c)
         reports.append(deadrelu.scan(nn.ReLU(), data, stats=stats, feature_axes={"*": 1}))
     assert reports[0].sites == reports[1].sites
     assert reports[0].sites[0].nonfinite_units == ((2, 11) if stats == "full" else (11,))
@@ -149,12 +143,12 @@ def test_a_site_settles_although_its_units_were_asked_for_on_the_way() -> None:
     """As `--until-verdict` does: what has been added up by then still counts as fired."""
     site = CallSite("relu", (), "", 1, False, Features((-1,)), None, None, CallGroup(1))
     z = torch.tensor([[1.0, -1.0]])
-    counted = Tally(site, site.features, z, Scratch(), "fired")
-    counted.add(z, 1)
+    counted = Tally(site, site.features, z, "fired")
+    counted.update(z, 1)
     assert counted.silent == 1
-    assert not counted.settled
-    counted.add(-z, 1)
-    assert counted.settled
+    assert not counted.is_done
+    counted.update(-z, 1)
+    assert counted.is_done
 
 
 def test_a_call_that_comes_late_is_seen_although_the_others_are_settled() -> None:
@@ -241,18 +235,16 @@ def test_processes_that_share_the_work_do_not_stop_early() -> None:
         deadrelu.scan(planted(), batches(3), until="verdict", ranks=object())  # type: ignore[arg-type]
 
 
-def test_looks_become_rarer() -> None:
-    from deadrelu.measure.looks import Looks
+def test_checks_become_rarer() -> None:
+    checked: list[int] = []
 
-    asked: list[int] = []
-    looks = Looks(lambda *_: asked.append(batch), lambda _: True)  # type: ignore[func-returns-value,arg-type]
+    def stop(*_: object, **__: object) -> None:
+        checked.append(batch)
 
-    class Quiet:
-        def skipped(self) -> tuple[()]:
-            return ()
-
+    early_stopping = EarlyStopping(stop, Plan())
+    program = EagerProgram(nn.ReLU())
     for batch in range(1000):
-        looks.verdict(batch, [], Quiet())  # type: ignore[arg-type]
-    assert asked[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert len(asked) < 60
-    assert all(b - a <= max(1, a // 8) for a, b in pairwise(asked))
+        early_stopping.check(batch, [], program)
+    assert checked[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert len(checked) < 60
+    assert all(b - a <= max(1, a // 8) for a, b in pairwise(checked))

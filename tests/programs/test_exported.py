@@ -17,7 +17,6 @@ from torch.utils import _python_dispatch
 import deadrelu
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.load.trust import Trust
-from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.batchsize import BatchSize, Rows
 from deadrelu.programs.export.program import ExportedProgram
@@ -25,6 +24,7 @@ from deadrelu.programs.program import Batch, Swap
 from tests.architectures import ARCHITECTURES
 from tests.measure.test_exactness import fired
 from tests.programs.test_torchscript import REPLACEMENTS, figures, output_of, run_over, sick
+from tests.scanning import scan_program
 
 DYNAMIC = ({0: torch.export.Dim.AUTO},)
 NOT_EXPORTED = ("scripted", "recurrent head")
@@ -261,7 +261,7 @@ def test_inputs_by_name_are_put_in_their_place() -> None:
     program = exported(Two(), torch.randn(3, 4), torch.randn(3, 4))
     x, scale = torch.randn(3, 4), torch.tensor([1.0, -1.0, 0.0, 1.0]).repeat(3, 1)
     assert program.parameter_names == ("x", "scale")
-    found = measure(program, [Batch(3, (), {"scale": scale, "x": x})], Plan())
+    found = scan_program(program, [Batch(3, (), {"scale": scale, "x": x})])
     expected = (x * scale > 0).sum(0).tolist()
     assert [round(r * 3) for r in found.sites[0].firing_rate] == expected
 

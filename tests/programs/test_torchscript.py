@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from deadrelu.errors import UsageError
 from deadrelu.load.script import open_script
 from deadrelu.load.trust import Origin, Trust
-from deadrelu.measure.scan import Measurement, Plan, measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Program, Swap
 from deadrelu.programs.script.program import TorchScriptProgram
+from deadrelu.report import Report
 from tests.architectures import ARCHITECTURES, ResNet
 from tests.measure.test_exactness import fired, kill
+from tests.scanning import scan_program
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 
@@ -36,12 +37,12 @@ def reloaded(script: Any) -> Any:
     return torch.jit.load(io.BytesIO(file.getvalue()))
 
 
-def run_over(program: Program, inputs: Tensor, batch_size: int = 5) -> Measurement:
+def run_over(program: Program, inputs: Tensor, batch_size: int = 5) -> Report:
     """Measure the program over the inputs."""
-    return measure(program, [Batch(len(x), (x,)) for x in inputs.clone().split(batch_size)], Plan())
+    return scan_program(program, [Batch(len(x), (x,)) for x in inputs.clone().split(batch_size)])
 
 
-def figures(measured: Measurement) -> list[tuple[Any, ...]]:
+def figures(measured: Report) -> list[tuple[Any, ...]]:
     """What must be the same in every format, site by site."""
     return [
         (
@@ -192,7 +193,7 @@ def test_loops_count_as_they_run_and_branches_as_they_are_taken() -> None:
     eager = EagerProgram(model)
     for steps in (1, 3):
         batch = [Batch(8, (inputs,), {"steps": steps})]
-        ours, theirs = measure(program, batch, Plan()), measure(eager, batch, Plan())
+        ours, theirs = scan_program(program, batch), scan_program(eager, batch)
         assert figures(ours) == figures(theirs)
         assert [s.site.id for s in ours.sites if s.site.module == "act"] == (
             ["act"] if steps == 1 else ["act#1", "act#2", "act#3"]
@@ -202,7 +203,7 @@ def test_loops_count_as_they_run_and_branches_as_they_are_taken() -> None:
 
 def test_a_call_in_a_loop_is_swapped_with_all_of_its_rounds_or_not_at_all() -> None:
     program = TorchScriptProgram(reloaded(torch.jit.script(Branching().eval())))
-    measure(program, [Batch(8, (torch.randn(8, 6),))], Plan())
+    scan_program(program, [Batch(8, (torch.randn(8, 6),))])
     one = program.swap([Swap("act#1", "leaky_relu", 0.1)])
     assert one.done == ()
     assert "act#2 would change too" in one.refused["act#1"]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import deadrelu
 from deadrelu.judge.swapped import LostSite, match_leaky
-from deadrelu.measure.scan import Plan, measure
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Swap
 from deadrelu.remedy.graphs import exported
@@ -20,6 +19,7 @@ from deadrelu.render.terminal.proof import render
 from deadrelu.report import SiteStats
 from tests.architectures import ARCHITECTURES, Architecture
 from tests.programs.test_exported import NOT_EXPORTED
+from tests.scanning import scan_program
 
 MODULES = ("resnet", "mobilenet", "vgg", "encoder", "t5", "temporal", "volume", "bottleneck", "alexnet")
 """Architectures whose activations are modules of Python's, which can be swapped in a pickled model."""
@@ -141,7 +141,7 @@ def test_in_an_exported_program_they_are_those_of_a_backward_pass_through_the_sa
     batch = Batch(24, (data,))
     eager = EagerProgram(sick(architecture.make()).eval())
     before, program = exported(eager, batch), exported(eager, batch)
-    sites = measure(program, [batch], Plan()).sites
+    sites = scan_program(program, [batch]).sites
     axes = dict(zip([stats.site.id for stats in sites], architecture.axes, strict=True))
     done = program.swap(tuple(Swap(stats.site.id, "leaky_relu", 0.1) for stats in sites)).done
     program.save(tmp_path / "out.pt2")

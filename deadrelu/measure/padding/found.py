@@ -38,7 +38,7 @@ class PaddingFound:
 NOTHING = PaddingFound()
 
 
-def together(parts: Iterable[PaddingFound]) -> PaddingFound:
+def merge_found(parts: Iterable[PaddingFound]) -> PaddingFound:
     """What several processes found, as one."""
     parts = list(parts)
     sums: dict[str, LeftOut] = {}
@@ -53,16 +53,16 @@ def together(parts: Iterable[PaddingFound]) -> PaddingFound:
     )
 
 
-def notes(found: PaddingFound) -> list[str]:
-    """What to tell the user, one line each."""
-    said = [f"left out as padding: {out}" for out in found.left_out if out.padded]
-    for path, index in found.suspects:
-        said.append(
+def notes(found: PaddingFound, *, is_synthetic: bool) -> list[str]:
+    """What the user should know, one line each. A padding_idx in random data marks no padding."""
+    lines = [f"left out as padding: {out}" for out in found.left_out if out.padded]
+    for path, index in () if is_synthetic else found.suspects:
+        lines.append(
             f"{path or 'the embedding'} was given its padding_idx {index}, and no mask says which positions are"
             " padding: they count as data; pass the model's mask or lengths with the data"
         )
     if found.doubtful:
         more = f" and {len(found.doubtful) - 3} more" if len(found.doubtful) > 3 else ""
         sites = ", ".join(found.doubtful[:3]) + more
-        said.append(f"two padding masks fit the shape of {sites}: all positions there count as data")
-    return said
+        lines.append(f"two padding masks fit the shape of {sites}: all positions there count as data")
+    return lines

@@ -1,4 +1,4 @@
-"""The kernels and the tally against a recomputation in numpy, in float64, of every figure."""
+"""Both counters against a recomputation in numpy, in float64, of every figure."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from deadrelu.activations import ACTIVATIONS, BY_NAME
+from deadrelu.activations import ACTIVATIONS, Activation
 from deadrelu.judge.statistics import add_counts
-from deadrelu.measure import blocks, native, tally
-from deadrelu.measure.blocks import SHARE, Scratch
-from deadrelu.measure.figures import Rule
-from deadrelu.measure.kernels import counter
+from deadrelu.measure import figures, native, tally
+from deadrelu.measure.figures import activate
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallGroup, CallSite, Features
 from deadrelu.report import Counts
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("counter")
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 PARAMETERS = {"hardtanh": (-0.7, 1.3), "threshold": (0.4, -9.0), "hardshrink": (0.6,), "softshrink": (0.3,)}
@@ -187,14 +185,12 @@ def normal(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
     return z.to(dtype)
 
 
-def counted(
-    z: Sequence[Tensor], op: str, axes: tuple[int, ...], stats: Any = "full", block: int | None = None
-) -> Counts:
+def counted(z: Sequence[Tensor], op: str, axes: tuple[int, ...], stats: Any = "full") -> Counts:
     of = site(op, axes)
-    tallied = Tally(of, of.features, z[0], Scratch(block), stats)
+    tallied = Tally(of, of.features, z[0], stats)
     for one in z:
-        tallied.add(one, len(one))
-    return tallied.counts()
+        tallied.update(one, len(one))
+    return tallied.compute()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -257,16 +253,17 @@ def test_tensors_of_many_blocks_are_counted_as_numpy_does(
     axes: tuple[int, ...],
     arrange: Callable[[Tensor], Tensor],
     stats: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With blocks of 128 elements, so that each way of cutting is taken, the last block being smaller."""
+    """With blocks of 128 elements: several rows, one row, or less than a row; the last block is smaller."""
+    monkeypatch.setattr(figures, "BLOCK", 128)
     z = arrange(awkward(normal(shape, torch.float32), seed=3))
-    check(counted([z], "relu", axes, stats, block=128), [rows_units_positions(z, axes)], "relu", torch.float32, stats)
+    check(counted([z], "relu", axes, stats), [rows_units_positions(z, axes)], "relu", torch.float32, stats)
 
 
 def test_real_blocks_are_counted_as_numpy_does() -> None:
-    block = Scratch().block
-    assert block >= SHARE
-    for shape, axes in (((1, 2, block + 77), (1,)), ((3, block + 5), (1,)), ((130, 4, 66, 70), (1,))):
+    block = figures.BLOCK
+    for shape, axes in (((1, 2, block + 77), (1,)), ((3, block + 5), (1,)), ((30, 4, 66, 70), (1,))):
         z = normal(shape, torch.float32)
         check(counted([z], "relu", axes), [rows_units_positions(z, axes)], "relu", torch.float32)
 
@@ -304,14 +301,10 @@ def test_threads_share_units_where_each_its_own_figures_would_take_much_room(mon
     check(counted([z, z], "relu", (1,)), [rows_units_positions(z, (1,))] * 2, "relu", torch.float32)
 
 
-@pytest.mark.parametrize("kept", [1, blocks.KEPT])
 @pytest.mark.parametrize("stats", ["rates", "full"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_layouts_that_change_and_sums_that_wait_are_counted_as_numpy_does(
-    name: str, stats: Any, kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Batches of several sizes come in turn, more than are planned for at a time, with values that are not finite."""
-    monkeypatch.setattr(blocks, "KEPT", kept)
+def test_layouts_that_change_are_counted_as_numpy_does(name: str, stats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of several sizes come in turn, more than are planned for at a time, with non-finite values."""
     monkeypatch.setattr(tally, "LAYOUTS", 2)
     layout = LAYOUTS[name]
     sizes = [7, 7, 3, 7, 1, 3, *[2] * 40]
@@ -332,15 +325,15 @@ def test_a_tensor_that_is_negative_by_a_flag_is_counted_by_its_values() -> None:
     check(counts, [rows_units_positions(plain, (1,))] * 3, "relu", torch.float32)
 
 
-def test_what_waits_is_a_copy() -> None:
+def test_a_pre_activation_is_read_at_once() -> None:
     """An in-place ReLU overwrites its input right after it was seen."""
     z = normal((4, 6), torch.float32)
     kept = z.clone()
     of = site("relu")
-    tallied = Tally(of, of.features, z, Scratch())
-    tallied.add(z, 4)
+    tallied = Tally(of, of.features, z)
+    tallied.update(z, 4)
     z.fill_(1.0)
-    check(tallied.counts(), [rows_units_positions(kept, (1,))], "relu", torch.float32)
+    check(tallied.compute(), [rows_units_positions(kept, (1,))], "relu", torch.float32)
 
 
 @settings(max_examples=120, deadline=None)
@@ -359,25 +352,17 @@ def test_any_shape_and_feature_axis_is_counted_as_numpy_does(data: st.DataObject
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    rows=st.integers(1, 40), units=st.integers(1, 40), positions=st.integers(1, 90), block=st.sampled_from([7, 64, 500])
-)
-def test_any_cut_gives_the_same_figures(rows: int, units: int, positions: int, block: int) -> None:
-    z = normal((rows, units, positions), torch.float32)
-    numbers = z.numpy().astype(np.float64)
-    for x in (z, z.transpose(1, 2).contiguous().transpose(1, 2)):
-        counts = counter(x, Features((1,)), Rule("relu", (), BY_NAME["relu"].region(()), "full"), Scratch(block))
-        for _ in range(2):  # the second time with what the first has left in the buffers
-            counts.take(x)
-            seen = counts.taken()
-            assert seen is not None
-            assert seen.fires.tolist() == (numbers > 0).sum((0, 2)).tolist()
-            assert seen.row_fires.tolist() == (numbers > 0).any(2).sum(0).tolist()
-            assert seen.maxima is not None
-            assert seen.maxima.tolist() == numbers.max((0, 2)).tolist()
-            assert seen.output_sums is not None
-            np.testing.assert_allclose(seen.output_sums.numpy(), np.maximum(numbers, 0).sum((0, 2)), 1e-5, 1e-6)
-        assert counts.taken() is None
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.name)
+def test_outputs_are_those_of_torchs_own_module(kind: Activation, data: st.DataObject) -> None:
+    """For any parameters, in each type; the module is what users call, and not what the counters do."""
+    low = data.draw(st.floats(-4, 4), label="first parameter")
+    given = dict(zip(kind.defaults, sorted((low, low + data.draw(st.floats(0.125, 4), label="width"))), strict=False))
+    if kind.name.endswith("shrink"):
+        given = {name: abs(value) for name, value in given.items()}
+    z = awkward(normal((7, 5), data.draw(st.sampled_from(DTYPES), label="type"), seed=data.draw(st.integers(0, 99))), 6)
+    expected = getattr(nn, kind.module)(**given)(z.clone())
+    torch.testing.assert_close(activate(z, kind.name, tuple(given.values())), expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_more_than_sixteen_million_firings_of_one_unit_are_counted_exactly() -> None:
@@ -410,9 +395,9 @@ def test_views_need_no_copy_where_the_strides_allow() -> None:
 
 def test_another_number_of_units_cannot_be_counted() -> None:
     of = site("relu")
-    tallied = Tally(of, of.features, torch.zeros(2, 3), Scratch())
-    tallied.add(torch.zeros(2, 3), 2)
+    tallied = Tally(of, of.features, torch.zeros(2, 3))
+    tallied.update(torch.zeros(2, 3), 2)
     with pytest.raises(UncountableError, match="3 units in one call and 4 in another"):
-        tallied.add(torch.zeros(2, 4), 2)
+        tallied.update(torch.zeros(2, 4), 2)
     with pytest.raises(UncountableError, match="a single number"):
-        Tally(of, of.features, torch.tensor(1.0), Scratch())
+        Tally(of, of.features, torch.tensor(1.0))

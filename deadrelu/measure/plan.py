@@ -1,0 +1,90 @@
+"""What a scan is asked to measure: which sites, along which axes, and how much; and the check that its globs match."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from deadrelu.errors import UsageError
+from deadrelu.judge.globs import Named, Selector, matches, without_match
+from deadrelu.measure.measurement import Measurement
+from deadrelu.programs.program import CallSite, Features
+from deadrelu.report import Stats
+
+_log = logging.getLogger("deadrelu")
+
+Unmatched = Literal["error", "note"]
+"""What happens on a glob that matches no site: an error, or a note where the same settings serve several models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to measure.
+
+    `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes, None for a single unit. `stats`
+    is how much is measured. `selectors` are the globs of the policy; `unmatched` decides what happens on a glob, of the
+    policy or of this plan, that matches no site.
+    """
+
+    sites: tuple[str, ...] = ()
+    skip_sites: tuple[str, ...] = ()
+    feature_axes: Mapping[str, int | None] | None = None
+    stats: Stats = "full"
+    selectors: tuple[Selector, ...] = ()
+    unmatched: Unmatched = "error"
+
+    def wants(self, site: Named) -> bool:
+        """Whether this site is to be reported."""
+        included = not self.sites or any(matches(glob, site) for glob in self.sites)
+        return included and not any(matches(glob, site) for glob in self.skip_sites)
+
+    def features(self, site: CallSite, z: Tensor) -> Features:
+        """The feature axes of a site: those of `feature_axes`, or those that the program found.
+
+        Raises `UsageError` for an axis that the pre-activation `z` does not have.
+        """
+        for glob, axis in (self.feature_axes or {}).items():
+            if matches(glob, site) or matches(glob, site.module):
+                if axis is None:
+                    return Features((), "flag", has_samples=site.features.has_samples)
+                if not -z.ndim <= axis < z.ndim:
+                    axes = ", ".join(site.axes or map(str, range(z.ndim)))
+                    raise UsageError(
+                        f"--feature-axis: {site.id} has no axis {axis}: its pre-activation has the shape"
+                        f" {tuple(z.shape)}",
+                        hint=f"choose from {axes}, or none for a single unit",
+                    )
+                return Features((axis,), "flag", has_samples=site.features.has_samples)
+        return site.features
+
+    def check(self, measurement: Measurement) -> None:
+        """Raise `UsageError` for a glob that matches no site of the model, or note it.
+
+        A typo would switch the gate off silently. A scan that stopped early may not have met the site yet.
+        """
+        sites: list[Named] = [*(s.site for s in measurement.measured), *measurement.unmeasured, *measurement.leaky]
+        if not sites:
+            return
+        modules = [s.site.module for s in measurement.measured]
+        errors = without_match((*self._own_selectors(), *self.selectors), sites, modules)
+        if errors and self.unmatched == "error" and measurement.stopped is None:
+            raise errors[0]
+        if self.sites and not any(self.wants(site) for site in sites):
+            if errors:
+                raise errors[0]
+            raise UsageError("--skip-site leaves no site to measure", hint="leave one of them out")
+        for error in errors:
+            _log.info("%s, so it has no effect on this model", error.message)
+
+    def _own_selectors(self) -> Iterator[Selector]:
+        for glob in self.sites:
+            yield Selector(glob=glob, written=f"--site {glob}")
+        for glob in self.skip_sites:
+            yield Selector(glob=glob, written=f"--skip-site {glob}")
+        for glob, axis in (self.feature_axes or {}).items():
+            written = f"--feature-axis {glob}={'none' if axis is None else axis}"
+            yield Selector(glob=glob, written=written, takes_modules=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,23 @@ def test_what_lightning_trained_is_scanned_as_a_checkpoint_and_alive(tmp_path: P
     (saved,) = json.loads((tmp_path / "report.json").read_text())["sites"]
     assert tuple(saved["dead_units"]) == site.dead_units
     assert saved["samples"] == 400
+
+
+def test_the_callback_of_the_guide_logs_each_site_and_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, object] = {}
+    exec(compile(CODE, "classifier.py", "exec"), names)
+    model = names["Classifier"]()  # type: ignore[operator]
+    model.validation_step = model.training_step
+    with torch.no_grad():
+        model.body[0].bias[:20] = -1e3
+    loader = model.val_dataloader()
+    guide = (Path(__file__).parents[2] / "docs" / "lightning.md").read_text(encoding="utf-8")
+    shown: dict[str, object] = {"val_loader": loader}
+    monkeypatch.chdir(tmp_path)
+    exec("".join(re.findall(r"^```python\n(.*?)^```", guide, re.S | re.M)), shown)
+    trainer = shown["trainer"]
+    trainer.fit(model, loader)  # type: ignore[attr-defined]
+    assert trainer.callback_metrics["dead/body.1"] >= 20 / 32  # type: ignore[attr-defined]
+    assert trainer.current_epoch == 1  # type: ignore[attr-defined]

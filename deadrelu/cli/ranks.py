@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from deadrelu.measure.distributed import Ranks
 
 _ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
-_FAILED, _CODE, _LEFT = "deadrelu/failed", "deadrelu/code", "deadrelu/left"
+_FAILED = "deadrelu/failed"
 _LOOK = 0.2
 """Seconds between two looks at whether another rank has failed."""
 
@@ -51,6 +50,7 @@ class Joined:
         self._timeout = _seconds()
         self._speaking = threading.Lock()
         self._has_failed = False
+        self._code: int | None = None
         with process.importing():
             import torch.distributed as dist
         self.device, backend = _device()
@@ -113,29 +113,15 @@ class Joined:
                 self._print(error)
 
     def finish(self, code: int) -> int:
-        """The code of the whole run, once rank 0 has written all: at the first exit but 0 torchrun kills the others."""
-        try:
+        """The exit code of this process: that of the first rank that failed, otherwise `code`, 0 except in rank 0.
+
+        `cli.torchrun` makes one of them. From here on the launcher may end this process, and that is not an error.
+        """
+        with suppress(RuntimeError):  # the store is gone where rank 0 kept it and has left
             if self._store.check([_FAILED]):
                 return _code_in(self._store.get(_FAILED))
-            if self.rank == 0:
-                self._store.set(_CODE, str(code))
-                self._wait(lambda: self._store.add(_LEFT, 0) >= _size() - 1, seconds=10)
-                return code
-            if not self._wait(lambda: self._store.check([_CODE]), self._timeout):
-                return int(ExitCode.COULD_NOT_RUN)
-            code = int(self._store.get(_CODE))
-            self._store.add(_LEFT, 1)
-        except RuntimeError:  # the store is gone, and with it whoever kept it
-            return int(ExitCode.COULD_NOT_RUN)
+        self._code = code
         return code
-
-    def _wait(self, done: Callable[[], bool], seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if done():
-                return True
-            time.sleep(0.01)
-        return False
 
     def _claims(self, code: int) -> bool:
         """Whether this rank is the first to fail, and this is its first failure."""
@@ -162,6 +148,8 @@ class Joined:
             while True:
                 ready, _, _ = select.select([reader], [], [], _LOOK)
                 told = bool(ready) and signal.SIGTERM in os.read(reader, 64)
+                if told and self._code is not None:
+                    os._exit(self._code)
                 with suppress(RuntimeError):
                     if told or store.check([_FAILED]):
                         self._end(told)

@@ -1,19 +1,22 @@
-"""Runs `python -m deadrelu` in a fork of a process that has imported torch, which a command waits seconds for.
+"""Runs `python -m deadrelu` in a fork of a process that has imported torch and deadrelu, which take most of its time.
 
-Started by `Forks` as a script of its own: pytest and deadrelu are not imported in it before the fork, so that a command
-imports deadrelu, reads its environment and leaves its process as it does when a shell starts it.
+Started by `Forks` as a script of its own, without pytest: after the fork a command reads its environment and its
+arguments, and leaves its process, as it does when a shell starts it.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +54,7 @@ class Forks:
 
 def _order_of_a_fork(orders: int, answer: int) -> list[Any]:
     """Fork for each order, and return it in the fork; the exit code is answered here, where the fork has ended."""
-    import torch  # noqa: F401 - what every fork begins with
-
+    _import_all()
     with os.fdopen(orders) as lines:
         for line in lines:
             child = os.fork()
@@ -62,6 +64,20 @@ def _order_of_a_fork(orders: int, answer: int) -> list[Any]:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             os.write(answer, json.dumps(code).encode() + b"\n")
     sys.exit()
+
+
+def _import_all() -> None:
+    """Import what every fork begins with: all of deadrelu but what needs pytest or an optional package."""
+    from pydantic import TypeAdapter  # by which Typer converts values
+
+    import deadrelu
+
+    TypeAdapter(int)
+
+    for module in pkgutil.walk_packages(deadrelu.__path__, "deadrelu."):
+        if module.name not in ("deadrelu.__main__", "deadrelu.pytest_plugin"):
+            with suppress(ImportError):
+                importlib.import_module(module.name)
 
 
 def _become(arguments: list[str], cwd: str, environment: dict[str, str], out: str, err: str) -> None:

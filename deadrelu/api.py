@@ -230,9 +230,9 @@ def patch(
     """
     from deadrelu.measure.plan import Plan
     from deadrelu.programs.device import choose_device
+    from deadrelu.remedy.choose import SwapOptions
     from deadrelu.remedy.outputs import default_output
     from deadrelu.remedy.patch import patch_file, patch_module
-    from deadrelu.remedy.swap import SwapOptions
 
     wanted = SwapOptions(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
     plan = Plan(feature_axes=feature_axes, unmatched=unmatched)

@@ -96,7 +96,10 @@ def _open_file(origin: Origin, kind: FileKind, spec: ModelSpec) -> Opened:
         module = weights_into(origin, {"": read_safetensors(origin.held, named=origin.path)}, spec)
         return _described(module, text, "safetensors", origin.sha256)
     module, form = open_checkpoint(origin, kind, spec)
-    return _described(module, text, form if kind is FileKind.TORCH_ZIP else "torch-legacy", origin.sha256)
+    if kind is FileKind.TORCH_ZIP:
+        return _described(module, text, form, origin.sha256)
+    start = partial(EagerProgram, module, legacy=spec.arch is None)
+    return _described(module, text, "torch-legacy", origin.sha256, start)
 
 
 def _open_graph(origin: Origin, kind: FileKind, spec: ModelSpec) -> Opened:

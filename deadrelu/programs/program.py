@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -130,36 +131,64 @@ Run = Callable[[Batch], Output]
 
 
 @dataclass(frozen=True)
-class Swap:
-    """One wanted change of a graph: the activation call `site_id` becomes `to`, one of `activations.REPLACEMENTS`.
+class DeadUnits:
+    """The dead units of one call, of so many on this axis (None: it is one unit)."""
 
-    `slope` is that of a leaky ReLU for negative inputs; the others have none.
+    dead: tuple[int, ...]
+    units: int
+    axis: int | None
+    is_guessed: bool = False
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One wanted swap: the activation call `site_id` becomes `to`, one of `activations.REPLACEMENTS`.
+
+    `slope` is that of a leaky ReLU or a PReLU for negative inputs; the others have none. With `only`, the dead units
+    alone leak.
     """
 
     site_id: str
     to: str
     slope: float
+    only: DeadUnits | None = None
+
+
+@dataclass(frozen=True)
+class SwappedCall:
+    """What one call was and is, as text; of a module also the new module and its path."""
+
+    old: str
+    new: str
+    module: nn.Module | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True)
 class Swapped:
-    """What became of the wanted changes: the ids that were swapped, and why each of the others was not.
+    """The swaps that were made, by site id, and why each of the others was not.
 
     `renamed` gives the new ids of sites that stay, where a swap took a call before them out of the count: of
     `relu#1` and `relu#2` the one that is left is `relu`.
     """
 
-    done: tuple[str, ...]
+    done: Mapping[str, SwappedCall]
     refused: Mapping[str, str]
     renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 class Program(Protocol):
-    """A model that can be run, and watched while it runs."""
+    """A model that can be run, watched while it runs, changed and saved."""
 
     kind: str
+    device: torch.device | None
+    """Where it runs; None is wherever it is."""
     parameter_names: tuple[str, ...]
     """The names that `forward` takes, in order, as far as they are known."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that holds the weights: the user's own, or the one that torch made of a graph."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -192,3 +221,12 @@ class Program(Protocol):
 
     def leaky(self) -> tuple[Leaky, ...]:
         """After the runs: the calls of leaky activations, in the order in which they first ran."""
+
+    def swap(self, swaps: Sequence[Swap]) -> Swapped:
+        """Put other activations in the place of the named sites.
+
+        The sites have their ids from the last run: raises `UsageError` where there was none.
+        """
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write it in its own format, for plain torch to load. Raises `OutputError` where it cannot be written."""

@@ -198,6 +198,12 @@ class Register:
             for site in self._leaky
         )
 
+    @property
+    def sites(self) -> tuple[CallSite, ...]:
+        """The calls that the observer gets; ask for their ids when all ran."""
+        met = (site for calls in self._calls.values() for site in calls.sites.values())
+        return tuple(site for site in met if site.shape is None and site not in self._unreadable)
+
     def skip(self, site: CallSite | str, op: str, reason: str) -> None:
         """Note a site that cannot be read, or the id of one, once."""
         self._unreadable.setdefault(site, (op, reason))

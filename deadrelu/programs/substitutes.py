@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from deadrelu.activations import BY_NAME, LEAKS, REPLACEMENTS, Parameters
-from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped, site_id
+from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped, SwappedCall, site_id
 
 Argument = float | str
 
@@ -37,7 +37,7 @@ def choose(
     """
     sites = {site.id: (site, numbers) for site, numbers in served.items()}
     wanted: dict[int, tuple[Call, ...]] = {}
-    done: list[str] = []
+    done: dict[str, SwappedCall] = {}
     refused: dict[str, str] = {}
     for swap in swaps:
         try:
@@ -53,9 +53,10 @@ def choose(
             refused[swap.site_id] = str(reason)
             continue
         wanted |= chains
-        done.append(swap.site_id)
+        new = f"{swap.to}({swap.slope})" if swap.to == "leaky_relu" else swap.to
+        done[swap.site_id] = SwappedCall(site.op, new)
     gone = {swap.site_id: swap.to for swap in swaps if swap.site_id in done}
-    return wanted, Swapped(tuple(done), refused, _renamed(served, gone))
+    return wanted, Swapped(done, refused, _renamed(served, gone))
 
 
 def _renamed(sites: Collection[CallSite], gone: Mapping[str, str]) -> dict[str, str]:
@@ -93,7 +94,7 @@ def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) 
     A cap is kept: below it leaks, above it stays at its limit. The work is done in place where it was and where the
     module of torch.nn could do so. Raises `RefusedError` where it cannot be done, with the reason.
     """
-    if swap.to == "prelu":
+    if swap.to == "prelu" or swap.only is not None:
         raise RefusedError("prelu has a weight, and a graph's swap adds none; leaky_relu does the same with one slope")
     cap = cap_kept(op, parameters, swap.to)
     kind = REPLACEMENTS[swap.to]

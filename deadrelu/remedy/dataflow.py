@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.programs.pytree import tensor_leaves
+from deadrelu.report import SiteStats
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -67,10 +68,18 @@ class _Tag:
         return _Tag(self.path, self.axis, self.units, output.shape[self.axis] // self.units)
 
 
-def trace(program: EagerProgram, batch: Batch, axes: Mapping[str, int]) -> dict[str, Flow]:
-    """Run one batch, and say of each activation module of `axes` (path to feature axis) what feeds and reads it."""
-    follower = _Follower(program.module, axes)
-    with program.watched(lambda *_: None) as run, follower.hooks(), follower:
+def trace_flows(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats]) -> dict[str, Flow]:
+    """Run one batch to find what feeds each of these activation modules and what reads it, by path.
+
+    A functional call is left out, and a site whose units are not the indices of one known axis.
+    """
+    axes: dict[str, int | None] = {}
+    for stats in sites:
+        if stats.site.swappable and not stats.site.is_guessed:
+            axes.setdefault(stats.site.module, stats.site.feature_axis)
+    known = {path: axis for path, axis in axes.items() if axis is not None}
+    follower = _Follower(program.module, known)
+    with program.plainly() as run, follower.hooks(), follower:
         output = run(batch)
     return follower.finished(output)
 

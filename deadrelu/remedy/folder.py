@@ -19,15 +19,20 @@ from deadrelu.data.spec import DataSpec
 from deadrelu.errors import UsageError
 from deadrelu.files.writing import check_folder_writable, replacing_folder
 from deadrelu.load.extras import extra
+from deadrelu.load.open import open_program
 from deadrelu.load.pretrained import config_of, from_config, read_config, settings_in
 from deadrelu.load.sniff import FileKind, sniff
 from deadrelu.load.spec import ModelSpec
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Progress
-from deadrelu.remedy.reopen import open_comparable, opening_of_patched, reopen
-from deadrelu.remedy.swap import ModuleSwap, SwapOptions, choose_sites, in_the_source
-from deadrelu.remedy.treatment import Treatment, decided, proved
+from deadrelu.programs.eager.replacement import describe_module
+from deadrelu.programs.eager.swap import why_functional
+from deadrelu.programs.program import Swapped, SwappedCall
+from deadrelu.remedy.apply import Applied, unverified
+from deadrelu.remedy.check import verified
+from deadrelu.remedy.choose import SwapOptions, choose_sites, refuse
+from deadrelu.remedy.reopen import patched_spec, reopen
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import PatchResult, Refusal
 from deadrelu.text.wording import count
@@ -45,7 +50,7 @@ class ActivationSetting:
     `changed` maps a path to the module that takes its place.
     """
 
-    places: tuple[str, ...]
+    keys: tuple[str, ...]
     changed: Mapping[str, nn.Module]
 
     def sites(self, report: Report) -> list[SiteStats]:
@@ -62,8 +67,8 @@ def patch_folder(
     original: ModelSpec,
     output: Path,
     data: DataSpec,
-    wanted: SwapOptions,
-    scope: Plan,
+    options: SwapOptions,
+    plan: Plan,
     *,
     force: bool = False,
     preview: bool = False,
@@ -74,45 +79,45 @@ def patch_folder(
     Nothing is written where there is nothing to swap, or where the proof fails. Raises `UsageError` for what a config
     cannot express, `OutputError` where `output` cannot be written, and what opening, reading and measuring raise.
     """
-    _check_wanted(wanted)
+    _check_options(options)
     folder = Path(str(original.model))
     if not preview:
         check_folder_writable(output, mark=_CONFIG, force=force)
-    program, info = open_comparable(original)
-    batches = open_data(data, program)
-    report = report_on(program, info, batches, scope, progress=progress)
+    program, info = open_program(original)
+    before = report_on(program, info, open_data(data, program), plan, progress=progress)
     arguments = original.arch_args
-    settings = list(_settings(folder, arguments, program.module, wanted.to))
-    treatment, places = _treatment(program.module, settings, report, wanted)
-    result = decided(treatment, info, wanted)
-    if preview or not treatment.swaps:
+    settings = list(_settings(folder, arguments, program.module, options.to))
+    applied, keys = _applied(program.module, settings, before, options)
+    result = unverified(applied, info, options)
+    if preview or not result.changes:
         return result
     with replacing_folder(output, mark=_CONFIG, force=force) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
-        _write_config(read_config(folder), places, wanted.to, temporary)
-        after, evidence, _ = reopen(original, opening_of_patched(original, temporary), data, treatment.axes)
-        result = proved(result, treatment, after, evidence)
-    note = f"changed in {_CONFIG}: {', '.join(places)}; every other file is a copy, byte for byte"
+        _write_config(read_config(folder), keys, options.to, temporary)
+        after, evidence, _ = reopen(original, patched_spec(original, temporary), data, applied.axes)
+        result = verified(result, applied, after, evidence)
+    note = f"changed in {_CONFIG}: {', '.join(keys)}; every other file is a copy, byte for byte"
     return replace(result, output=str(output), notes=(note, *result.notes))
 
 
-def _check_wanted(wanted: SwapOptions) -> None:
+def _check_options(options: SwapOptions) -> None:
     """Raise `UsageError` for what the name of an activation in a config cannot say."""
-    if wanted.only_dead_units or wanted.reinit:
+    if options.only_dead_units or options.reinit:
         raise UsageError(
             "a config.json names one activation for all units, and holds no weights",
             hint="leave out --only-dead-units and --reinit, or give the weights file with --arch hf:FOLDER",
         )
     known = extra("transformers").activations.ACT2FN
     possible = [name for name in REPLACEMENTS if name in known and name != "prelu"]  # PReLU has weights to load
-    if wanted.to not in possible:
+    if options.to not in possible:
         raise UsageError(
-            f"a config.json cannot name {wanted.to}: transformers has none without weights",
+            f"a config.json cannot name {options.to}: transformers has none without weights",
             hint=f"--with {', '.join(possible)}",
         )
-    if wanted.to == "leaky_relu" and wanted.slope != nn.LeakyReLU().negative_slope:
+    if options.to == "leaky_relu" and options.slope != nn.LeakyReLU().negative_slope:
         raise UsageError(
-            f"--slope {wanted.slope:g}: the leaky_relu of transformers has slope 0.01, and a config cannot set another",
+            f"--slope {options.slope:g}: the leaky_relu of transformers has slope 0.01, and a config cannot set "
+            "another",
             hint="leave out --slope, or choose another activation with --with",
         )
 
@@ -150,58 +155,45 @@ def _write_config(raw: Mapping[str, Any], places: list[str], to: str, folder: Pa
     (folder / _CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _treatment(
-    before: nn.Module, settings: list[ActivationSetting], report: Report, wanted: SwapOptions
-) -> tuple[Treatment, list[str]]:
-    """What the settings whose sites were all asked for change, what is refused, and the places of these settings."""
-    chosen = choose_sites(report.sites, wanted.sites)
-    ids = {stats.site.id for stats in chosen}
-    swaps: list[ModuleSwap] = []
-    refused: list[Refusal] = []
-    places: list[str] = []
+def _applied(
+    module: nn.Module, settings: list[ActivationSetting], before: Report, options: SwapOptions
+) -> tuple[Applied, list[str]]:
+    """What the settings change whose sites were all chosen, what is refused, and the keys of these settings."""
+    chosen = {stats.site.id: stats for stats in choose_sites(before.sites, options.sites)}
+    old = dict(module.named_modules(remove_duplicate=False))
+    done: dict[str, SwappedCall] = {}
+    refused: dict[str, Refusal] = {}
+    keys: list[str] = []
     governed: set[str] = set()
+    paths: list[str] = []
     for setting in settings:
-        sites = setting.sites(report)
-        names = [stats.site.id for stats in sites]
-        governed.update(names)
-        left = [name for name in names if name not in ids]
+        sites = setting.sites(before)
+        ids = [stats.site.id for stats in sites]
+        governed.update(ids)
+        left = [id for id in ids if id not in chosen]
         if left:
-            refused += [Refusal(site=name, reason=_reason(setting, names, left)) for name in names if name in ids]
-            continue
-        if not sites:
-            continue
-        places += setting.places
-        for path, module in setting.changed.items():
-            swaps.append(ModuleSwap(path, tuple(stats for stats in sites if stats.site.module == path), module))
-    refused += [_ungoverned(stats, wanted) for stats in chosen if stats.site.id not in governed]
-    order = [stats.site.id for stats in chosen]
-    modules = dict(before.named_modules(remove_duplicate=False))
-    treatment = Treatment(
-        report=report,
-        swaps=tuple(swaps),
-        refused=tuple(sorted(refused, key=lambda refusal: order.index(refusal.site))),
-        restarts={},
-        old={swap.path: " ".join(repr(modules[swap.path]).split()) for swap in swaps},
-        paths={swap.path: swap.path for swap in swaps},
-        edits=(),
-        python=(),
-        module=before,
-        undo=lambda: None,
-    )
-    return treatment, places
+            refused |= {id: Refusal(site=id, reason=_reason(setting, ids, left)) for id in ids if id in chosen}
+        elif sites:
+            keys += setting.keys
+            paths += setting.changed
+            for path, new in setting.changed.items():
+                call = SwappedCall(" ".join(repr(old[path]).split()), describe_module(new), new, path)
+                done |= {stats.site.id: call for stats in sites if stats.site.module == path}
+    for id, stats in chosen.items():
+        if id not in governed:
+            site = stats.site
+            reason = f"no setting in {_CONFIG} names this {site.op}"
+            refused[id] = refuse(
+                stats, reason if site.swappable else why_functional(site.module, site.op, site.source), options
+            )
+    ordered = tuple(refused[id] for id in chosen if id in refused)
+    return Applied(before=before, swapped=Swapped(done, {}), refused=ordered, module=module, paths=tuple(paths)), keys
 
 
 def _reason(setting: ActivationSetting, names: list[str], left: list[str]) -> str:
     """Why a site is not swapped alone."""
     shown = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
     return (
-        f"{setting.places[0]} in {_CONFIG} holds for {count(len(names), 'site')}, which change together: {shown} would "
+        f"{setting.keys[0]} in {_CONFIG} holds for {count(len(names), 'site')}, which change together: {shown} would "
         "change too; --site all takes them all"
     )
-
-
-def _ungoverned(stats: SiteStats, wanted: SwapOptions) -> Refusal:
-    """Why a site that no setting of the config names is left."""
-    if not stats.site.swappable:
-        return in_the_source(stats, wanted)
-    return Refusal(site=stats.site.id, reason=f"no setting in {_CONFIG} names this {stats.site.op}")

@@ -1,4 +1,4 @@
-"""The whole remedy: scan, choose, swap, write, and let a fresh process prove it before the file gets its name."""
+"""Patches a model: scan, swap, write, and verify in a fresh process before the file gets its name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torch import nn
 
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
-from deadrelu.errors import ModelError, NothingMeasuredError, UsageError
+from deadrelu.errors import NothingMeasuredError, UsageError
 from deadrelu.files.writing import check_writable, replacing
+from deadrelu.load.open import open_program
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import sha256_of
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.remedy.apply import apply_swaps, unverified
+from deadrelu.remedy.check import verified
+from deadrelu.remedy.choose import SwapOptions
+from deadrelu.remedy.export import export_program
 from deadrelu.remedy.folder import is_folder, patch_folder
-from deadrelu.remedy.graphs import exported, patch_graph
-from deadrelu.remedy.reopen import open_comparable, opening_of_patched, reopen
-from deadrelu.remedy.swap import SwapOptions
-from deadrelu.remedy.treatment import Treatment, decided, proved, treat
+from deadrelu.remedy.reopen import patched_spec, reopen
 from deadrelu.remedy.verify import compare_programs
 from deadrelu.report import ModelInfo
 from deadrelu.report.advice import PatchResult
@@ -33,44 +35,46 @@ def patch_file(
     original: ModelSpec,
     output: Path,
     data: DataSpec,
-    wanted: SwapOptions,
-    scope: Plan,
+    options: SwapOptions,
+    plan: Plan,
     *,
     to_pt2: bool = False,
     force: bool = False,
     preview: bool = False,
     progress: Progress | None = None,
 ) -> PatchResult:
-    """Write a patched copy of a saved model to `output`, proved; with `preview`, only say what would be swapped.
+    """Write a patched copy of a saved model to `output`, verified; with `preview`, only say what would be swapped.
 
-    The copy has the format of the original, but for weights, of which a whole module is made, and for `to_pt2`, which
+    The copy has the format of the original, with two exceptions: for weights a whole module is written, and `to_pt2`
     exports the model first, so that functional calls can be swapped too. Nothing is written where there is nothing to
-    swap, or where the proof fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
+    swap, or where the check fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
     """
     if is_folder(str(original.model)) and not to_pt2:
-        return patch_folder(original, output, data, wanted, scope, force=force, preview=preview, progress=progress)
+        return patch_folder(original, output, data, options, plan, force=force, preview=preview, progress=progress)
     if not preview:
         check_writable(output, force=force)
-    program, info = open_comparable(original)
+    program, info = open_program(original)
     if to_pt2 and isinstance(program, EagerProgram):
-        program = exported(program, next(iter(open_data(data, program))))
-    if not isinstance(program, EagerProgram):
-        return patch_graph(program, info, original, output, data, wanted, scope, preview, force, progress)
-    treatment = treat(program, info, data, wanted, scope, progress)
-    result = decided(treatment, info, wanted)
-    if preview or not treatment.swaps:
+        program = export_program(program, next(iter(open_data(data, program))))
+    is_live = isinstance(program, EagerProgram)
+    if not is_live and (options.only_dead_units or options.reinit):
+        flag = "--only-dead-units" if options.only_dead_units else "--reinit"
+        raise UsageError(f"{flag} needs modules, and {info.path} is a graph", hint="patch the eager model it came from")
+    applied = apply_swaps(program, info, data, options, plan, progress)
+    result = unverified(applied, info, options)
+    if preview or not result.changes:
         return result
+    code = (original.arch or (str(original.model) if info.format == "architecture" else None)) if is_live else None
     with replacing(output, force=force) as temporary:
-        _save(treatment.module, temporary, legacy=info.format == "torch-legacy" and original.arch is None)
-        code = original.arch or (str(original.model) if info.format == "architecture" else None)
-        patched = opening_of_patched(original, temporary, code=code, ours=code is not None)
-        after, evidence, needs = reopen(original, patched, data, treatment.axes, restarted=treatment.has_restarts)
-        done = proved(result, treatment, after, evidence)
+        program.save(temporary, force=True)
+        patched = patched_spec(original, temporary, code=code, ours=not is_live or code is not None)
+        after, evidence, needs = reopen(original, patched, data, applied.axes, restarted=applied.has_restarts)
+        result = verified(result, applied, after, evidence)
         sha256 = sha256_of(temporary)
     return replace(
-        done,
+        result,
         output=str(output),
-        notes=(*_written_notes(info, treatment.module), *done.notes),
+        notes=(*(_written_notes(info, program.module) if is_live else ()), *result.notes),
         sha256=sha256,
         needs_trust=needs.trust,
         needs_arch=needs.arch,
@@ -80,61 +84,46 @@ def patch_file(
 def patch_module(
     module: nn.Module,
     data: DataSpec,
-    wanted: SwapOptions,
-    scope: Plan,
+    options: SwapOptions,
+    plan: Plan,
     device: torch.device | None = None,
     *,
     preview: bool = False,
 ) -> PatchResult:
-    """Swap in a live module, in place, with the same proof taken in this process; as it was before, if that fails.
+    """Swap in a live module, in place, with the same checks in this process; if one fails, it is as it was before.
 
-    The data is gone through several times, so that a one-shot iterator will not do. The root itself cannot be swapped.
+    The data is read several times, so a one-shot iterator will not do. The root itself cannot be swapped.
     """
-    original = copy.deepcopy(module)
+    untouched = copy.deepcopy(module)
     program = EagerProgram(module, device)
+    root = program.module
     info = ModelInfo(path=None, format="live module", sha256=None, parameters=0)
-    treatment = treat(program, info, data, wanted, scope, None)
-    result = decided(treatment, info, wanted)
-    if treatment.module is not program.module:
-        raise UsageError("the model is one activation and nothing else", hint="put the new activation in its place")
-    if preview or not treatment.swaps:
-        _give_back(module, treatment, original)
-        return result
-    batches = open_data(data, program)
+    applied = apply_swaps(program, info, data, options, plan, None)
+    is_kept = False
     try:
+        result = unverified(applied, info, options)
+        if program.module is not root:
+            raise UsageError("the model is one activation and nothing else", hint="put the new activation in its place")
+        if preview or not result.changes:
+            return result
+        batches = open_data(data, program)
         try:
             after = report_on(program, info, batches)
         except NothingMeasuredError:
             after = None
-        before = EagerProgram(original, device)
-        evidence = compare_programs(before, program, batches, treatment.axes, restarted=treatment.has_restarts)
-        return proved(result, treatment, after, evidence)
-    except BaseException:
-        _give_back(module, treatment, original)
-        raise
-
-
-def _give_back(module: nn.Module, treatment: Treatment, original: nn.Module) -> None:
-    """Undo the swaps and the restarts: the same parameter objects, with the values that they had."""
-    treatment.undo()
-    module.load_state_dict(original.state_dict())
-
-
-def _save(module: nn.Module, path: Path, *, legacy: bool) -> None:
-    """Save as torch does. Raises `ModelError` where the module cannot be pickled."""
-    try:
-        with path.open("wb") as file:  # given a path, torch would write our temporary name into the archive
-            torch.save(module, file, _use_new_zipfile_serialization=not legacy)
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "write" in str(error):
-            raise OSError(str(error)) from error
-        raise ModelError(f"the patched module cannot be saved: {error}", hint="change the source instead") from error
-    except Exception as error:  # pickle.PicklingError has no closer base
-        raise ModelError(f"the patched module cannot be saved: {error}", hint="change the source instead") from error
+        before = EagerProgram(untouched, device)
+        evidence = compare_programs(before, program, batches, applied.axes, restarted=applied.has_restarts)
+        result = verified(result, applied, after, evidence)
+        is_kept = True
+        return result
+    finally:
+        if not is_kept:  # the same parameter objects, with the values that they had
+            program.undo_swaps()
+            module.load_state_dict(untouched.state_dict())
 
 
 def _written_notes(info: ModelInfo, module: nn.Module) -> tuple[str, ...]:
-    """What must be said plainly of the file that was written."""
+    """What the user has to know of a file in another format than the original's."""
     if info.format in ("torch-module", "torch-legacy"):
         return ()
     code = type(module)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from deadrelu.programs.eager.program import EagerProgram
-from deadrelu.programs.program import Batch
-from deadrelu.remedy.dataflow import Flow, trace
-from deadrelu.remedy.swap import ModuleSwap
+from deadrelu.remedy.dataflow import Flow
+from deadrelu.remedy.variants import dead_in_all
+from deadrelu.report import SiteStats
 
 
 @dataclass(frozen=True)
@@ -24,30 +24,28 @@ class Restart:
 
 
 def reinitialise(
-    program: EagerProgram, batch: Batch, swaps: Sequence[ModuleSwap], *, slope: float
+    module: nn.Module, sites: Mapping[str, Sequence[SiteStats]], flows: Mapping[str, Flow], *, slope: float
 ) -> Mapping[str, Restart]:
-    """Restart the dead units of each swap, in place; by path of the module.
+    """Restart the units that are dead in all `sites` of an activation module, in place; by its path.
 
-    Done before the modules are swapped. The weights into a unit are drawn from N(0, gain²/fan_in) with gain
-    sqrt(2 / (1 + slope²)) (He et al. 2015, eq. 15), its bias is 0, its batch norm neutral; the weights out are 0.
+    The weights into a unit are drawn from N(0, gain²/fan_in) with gain sqrt(2 / (1 + slope²)) (He et al. 2015, eq. 15),
+    its bias is 0, its batch norm neutral; the weights out are 0.
     """
-    axes = {swap.path: swap.sites[0].site.feature_axis for swap in swaps if not swap.sites[0].site.is_guessed}
-    flows = trace(program, batch, {path: axis for path, axis in axes.items() if axis is not None})
     generator = torch.Generator().manual_seed(0)
-    names = {id(t): name for name, t in (*program.module.named_parameters(), *program.module.named_buffers())}
-    out: dict[str, Restart] = {}
-    for swap in swaps:
-        flow = flows.get(swap.path, Flow(obstacle="its units are not the indices of a known axis"))
-        dead = tuple(sorted(set.intersection(*(set(stats.dead_units) for stats in swap.sites))))
-        if not flow.obstacle and flow.producer is not None and len(flow.producer.weight) != swap.sites[0].site.units:
+    names = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
+    restarts: dict[str, Restart] = {}
+    for path, calls in sites.items():
+        flow = flows.get(path, Flow(obstacle="its units are not the indices of a known axis"))
+        if not flow.obstacle and flow.producer is not None and len(flow.producer.weight) != calls[0].site.units:
             flow.stop("its units are not the rows of the layer before it")
         if flow.obstacle:
-            out[swap.path] = Restart(obstacle=flow.obstacle)
+            restarts[path] = Restart(obstacle=flow.obstacle)
             continue
+        dead = tuple(sorted(dead_in_all(calls)))
         for unit in dead:
             _restart(flow, unit, math.sqrt(2 / (1 + slope**2)), generator)
-        out[swap.path] = Restart(dead, tuple(names[id(tensor)] for tensor in _touched(flow)))
-    return out
+        restarts[path] = Restart(dead, tuple(names[id(tensor)] for tensor in _touched(flow)))
+    return restarts
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Reopens a patched file in a fresh process, scans it there, and compares it with the original.
 
-The process runs `python -m deadrelu.remedy.reopen`. It reads a JSON question from stdin and writes its JSON answer to
-the file that the question names. It shares nothing with the process that wrote the patched file but that file.
+The process runs `python -m deadrelu.remedy.reopen ANSWER`. It reads a JSON question from stdin and writes its JSON
+answer to the file ANSWER. It shares nothing with the process that wrote the patched file but that file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from deadrelu.load.open import open_program
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.measure.reporting import report_on
-from deadrelu.remedy.verify import Comparable, Evidence, compare_programs
-from deadrelu.report import ModelInfo, Report
+from deadrelu.remedy.verify import Evidence, compare_programs
+from deadrelu.report import Report
 from deadrelu.report.advice import Drift
 
 
-def opening_of_patched(original: ModelSpec, path: Path, *, code: str | None = None, ours: bool = False) -> ModelSpec:
+def patched_spec(original: ModelSpec, path: Path, *, code: str | None = None, ours: bool = False) -> ModelSpec:
     """How the patched file is opened: by the same rules, with the `code` that its classes belong to.
 
     `ours` lets it run code although nobody was asked: we have just written it, out of what the user had opened, and
@@ -39,13 +39,6 @@ def opening_of_patched(original: ModelSpec, path: Path, *, code: str | None = No
     if (trust.sha256 or ours) and path.is_file():  # a folder runs no code of its own
         trust = replace(trust, sha256=(*trust.sha256, sha256_of(path)))
     return ModelSpec(model=str(path), arch=code, trust=trust, device=original.device)
-
-
-def open_comparable(spec: ModelSpec) -> tuple[Comparable, ModelInfo]:
-    """The model as a program, which has a module whatever its kind, and what the report says of it."""
-    program: Any
-    program, info = open_program(spec)
-    return program, info
 
 
 @dataclass(frozen=True)
@@ -81,33 +74,36 @@ def reopen(
             f"a fresh process proves what was written, and cannot be given these inputs: {error}",
             hint="give inputs that JSON can hold: numbers, strings, lists",
         ) from error
+    question = {
+        "original": asdict(replace(original, model=str(original.model))),
+        "patched": asdict(patched),
+        "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
+        "swapped": dict(swapped),
+        "restarted": restarted,
+    }
+    found = _answer_of_process(json.dumps(question))
+    if "error" in found:
+        raise ModelError(f"the patched file fails its proof: {found['error']}", hint="nothing was written")
+    report = Report.from_dict(found["report"]) if found["report"] else None
+    return report, _evidence(found["evidence"]), Needs(**found["needs"])
+
+
+def _answer_of_process(question: str) -> Any:
+    """Start a fresh process with this question, and read its answer. Raises `ModelError` where it gives none."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answer.json"
-        question = {
-            "original": asdict(replace(original, model=str(original.model))),
-            "patched": asdict(patched),
-            "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
-            "swapped": dict(swapped),
-            "restarted": restarted,
-            "answer": str(file),
-        }
-        # The user's code may print, and our stdout is not the place for that.
         done = subprocess.run(
-            [sys.executable, "-m", "deadrelu.remedy.reopen"],
-            input=json.dumps(question),
+            [sys.executable, "-m", "deadrelu.remedy.reopen", str(file)],
+            input=question,
             text=True,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the user's code may print, and our stdout is not the place for that
             stderr=subprocess.PIPE,
             check=False,
         )
         if not file.exists():
             last = (done.stderr.strip().splitlines() or ["it printed no error"])[-1]
             raise ModelError(f"the patched file could not be checked: {last}", hint="nothing was written")
-        answer = json.loads(file.read_text(encoding="utf-8"))
-    if "error" in answer:
-        raise ModelError(f"the patched file fails its proof: {answer['error']}", hint="nothing was written")
-    report = Report.from_dict(answer["report"]) if answer["report"] else None
-    return report, _evidence(answer["evidence"]), Needs(**answer["needs"])
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _evidence(fields: Mapping[str, Any]) -> Evidence:
@@ -118,14 +114,22 @@ def _evidence(fields: Mapping[str, Any]) -> Evidence:
     return Evidence(**{**out, "drift": Drift(**fields["drift"])})
 
 
-def measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
-    """Open both models, run both over the data, and say what was seen."""
+def answer(question: str) -> str:
+    """Open both models, run both over the data, and report what was seen, or the error; from JSON to JSON."""
+    try:
+        return json.dumps(_measure_both(json.loads(question)))
+    except DeadreluError as error:
+        return json.dumps({"error": error.message})
+
+
+def _measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
+    """The report on the patched model, what the comparison showed, and what opening it takes."""
     wanted = question["data"]
     data = DataSpec(**{**wanted, "images": ImageOptions(**wanted["images"])})
     patched = _model_spec(question["patched"])
     needs = _needs(patched)
-    before, _ = open_comparable(_model_spec(question["original"]))
-    after, info = open_comparable(patched)
+    before, _ = open_program(_model_spec(question["original"]))
+    after, info = open_program(patched)
     batches = open_data(data, before)
     try:
         report = judge(report_on(after, info, batches), Policy()).to_dict()
@@ -137,10 +141,10 @@ def measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
 
 def _needs(patched: ModelSpec) -> Needs:
     """The least that opening the patched file takes, of what the spec gives; single classes stay allowed."""
-    stranger = replace(patched.trust, all=False, sha256=())
+    untrusted = replace(patched.trust, all=False, sha256=())
     for arch in dict.fromkeys((None, patched.arch)):
         try:
-            open_program(replace(patched, arch=arch, trust=stranger))
+            open_program(replace(patched, arch=arch, trust=untrusted))
         except DeadreluError:
             continue
         return Needs(trust=False, arch=arch)
@@ -153,13 +157,9 @@ def _model_spec(fields: Mapping[str, Any]) -> ModelSpec:
 
 
 def main() -> None:
-    """Read the question, write the answer."""
-    question = json.load(sys.stdin)
-    try:
-        answer = measure_both(question)
-    except DeadreluError as error:
-        answer = {"error": error.message}
-    Path(question["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    """Answer the question on stdin into the file that is named."""
+    text = answer(sys.stdin.read())
+    Path(sys.argv[1]).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,19 +41,9 @@ class Evidence:
     steps: int = 0
 
 
-class Comparable(Program, Protocol):
-    """A program with a module that holds its weights."""
-
-    device: torch.device | None
-
-    @property
-    def module(self) -> nn.Module:
-        """Where the weights are."""
-
-
 def compare_programs(
-    before: Comparable,
-    after: Comparable,
+    before: Program,
+    after: Program,
     batches: Iterable[Batch],
     swapped: Mapping[str, int | None],
     *,
@@ -101,7 +91,7 @@ def compare_programs(
 
 
 def _tapped(
-    program: Comparable, calls: Iterable[str]
+    program: Program, calls: Iterable[str]
 ) -> Callable[[Callable[[Any, Tensor], Tensor]], AbstractContextManager[None]] | None:
     """What has a function called at each swapped call of a forward pass; None where nothing can."""
     if isinstance(program, ExportedProgram):
@@ -110,7 +100,7 @@ def _tapped(
     return (lambda enter: on_entry(modules, lambda call, _, z: enter(call, z))) if modules else None
 
 
-def _modules(program: Comparable, calls: Iterable[str]) -> dict[str, nn.Module]:
+def _modules(program: Program, calls: Iterable[str]) -> dict[str, nn.Module]:
     """The modules whose calls these are, by path."""
     return {path: program.module.get_submodule(path) for path in {call.rpartition("#")[0] for call in calls}}
 

@@ -6,8 +6,6 @@ process in which a patch is proved is a call here; `test_patch.py` starts it for
 
 from __future__ import annotations
 
-import copy
-import json
 import re
 import shlex
 from pathlib import Path
@@ -20,10 +18,10 @@ import typer
 from torch import nn
 
 from deadrelu.cli.app import app
-from deadrelu.errors import DeadreluError
 from deadrelu.measure import reporting
-from deadrelu.remedy import folder, graphs, patch, reopen, treatment
+from deadrelu.remedy import apply
 from deadrelu.report import Report
+from tests.reopening import reopen_here
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -106,25 +104,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
         seen.append(report)
         return report
 
-    for module in (reporting, treatment, graphs, folder, patch):
+    for module in (reporting, apply):
         monkeypatch.setattr(module, "report_on", recorded)
 
-    class Here:
-        """Stands for `subprocess`: answers the question in this process."""
-
-        PIPE = DEVNULL = None
-
-        @staticmethod
-        def run(*_: object, input: str, **__: object) -> Any:
-            question = json.loads(input)
-            try:
-                said = reopen.measure_both(copy.deepcopy(question))
-            except DeadreluError as error:
-                said = {"error": error.message}
-            Path(question["answer"]).write_text(json.dumps(said))
-            return type("Done", (), {"stderr": ""})
-
-    monkeypatch.setattr(reopen, "subprocess", Here)
+    reopen_here(monkeypatch)
     return seen
 
 

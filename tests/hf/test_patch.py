@@ -18,6 +18,9 @@ from deadrelu.errors import ModelError, OutputError, UsageError
 from deadrelu.remedy import folder as remedy
 from deadrelu.remedy.outputs import default_output
 from tests.hf.models import MODELS, made, transformers
+from tests.reopening import fresh_process, in_this_process
+
+__all__ = ["fresh_process", "in_this_process"]
 
 NEW = {"leaky_relu": nn.LeakyReLU, "gelu": transformers.activations.GELUActivation}
 
@@ -84,6 +87,7 @@ def test_live_data_cannot_be_seen_by_the_process_that_proves(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["model"]
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_a_key_that_the_config_leaves_to_its_default_is_written_in(tmp_path: Path) -> None:
     folder = saved("opt", tmp_path)
     config = json.loads((folder / "config.json").read_text())

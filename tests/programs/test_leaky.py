@@ -16,7 +16,7 @@ from deadrelu.judge.baseline import compare_to_baseline, renew_entries
 from deadrelu.judge.compare import compare
 from deadrelu.judge.trend import trend
 from deadrelu.load.trust import Trust
-from deadrelu.remedy.replacement import Activity, replacement
+from deadrelu.programs.eager.replacement import Activity, replacement
 from deadrelu.report import Report
 
 UNITS = 7

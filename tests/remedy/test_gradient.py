@@ -13,7 +13,7 @@ import deadrelu
 from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Swap
-from deadrelu.remedy.graphs import exported
+from deadrelu.remedy.export import export_program
 from deadrelu.remedy.verify import compare_programs
 from deadrelu.render.terminal.proof import render
 from deadrelu.report import SiteStats
@@ -140,7 +140,7 @@ def test_in_an_exported_program_they_are_those_of_a_backward_pass_through_the_sa
     data = architecture.inputs(24, seed=4)
     batch = Batch(24, (data,))
     eager = EagerProgram(sick(architecture.make()).eval())
-    before, program = exported(eager, batch), exported(eager, batch)
+    before, program = export_program(eager, batch), export_program(eager, batch)
     sites = scan_program(program, [batch]).sites
     axes = dict(zip([stats.site.id for stats in sites], architecture.axes, strict=True))
     done = program.swap(tuple(Swap(stats.site.id, "leaky_relu", 0.1) for stats in sites)).done

@@ -66,6 +66,7 @@ def saved(kind: str, model: nn.Module, path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("fresh_process")
 @pytest.mark.parametrize("kind", ["scripted", "traced", "pt2"])
 def test_a_patched_graph_equals_the_eager_swap_and_is_read_back(
     kind: str, model: nn.Module, data: Tensor, tmp_path: Path

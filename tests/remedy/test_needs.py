@@ -55,6 +55,7 @@ def test_a_module_of_torchs_own_classes_needs_nothing(tmp_path: Path, data: Tens
     checked(result, tmp_path / "out.pt")
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_weights_whose_code_was_given_need_that_code(tmp_path: Path, data: Tensor) -> None:
     del data
     torch.save(ailing().state_dict(), tmp_path / "w.pt")

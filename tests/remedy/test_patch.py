@@ -105,6 +105,7 @@ def test_every_replacement_equals_the_one_made_by_hand_in_a_live_module(to: str)
     assert [c.site for c in result.changes] == ["1", "3"]
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_the_drift_is_that_of_the_two_outputs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = sick(plain(nn.ReLU)).eval()
@@ -331,7 +332,8 @@ def test_an_existing_file_is_not_overwritten_without_force(tmp_path: Path) -> No
     written(tmp_path, sick(plain(nn.ReLU)), torch.randn(320, 6), force=True)
 
 
-def test_a_file_that_fails_its_proof_is_not_left_and_the_old_one_stays(
+@pytest.mark.usefixtures("fresh_process")
+def test_a_file_that_fails_its_check_is_not_left_and_the_old_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer spoils one weight behind the program's back; the fresh process sees it."""
@@ -358,12 +360,12 @@ def test_a_live_module_that_fails_its_proof_comes_back_as_it_was(monkeypatch: py
     model = sick(plain(nn.ReLU))
     parameters, relus = list(model.parameters()), [model[1], model[3]]
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    from deadrelu.remedy import treatment
+    from deadrelu.remedy import check
 
     def fail(*_: object) -> None:
         raise ModelError("no", hint="no")
 
-    monkeypatch.setattr(treatment, "_check", fail)
+    monkeypatch.setattr(check, "_check_structure", fail)
     with pytest.raises(ModelError):
         deadrelu.patch(model, torch.randn(320, 6), reinit=True)
     assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))

@@ -39,7 +39,7 @@ from deadrelu.programs.eager.fused import gives_rectified, hides_relu
 from deadrelu.programs.eager.recurrence import Recurrence, steps_of
 from deadrelu.programs.eager.scripted import can_call_script
 from deadrelu.programs.modes import Functions, Operators, without_modes
-from deadrelu.programs.program import ROOT, Batch, Observer
+from deadrelu.programs.program import ROOT, Batch, CallSite, Observer
 from deadrelu.programs.ragged import rows_of
 from deadrelu.programs.register import Calls, Group, Register, Surroundings
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
@@ -165,6 +165,11 @@ class Interception:
                 reason = "never called, or run as one fused operation on this device"
                 out.append(Skipped(id=path or ROOT, op="relu", reason=reason))
         return tuple(out)
+
+    @property
+    def sites(self) -> tuple[CallSite, ...]:
+        """The calls that the observer got."""
+        return self._register.sites
 
     def leaky(self) -> tuple[Leaky, ...]:
         """The calls of leaky activations, as far as functions were watched: in the first batch all of them are."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deadrelu.errors import ModelError, UsageError
+from deadrelu.files.writing import replacing
 from deadrelu.programs.eager.interception import Interception
-from deadrelu.programs.program import Batch, Observer, Run
+from deadrelu.programs.eager.swap import swap_modules
+from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.pytree import to_device
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
@@ -25,10 +29,12 @@ class EagerProgram:
 
     kind = "eager"
 
-    def __init__(self, module: nn.Module, device: torch.device | None = None) -> None:
-        """Wrap `module`; nothing runs yet."""
+    def __init__(self, module: nn.Module, device: torch.device | None = None, *, legacy: bool = False) -> None:
+        """Wrap `module`; nothing runs yet. `legacy` saves it as torch before 1.6 did, without a zip archive."""
         self.module = unwrapped(module)
         self.device = device
+        self._legacy = legacy
+        self._undo: list[Callable[[], None]] = []
         self.parameter_names = tuple(
             name
             for name, parameter in inspect.signature(self.module.forward).parameters.items()
@@ -110,6 +116,39 @@ class EagerProgram:
                     return self.module(*args, **kwargs)
 
             yield run
+
+    def swap(self, swaps: Sequence[Swap]) -> Swapped:
+        """Put other modules in the place of those that make the named calls; what is functional is refused.
+
+        The sites have their ids from the last run: raises `UsageError` where there was none.
+        """
+        if self._interception is None:
+            raise UsageError("no site has a name before the model has run", hint="scan it first")
+        self.module, swapped, undo = swap_modules(self.module, self._interception.sites, swaps)
+        self._undo.append(undo)
+        return swapped
+
+    def undo_swaps(self) -> None:
+        """Put the old modules back. A model that was one activation alone is not changed by a swap, but replaced."""
+        while self._undo:
+            self._undo.pop()()
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write the whole module as `torch.save` does.
+
+        Raises `ModelError` where it cannot be pickled, `OutputError` where the file cannot be written.
+        """
+        with replacing(path, force=force) as temporary:
+            try:
+                with temporary.open("wb") as file:  # given a path, torch would write it into the archive
+                    torch.save(self.module, file, _use_new_zipfile_serialization=not self._legacy)
+            except OSError:
+                raise
+            except Exception as error:  # pickle.PicklingError has no closer base
+                if isinstance(error, RuntimeError) and "write" in str(error):
+                    raise OSError(str(error)) from error
+                why = f"the patched module cannot be saved: {error}"
+                raise ModelError(why, hint="change the source instead") from error
 
     @contextmanager
     def _ready(self) -> Iterator[tuple[Turn, Callable[[], None], torch.device]]:

@@ -181,7 +181,7 @@ class ExportedProgram:
             own: Any = self.program.graph_module
             if [operator_of(node) for _, node in calls(own)] != operators:
                 why = "the program's graph does not match the one that ran"
-                return Swapped((), {swap.site_id: why for swap in swaps})
+                return Swapped({}, {swap.site_id: why for swap in swaps})
             exportgraph.substitute(own, wanted)
             self._module = None
         return swapped

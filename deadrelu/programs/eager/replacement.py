@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from deadrelu.activations import Parameters
+from deadrelu.programs.program import DeadUnits
 from deadrelu.programs.substitutes import RefusedError, cap_kept
 
 _MODULES: dict[str, Callable[[float, bool], nn.Module]] = {
@@ -58,20 +59,35 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
     return new.to(dtype=old.dtype, device=old.device).train(old.training)
 
 
-def for_dead_units(old: Activity, slope: float, units: int, dead: Sequence[int], axis: int | None) -> nn.Module:
-    """A PReLU that leaks in the dead units and is the same, to the last bit, in the live ones.
+def for_dead_units(old: Activity, slope: float, only: DeadUnits) -> nn.Module:
+    """A PReLU that leaks in the dead units and is the same, to the last bit, in the others.
 
-    PReLU's weight runs along dimension 1, or is one number for a single unit (`axis` None). Raises `RefusedError` for
-    another feature `axis`, or for another kind.
+    PReLU's weight runs along dimension 1, or is one number for a single unit (axis None). Raises `RefusedError` for
+    another feature axis, or for another kind.
     """
     if old.op != "relu":
         raise RefusedError(f"only a ReLU can be left as it is in its live units, and this is {old.op}")
-    if axis not in (1, None):
-        raise RefusedError(f"nn.PReLU takes its units from dimension 1, and here they are on dimension {axis}")
-    new = nn.PReLU(units)
+    if only.axis not in (1, None):
+        raise RefusedError(f"nn.PReLU takes its units from dimension 1, and here they are on dimension {only.axis}")
+    new = nn.PReLU(only.units)
     # Minus zero: a ReLU gives +0 for a negative input, and (−0)·(−z) is +0 where 0·(−z) would be −0.
-    weight = torch.tensor(old.parameters) if old.parameters else torch.full((units,), -0.0)
-    weight[list(dead)] = slope
+    weight = torch.tensor(old.parameters) if old.parameters else torch.full((only.units,), -0.0)
+    weight[list(only.dead)] = slope
     with torch.no_grad():
         new.weight.copy_(weight)
     return new.to(dtype=old.dtype, device=old.device).train(old.training)
+
+
+def leaking_units(module: nn.Module) -> set[int] | None:
+    """The units in which a replacement leaks; None for all of them."""
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        return set(module.weight.nonzero().flatten().tolist())
+    return None
+
+
+def describe_module(module: nn.Module) -> str:
+    """A module as one line; a PReLU whose units differ says how many of them leak."""
+    leaking = leaking_units(module)
+    if leaking is not None:
+        return f"PReLU(num_parameters={module.num_parameters}), {len(leaking)} of them leak"
+    return " ".join(repr(module).split())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deadrelu.activations import BY_NAME, CLAMPS, canonical, clamp_kind
+from deadrelu.activations import BY_NAME, CLAMPS, REPLACEMENTS, canonical, clamp_kind
 from deadrelu.remedy.imports import FUNCTIONAL, Imports
 from deadrelu.report import Source
 from deadrelu.report.advice import Edit
@@ -27,8 +27,6 @@ _POSITIONAL = {
 """How each activation that can be swapped takes its arguments after the input, under the names used here."""
 
 _SAME = {"min_val": "min", "max_val": "max", "self": "input"}
-_IN_PLACE = ("leaky_relu", "elu", "selu", "celu", "silu", "mish", "hardswish")
-_OUT_OF_PLACE = ("gelu", "softplus")
 
 
 @dataclass(frozen=True)
@@ -183,9 +181,9 @@ def _is_none(node: ast.expr | None) -> bool:
 def _rewritten(call: _Call, imports: Imports, *, slope: float, new: str) -> str | None:
     """The new call as source text; None where `new` cannot do what the old call does beside its curve."""
     cap = "1.0" if call.name == "hardtanh" and call.cap is None else call.cap
-    if new not in (*_IN_PLACE, *_OUT_OF_PLACE) or (cap is not None and new != "leaky_relu"):
+    if new == "prelu" or (cap is not None and new != "leaky_relu"):
         return None
-    if call.inplace is not None and (new in _OUT_OF_PLACE or (cap is not None and call.inplace != "True")):
+    if call.inplace is not None and (not REPLACEMENTS[new].inplace or (cap is not None and call.inplace != "True")):
         return None
     z = call.pre_activation
     if cap is not None and call.inplace is not None:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from deadrelu.activations import Parameters
+from deadrelu.activations import REPLACEMENTS, Parameters
 from deadrelu.programs.program import DeadUnits
 from deadrelu.programs.substitutes import RefusedError, cap_kept
-
-_MODULES: dict[str, Callable[[float, bool], nn.Module]] = {
-    "leaky_relu": lambda slope, inplace: nn.LeakyReLU(slope, inplace=inplace),
-    "prelu": lambda slope, _: nn.PReLU(init=slope),
-    "elu": lambda _, inplace: nn.ELU(inplace=inplace),
-    "selu": lambda _, inplace: nn.SELU(inplace=inplace),
-    "celu": lambda _, inplace: nn.CELU(inplace=inplace),
-    "gelu": lambda *_: nn.GELU(),
-    "silu": lambda _, inplace: nn.SiLU(inplace=inplace),
-    "softplus": lambda *_: nn.Softplus(),
-    "mish": lambda _, inplace: nn.Mish(inplace=inplace),
-    "hardswish": lambda _, inplace: nn.Hardswish(inplace=inplace),
-}
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,11 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
             "--only-dead-units gives the dead ones a slope too"
         )
     cap = cap_kept(old.op, old.parameters, to)
-    new = _MODULES[to](slope, old.inplace)
+    kind = REPLACEMENTS[to]
+    keywords: dict[str, Any] = {kind.slope: slope} if kind.slope else {}
+    if kind.inplace:
+        keywords["inplace"] = old.inplace
+    new: nn.Module = getattr(nn, kind.module)(**keywords)
     if cap is not None:
         # The cap never works in place: a leaky ReLU that did needs its result for the gradient as it left it.
         new = nn.Sequential(new, nn.Hardtanh(-math.inf, cap))

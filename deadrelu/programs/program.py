@@ -100,7 +100,7 @@ class CallSite:
 
     @property
     def id(self) -> str:
-        """DESIGN's id: `layer1.relu`; `layer1.relu#2` if called more than once; `layer1.bn1:relu` if functional."""
+        """The name (docs/words.md): `layer1.relu`, `layer1.relu#2` if called again, `layer1.bn1:relu` of a function."""
         return str(self.name) if self.name else self._counted
 
     @property

@@ -101,7 +101,9 @@ def every_command() -> dict[str, Any]:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        console.write(f"deadrelu {__version__}")
+        from deadrelu.measure.build import has_native_counter
+
+        console.write(f"deadrelu {__version__} (counter: {'native' if has_native_counter() else 'torch'})")
         raise typer.Exit
 
 

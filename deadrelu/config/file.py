@@ -32,7 +32,7 @@ else:
     import tomli as tomllib
 
 PREFIX = "DEADRELU_"
-SWITCHES = (f"{PREFIX}DEBUG", f"{PREFIX}MALLOC", f"{PREFIX}EXIT", f"{PREFIX}RANK_TIMEOUT")
+SWITCHES = tuple(f"{PREFIX}{name}" for name in ("DEBUG", "MALLOC", "EXIT", "RANK_TIMEOUT", "NATIVE"))
 """Variables that are no options."""
 
 MODELS = "models"

@@ -81,7 +81,7 @@ def _pair(a: Report, b: Report) -> Report:
         sites=Sites(_site([of[name] for of in (ours, theirs) if name in of], stats) for name in order),
         skipped=tuple(s for s in _skipped(a.skipped, b.skipped) if s.id not in order or not s.is_unreached),
         leaky=_leaky(a, b),
-        tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch)),
+        tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch, tool.counter or "")),
     )
 
 

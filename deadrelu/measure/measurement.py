@@ -50,7 +50,7 @@ class SiteCounts:
 class Measurement:
     """What one pass over the data showed: `sites` in the order in which they first ran, what was skipped or is leaky.
 
-    `stopped` is the verdict that ended the scan before the data did.
+    `stopped` is the verdict that ended the scan before the data did. `is_native`: whether the loop in C counted any.
     """
 
     sites: tuple[SiteCounts, ...]
@@ -60,6 +60,7 @@ class Measurement:
     leaky: tuple[Leaky, ...] = ()
     stopped: Stopped | None = None
     padding: PaddingFound = NOTHING
+    is_native: bool = False
 
     @property
     def measured(self) -> tuple[SiteCounts, ...]:
@@ -86,6 +87,7 @@ def merge(parts: Sequence[Measurement]) -> Measurement:
         samples=sum(part.samples for part in parts),
         batches=sum(part.batches for part in parts),
         padding=merge_found(part.padding for part in parts),
+        is_native=any(part.is_native for part in parts),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
@@ -67,8 +67,9 @@ def to_report(
 ) -> Report:
     """The measurement as a report. `data` gets its figures, and `settings` what the scan decided itself."""
     left_out = tuple(str(out) for out in measurement.padding.left_out if out.padded)
+    counter: Literal["native", "torch"] = "native" if measurement.is_native else "torch"
     return Report(
-        tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__),
+        tool=Tool(name="deadrelu", version=__version__, torch=torch.__version__, counter=counter),
         model=model,
         data=replace(data, samples=measurement.samples, batches=measurement.batches),
         settings={**settings, "stopped": measurement.stopped, **({"padding": left_out} if left_out else {})},

@@ -130,6 +130,7 @@ class Scan:
             batches=self._batches,
             stopped=self.stopped,
             padding=self._observer.padding.found,
+            is_native=any(tally.is_native for tally in self._observer.tallies()),
         )
 
 

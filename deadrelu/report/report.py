@@ -44,11 +44,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """Which deadrelu and which torch measured."""
+    """Which deadrelu and which torch measured, and what counted; None in reports that do not say.
+
+    "native" is the loop in C, wherever it serves, "torch" is torch's operations alone. Means differ by rounding.
+    """
 
     name: str
     version: str
     torch: str
+    counter: Literal["native", "torch"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +158,7 @@ class Report:
         """The report as JSON types, in the order of the contract (`deadrelu/report.schema.json`)."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "tool": asdict(self.tool),
+            "tool": without_none(asdict(self.tool), "counter"),
             "model": asdict(self.model),
             "data": asdict(self.data),
             "settings": dict(self.settings),

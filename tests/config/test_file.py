@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from deadrelu.cli.app import every_command
 from deadrelu.cli.configuration import known_keys
-from deadrelu.config.file import environment, find, read
+from deadrelu.config.file import SWITCHES, environment, find, read
 from deadrelu.config.keys import SPELLINGS, Key, from_text
 from deadrelu.errors import DeadreluError, FileError, UsageError
 
@@ -293,3 +293,8 @@ def test_the_schema_takes_what_the_reader_takes(key: str, value: object) -> None
             taken = False
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     assert jsonschema.Draft202012Validator(schema).is_valid({key: value}) == taken
+
+
+def test_every_variable_that_is_not_an_option_is_documented() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert [name for name in SWITCHES if f"| `{name}=" not in page] == []

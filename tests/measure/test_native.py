@@ -8,55 +8,73 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import deadrelu
+from deadrelu.cli.app import app
 from deadrelu.measure import native
 from deadrelu.measure.native import NativeCounter
 from deadrelu.programs.program import CallGroup, CallSite, Features
 
 pytestmark = pytest.mark.skipif(not native.IS_AVAILABLE, reason="the extension in C was not built")
 
-
-def told(program: str, **environment: str) -> str:
-    """What a fresh process prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
-def test_the_environment_turns_it_off() -> None:
-    program = "from deadrelu.measure.native import IS_AVAILABLE; print(IS_AVAILABLE)"
-    assert told(program, DEADRELU_NATIVE="0") == "False"
-    assert told(program, DEADRELU_NATIVE="") == "True"
+SAMPLES = Path(__file__).parents[2] / "sample_models"
+SCAN = """
+import json, sys, deadrelu
+from pathlib import Path
+from typing import Any
+report = deadrelu.scan("conv.pt", "digits.npz").to_dict()
+maps = Path("/proc/self/maps").read_text() if sys.platform.startswith("linux") else ""
+report["runtimes"] = sorted({line.split()[-1] for line in maps.splitlines() if "libgomp" in line or "libomp" in line})
+json.dump(report, sys.stdout)
+"""
 
 
-def test_dead_units_and_rates_are_the_same_without_it() -> None:
-    """Of a real model and data; means differ by rounding."""
-    samples = Path(__file__).parents[2] / "sample_models"
-    program = (
-        "from deadrelu.cli.app import main; import sys;"
-        f"sys.argv = ['deadrelu', 'scan', {str(samples / 'conv.pt')!r}, '--data', {str(samples / 'digits.npz')!r},"
-        " '--format', 'json']; main()"
-    )
-    reports = [json.loads(told(program, DEADRELU_NATIVE=switch))["sites"] for switch in ("1", "0")]
-    for one, other in zip(*reports, strict=True):
+@pytest.fixture(scope="module")
+def reports() -> dict[str, Any]:
+    """A report from a fresh process with the extension, and one with it switched off, by counter."""
+    reports = {}
+    for switch in ("", "0"):
+        command, environment = [sys.executable, "-c", SCAN], {**os.environ, "DEADRELU_NATIVE": switch}
+        done = subprocess.run(command, cwd=SAMPLES, env=environment, capture_output=True, text=True, check=True)
+        report = json.loads(done.stdout)
+        reports[report["tool"]["counter"]] = report
+    return reports
+
+
+def test_the_environment_switches_it_off_and_the_report_names_the_counter(reports: dict[str, Any]) -> None:
+    assert list(reports) == ["native", "torch"]
+
+
+def test_dead_units_and_rates_are_the_same_without_it(reports: dict[str, Any]) -> None:
+    """Means differ by rounding."""
+    for one, other in zip(reports["native"]["sites"], reports["torch"]["sites"], strict=True):
         for key in ("dead_units", "firing_rate", "sample_rate", "max_preactivation"):
             assert one[key] == other[key]
         assert one["mean_activation"] == pytest.approx(other["mean_activation"], rel=1e-5)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_the_process_keeps_one_runtime_of_threads() -> None:
-    program = (
-        "import deadrelu.measure.native;"
-        "print({line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line or 'libomp' in line})"
-    )
-    assert len(eval(told(program))) == 1
+def test_the_process_keeps_one_runtime_of_threads(reports: dict[str, Any]) -> None:
+    assert len(reports["native"]["runtimes"]) == 1
+
+
+@pytest.mark.parametrize(("switch", "counter"), [("", "native"), ("0", "torch")])
+def test_the_version_names_the_counter(
+    switch: str, counter: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEADRELU_NATIVE", switch)
+    app(["--version"], standalone_mode=False)
+    assert capsys.readouterr().out == f"deadrelu {deadrelu.__version__} (counter: {counter})\n"
+
+
+def test_a_scan_of_what_torch_counts_says_so() -> None:
+    assert deadrelu.scan(torch.nn.Hardswish(), torch.randn(4, 3)).tool.counter == "torch"
 
 
 @pytest.mark.parametrize(

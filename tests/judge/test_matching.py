@@ -69,6 +69,13 @@ def test_a_site_with_another_id_is_found_by_its_producer_and_is_said_to_have_mov
     )
     (change, gone) = compare(before, after).sites
     assert (change.id, change.was, change.change, gone.id) == ("m:relu#1", "m:relu#2", "same", "m:relu#1")
+    assert (change.has_moved, gone.has_moved) == (True, False)
+
+
+def test_a_site_that_is_only_numbered_in_another_way_has_not_moved() -> None:
+    before, after = report(site(":relu#1", 8, 3)), report(site("conv1:relu", 8, 3, alias=":relu#1"))
+    (change,) = compare(before, after).sites
+    assert (change.id, change.was, change.has_moved) == ("conv1:relu", ":relu#1", False)
 
 
 def test_an_id_that_means_another_layer_now_is_not_compared_but_said() -> None:
@@ -78,6 +85,16 @@ def test_an_id_that_means_another_layer_now_is_not_compared_but_said() -> None:
     message = held.findings[0].message
     assert message.endswith("In the baseline this id has 32 units: another layer, which is not compared.")
     assert gate(report(site("act", 64, 2, after="b")), Policy(), known).verdict == "fail"
+
+
+def test_an_id_that_means_another_activation_now_is_not_compared_either() -> None:
+    before = report(site("act", 8, 0, after="a"))
+    now = replace(before.sites[0].site, op="relu6")
+    after = report(make_stats(now, [0.0] + [0.5] * 7))
+    held = gate(after, Policy(max_dead=0.5), renew_entries(before, Policy(), None))
+    assert held.findings[0].message.endswith(
+        "In the baseline this id is a relu: another activation, which is not compared."
+    )
 
 
 def test_a_module_after_another_layer_is_still_that_module() -> None:

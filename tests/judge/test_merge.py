@@ -128,6 +128,12 @@ def test_a_site_that_the_data_of_one_report_did_not_reach_has_the_figures_of_the
         merge([two, replace(one, skipped=(replace(unreached, reason="its pre-activation is a sparse tensor"),))])
 
 
+def test_the_older_of_two_versions_is_named() -> None:
+    report = dead_report({"a": ()})
+    newer = replace(report, tool=replace(report.tool, version="9.0.0"))
+    assert merge([newer, report]).tool == merge([report, newer]).tool == report.tool
+
+
 def test_what_one_scan_left_out_as_padding_is_not_said_of_both() -> None:
     report = dead_report({"a": (1,)})
     padded = replace(report, settings=report.settings | {"padding": ("5 of 10 positions (mask)",)})

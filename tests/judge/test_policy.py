@@ -91,6 +91,10 @@ def test_a_policy_that_cannot_be_judged_by_is_refused(policy: dict[str, object],
     assert caught.value.hint
 
 
+def test_a_setting_that_a_report_lacks_has_its_default() -> None:
+    assert Policy.from_settings({"invocation": ("m.pt",), "max_dead": 0.1}) == Policy(max_dead=0.1)
+
+
 def test_a_clean_report_passes_without_a_finding() -> None:
     report = make_report([site()])
     assert (report.findings, report.verdict, exit_code(report)) == ((), "pass", ExitCode.OK)

@@ -88,6 +88,12 @@ def test_nan_is_no_silence_so_such_a_unit_is_neither_dead_nor_rare() -> None:
     assert 5 not in (*stats.dead_units, *stats.rare_units)
 
 
+def test_where_only_firing_was_measured_the_rates_of_units_that_fired_are_unknown() -> None:
+    stats = compute_stats(make_site("a", 6), counted(), rare_below=0.01, confidence=0.95, stats="fired")
+    assert stats.firing_rate == stats.sample_rate == (0.0, None, None, None, None, 0.0)
+    assert (stats.dead_units, stats.rare_units) == ((0,), ())
+
+
 def test_a_site_that_flattens_time_into_the_batch_gives_rates_per_row_and_its_bound_from_samples() -> None:
     stats = described(counted(rows=100))
     assert stats.rate_per == "row"

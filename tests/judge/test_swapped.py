@@ -78,6 +78,16 @@ def test_each_leaky_call_stands_for_one_site_in_the_order_of_calls() -> None:
     }
 
 
+def test_a_site_that_has_found_its_call_leaves_the_others_to_the_next() -> None:
+    gone = [LostSite(id=f"layer:relu#{call}", units=4, after="fc", module="layer") for call in (1, 2)]
+    leaks = [leaky("layer:elu#1", after="fc"), leaky("layer.activation", after="fc")]
+    found = match_leaky(gone, leaks)
+    assert {name: each.id for name, each in found.items()} == {
+        "layer:relu#1": "layer:elu#1",
+        "layer:relu#2": "layer.activation",
+    }
+
+
 def test_a_comparison_names_what_was_swapped_and_counts_no_drop_for_it() -> None:
     comparison = compare(BEFORE, PARTLY)
     assert {site.id: (site.change, site.swapped_for) for site in comparison.sites} == {

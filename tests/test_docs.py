@@ -148,6 +148,13 @@ def test_the_pages_outside_the_site_link_to_files_that_exist() -> None:
             assert (ROOT / link).exists(), f"{page}: {link}"
 
 
+def test_the_house_in_contributing_has_every_room() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = [path.name for path in (ROOT / "deadrelu").iterdir() if (path / "__init__.py").exists()]
+    assert len(rooms) >= 10
+    assert [room for room in rooms if f"`{room}/`" not in text] == []
+
+
 def _keys_in_first_column(text: str) -> set[str]:
     """The keys in the first cells of the tables."""
     cells = re.findall(r"^\| (`.*?) \|", text, re.M)

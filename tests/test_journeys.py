@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cli.conftest import ROOT, Done, deadrelu
+from tests.cli.conftest import Done, deadrelu
 
 RESNET = """
 import torch
@@ -141,7 +141,7 @@ class Newcomer:
             done = python(self.folder, *words)
         else:
             assert program == "deadrelu"
-            done = deadrelu(*words, cwd=self.folder, PYTHONPATH=f"{ROOT}:{self.folder}", COLUMNS="80")
+            done = deadrelu(*words, cwd=self.folder, COLUMNS="80")
         assert done.code == code, f"{line}\n{done.out}\n{done.err}"
         self.last = done
         return done

@@ -113,9 +113,9 @@ def deadrelu(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: o.Debug = False,
-    config: o.ConfigFile = None,
-    no_config: o.NoConfig = False,
+    debug: o.DebugOption = False,
+    config: o.ConfigOption = None,
+    no_config: o.NoConfigOption = False,
 ) -> None:
     """Refuse options without a command; the commands read these options from the context."""
     del version, debug, config, no_config

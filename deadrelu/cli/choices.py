@@ -27,7 +27,7 @@ class DeviceMap(str, Enum):
     AUTO = "auto"
 
 
-class Stats(str, Enum):
+class StatsChoice(str, Enum):
     """How much is measured."""
 
     FIRED = "fired"

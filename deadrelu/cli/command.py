@@ -17,7 +17,7 @@ from deadrelu.cli.usage_errors import usage, usage_errors
 from deadrelu.errors import UsageError
 
 
-def _general(debug: o.Debug = False, config: o.ConfigFile = None, no_config: o.NoConfig = False) -> None:
+def _general(debug: o.DebugOption = False, config: o.ConfigOption = None, no_config: o.NoConfigOption = False) -> None:
     """The options of `deadrelu` itself, which may also follow the command."""
 
 
@@ -28,9 +28,6 @@ class Command(TyperCommand):
     """
 
     shared: ClassVar[tuple[Callable[..., Any], ...]] = ()
-    without: ClassVar[frozenset[str]] = frozenset()
-    """Shared options that this command does not take; one that its function declares itself is left out anyway."""
-
     reads_configuration = False
     allow_extra_args = True  # so that `parse_args` sees them
 
@@ -41,8 +38,7 @@ class Command(TyperCommand):
         general = _parameters(_general)
         for parameter in general:
             parameter.hidden = parameter.name != "debug" and not self.reads_configuration
-        unwanted = self._own | self.without
-        super().__init__(name, params=[*(p for p in shared if p.name not in unwanted), *params, *general], **settings)
+        super().__init__(name, params=[*shared, *params, *general], **settings)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, and refuse what cannot be read in deadrelu's words."""

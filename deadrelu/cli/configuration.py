@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
 from deadrelu.cli import console
 from deadrelu.cli.command import Command
+from deadrelu.cli.model_options import axis_options, data_options, model_options, scan_options
 from deadrelu.cli.options import OUTPUT, SWAP
-from deadrelu.cli.scanning import ask
 from deadrelu.cli.usage_errors import name_of, usage_errors
-from deadrelu.cli.values import BatchSize
+from deadrelu.cli.values import SamplesPerBatch
 from deadrelu.config.defaults import defaults_for
 from deadrelu.config.file import Config, NamedModel, find, is_option, read
 from deadrelu.config.keys import Key, Known
@@ -28,7 +28,7 @@ from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.report.commands import option_words
 
 _WORST = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.NOTHING_MEASURED, ExitCode.COULD_NOT_RUN)
-_KINDS = {bool: "switch", BatchSize: "count", int: "integer", float: "number", Fraction: "number"}
+_KINDS = {bool: "switch", SamplesPerBatch: "count", int: "integer", float: "number", Fraction: "number"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Origin:
 class ModelCommand(Command):
     """A command that opens models, with the options for that; each may also come from a file and from `DEADRELU_*`."""
 
-    shared = (ask,)
+    shared: ClassVar[tuple[Callable[..., Any], ...]] = (model_options, data_options, scan_options, axis_options)
     reads_configuration = True
     takes_every_model = True
     """Whether the command, without MODEL, goes through all the models that the file names."""

@@ -12,7 +12,7 @@ from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
-from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.run import run_of
 from deadrelu.cli.showing import show_plain
 from deadrelu.errors import ExitCode
 from deadrelu.judge.compare import compare
@@ -36,13 +36,13 @@ def diff(
         FailOn | None,
         choice(FailOn, "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=o.GATE),
     ] = None,
-    format: o.PlainFormat = Format.TABLE,
-    full: o.Full = False,
-    quiet: o.Quiet = False,
+    format: o.PlainFormatOption = Format.TABLE,
+    full: o.FullOption = False,
+    quiet: o.QuietOption = False,
 ) -> None:
     """Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back."""
-    asked = asked_by(context, quiet=quiet)
-    before, after = (saved_report(each) or asked.scan(each, policy=Policy()) for each in (old, new))
+    run = run_of(context, quiet=quiet)
+    before, after = (saved_report(each) or run.scan(each, policy=Policy()) for each in (old, new))
     comparison = compare(before, after)
     show_plain(format, comparison.to_dict(), lambda screen: rendering.render(comparison, screen, full=full))
     if any(not report.sites and not report.is_all_leaky for report in (before, after)):

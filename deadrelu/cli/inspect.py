@@ -19,7 +19,7 @@ from deadrelu.render.terminal.screen import Screen
 @command()
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A model file, or the folder of one.")],
-    format: o.PlainFormat = Format.TABLE,
+    format: o.PlainFormatOption = Format.TABLE,
     output: Annotated[
         list[str],
         typer.Option(
@@ -30,12 +30,12 @@ def inspect(
             help="Also write this to a file: table (.txt) or json (.json). Repeatable.",
             rich_help_panel=o.OUTPUT,
         ),
-    ] = [],  # noqa: B006 - Typer reads the default and never changes it
+    ] = [],
     full: Annotated[
         bool, typer.Option("--full", help="Show everything, with nothing left out.", rich_help_panel=o.OUTPUT)
     ] = False,
-    force: o.Force = False,
-    quiet: o.Quiet = False,
+    force: o.ForceOption = False,
+    quiet: o.QuietOption = False,
 ) -> None:
     """Say what FILE is, what it would run, and what it holds, without running any of it."""
     outputs = output_paths(output, PLAIN)

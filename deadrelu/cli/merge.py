@@ -22,16 +22,16 @@ from deadrelu.render.formats import Format
 @command()
 def merge(
     saved: Annotated[list[Path], typer.Argument(metavar="REPORT.json", help="JSON reports of one model.")],
-    max_dead: o.MaxDead = None,
-    max_dead_total: o.MaxDeadTotal = None,
-    limits: o.Limits = [],  # noqa: B006 - Typer reads the default and never changes it
-    exit_zero: o.ExitZero = False,
-    format: o.ReportFormat = Format.TABLE,
-    output: o.Outputs = [],  # noqa: B006
-    units: o.Units = [],  # noqa: B006
-    full: o.Full = False,
-    force: o.Force = False,
-    quiet: o.Quiet = False,
+    max_dead: o.MaxDeadOption = None,
+    max_dead_total: o.MaxDeadTotalOption = None,
+    limits: o.LimitsOption = [],
+    exit_zero: o.ExitZeroOption = False,
+    format: o.ReportFormatOption = Format.TABLE,
+    output: o.OutputOption = [],
+    units: o.UnitsOption = [],
+    full: o.FullOption = False,
+    force: o.ForceOption = False,
+    quiet: o.QuietOption = False,
 ) -> None:
     """Add what several scans of one model counted, over different parts of the data, and judge the sum.
 

@@ -16,7 +16,8 @@ from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
-from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.model_options import axis_options, data_options, model_options
+from deadrelu.cli.run import run_of
 from deadrelu.cli.showing import show_plain
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode
@@ -41,7 +42,7 @@ class Target(str, Enum):
 class PatchCommand(ModelCommand):
     """Patch takes one model, and sites to swap in the place of sites to measure."""
 
-    without = frozenset({"skip_site", "device_map"})
+    shared = (model_options, data_options, axis_options)
     takes_every_model = False
 
 
@@ -61,7 +62,7 @@ def patch(
             help="Sites to swap: a glob, all, or dead (those with dead units). Repeatable.",
             rich_help_panel=o.SWAP,
         ),
-    ] = ["dead"],  # noqa: B006
+    ] = ["dead"],
     to: Annotated[
         Replacement,
         choice(
@@ -71,7 +72,7 @@ def patch(
             help=f"What replaces a ReLU: {', '.join(REPLACEMENTS)}.",
             panel=o.SWAP,
         ),
-    ] = Replacement("leaky_relu"),  # noqa: B008
+    ] = Replacement("leaky_relu"),
     only_dead_units: Annotated[
         bool,
         typer.Option("--only-dead-units", help="Leave live units exactly as they are.", rich_help_panel=o.SWAP),
@@ -106,15 +107,15 @@ def patch(
     diff: Annotated[
         bool, typer.Option("--diff", help="Show what would change, and write nothing.", rich_help_panel=o.OUTPUT)
     ] = False,
-    format: o.PlainFormat = Format.TABLE,
-    force: o.Force = False,
-    quiet: o.Quiet = False,
+    format: o.PlainFormatOption = Format.TABLE,
+    force: o.ForceOption = False,
+    quiet: o.QuietOption = False,
 ) -> None:
     """Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."""
-    asked = asked_by(context, quiet=quiet)
+    run = run_of(context, quiet=quiet)
     if "site" in context.obj.places and not quiet:
         console.note(f"patch swaps {', '.join(site)}, by {context.obj.places['site']}")
-    result = asked.patch(
+    result = run.patch(
         model,
         output or default_output(model, to_pt2=to_format is Target.PT2),
         to_pt2=to_format is Target.PT2,
@@ -130,7 +131,7 @@ def patch(
         trust = [f"--trust-sha256={result.sha256}"] if result.needs_trust else []
         code = [f"--arch={result.needs_arch}"] if result.needs_arch is not None else []
         result = replace(
-            result, next_command=next_scan((*asked.of_model, *asked.invocation), result.output, *code, *trust)
+            result, next_command=next_scan((*context.obj.of_model, *run.invocation), result.output, *code, *trust)
         )
     show_plain(format, result.to_dict(), lambda screen: render(result, screen))
     if result.refused and not result.changes:

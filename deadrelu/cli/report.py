@@ -17,11 +17,11 @@ from deadrelu.render.formats import Format
 @command()
 def report(
     saved: Annotated[Path, typer.Argument(metavar="REPORT.json", help="A JSON report that `scan` or `merge` wrote.")],
-    format: o.ReportFormat = Format.TABLE,
-    output: o.Outputs = [],  # noqa: B006 - Typer reads the default and never changes it
-    units: o.Units = [],  # noqa: B006
-    full: o.Full = False,
-    force: o.Force = False,
+    format: o.ReportFormatOption = Format.TABLE,
+    output: o.OutputOption = [],
+    units: o.UnitsOption = [],
+    full: o.FullOption = False,
+    force: o.ForceOption = False,
 ) -> None:
     """Render a saved report again; its verdict stays what it was, and the exit code is 0."""
     outputs = check_outputs(output, force=force)

@@ -24,7 +24,7 @@ def rules(
             metavar="RULE", help="The code or name of one rule. Default: all of them.", autocompletion=rule_names
         ),
     ] = None,
-    format: o.PlainFormat = Format.TABLE,
+    format: o.PlainFormatOption = Format.TABLE,
 ) -> None:
     """Explain the rules: what each means, why it matters, how to fix it."""
     chosen = list(RULES.values()) if rule is None else [find_rule(rule)]

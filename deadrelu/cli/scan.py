@@ -7,11 +7,11 @@ from pathlib import Path
 import typer
 
 from deadrelu.cli import options as o
-from deadrelu.cli.choices import Stats
+from deadrelu.cli.choices import StatsChoice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.gating import baseline_gate
-from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.run import run_of
 from deadrelu.cli.showing import check_outputs, show, write_outputs
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
@@ -24,30 +24,30 @@ from deadrelu.render.formats import Format
 def scan(
     context: typer.Context,
     model: o.ModelArgument = "",
-    stats: o.Statistics = Stats.FULL,
-    max_dead: o.MaxDead = None,
-    max_dead_total: o.MaxDeadTotal = None,
-    limits: o.Limits = [],  # noqa: B006 - Typer reads the default and never changes it
-    baseline: o.BaselineFile = None,
-    update_baseline: o.UpdateBaseline = False,
-    tolerance: o.Tolerance = "0",
-    rare_below: o.RareBelow = 0.01,
-    confidence: o.Confidence = 0.95,
-    select: o.Select = [],  # noqa: B006
-    ignore: o.Ignore = [],  # noqa: B006
-    strict: o.Strict = False,
-    until_verdict: o.UntilVerdict = False,
-    until_likely: o.UntilLikely = False,
-    exit_zero: o.ExitZero = False,
-    format: o.ReportFormat = Format.TABLE,
-    output: o.Outputs = [],  # noqa: B006
-    units: o.Units = [],  # noqa: B006
-    full: o.Full = False,
-    force: o.Force = False,
-    quiet: o.Quiet = False,
+    stats: o.StatsOption = StatsChoice.FULL,
+    max_dead: o.MaxDeadOption = None,
+    max_dead_total: o.MaxDeadTotalOption = None,
+    limits: o.LimitsOption = [],
+    baseline: o.BaselineOption = None,
+    update_baseline: o.UpdateBaselineOption = False,
+    tolerance: o.ToleranceOption = "0",
+    rare_below: o.RareBelowOption = 0.01,
+    confidence: o.ConfidenceOption = 0.95,
+    select: o.SelectOption = [],
+    ignore: o.IgnoreOption = [],
+    strict: o.StrictOption = False,
+    until_verdict: o.UntilVerdictOption = False,
+    until_likely: o.UntilLikelyOption = False,
+    exit_zero: o.ExitZeroOption = False,
+    format: o.ReportFormatOption = Format.TABLE,
+    output: o.OutputOption = [],
+    units: o.UnitsOption = [],
+    full: o.FullOption = False,
+    force: o.ForceOption = False,
+    quiet: o.QuietOption = False,
 ) -> None:
     """Run MODEL over the data and report the units that never fire."""
-    asked = asked_by(context, quiet=quiet)
+    run = run_of(context, quiet=quiet)
     outputs = check_outputs(output, force=force, name=context.obj.name or Path(model).stem)
     policy = Policy(
         max_dead=max_dead,
@@ -70,7 +70,7 @@ def scan(
         name=context.obj.name,
         quiet=quiet,
     )
-    report = gate.hold(asked.scan(model, policy=policy, stats=stats.value, until=until), policy)
+    report = gate.hold(run.scan(model, policy=policy, stats=stats.value, until=until), policy)
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
     raise typer.Exit(int(exit_code(report, exit_zero=exit_zero)))

@@ -14,7 +14,7 @@ from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
-from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.run import run_of
 from deadrelu.cli.showing import show_plain
 from deadrelu.cli.usage_errors import name_of
 from deadrelu.cli.values import read_number
@@ -35,8 +35,8 @@ def suggest(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model as for scan, or a JSON report that scan wrote.")
     ] = "",
-    rare_below: o.RareBelow = 0.01,
-    confidence: o.Confidence = 0.95,
+    rare_below: o.RareBelowOption = 0.01,
+    confidence: o.ConfidenceOption = 0.95,
     slope: Annotated[
         float,
         typer.Option(
@@ -52,14 +52,14 @@ def suggest(
     full: Annotated[
         bool, typer.Option("--full", help="Show each site with all its remedies.", rich_help_panel=o.OUTPUT)
     ] = False,
-    quiet: o.Quiet = False,
+    quiet: o.QuietOption = False,
 ) -> None:
     """Say what to do about each sick site of MODEL: why, the command, the edit of the source."""
-    asked = asked_by(context, quiet=quiet)
+    run = run_of(context, quiet=quiet)
     check_slope(slope)
     saved = saved_report(model)
     if saved is None:
-        report = asked.scan(model, policy=Policy(rare_below=rare_below, confidence=confidence))
+        report = run.scan(model, policy=Policy(rare_below=rare_below, confidence=confidence))
     else:
         if flags := list(_scan_flags(context)):
             raise UsageError(

@@ -10,7 +10,7 @@ from deadrelu.cli import options as o
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.reading import saved_report
-from deadrelu.cli.scanning import asked_by
+from deadrelu.cli.run import run_of
 from deadrelu.cli.showing import show_plain
 from deadrelu.errors import ExitCode
 from deadrelu.judge.policy import Policy
@@ -25,12 +25,12 @@ def trend(
     checkpoints: Annotated[
         list[str], typer.Argument(metavar="CHECKPOINT", help="Models as for scan, or JSON reports, in order.")
     ],
-    format: o.PlainFormat = Format.TABLE,
-    quiet: o.Quiet = False,
+    format: o.PlainFormatOption = Format.TABLE,
+    quiet: o.QuietOption = False,
 ) -> None:
     """Scan each CHECKPOINT on the same data and show how the dead share of each site changed."""
-    asked = asked_by(context, quiet=quiet)
-    trend = line_up([(each, saved_report(each) or asked.scan(each, policy=Policy())) for each in checkpoints])
+    run = run_of(context, quiet=quiet)
+    trend = line_up([(each, saved_report(each) or run.scan(each, policy=Policy())) for each in checkpoints])
     show_plain(format, trend.to_dict(), lambda screen: rendering.render(trend, screen))
     if not trend.lines and not all(report.is_all_leaky for report in trend.reports):
         raise typer.Exit(int(ExitCode.NOTHING_MEASURED))

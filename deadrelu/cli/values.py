@@ -17,7 +17,7 @@ from deadrelu.judge.shares import parse_fraction
 from deadrelu.render.formats import Format
 from deadrelu.text.spelling import did_you_mean
 
-Choice = TypeVar("Choice", bound=Enum)
+_Choice = TypeVar("_Choice", bound=Enum)
 
 
 def read_fraction(text: str | float) -> float:
@@ -68,11 +68,11 @@ def read_whole(least: int | None = None) -> Callable[[str | int], int]:
     return read
 
 
-def read_choice(kind: Iterable[Choice]) -> Callable[[str | Choice], Choice]:
+def read_choice(kind: Iterable[_Choice]) -> Callable[[str | _Choice], _Choice]:
     """A reader of the values of an enumeration, which asks what a misspelt one was meant to be."""
     known = {str(member.value): member for member in kind}
 
-    def read(text: str | Choice) -> Choice:
+    def read(text: str | _Choice) -> _Choice:
         if text in known:
             return known[str(text.value) if isinstance(text, Enum) else text]
         raise Unreadable(f"{text!r} is not one of {', '.join(known)}", did_you_mean(str(text), known))
@@ -93,17 +93,17 @@ def read_pair(text: str, flag: str, form: str) -> tuple[str, str]:
     return key, value
 
 
-class BatchSize(int):
+class SamplesPerBatch(int):
     """The samples of a batch; 0 stands for all of the data."""
 
 
-def read_batch_size(text: str | int) -> BatchSize:
+def read_batch_size(text: str | int) -> SamplesPerBatch:
     """A number from 1 on, or `none`; Typer hands the default, which is a number already, through here too."""
     if isinstance(text, int) or text == "none":
-        return BatchSize(text if isinstance(text, int) else 0)
+        return SamplesPerBatch(text if isinstance(text, int) else 0)
     if not text.isdecimal() or int(text) < 1:
         raise Unreadable(f"{text!r} is not a number of samples", "write a whole number from 1 on, or none")
-    return BatchSize(text)
+    return SamplesPerBatch(text)
 
 
 def read_json_pairs(texts: Sequence[str], flag: str, form: str) -> dict[str, object]:

@@ -1,0 +1,84 @@
+"""Scans and patches as a command line asks for them: progress on stderr, the work shared under torchrun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+import deadrelu
+from deadrelu.cli import console, process, ranks
+from deadrelu.errors import UsageError
+from deadrelu.judge.policy import Policy
+from deadrelu.report import Report
+
+if TYPE_CHECKING:
+    from deadrelu.report.advice import PatchResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What the shared options of a command say: `options` are keywords of the API.
+
+    `unmatched` says what a glob is that matches no site: settings which several models share may fit only some of them.
+    """
+
+    options: Mapping[str, Any]
+    quiet: bool
+    unmatched: Literal["error", "note"]
+    invocation: tuple[str, ...]
+
+    def scan(self, model: str, *, policy: Policy, **how: Any) -> Report:
+        """Run the model over the data, `how` it says, and judge the result. Raises what `deadrelu.scan` raises."""
+        _import_torch()
+        others = ranks.joined()
+        options = {**self.options, **how, "unmatched": self.unmatched, "invocation": self.invocation}
+        with (
+            others.together() if others else nullcontext(),
+            console.user_code(quiet=self.quiet),
+            console.progress(options["samples"], quiet=self.quiet) as advance,
+        ):
+            if others:
+                options |= {"ranks": others.ranks(), "device": others.device_for(options["device"])}
+            report = deadrelu.scan(model, **options, policy=policy, progress=advance)
+        if others and others.rank:
+            raise typer.Exit  # rank 0 goes on: it judges, shows and writes for all
+        return report
+
+    def patch(self, model: str, output: Path, **how: Any) -> PatchResult:
+        """Swap, write and prove, `how` it says. Raises what `deadrelu.patch` raises."""
+        if ranks.joined():
+            raise UsageError("a patch is made by one process", hint="run it without torchrun")
+        _import_torch()
+        options = {**self.options, **how, "unmatched": self.unmatched}
+        with (
+            console.user_code(quiet=self.quiet),
+            console.progress(options["samples"], quiet=self.quiet) as advance,
+        ):
+            return deadrelu.patch(model, **options, output=output, progress=advance)
+
+
+def run_of(context: typer.Context, *, quiet: bool) -> Run:
+    """The run that the shared options of a command describe. Raises `UsageError` for a value that cannot be read."""
+    command: Any = context.command
+    options: dict[str, Any] = {}
+    for function in command.shared:
+        options |= function(**{name: context.params[name] for name in signature(function).parameters})
+    origin = context.obj
+    return Run(
+        options=options,
+        quiet=quiet,
+        unmatched="error" if origin.model is None else "note",
+        invocation=origin.invocation,
+    )
+
+
+def _import_torch() -> None:
+    """Import it quickly, after all options have been read."""
+    with process.importing():
+        import torch  # noqa: F401

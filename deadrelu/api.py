@@ -75,9 +75,9 @@ def _undisturbed(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        from deadrelu.programs.undisturbed import undisturbed
+        from deadrelu.programs.process_state import restore_process_state
 
-        with undisturbed():
+        with restore_process_state():
             return function(*args, **kwargs)
 
     return call

@@ -18,10 +18,10 @@ from deadrelu.data.rows import cut, is_row, length_of, rank_of
 from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
 from deadrelu.programs.code import users_code
+from deadrelu.programs.process_state import stdout_on_stderr
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.pytree import map_tensors
 from deadrelu.programs.shard import UNSHARDED, Shard
-from deadrelu.programs.undisturbed import stdout_on_stderr
 
 
 class LoaderBatches:

@@ -25,10 +25,10 @@ from deadrelu.data.spec import DataSpec
 from deadrelu.data.synthetic import check_sizes, synthesise
 from deadrelu.errors import DataError, UsageError
 from deadrelu.files.writing import near_file
-from deadrelu.programs.code import import_spec, is_spec, users_code
+from deadrelu.programs.code import import_spec, is_import_spec, users_code
+from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.shard import UNSHARDED, Shard
-from deadrelu.programs.undisturbed import in_their_folder, stdout_on_stderr
 from deadrelu.report import DataInfo
 
 _KINDS = "a .npy, .npz, .pt or .safetensors file, a folder of images, or code as file.py:name"
@@ -79,12 +79,12 @@ class _Opening:
             named = isinstance(held, Mapping)
             parts = held if isinstance(held, Mapping) else _number(held)
             return self._open_columns(parts, source, named=named, from_file=True)
-        if not is_spec(text):
+        if not is_import_spec(text):
             raise DataError(f"there is no data at {text}", hint=near_file(path) or f"give {_KINDS}")
         module, found = import_spec(text, error=DataError)
         if found is None:
             raise DataError(f"{text} does not say which object holds the data", hint=f"write {text}:NAME")
-        if isinstance(found, str | Path) and is_spec(str(found)):
+        if isinstance(found, str | Path) and is_import_spec(str(found)):
             raise DataError(f"{text} only names more code, {found} (in {module.__name__})", hint="name the data itself")
         return self.open(found, source)
 
@@ -138,7 +138,7 @@ class _Opening:
             return DataError(f"{where} failed when it was called: {why}", hint="it must take no arguments")
 
         def call() -> Any:
-            with users_code(failed), stdout_on_stderr(), in_their_folder():
+            with users_code(failed), stdout_on_stderr(), in_users_folder():
                 return make()
 
         made = call()

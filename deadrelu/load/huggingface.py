@@ -19,7 +19,7 @@ from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.unpickling.inert import read_tree
 from deadrelu.load.weights import shortened, states_in
 from deadrelu.programs.code import blame
-from deadrelu.programs.packages import imports_explained
+from deadrelu.programs.packages import explain_imports
 
 _NAMES = ("model.safetensors", "pytorch_model.bin")
 
@@ -36,7 +36,7 @@ def open_folder(folder: Path, arguments: Mapping[str, object]) -> nn.Module:
     for file in _weight_files(folder):
         state.update(_read(file))
     try:
-        with _quiet(), imports_explained("transformers", ArchitectureError):
+        with _quiet(), explain_imports("transformers", ArchitectureError):
             made = code.from_pretrained(
                 None,
                 config=config,

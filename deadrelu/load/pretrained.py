@@ -12,7 +12,7 @@ from torch import nn
 from deadrelu.errors import ArchitectureError, TrustError
 from deadrelu.load.extras import extra
 from deadrelu.programs.code import blame
-from deadrelu.programs.packages import imports_explained
+from deadrelu.programs.packages import explain_imports
 
 _KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
 """Keys under which a config can name a repository (`owner/kernels`) whose native code transformers would download."""
@@ -62,7 +62,7 @@ def config_of(folder: Path, arguments: Mapping[str, object]) -> Any:
     transformers = extra("transformers")
     read_config(folder)
     try:
-        with imports_explained("transformers", ArchitectureError):
+        with explain_imports("transformers", ArchitectureError):
             auto = transformers.AutoConfig
             config = auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         for key, value in arguments.items():
@@ -83,7 +83,7 @@ def class_of(config: Any, folder: Path) -> Any:
     """
     transformers = extra("transformers")
     names = [name for name in getattr(config, "architectures", None) or () if isinstance(name, str)]
-    with imports_explained("transformers", ArchitectureError):  # each attribute imports its part of transformers
+    with explain_imports("transformers", ArchitectureError):  # each attribute imports its part of transformers
         if not names:
             made = transformers.AutoModel.from_config(config, trust_remote_code=False)
             return type(made)

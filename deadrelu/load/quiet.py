@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deadrelu.programs.undisturbed import stdout_on_stderr
+from deadrelu.programs.process_state import stdout_on_stderr
 
 _reading = threading.RLock()
 """`torch.export.load` fails where another thread is in it, and the filters of warnings are those of all threads."""

@@ -24,13 +24,13 @@ from deadrelu.activations import (
     clamp_kind,
     leak_kind,
 )
-from deadrelu.programs.undisturbed import our_folder
+from deadrelu.programs.process_state import working_folder
 from deadrelu.report import Source
 
 Spelling = Activation | Leak | str
 """What a torch function spells: an activation, or what may be one: a leak, or (as its own name) one of the clamps."""
 
-Call = tuple[str, Parameters, Tensor]
+ActivationCall = tuple[str, Parameters, Tensor]
 """An activation call: which activation, its parameters, its pre-activation."""
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
@@ -89,7 +89,7 @@ def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
         return None  # no number: torch refuses it when the module is called
 
 
-def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Call]:
+def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[ActivationCall]:
     """The activation calls that a call of torch makes: none, one, or of a list of tensors one for each."""
     first = args[0] if args else kwargs.get("self")
     if not isinstance(first, (list, tuple)):
@@ -102,7 +102,7 @@ def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, A
     return [call for call in calls if call is not None]
 
 
-def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall | None:
     """The activation that a call applies, its parameters and its pre-activation; None if it is no activation after all.
 
     Integers have no gradient, so a clamp of indices is none either.
@@ -198,7 +198,7 @@ def calling_source() -> Source | None:
             continue
         if name.startswith((_TORCH, "<")):
             return None
-        return Source(file=shown(name), line=frame.f_lineno, **_columns(frame))
+        return Source(file=display_path(name), line=frame.f_lineno, **_columns(frame))
     return None
 
 
@@ -213,7 +213,7 @@ def _columns(frame: FrameType) -> dict[str, int]:
     return {"column": len(text[:start].decode()) + 1, "end_column": len(text[:end].decode()) + 1}
 
 
-def shown(name: str) -> str:
+def display_path(name: str) -> str:
     """A path as a person would type it: relative where it lies below the working directory."""
-    path, here = Path(name), our_folder()
+    path, here = Path(name), working_folder()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()

@@ -19,8 +19,8 @@ from types import ModuleType
 
 from deadrelu.errors import DeadreluError
 from deadrelu.files.writing import near_file
-from deadrelu.programs.packages import imports_explained
-from deadrelu.programs.undisturbed import in_their_folder, our_folder, stdout_on_stderr
+from deadrelu.programs.packages import explain_imports
+from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr, working_folder
 from deadrelu.text.spelling import did_you_mean
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -33,7 +33,7 @@ _PYDANTIC = re.compile(
 _FORMS = "write it as path/to/file.py:Name or package.module:Name"
 
 
-def is_spec(text: str) -> bool:
+def is_import_spec(text: str) -> bool:
     """Whether `text` reads as `file.py`, `file.py:Name` or `package.module:Name`.
 
     A module without a name (`package.module`) does not count: `model.pt` would look the same.
@@ -54,7 +54,7 @@ def import_spec(spec: str, *, error: type[DeadreluError]) -> tuple[ModuleType, o
     if match is None:
         raise error(f"{spec!r} names no Python file or module", hint=_FORMS)
     target, name = match["target"], match["name"]
-    with stdout_on_stderr(), in_their_folder():
+    with stdout_on_stderr(), in_users_folder():
         module = _import_file(Path(target), error) if target.endswith(".py") else _import_module(target, error)
     return module, None if name is None else _attribute(module, target, name, error)
 
@@ -134,7 +134,7 @@ def _import_module(name: str, error: type[DeadreluError]) -> ModuleType:
     def failed(why: str) -> DeadreluError:
         return error(f"{name} cannot be imported: {why}", hint=f"try `python -c 'import {name}'`")
 
-    with users_code(failed), _importable(our_folder()), imports_explained(name, error):
+    with users_code(failed), _importable(working_folder()), explain_imports(name, error):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as missing:
@@ -148,18 +148,18 @@ def _import_module(name: str, error: type[DeadreluError]) -> ModuleType:
 def _near_module(name: str) -> str:
     """Which module beside a missing one may have been meant."""
     parent, _, last = name.rpartition(".")
-    places = list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [str(our_folder())]
+    places = list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [str(working_folder())]
     known = [found.name for found in pkgutil.iter_modules(places)]
     return did_you_mean(last, known, write=f"{parent}.{{}}" if parent else "{}")
 
 
 def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
     """Import a file: as part of its package if it lies in one, since only then do its relative imports work."""
-    path = (our_folder() / file).resolve()
+    path = (working_folder() / file).resolve()
     if not path.is_file():
         raise error(
             f"there is no file {file}",
-            hint=near_file(file, our_folder()) or "give the path from the folder that you are in",
+            hint=near_file(file, working_folder()) or "give the path from the folder that you are in",
         )
     root = path.parent
     while (root / "__init__.py").is_file() and root.name.isidentifier():
@@ -175,8 +175,8 @@ def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
 
     with (
         users_code(failed),
-        _importable(path.parent, root, our_folder()),
-        imports_explained(str(file), error, root),
+        _importable(path.parent, root, working_folder()),
+        explain_imports(str(file), error, root),
     ):
         if root != path.parent:
             module = importlib.import_module(name)

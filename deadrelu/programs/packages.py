@@ -14,7 +14,7 @@ from types import FrameType
 import torch
 
 from deadrelu.errors import DeadreluError
-from deadrelu.programs.undisturbed import our_folder
+from deadrelu.programs.process_state import working_folder
 
 _INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 _OURS = str(Path(__file__).parents[1])
@@ -74,7 +74,7 @@ def import_failure(error: BaseException, importer: str, folder: Path | None = No
 
 
 @contextmanager
-def imports_explained(importer: str, error: type[DeadreluError], folder: Path | None = None) -> Iterator[None]:
+def explain_imports(importer: str, error: type[DeadreluError], folder: Path | None = None) -> Iterator[None]:
     """Raise `error` in the place of what a missing or broken package raises in the block; all else passes."""
     try:
         yield
@@ -114,7 +114,7 @@ def _is_absent(top: str) -> bool:
 
 def _beside(name: str) -> Path | None:
     """The folder near the working folder (in it, or up to three above) that holds a module of this name."""
-    here = our_folder().resolve()
+    here = working_folder().resolve()
     try:
         inside = sorted(entry.path for entry in os.scandir(here) if entry.is_dir() and not entry.name.startswith("."))
     except OSError:
@@ -127,7 +127,7 @@ def _beside(name: str) -> Path | None:
 
 def _importing(error: BaseException, importer: str, folder: Path | None) -> Iterator[str]:
     """The installed packages in whose own imports the error was raised, each needed by the one before it."""
-    own = tuple(str(place.resolve()) for place in (our_folder(), folder) if place is not None)
+    own = tuple(str(place.resolve()) for place in (working_folder(), folder) if place is not None)
     trace = error.__traceback__
     while trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next

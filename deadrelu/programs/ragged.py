@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def piece_of(z: Tensor) -> Tensor:
+def jagged_values(z: Tensor) -> Tensor:
     """The rows `(sum of lengths, …)` of a jagged tensor `(N, length, …)` that has them in one piece, else `z` itself.
 
     It is that very piece, so that what is known of it is not lost. `_values`, `_lengths` and `_ragged_idx` are private
@@ -20,9 +20,9 @@ def piece_of(z: Tensor) -> Tensor:
     return z
 
 
-def rows_of(z: Tensor) -> Tensor:
+def flatten_nested(z: Tensor) -> Tensor:
     """The rows `(sum of lengths, F)` of a nested tensor of sequences `(length, F)`; `z` itself where it is another."""
-    if not z.is_nested or not (piece := piece_of(z)).is_nested:
+    if not z.is_nested or not (piece := jagged_values(z)).is_nested:
         return piece if z.is_nested else z
     try:
         sequences = z.unbind()

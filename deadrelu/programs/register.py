@@ -15,12 +15,12 @@ from deadrelu.programs.naming import Naming
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
 from deadrelu.report import Leaky, Skipped, Source
 
-Group = tuple[object, ...]
+GroupKey = tuple[object, ...]
 """The calls that are counted together: ("module", which) or ("call", path, function)."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class CallContext:
     """What is asked about a call site when it is new, and again while its features are open.
 
     `reading` is None in a pass in which operators are not followed.
@@ -39,12 +39,12 @@ class Place:
     is_module: bool
     source: Source | None
 
-    def group(self, op: str) -> Group:
+    def group(self, op: str) -> GroupKey:
         """The calls with which a call of activation `op` here is counted."""
         return ("module", self.path) if self.is_module else ("call", self.path, op)
 
 
-class Calls:
+class CallCounter:
     """The calls that are counted together: how many there were in this forward pass, and the site of each."""
 
     def __init__(self, observer: Observer) -> None:
@@ -94,7 +94,7 @@ class Register:
     def __init__(self, observer: Observer) -> None:
         """Nothing met yet; `observer` will be told of every call."""
         self._observer = observer
-        self._calls: dict[Group, Calls] = {}
+        self._calls: dict[GroupKey, CallCounter] = {}
         self._readings: dict[CallSite, UnitAxes | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
         self._naming = Naming()
@@ -118,32 +118,32 @@ class Register:
         """Whether some site was met while operators were not followed, so that its features are still open."""
         return bool(self._readings)
 
-    def calls(self, group: Group) -> Calls:
+    def calls(self, group: GroupKey) -> CallCounter:
         """The calls of a group, also before the first."""
         found = self._calls.get(group)
         if found is None:
-            found = self._calls[group] = Calls(self._observer)
+            found = self._calls[group] = CallCounter(self._observer)
         return found
 
-    def pass_over(self, group: Group) -> int:
+    def pass_over(self, group: GroupKey) -> int:
         """Count the next call of a group without telling the observer; its number."""
         calls = self.calls(group)
         calls.number += 1
         calls.group.calls = max(calls.group.calls, calls.number)
         return calls.number
 
-    def has_met(self, group: Group) -> bool:
+    def has_met(self, group: GroupKey) -> bool:
         """Whether the group was ever called."""
         return group in self._calls and bool(self._calls[group].sites)
 
     def observe(
         self,
-        group: Group,
+        group: GroupKey,
         path: str,
         op: str,
         parameters: Parameters,
         z: Tensor,
-        surroundings: Callable[[], Surroundings],
+        surroundings: Callable[[], CallContext],
         number: int | None = None,
         *,
         leaky: bool = False,
@@ -233,7 +233,7 @@ class Register:
 
 
 def _new_site(
-    group: Group, path: str, op: str, parameters: Parameters, calls: Calls, around: Surroundings, ndim: int
+    group: GroupKey, path: str, op: str, parameters: Parameters, calls: CallCounter, around: CallContext, ndim: int
 ) -> CallSite:
     """A site whose features are open: an axis to guess at is that of an image, or the last of anything flatter."""
     calls.group.calls = max(calls.group.calls, calls.number)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from deadrelu.programs.process_state import in_users_folder
 from deadrelu.programs.turns import Turn, turn
-from deadrelu.programs.undisturbed import in_their_folder
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def session() -> Iterator[Turn]:
 
     That path calls no relu at all. Raises `UsageError` where a scanned model starts a scan.
     """
-    with turn() as mine, in_their_folder():
+    with turn() as mine, in_users_folder():
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:

@@ -16,7 +16,7 @@ _LEAKY = frozenset(leak.name for leak in LEAKS)
 
 
 @dataclass(frozen=True)
-class Call:
+class Substitute:
     """One aten operator, without overload, and all its arguments after the input, in the order of its schema."""
 
     operator: str
@@ -27,16 +27,16 @@ class RefusedError(Exception):
     """A site that is not swapped; the message is the reason, for the user."""
 
 
-def choose(
+def plan_swaps(
     swaps: Sequence[Swap], served: Mapping[CallSite, set[int]], in_place: Callable[[int], bool]
-) -> tuple[dict[int, tuple[Call, ...]], Swapped]:
+) -> tuple[dict[int, tuple[Substitute, ...]], Swapped]:
     """What each call of a graph, by number, is to become; and which of the wanted swaps that does.
 
     `served` are the calls that each site stands for, as a run showed; `in_place` tells how such a call works. Where one
     call is several sites (a loop), it changes only if all of them are to change alike.
     """
     sites = {site.id: (site, numbers) for site, numbers in served.items()}
-    wanted: dict[int, tuple[Call, ...]] = {}
+    wanted: dict[int, tuple[Substitute, ...]] = {}
     done: dict[str, SwappedCall] = {}
     refused: dict[str, str] = {}
     for swap in swaps:
@@ -48,7 +48,7 @@ def choose(
             others = sorted(id for id, (_, shared) in sites.items() if shared & numbers and id not in alike)
             if others:
                 raise RefusedError(f"it is one call in a loop, and {', '.join(others)} would change too: swap them all")
-            chains = {n: substitutes(swap, site.op, site.parameters, in_place=in_place(n)) for n in numbers}
+            chains = {n: substitutes_for(swap, site.op, site.parameters, in_place=in_place(n)) for n in numbers}
         except RefusedError as reason:
             refused[swap.site_id] = str(reason)
             continue
@@ -88,7 +88,7 @@ def _is_counted(other: CallSite, site: CallSite) -> bool:
     return other.name is not None and other.name.base == site.name.base and other.name.number < site.name.number
 
 
-def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) -> tuple[Call, ...]:
+def substitutes_for(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) -> tuple[Substitute, ...]:
     """The calls, one after the other, that do the work of `swap` for an activation `op` with these parameters.
 
     A cap is kept: below it leaks, above it stays at its limit. The work is done in place where it was and where the
@@ -101,9 +101,9 @@ def substitutes(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) 
     suffix = "_" if in_place and kind.inplace else ""
     schema = getattr(torch.ops.aten, swap.to).default._schema.arguments[1:]
     arguments = {a.name: swap.slope if a.name == kind.slope else a.default_value for a in schema}
-    last = Call(swap.to + suffix, arguments)
+    last = Substitute(swap.to + suffix, arguments)
     # The cap comes first: in place after a leaky ReLU it would overwrite what that needs for its gradient.
-    return (last,) if cap is None else (Call(f"clamp_max{suffix}", {"max": cap}), last)
+    return (last,) if cap is None else (Substitute(f"clamp_max{suffix}", {"max": cap}), last)
 
 
 def cap_kept(op: str, parameters: Parameters, to: str) -> float | None:

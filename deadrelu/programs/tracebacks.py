@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from deadrelu.programs.callsites import shown
+from deadrelu.programs.callsites import display_path
 from deadrelu.report import Source
 
 Frame = tuple[str, int]
@@ -44,5 +44,5 @@ def source_in(frames: Iterable[Frame]) -> Source | None:
             return None
         if file.startswith("<") or _TORCH.search(file):
             continue
-        return Source(file=shown(str(Path(file))), line=line)
+        return Source(file=display_path(str(Path(file))), line=line)
     return None

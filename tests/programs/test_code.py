@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deadrelu.errors import ArchitectureError, DataError
-from deadrelu.programs.code import blame, import_spec, is_spec
+from deadrelu.programs.code import blame, import_spec, is_import_spec
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +28,12 @@ def clean_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     "text", ["m.py", "m.py:Net", "a/b.py:Net", "a.b:c", "pkg:x", "C:\\x\\m.py:Net", "m.py:Net.small"]
 )
 def test_specs_are_recognised(text: str) -> None:
-    assert is_spec(text)
+    assert is_import_spec(text)
 
 
 @pytest.mark.parametrize("text", ["val.npz", "model.pt", "folder/", "", ":Net", "a.b:", "a-b:c", "https://x.org/m"])
 def test_paths_are_not_specs(text: str) -> None:
-    assert not is_spec(text)
+    assert not is_import_spec(text)
 
 
 def test_a_file_gives_its_attribute(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import deadrelu
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.load.trust import Trust
 from deadrelu.programs.eager.program import EagerProgram
-from deadrelu.programs.export.batchsize import BatchSize, Rows
+from deadrelu.programs.export.batchsize import BatchSize, PaddedRows
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Swap
 from tests.architectures import ARCHITECTURES
@@ -120,12 +120,12 @@ def test_a_batch_below_the_least_size_is_padded() -> None:
 
 def test_rows_that_do_not_count_samples_are_not_told_apart() -> None:
     z = torch.arange(24).reshape(12, 2)
-    kept = Rows(1, 4).of(z)
+    kept = PaddedRows(1, 4).of(z)
     assert kept is not None
     assert kept.tolist() == z[:3].tolist()
-    assert Rows(1, 5).of(z) is None
-    assert Rows(5, 5).of(z) is z
-    assert Rows(2, 5).of(torch.tensor(3.0)) is None
+    assert PaddedRows(1, 5).of(z) is None
+    assert PaddedRows(5, 5).of(z) is z
+    assert PaddedRows(2, 5).of(torch.tensor(3.0)) is None
 
 
 class TimeFirst(nn.Module):

@@ -17,8 +17,8 @@ from deadrelu.load.extras import extra
 from deadrelu.load.pretrained import from_config
 from deadrelu.load.weights import shortened
 from deadrelu.programs import code
-from deadrelu.programs.packages import imports_explained
-from deadrelu.programs.undisturbed import in_their_folder, stdout_on_stderr
+from deadrelu.programs.packages import explain_imports
+from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
 from deadrelu.text.spelling import did_you_mean
 
 _PACKAGES = {"timm:": "timm", "torchvision:": "torchvision", "hf:": "transformers"}
@@ -36,7 +36,7 @@ def is_hub(spec: str) -> bool:
 
 def is_spec(text: str) -> bool:
     """Whether `text` reads as a model's code: `file.py[:Name]`, `package.module:Name`, `timm:…` and the other hubs."""
-    return text.startswith(_HUBS) or code.is_spec(text)
+    return text.startswith(_HUBS) or code.is_import_spec(text)
 
 
 def build(spec: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -146,7 +146,7 @@ def _call(spec: str, make: Callable[[], object], known: Callable[[], Iterable[st
             or "check the values of --arch-arg NAME=VALUE; --arch also takes a function that builds it: FILE.py:NAME",
         )
 
-    with code.users_code(failed), stdout_on_stderr(), in_their_folder(), imports_explained(package, ArchitectureError):
+    with code.users_code(failed), stdout_on_stderr(), in_users_folder(), explain_imports(package, ArchitectureError):
         made = make()
     if not isinstance(made, nn.Module):
         raise ArchitectureError(

@@ -20,7 +20,7 @@ from deadrelu.programs.axes.preallocated import Slices
 from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.pytree import tensor_leaves
-from deadrelu.programs.ragged import piece_of
+from deadrelu.programs.ragged import jagged_values
 
 
 class Provenance:
@@ -31,7 +31,7 @@ class Provenance:
         self._layouts: MutableMapping[Tensor, Layout] = WeakTensorKeyDictionary()
         self._slices = Slices()
         for x in tensor_leaves(inputs):
-            rows = piece_of(x)
+            rows = jagged_values(x)
             if rows is not x:
                 self._layouts[rows] = unknown_layout(rows.shape)
             elif _is_dense(x):
@@ -48,7 +48,7 @@ class Provenance:
     ) -> None:
         """Record the layouts of an operator's outputs. `layer` returns the path of the running layer."""
         given = list(tensor_leaves(output))
-        outputs = tuple(x for x in map(piece_of, given) if _is_dense(x))
+        outputs = tuple(x for x in map(jagged_values, given) if _is_dense(x))
         if not outputs:
             return
         arguments = bind_arguments(function, args, kwargs)
@@ -110,7 +110,7 @@ def _is_dense(x: Tensor) -> bool:
 def _by_rows(value: Any) -> Any:
     """An argument with each jagged tensor replaced by its rows."""
     if isinstance(value, Tensor):
-        return piece_of(value)
+        return jagged_values(value)
     return [_by_rows(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 

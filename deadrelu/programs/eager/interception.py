@@ -40,8 +40,8 @@ from deadrelu.programs.eager.recurrence import Recurrence, steps_of
 from deadrelu.programs.eager.scripted import can_call_script
 from deadrelu.programs.modes import Functions, Operators, without_modes
 from deadrelu.programs.program import ROOT, Batch, CallSite, Observer
-from deadrelu.programs.ragged import rows_of
-from deadrelu.programs.register import Calls, Group, Register, Surroundings
+from deadrelu.programs.ragged import flatten_nested
+from deadrelu.programs.register import CallContext, CallCounter, GroupKey, Register
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
 from deadrelu.report import Leaky, Skipped
 
@@ -175,7 +175,9 @@ class Interception:
         """The calls of leaky activations, as far as functions were watched: in the first batch all of them are."""
         return self._register.leaky()
 
-    def _on_module(self, calls: Calls, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _on_module(
+        self, calls: CallCounter, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
         z = args[0] if args else kwargs.get("input")
         if (
@@ -191,7 +193,7 @@ class Interception:
         else:
             self._count_module(calls, module, z)
 
-    def _count_module(self, calls: Calls, module: nn.Module, z: Tensor) -> None:
+    def _count_module(self, calls: CallCounter, module: nn.Module, z: Tensor) -> None:
         if calls.passes() if self._sees_operators else calls.tells(z):
             return
         key = id(module)
@@ -284,7 +286,7 @@ class Interception:
             if task is None or self._thread is None:
                 return True  # a thread that goes on after its forward pass
             path = (path if module is not None else task.path) + task.name
-        group: Group = ("module", id(module)) if leaky and is_leaky_module(module) else ("call", path, op)
+        group: GroupKey = ("module", id(module)) if leaky and is_leaky_module(module) else ("call", path, op)
         if self._task.started:
             with self._lock:
                 self._count(module, group, path, op, parameters, z, leaky=leaky)
@@ -295,7 +297,7 @@ class Interception:
     def _count(
         self,
         module: nn.Module | None,
-        group: Group,
+        group: GroupKey,
         path: str,
         op: str,
         parameters: Parameters,
@@ -320,7 +322,7 @@ class Interception:
 
     def _observe(
         self,
-        group: Group,
+        group: GroupKey,
         path: str,
         op: str,
         parameters: Parameters,
@@ -334,7 +336,7 @@ class Interception:
         here.inside = True  # what we compute is no part of the model
         try:
             with torch._C.DisableTorchFunction(), without_modes() if self._sees_operators else nullcontext():
-                functional, z = group[0] == "call", rows_of(z)
+                functional, z = group[0] == "call", flatten_nested(z)
                 self._register.observe(
                     group,
                     path,
@@ -348,9 +350,9 @@ class Interception:
         finally:
             here.inside = False
 
-    def _surroundings(self, z: Tensor, functional: bool, rectified: bool) -> Surroundings:
+    def _surroundings(self, z: Tensor, functional: bool, rectified: bool) -> CallContext:
         reading = self._provenance.read(z) if self._provenance is not None else None
-        return Surroundings(reading, calling_source() if functional else None, rectified)
+        return CallContext(reading, calling_source() if functional else None, rectified)
 
 
 def _is_checked(batch: int) -> bool:

@@ -31,7 +31,7 @@ class EagerProgram:
 
     def __init__(self, module: nn.Module, device: torch.device | None = None, *, legacy: bool = False) -> None:
         """Wrap `module`; nothing runs yet. `legacy` saves it as torch before 1.6 did, without a zip archive."""
-        self.module = unwrapped(module)
+        self.module = unwrap(module)
         self.device = device
         self._legacy = legacy
         self._undo: list[Callable[[], None]] = []
@@ -161,7 +161,7 @@ class EagerProgram:
                 yield turn, settled, device
 
 
-def unwrapped(module: nn.Module) -> nn.Module:
+def unwrap(module: nn.Module) -> nn.Module:
     """The user's own module inside DataParallel and torch.compile, so that sites bear the user's names."""
     while True:
         if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):

@@ -33,9 +33,9 @@ class BatchSize:
 
             yield replace(_with_rows(batch, cut), samples=stop - start)
 
-    def rows(self, batch: Batch) -> Rows:
+    def rows(self, batch: Batch) -> PaddedRows:
         """How many rows of the padded batch are real; where the samples are not on axis 0, it is taken as it is."""
-        return Rows(batch.samples, batch.samples if batch.axis else max(self.low, batch.samples))
+        return PaddedRows(batch.samples, batch.samples if batch.axis else max(self.low, batch.samples))
 
     def padded(self, batch: Batch, *, zeros: bool = False) -> Batch:
         """The batch with its last sample repeated until it is large enough; or with `zeros` in the added rows."""
@@ -54,7 +54,7 @@ class BatchSize:
 
 
 @dataclass(frozen=True)
-class Rows:
+class PaddedRows:
     """How many samples of a call are real, out of how many."""
 
     real: int
@@ -79,7 +79,7 @@ class Rows:
         return x.ndim > 0 and len(x) == self.all
 
 
-def joined(outputs: list[Any]) -> Any:
+def join_outputs(outputs: list[Any]) -> Any:
     """The outputs of several pieces as one: tensors one after the other, nests by their parts."""
     first = outputs[0]
     if len(outputs) == 1:
@@ -87,9 +87,9 @@ def joined(outputs: list[Any]) -> Any:
     if isinstance(first, Tensor):
         return torch.cat(outputs) if first.ndim else torch.stack(outputs)
     if isinstance(first, Mapping):
-        return {key: joined([output[key] for output in outputs]) for key in first}
+        return {key: join_outputs([output[key] for output in outputs]) for key in first}
     if isinstance(first, (list, tuple)):
-        return type(first)(joined(list(parts)) for parts in zip(*outputs, strict=True))
+        return type(first)(join_outputs(list(parts)) for parts in zip(*outputs, strict=True))
     return first
 
 

@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Node
 from deadrelu.activations import KINDS
 from deadrelu.programs.callsites import spellings
 from deadrelu.programs.register import Place
-from deadrelu.programs.substitutes import Call
+from deadrelu.programs.substitutes import Substitute
 from deadrelu.programs.tracebacks import python_frames, source_in
 
 _AGAIN = re.compile(r"@\d+$")
@@ -42,12 +42,12 @@ class Input:
         return f"({', '.join(str(low) if low == high else '*' for low, high in self.sizes)})"
 
 
-def calls(module: GraphModule) -> list[tuple[GraphModule, Node]]:
+def activation_nodes(module: GraphModule) -> list[tuple[GraphModule, Node]]:
     """The nodes that may be activation calls, each with the graph that holds it, in order.
 
     The graphs of branches and loops are looked into where the program takes hold of them.
     """
-    return list(_calls(module))
+    return list(_activation_nodes(module))
 
 
 def place_of(node: Node, outer: str = "") -> Place:
@@ -83,20 +83,20 @@ def inputs(program: ExportedProgram) -> list[Input | None]:
     ]
 
 
-def trains(module: GraphModule) -> bool:
+def exported_in_training(module: GraphModule) -> bool:
     """Whether training mode was exported: batch norm would use the batch's own statistics, dropout would drop."""
     return any(
         len(node.args) > place and node.args[place] is True
         for inner in module.modules()
         if isinstance(inner, GraphModule)
         for node in inner.graph.nodes
-        if (place := _TRAINING.get(operator_of(node))) is not None
+        if (place := _TRAINING.get(export_operator(node))) is not None
     )
 
 
-def substitute(module: GraphModule, wanted: Mapping[int, Sequence[Call]]) -> None:
+def rewrite_export(module: GraphModule, wanted: Mapping[int, Sequence[Substitute]]) -> None:
     """Put other operators in the place of the calls with these numbers."""
-    found = calls(module)
+    found = activation_nodes(module)
     for number, chain in wanted.items():
         owner, node = found[number]
         z = node.args[0] if node.args else node.kwargs["self"]
@@ -112,27 +112,27 @@ def substitute(module: GraphModule, wanted: Mapping[int, Sequence[Call]]) -> Non
         owner.recompile()
 
 
-def operator_of(node: Node) -> str:
+def export_operator(node: Node) -> str:
     """The name of the aten operator that a node calls, without overload; "" for every other node."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return ""
     return str(node.target.overloadpacket.__name__)
 
 
-def value_of(module: GraphModule, value: Any) -> Any:
+def weight_or_argument(module: GraphModule, value: Any) -> Any:
     """What an argument of a node is where that is known without a run: a weight of the program, or the argument."""
     if not isinstance(value, Node) or value.op != "get_attr":
         return value
     return reduce(getattr, str(value.target).split("."), module)
 
 
-def _calls(module: GraphModule) -> Iterator[tuple[GraphModule, Node]]:
+def _activation_nodes(module: GraphModule) -> Iterator[tuple[GraphModule, Node]]:
     for node in module.graph.nodes:
         if node.op == "get_attr" and isinstance(inner := getattr(module, str(node.target), None), GraphModule):
-            yield from _calls(inner)
+            yield from _activation_nodes(inner)
         elif node.op == "call_function" and node.target in spellings():
             yield module, node
 
 
-def _target(call: Call) -> Any:
+def _target(call: Substitute) -> Any:
     return getattr(torch.ops.aten, call.operator).default

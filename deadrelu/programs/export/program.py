@@ -20,15 +20,15 @@ from torch.utils import _pytree as pytree
 from deadrelu.errors import ModelError, UsageError
 from deadrelu.files.writing import replacing
 from deadrelu.programs.export import graph as exportgraph
-from deadrelu.programs.export.batchsize import BatchSize, joined
-from deadrelu.programs.export.graph import Input, calls, inputs, operator_of
-from deadrelu.programs.export.watch import Watch
+from deadrelu.programs.export.batchsize import BatchSize, join_outputs
+from deadrelu.programs.export.graph import Input, activation_nodes, export_operator, inputs
+from deadrelu.programs.export.watch import ExportWatch
 from deadrelu.programs.program import Batch, CallSite, Observer, Run, Swap, Swapped
 from deadrelu.programs.pytree import to_device
 from deadrelu.programs.register import Register
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
-from deadrelu.programs.substitutes import choose
+from deadrelu.programs.substitutes import plan_swaps
 from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
@@ -47,9 +47,9 @@ class ExportedProgram:
         self._inputs = inputs(program)
         self.parameter_names = tuple(inspect.signature(self.module.forward).parameters)
         self.batch_size = _batch_size(self._inputs)
-        self._watch: Watch | None = None
+        self._watch: ExportWatch | None = None
         self._register: Register | None = None
-        if exportgraph.trains(self.module):
+        if exportgraph.exported_in_training(self.module):
             _log.warning(
                 "the program was exported in training mode, and stays in it: batch norm takes each batch's own "
                 "statistics, dropout drops; export `model.eval()` instead"
@@ -120,7 +120,7 @@ class ExportedProgram:
         observer and the caller get the real rows alone. Raises `ModelError` where an input breaks another guard.
         """
         self._register = Register(observer)
-        self._watch = watch = Watch(self.module, self._register)
+        self._watch = watch = ExportWatch(self.module, self._register)
         device = self.device or next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
         def run(batch: Batch) -> Any:
@@ -131,7 +131,7 @@ class ExportedProgram:
                     watch.rehearse(to_device(self._flat(self.batch_size.padded(piece, zeros=True)), device), rows)
                 flat = watch.run(to_device(self._flat(self.batch_size.padded(piece)), device), rows)
                 outputs.append(rows.out(self.module.graph.process_outputs(flat)))
-            return joined(outputs)
+            return join_outputs(outputs)
 
         def run_in_turn(batch: Batch) -> Any:
             with one_run(turn):
@@ -174,15 +174,15 @@ class ExportedProgram:
         """
         if self._watch is None:
             raise UsageError("no site has a name before the model has run", hint="scan it first")
-        found = calls(self.module)
-        operators = [operator_of(node) for _, node in found]
-        wanted, swapped = choose(swaps, self._watch.served, lambda number: operators[number].endswith("_"))
+        found = activation_nodes(self.module)
+        operators = [export_operator(node) for _, node in found]
+        wanted, swapped = plan_swaps(swaps, self._watch.served, lambda number: operators[number].endswith("_"))
         if wanted:
             own: Any = self.program.graph_module
-            if [operator_of(node) for _, node in calls(own)] != operators:
+            if [export_operator(node) for _, node in activation_nodes(own)] != operators:
                 why = "the program's graph does not match the one that ran"
                 return Swapped({}, {swap.site_id: why for swap in swaps})
-            exportgraph.substitute(own, wanted)
+            exportgraph.rewrite_export(own, wanted)
             self._module = None
         return swapped
 

@@ -15,16 +15,16 @@ from torch.utils._python_dispatch import _disable_current_modes
 from deadrelu.activations import Parameters
 from deadrelu.programs.axes.provenance import Provenance, following
 from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
-from deadrelu.programs.export.batchsize import Rows
-from deadrelu.programs.export.graph import calls, operator_of, place_of, value_of
+from deadrelu.programs.export.batchsize import PaddedRows
+from deadrelu.programs.export.graph import activation_nodes, export_operator, place_of, weight_or_argument
 from deadrelu.programs.program import ROOT, CallSite, site_id
-from deadrelu.programs.register import Place, Register, Surroundings
+from deadrelu.programs.register import CallContext, Place, Register
 from deadrelu.report import Skipped
 
 _FUSED = ("_transformer_encoder_layer_fwd", "rnn_relu", "_addmm_activation")
 
 
-class Watch:
+class ExportWatch:
     """A session of forward passes that are watched."""
 
     def __init__(self, module: GraphModule, register: Register) -> None:
@@ -33,18 +33,18 @@ class Watch:
         self._short: dict[tuple[Place, str, int], None] = {}
         self._module = module
         self._register = register
-        self._numbers = {node: number for number, (_, node) in enumerate(calls(module))}
+        self._numbers = {node: number for number, (_, node) in enumerate(activation_nodes(module))}
         self._places: dict[Node, Place] = {}
         self._provenance: Provenance | None = None
         self._layer = ""
-        self._rows = Rows(0, 0)
+        self._rows = PaddedRows(0, 0)
         self._rehearsed: list[Tensor] = []
         self._is_rehearsing = False
         self._heard = 0
         self._pass = 0
         self.tap: Callable[[CallSite, Tensor], Tensor] | None = None
 
-    def run(self, leaves: list[Any], rows: Rows) -> Any:
+    def run(self, leaves: list[Any], rows: PaddedRows) -> Any:
         """One forward pass over flattened inputs, of which only `rows` are real; the flattened outputs.
 
         On passes whose number is a power of two the operators are followed too, to learn where features lie. With a
@@ -62,7 +62,7 @@ class Watch:
         self._register.end_pass()
         return output
 
-    def rehearse(self, leaves: list[Any], rows: Rows) -> None:
+    def rehearse(self, leaves: list[Any], rows: PaddedRows) -> None:
         """Run once without telling anyone, and remember what the next run must find again in the real rows.
 
         With other values in the padded rows, what differs depends on them: it is none of the samples' own.
@@ -77,9 +77,9 @@ class Watch:
     def unmet(self) -> list[Skipped]:
         """The calls whose branch no batch took."""
         out: dict[str, Skipped] = {}
-        for owner, node in calls(self._module):
+        for owner, node in activation_nodes(self._module):
             known = {key: value for key, value in node.kwargs.items() if key != "self"}
-            arguments = [value_of(owner, value) for value in node.args[1:]]
+            arguments = [weight_or_argument(owner, value) for value in node.args[1:]]
             found = read_call(spellings()[node.target], (torch.empty(0), *arguments), known)
             place = self._places.get(node) or place_of(node)
             was_short = found is not None and any((at, op) == (place, found[0]) for at, op, _ in self._short)
@@ -105,7 +105,7 @@ class Watch:
         if place is None:
             place = self._places[node] = place_of(node, outer)
         self._layer = place.path
-        if (name := operator_of(node)) in _FUSED:
+        if (name := export_operator(node)) in _FUSED:
             self._register.skip(place.path or ROOT, "relu", f"fused into {name}: its pre-activation is never formed")
         return place.path
 
@@ -131,8 +131,8 @@ class Watch:
         site = self._register.observe(place.group(op), place.path, op, (), z, around, leaky=True)
         return z if self.tap is None else self.tap(site, z)
 
-    def _surroundings(self, place: Place, z: Tensor) -> Surroundings:
-        return Surroundings(self._provenance.read(z) if self._provenance is not None else None, place.source)
+    def _surroundings(self, place: Place, z: Tensor) -> CallContext:
+        return CallContext(self._provenance.read(z) if self._provenance is not None else None, place.source)
 
     def _hear(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
         place = self._places[node]
@@ -169,7 +169,7 @@ class Watch:
 class _Runner(Interpreter):
     """Runs one graph and tells the watch of each call."""
 
-    def __init__(self, module: GraphModule, watch: Watch, outer: str) -> None:
+    def __init__(self, module: GraphModule, watch: ExportWatch, outer: str) -> None:
         super().__init__(module)
         self._watch = watch
         self._outer = outer

@@ -18,24 +18,24 @@ from deadrelu.programs.axes.operators import makes_features
 from deadrelu.programs.callsites import Spelling, read_call, read_calls, spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.script.nodes import (
-    Graph,
-    Node,
-    Script,
+    ScriptGraph,
+    ScriptModule,
+    ScriptNode,
+    ScriptValue,
     UnknownValueError,
-    Value,
-    calls,
     is_of_lists,
     is_spelling,
+    known_value,
     layer_path,
-    nodes,
-    operator_of,
     place_at,
+    script_activation_nodes,
+    script_operator,
     spelling_of,
-    value_of,
+    walk_nodes,
 )
 from deadrelu.programs.script.paths import operator_paths
 from deadrelu.programs.script.probe import KIND
-from deadrelu.programs.substitutes import Call
+from deadrelu.programs.substitutes import Substitute
 
 _LEAKY = frozenset(operator for leak in LEAKS for operator in leak.operators)
 _FUSED = ("_transformer_encoder_layer_fwd", "_addmm_activation")
@@ -74,16 +74,18 @@ class Probed:
         return next(probe.operator for probe in self.probes.values() if probe.node == number)
 
 
-def places(script: Script) -> list[Place]:
+def call_places(script: ScriptModule) -> list[Place]:
     """Where each of the activation calls of the module's inlined graph stands, in order."""
     paths = operator_paths(script)
-    found = [node for node in nodes(script.inlined_graph) if operator_of(node)]
+    found = [node for node in walk_nodes(script.inlined_graph) if script_operator(node)]
     return [
         place_at(script, node, path) for node, path in zip(found, paths, strict=True) if spelling_of(node) is not None
     ]
 
 
-def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torch.device | None = None) -> Probed:
+def probe_graph(
+    script: ScriptModule, known: Sequence[Place], *, marked: bool, device: torch.device | None = None
+) -> Probed:
     """A copy of the module's forward with a probe before each activation call, and where `marked` before each layer.
 
     `known` are the places of its calls. Branches that are never taken (`if inplace:`) fall away, with their probes.
@@ -94,7 +96,7 @@ def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torc
     torch._C._jit_pass_dce(graph)
     left: dict[int, Probe] = {}
     found: list[int] = []
-    for node in [node for node in nodes(graph) if node.kind() == KIND]:
+    for node in [node for node in walk_nodes(graph) if node.kind() == KIND]:
         number = node.inputsAt(1).toIValue()
         if (call := inserted[number].node) is not None:
             found.append(call)
@@ -106,11 +108,13 @@ def probed(script: Script, known: Sequence[Place], *, marked: bool, device: torc
             node.destroy()
     if device is not None:
         _move_constants(graph, device)
-    encoder = any("_transformer_encoder_layer_fwd" in node.kind() for node in nodes(graph))
+    encoder = any("_transformer_encoder_layer_fwd" in node.kind() for node in walk_nodes(graph))
     return Probed(torch._C._create_function_from_graph("probed", graph), tuple(found), left, encoder)
 
 
-def _insert_probes(graph: Graph, script: Script, known: Sequence[Place], *, marked: bool) -> dict[int, Probe]:
+def _insert_probes(
+    graph: ScriptGraph, script: ScriptModule, known: Sequence[Place], *, marked: bool
+) -> dict[int, Probe]:
     """Insert the probes; by number, what each stands before.
 
     No reference to a node may outlive this: torch gives the address of a node that is gone to a new one, and Python
@@ -118,7 +122,7 @@ def _insert_probes(graph: Graph, script: Script, known: Sequence[Place], *, mark
     """
     inserted: dict[int, Probe] = {}
 
-    def insert(node: Node, index: int, probe: Probe) -> None:
+    def insert(node: ScriptNode, index: int, probe: Probe) -> None:
         number = len(inserted)
         inserted[number] = probe
         z = node.inputsAt(index)
@@ -131,8 +135,8 @@ def _insert_probes(graph: Graph, script: Script, known: Sequence[Place], *, mark
 
     remaining, path = iter(known), iter(operator_paths(script))
     call = 0
-    for node in list(nodes(graph)):
-        operator = operator_of(node)
+    for node in list(walk_nodes(graph)):
+        operator = script_operator(node)
         here = next(path) if operator else ""
         takes = next((i for i, value in enumerate(node.inputs()) if _is_tensor(value)), None)
         if spelling_of(node) is not None:
@@ -147,16 +151,16 @@ def _insert_probes(graph: Graph, script: Script, known: Sequence[Place], *, mark
     return inserted
 
 
-def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int]:
+def rewrite_script(script: ScriptModule, wanted: Mapping[int, Sequence[Substitute]]) -> list[int]:
     """Put other operators in the place of the calls with these numbers, in the module's own graph.
 
     The graph is inlined first, so that one call of a shared module can change alone. Returns the numbers of the calls
     that are left, in their new order. Do it before the module's first own call: torch then keeps what it compiled.
     """
-    numbers = probed(script, places(script), marked=False).calls
+    numbers = probe_graph(script, call_places(script), marked=False).calls
     graph = script.graph
     torch._C._jit_pass_inline(graph)
-    found = dict(enumerate(calls(graph)))
+    found = dict(enumerate(script_activation_nodes(graph)))
     for number, chain in wanted.items():
         node = found.pop(number)  # the reference must not outlive the node: see `_insert_probes`
         output = node.inputsAt(0)
@@ -176,13 +180,13 @@ def substitute(script: Script, wanted: Mapping[int, Sequence[Call]]) -> list[int
     return [number for number in numbers if number not in gone]
 
 
-def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
+def _with_arguments(probe: Probe, node: ScriptNode, script: ScriptModule) -> Probe | None:
     """The probe with the arguments of the call behind it; None where that is a clamp which is no activation."""
     if probe.spelling is None:
         return probe
     call = node.output().uses()[0].user
     try:
-        arguments = tuple(value_of(value, script) for value in list(call.inputs())[1:])
+        arguments = tuple(known_value(value, script) for value in list(call.inputs())[1:])
     except UnknownValueError:
         # A clamp at a bound that is computed guards a number. The others may be flat, whatever is computed.
         return None if isinstance(probe.spelling, str) else replace(probe, arguments=None)
@@ -191,29 +195,29 @@ def _with_arguments(probe: Probe, node: Node, script: Script) -> Probe | None:
     return replace(probe, arguments=arguments) if is_call else None
 
 
-def _first_of_list(node: Node, script: Script) -> Node | None:
+def _first_of_list(node: ScriptNode, script: ScriptModule) -> ScriptNode | None:
     """What makes the list on which a clamp at zero works; None for every other node."""
     source = node.inputsAt(0).node()
     try:
-        bound = value_of(node.inputsAt(1), script)
+        bound = known_value(node.inputsAt(1), script)
     except UnknownValueError:
         return None
-    spelling = spellings().get(getattr(torch.ops.aten, operator_of(node), None))
+    spelling = spellings().get(getattr(torch.ops.aten, script_operator(node), None))
     is_list = source.kind() == "prim::ListConstruct" and source.inputsSize() > 0
     return source if spelling is not None and is_list and read_calls(spelling, ([torch.empty(0)], bound), {}) else None
 
 
-def _is_fused(node: Node) -> bool:
+def _is_fused(node: ScriptNode) -> bool:
     name = str(node.kind()).partition("::")[2]
     return name in _FUSED or ("relu" in name and name not in _LEAKY and not node.kind().startswith("prim::"))
 
 
-def _is_tensor(value: Value) -> bool:
+def _is_tensor(value: ScriptValue) -> bool:
     return bool(value.type().isSubtypeOf(torch._C.TensorType.get()))
 
 
-def _move_constants(graph: Graph, device: torch.device) -> None:
+def _move_constants(graph: ScriptGraph, device: torch.device) -> None:
     """Weights that freezing wrote into the graph follow the others to the device."""
-    for node in nodes(graph):
+    for node in walk_nodes(graph):
         if node.kind() == "prim::Constant" and isinstance(value := node.output().toIValue(), Tensor):
             node.t_("value", value.to(device))

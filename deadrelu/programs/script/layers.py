@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deadrelu.programs.script.nodes import Node, Script, UnknownValueError, layer_path, nodes, operator_of, value_of
+from deadrelu.programs.script.nodes import (
+    ScriptModule,
+    ScriptNode,
+    UnknownValueError,
+    known_value,
+    layer_path,
+    script_operator,
+    walk_nodes,
+)
 
 _META = torch.device("meta")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -29,14 +37,14 @@ class _Root(nn.Module):
         self.forward = forward
 
 
-def layers(script: Script) -> Iterator[tuple[str, nn.Module]]:
+def layers(script: ScriptModule) -> Iterator[tuple[str, nn.Module]]:
     """Path and stand-in of the model, and of each layer whose weights say what it takes.
 
     A stand-in is a module of torch.nn of the same kind and sizes on the meta device: it holds no values.
     """
     yield "", _Root(signature(script))
-    for node in nodes(script.inlined_graph):
-        make = _MAKERS.get(operator_of(node))
+    for node in walk_nodes(script.inlined_graph):
+        make = _MAKERS.get(script_operator(node))
         if make is None:
             continue
         try:
@@ -46,7 +54,7 @@ def layers(script: Script) -> Iterator[tuple[str, nn.Module]]:
         yield layer_path(node), layer
 
 
-def signature(script: Script) -> inspect.Signature:
+def signature(script: ScriptModule) -> inspect.Signature:
     """The parameters of `forward`, with their defaults."""
     arguments = script.forward.schema.arguments[1:]
     return inspect.Signature(
@@ -61,19 +69,19 @@ def signature(script: Script) -> inspect.Signature:
     )
 
 
-def _value(value: Any, script: Script) -> Any:
+def _value(value: Any, script: ScriptModule) -> Any:
     """A known value, or None: the input is never known."""
     try:
-        return value_of(value, script)
+        return known_value(value, script)
     except UnknownValueError:
         return None
 
 
-def _linear(values: list[Any], _: Node) -> nn.Module:
+def _linear(values: list[Any], _: ScriptNode) -> nn.Module:
     return nn.Linear(values[1].shape[1], values[1].shape[0], device=_META)
 
 
-def _convolution(values: list[Any], node: Node) -> nn.Module:
+def _convolution(values: list[Any], node: ScriptNode) -> nn.Module:
     weight: Tensor = values[1]
     name = node.kind()
     general = name.endswith("::_convolution")
@@ -86,21 +94,21 @@ def _convolution(values: list[Any], node: Node) -> nn.Module:
     return _CONVOLUTIONS[dims](weight.shape[1] * groups, weight.shape[0], 1, groups=groups, device=_META)
 
 
-def _embedding(values: list[Any], _: Node) -> nn.Module:
+def _embedding(values: list[Any], _: ScriptNode) -> nn.Module:
     return nn.Embedding(values[0].shape[0], values[0].shape[1], device=_META)
 
 
-def _layer_norm(values: list[Any], _: Node) -> nn.Module:
+def _layer_norm(values: list[Any], _: ScriptNode) -> nn.Module:
     return nn.LayerNorm(tuple(values[2].shape), device=_META)
 
 
-def _recurrent(values: list[Any], _: Node) -> nn.Module:
+def _recurrent(values: list[Any], _: ScriptNode) -> nn.Module:
     """`batch_first` is the last argument; the sizes are those of the first weight."""
     weights = next(value for value in values[1:] if isinstance(value, list) and len(value) > 1)
     return nn.RNN(weights[0].shape[1], weights[1].shape[1], batch_first=bool(values[-1]), device=_META)
 
 
-_MAKERS: dict[str, Callable[[list[Any], Node], nn.Module]] = {
+_MAKERS: dict[str, Callable[[list[Any], ScriptNode], nn.Module]] = {
     "linear": _linear,
     **dict.fromkeys(("_convolution", "conv1d", "conv2d", "conv3d"), _convolution),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _convolution),

@@ -13,25 +13,25 @@ import torch
 
 from deadrelu.programs.axes.operators import makes_features
 from deadrelu.programs.script.nodes import (
-    Graph,
-    Node,
-    Script,
+    ScriptGraph,
+    ScriptModule,
+    ScriptNode,
     UnknownValueError,
     attribute_names,
     is_spelling,
-    nodes,
-    operator_of,
+    script_operator,
+    walk_nodes,
 )
 
 
-def operator_paths(script: Script) -> list[str]:
+def operator_paths(script: ScriptModule) -> list[str]:
     """For each aten node of the inlined graph, in order, the path of the module whose forward makes the call.
 
     In a method that is no forward, this is the module that called it, as in eager mode. Activations have their paths,
     and so have layers; other nodes have none. Neither kind has any where the walk does not meet the same ones as
     inlining does (a module behind an interface; what torch makes simpler on its way).
     """
-    inlined = [operator for node in nodes(script.inlined_graph) if (operator := operator_of(node))]
+    inlined = [operator for node in walk_nodes(script.inlined_graph) if (operator := script_operator(node))]
     try:
         walked = list(_walk(script, "", "", "forward", is_root=True))
     except (UnknownValueError, AttributeError):
@@ -51,7 +51,7 @@ def _is_activation(operator: str) -> bool:
     return "relu" in operator or is_spelling(operator)
 
 
-def _walk(script: Script, path: str, at: str, method: str, *, is_root: bool) -> Iterator[tuple[str, str]]:
+def _walk(script: ScriptModule, path: str, at: str, method: str, *, is_root: bool) -> Iterator[tuple[str, str]]:
     """The operators of a method of the module at `path`, each with the path of the forward which was last entered.
 
     Inlining takes the methods that are called, but not the root, in the form which torch has made simpler first.
@@ -61,20 +61,20 @@ def _walk(script: Script, path: str, at: str, method: str, *, is_root: bool) -> 
     if not is_root:
         graph = graph.copy()
         _simplify(graph)
-    for node in nodes(graph):
+    for node in walk_nodes(graph):
         if node.kind() == "prim::CallMethod":
             name = node.s("name")
             inner = ".".join(filter(None, [path, *attribute_names(node.inputsAt(0).node())]))
             yield from _walk(script, inner, inner if name.startswith("forward") else at, name, is_root=False)
         elif node.kind() == "prim::CallFunction":
             yield from ((operator, at) for operator in _operators_of(node, is_root=is_root))
-        elif operator := operator_of(node):
+        elif operator := script_operator(node):
             yield operator, at
 
 
-def _operators_of(call: Node, *, is_root: bool) -> list[str]:
+def _operators_of(call: ScriptNode, *, is_root: bool) -> list[str]:
     """The operators of a function, by inlining a graph which only calls it."""
-    graph: Graph = torch._C.Graph()
+    graph: ScriptGraph = torch._C.Graph()
     inputs = {}
     for value in call.inputs():
         if value.node().kind() == "prim::Constant":
@@ -87,9 +87,9 @@ def _operators_of(call: Node, *, is_root: bool) -> list[str]:
     torch._C._jit_pass_inline(graph)
     if not is_root:
         _simplify(graph)
-    return [operator for node in nodes(graph) if (operator := operator_of(node))]
+    return [operator for node in walk_nodes(graph) if (operator := script_operator(node))]
 
 
-def _simplify(graph: Graph) -> None:
+def _simplify(graph: ScriptGraph) -> None:
     """Remove the branches that are never taken."""
     torch._C._jit_pass_constant_propagation(graph)

@@ -23,10 +23,10 @@ from deadrelu.programs.script import graph as scriptgraph
 from deadrelu.programs.script.graph import Probed
 from deadrelu.programs.script.layers import layers, signature
 from deadrelu.programs.script.names import NAMES_FILE, Names
-from deadrelu.programs.script.nodes import activation_modules, constants, op_of, trains
-from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, Watch
+from deadrelu.programs.script.nodes import activation_modules, constants, op_of, traced_in_training
+from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, ScriptWatch
 from deadrelu.programs.session import one_run, session
-from deadrelu.programs.substitutes import choose
+from deadrelu.programs.substitutes import plan_swaps
 from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
@@ -68,14 +68,14 @@ class TorchScriptProgram:
         self._is_inlined = names is not None
         self._places: list[Place] | None = None
         self._graphs: dict[tuple[bool, torch.device | None], Probed] = {}
-        self._watch: Watch | None = None
+        self._watch: ScriptWatch | None = None
         self._register: Register | None = None
         if way == "probes":
             try:
-                found = scriptgraph.places(script)
+                found = scriptgraph.call_places(script)
                 self._places = list(names.places) if names and len(names.places) == len(found) else found
                 self._probed(marked=False)
-                if trains(script):
+                if traced_in_training(script):
                     _log.warning(
                         "the module was traced in training mode: its batch norm or dropout cannot be switched off"
                     )
@@ -144,7 +144,7 @@ class TorchScriptProgram:
             turn = stack.enter_context(session())
             device = stack.enter_context(self._settled())
             if self._places is None:
-                watch: Watch = DispatchWatch(self.module, register)
+                watch: ScriptWatch = DispatchWatch(self.module, register)
             else:
                 light = self._probed(marked=False, device=self.device)
                 marked = lambda: self._probed(marked=True, device=self.device)  # noqa: E731  it has no other name
@@ -185,10 +185,10 @@ class TorchScriptProgram:
         if self._watch is None or self._places is None:
             raise UsageError("no site has a name before the model has run", hint="scan it first, by its graph")
         light = self._probed(marked=False)
-        wanted, swapped = choose(swaps, self._watch.served, lambda number: light.operator(number).endswith("_"))
+        wanted, swapped = plan_swaps(swaps, self._watch.served, lambda number: light.operator(number).endswith("_"))
         if wanted:
             modules = frozenset(self._places[number].path for number in wanted if self._places[number].is_module)
-            left = scriptgraph.substitute(self.module, wanted)
+            left = scriptgraph.rewrite_script(self.module, wanted)
             self._places = [self._places[number] for number in left]
             self._swapped |= modules
             self._is_inlined = True
@@ -207,7 +207,7 @@ class TorchScriptProgram:
         key = (marked, device)
         if key not in self._graphs:
             assert self._places is not None
-            self._graphs[key] = scriptgraph.probed(self.module, self._places, marked=marked, device=device)
+            self._graphs[key] = scriptgraph.probe_graph(self.module, self._places, marked=marked, device=device)
         return self._graphs[key]
 
     @contextmanager

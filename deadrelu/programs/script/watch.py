@@ -14,14 +14,14 @@ from deadrelu.programs.axes.provenance import Provenance, following
 from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import ROOT, Batch, CallSite, Output
-from deadrelu.programs.register import Register, Surroundings
+from deadrelu.programs.register import CallContext, Register
 from deadrelu.programs.script.graph import Probe, Probed
-from deadrelu.programs.script.nodes import Script
+from deadrelu.programs.script.nodes import ScriptModule
 from deadrelu.programs.script.probe import listening
 from deadrelu.report import Skipped
 
 
-class Watch(Protocol):
+class ScriptWatch(Protocol):
     """A session of forward passes that are watched."""
 
     served: dict[CallSite, set[int]]
@@ -40,7 +40,7 @@ class Watch(Protocol):
 class ProbeWatch:
     """Hears of each activation call from the probe before it: nearly free."""
 
-    def __init__(self, script: Script, register: Register, light: Probed, marked: Callable[[], Probed]) -> None:
+    def __init__(self, script: ScriptModule, register: Register, light: Probed, marked: Callable[[], Probed]) -> None:
         """Use the probes of `light`; on passes whose number is a power of two those of `marked`, with the operators.
 
         Only these passes learn where features lie, and they cost more.
@@ -121,9 +121,9 @@ class ProbeWatch:
         found = read_call(probe.spelling, (z, *probe.arguments), {})
         leak = read_leak(probe.spelling, (z,), {}) if found is None else None
 
-        def surroundings() -> Surroundings:
+        def surroundings() -> CallContext:
             reading = self._provenance.read(z) if self._provenance is not None else None
-            return Surroundings(reading, probe.place.source)
+            return CallContext(reading, probe.place.source)
 
         if leak is not None:
             self._register.observe(probe.place.group(leak[0]), path, leak[0], (), z, surroundings, leaky=True)
@@ -138,7 +138,7 @@ class ProbeWatch:
 class DispatchWatch:
     """Sees every operator that the module calls, and needs nothing of its graph: no paths, and a slower pass."""
 
-    def __init__(self, script: Script, register: Register) -> None:
+    def __init__(self, script: ScriptModule, register: Register) -> None:
         """Nothing runs yet."""
         self.served: dict[CallSite, set[int]] = {}
         self._script = script
@@ -155,8 +155,8 @@ class DispatchWatch:
             leak = read_leak(spelling, args, kwargs) if spelling is not None and not found else None
             for op, parameters, z in [*found, *([(leak[0], (), leak[1])] if leak is not None else [])]:
 
-                def surroundings(z: Tensor = z) -> Surroundings:
-                    return Surroundings(provenance.read(z), None)
+                def surroundings(z: Tensor = z) -> CallContext:
+                    return CallContext(provenance.read(z), None)
 
                 group = ("call", "", op)
                 self._register.observe(group, "", op, parameters, z, surroundings, leaky=leak is not None)

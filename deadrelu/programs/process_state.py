@@ -29,7 +29,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def restore_process_state() -> Iterator[None]:
     """One call of ours: afterwards working folder, default dtype and grad mode are as they were before it."""
     import torch
 
@@ -50,7 +50,7 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def in_their_folder() -> Iterator[None]:
+def in_users_folder() -> Iterator[None]:
     """The user's code runs where it last went to; our own files are still found from where the call began."""
     folders = _here.folders
     if folders is None:
@@ -66,7 +66,7 @@ def in_their_folder() -> Iterator[None]:
         _go(folders.ours)
 
 
-def our_folder() -> Path:
+def working_folder() -> Path:
     """The folder from which relative paths are read and shown."""
     return Path(_here.folders.ours) if _here.folders is not None else Path.cwd()
 

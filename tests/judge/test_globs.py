@@ -38,6 +38,8 @@ def test_the_error_lists_what_was_likely_meant_first_and_counts_the_rest() -> No
     assert error.message == "--limits haed.relu=5%: no site matches 'haed.relu'"
     assert error.hint.startswith("did you mean head.relu? the sites are head.relu, layer0.0.relu#1, ")
     assert error.hint.endswith("and 9 more")
+    near = no_match(Selector(glob="haed.relu", written="--site haed.relu"), ["stem", "head.relu"])
+    assert near.hint == "did you mean head.relu? the sites are head.relu, stem"
 
 
 def test_a_feature_axis_may_name_modules_and_nothing_else_may() -> None:

@@ -38,6 +38,7 @@ def test_counts_come_back_exactly_from_a_report_that_was_written_and_read(made: 
         assert (back.fires, back.row_fires, back.maxima) == (true.fires, true.row_fires, true.maxima)
         assert (back.samples, back.rows, back.positions) == (true.samples, true.rows, true.positions)
         assert back.nonfinite == true.nonfinite
+        assert back.output_sums == pytest.approx(true.output_sums, rel=1e-9)
 
 
 @few

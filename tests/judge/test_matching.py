@@ -74,8 +74,11 @@ def test_a_site_with_another_id_is_found_by_its_producer_and_is_said_to_have_mov
 
 def test_a_site_that_is_only_numbered_in_another_way_has_not_moved() -> None:
     before, after = report(site(":relu#1", 8, 3)), report(site("conv1:relu", 8, 3, alias=":relu#1"))
-    (change,) = compare(before, after).sites
+    comparison = compare(before, after)
+    (change,) = comparison.sites
     assert (change.id, change.was, change.has_moved) == ("conv1:relu", ":relu#1", False)
+    assert comparison.to_dict()["sites"][0]["was"] == ":relu#1"
+    assert "was" not in compare(after, after).to_dict()["sites"][0]
 
 
 def test_an_id_that_means_another_layer_now_is_not_compared_but_said() -> None:

@@ -97,10 +97,11 @@ def _replace(path: Path, old: bytes, new: bytes) -> None:
             archive.writestr(name, content.replace(old, new) if name.endswith("data.pkl") else content)
 
 
-def test_a_property_cannot_be_shadowed(save: Save) -> None:
+@pytest.mark.parametrize("value", [F.relu, [["weight_ih_l0"]]], ids=["function", "names"])
+def test_a_property_cannot_be_shadowed(save: Save, value: object) -> None:
     rnn = nn.LSTM(2, 2)
-    vars(rnn)["all_weights"] = F.relu
-    with pytest.raises(TrustError):
+    vars(rnn)["all_weights"] = value
+    with pytest.raises(TrustError, match="its own 'all_weights', which would replace that of LSTM"):
         open_model(save(rnn))
 
 

@@ -119,6 +119,31 @@ def test_the_drift_is_that_of_the_two_outputs(tmp_path: Path) -> None:
     assert result.drift.same_argmax == float((before.argmax(1) == after.argmax(1)).double().mean())
 
 
+class TwoOutputs(nn.Module):
+    """The swap moves the second output alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.act = nn.Linear(6, 4), nn.Linear(6, 3), nn.ReLU()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.first(x), "features": self.act(self.second(x))}
+
+
+def test_the_drift_is_that_of_all_outputs_together() -> None:
+    torch.manual_seed(0)
+    model, data = TwoOutputs().eval(), torch.randn(150, 6)
+    with torch.no_grad():
+        before = torch.cat(list(model(data).values()), 1).double()
+        drift = deadrelu.patch(model, data, sites=["all"]).drift
+        after = torch.cat(list(model(data).values()), 1).double()
+    assert drift is not None
+    assert drift.largest > 0
+    assert drift.largest == pytest.approx(float((after - before).abs().max()), rel=1e-9)
+    assert drift.relative_l2 == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-9)
+    assert drift.same_argmax is None, "two outputs are no classes"
+
+
 def test_only_sites_with_dead_units_are_swapped_unless_more_is_asked(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = plain(nn.ReLU)

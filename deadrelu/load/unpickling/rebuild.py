@@ -129,7 +129,7 @@ class _Rebuilder:
                 if not isinstance(value, (dict, OrderedDict)) or dict.__len__(value):
                     raise self.origin.refuse(f"gives {where} hooks ({key}), which are code", [stub.path])
                 state[key] = OrderedDict()
-            elif key in ("_all_weights", "all_weights"):
+            elif key == "_all_weights":
                 state[key] = self._names(value, path)
             else:
                 state[key] = self.value(value, path, theirs)

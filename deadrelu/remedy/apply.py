@@ -1,4 +1,4 @@
-"""Scans a model and swaps what was wanted, in memory; the result so far, before anything is verified."""
+"""Scans a model and swaps its activations in memory. Nothing is verified here."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from deadrelu.text.wording import ranges
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """What was done in memory: the scan before it, what was swapped, refused and restarted (by path of the old module).
+    """A patch in memory: the scan before it, and what was swapped, refused and restarted (by path of the old module).
 
-    `module` is that of the patched program. `paths` are the places of new modules, where not all of them are called.
+    `module` is that of the patched program. `paths` are those of all new modules, where some are never called.
     """
 
     before: Report
@@ -49,7 +49,7 @@ class Applied:
 
     @property
     def calls(self) -> dict[str, str]:
-        """Which call of which new module each swapped site is: `path#1` is the first of `path`. Empty for a graph."""
+        """The call of a new module that each swapped site became: `path#1` is the first. Empty for a graph."""
         done = self.swapped.done
         return {site: f"{done[site].path}#{s.site.call}" for site, s in self.sites.items() if done[site].module}
 
@@ -100,9 +100,9 @@ def apply_swaps(
 def _in_code(
     module: nn.Module, groups: Mapping[str, Sequence[SiteStats]], swapped: Swapped
 ) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
-    """The swaps in the source, and in Python for those that no edit can make.
+    """The swaps as edits of the source, and in Python for those that no edit can make.
 
-    Where one line makes the activations of several blocks, and these are not swapped for the same, no edit is right.
+    No edit is right where one line makes the activations of several blocks and these get different replacements.
     """
     new = {path: call.module for path, s in groups.items() if (call := swapped.done[s[0].site.id]).module is not None}
     found = {path: module_edit(module, path, made) for path, made in new.items()}
@@ -117,7 +117,7 @@ def _in_code(
 
 
 def unverified(applied: Applied, info: ModelInfo, options: SwapOptions) -> PatchResult:
-    """The result as far as it is known before the patched model was run."""
+    """The result as far as it is known before the patched model runs."""
     return PatchResult(
         model=info.path,
         output=None,
@@ -135,7 +135,7 @@ def unverified(applied: Applied, info: ModelInfo, options: SwapOptions) -> Patch
 
 
 def _change(applied: Applied, stats: SiteStats, options: SwapOptions) -> SiteChange:
-    """What is known of one swapped site."""
+    """One swapped site, as far as it is known before the patched model runs."""
     call = applied.swapped.done[stats.site.id]
     restart = applied.restarts.get(stats.site.module, Restart())
     note = f"not re-initialised: {restart.obstacle}" if restart.obstacle else ""

@@ -28,8 +28,8 @@ from deadrelu.text.wording import count
 
 _CAPPED = {"relu6": "below 0, and keep the cap at 6", "hardtanh": "below 0, and keep the upper bound"}
 _IF = {
-    "hardtanh": " This holds if its lower bound is 0; with another one there is no leaky form.",
-    "threshold": " This holds if its threshold and value are 0; with others there is no leaky form.",
+    "hardtanh": " This works if its lower bound is 0; with any other bound there is no leaky form.",
+    "threshold": " This works if its threshold and value are 0; with any others there is no leaky form.",
 }
 
 
@@ -43,7 +43,7 @@ class Candidate:
     root: Path
 
     def swaps(self) -> Iterator[Remedy]:
-        """Every way to swap the site, best first: in the file where that can be done, else in Python or the source."""
+        """Every way to swap the site, best first: in the file where possible, else in Python or in the source."""
         variants = possible(self.report, self.stats)
         for variant in variants:
             yield Remedy(title=self._titled(variant), why=self._why(variant), command=self._patch(variant))
@@ -55,24 +55,24 @@ class Candidate:
             yield from self._in_source()
 
     def elsewhere(self) -> Remedy | None:
-        """Where the swap of this site stands already: at the first sick call of the same module."""
+        """A pointer to the first sick call of the same module, whose swap includes this one; None if it is this one."""
         first = next(stats for stats in calls_of(self.report, self.stats) if stats.dead)
         if first is self.stats:
             return None
         return Remedy(
             title=f"Swap it together with `{first.site.id}`",
-            why=f"Both are calls of the one module `{self.stats.site.module}`: a swap changes all of its calls.",
+            why=f"Both are calls of the same module `{self.stats.site.module}`: a swap changes all of its calls.",
         )
 
     def edit(self) -> Edit | None:
-        """The edit of the source line; None for code of a library, which is not the user's to edit."""
+        """The edit of the source line; None for the code of a library, which the user should not edit."""
         site, new = self.stats.site, successor(self.stats.site.op)
         if site.source is None or new is None or is_library(site.source.file):
             return None
         return edit_for(site.source, site.op, slope=self.slope, new=new, root=self.root)
 
     def _titled(self, variant: Variant) -> str:
-        """The variant as an instruction, with what takes the activation's place."""
+        """The variant as an instruction that names the replacement."""
         if variant is not WHOLE_SITE:
             return variant.title
         if successor(self.stats.site.op) == "silu":
@@ -81,14 +81,16 @@ class Candidate:
         return f"Leak {capped} (slope {self.slope:g})" if capped else f"Swap for a leaky ReLU (slope {self.slope:g})"
 
     def _why(self, variant: Variant) -> str:
-        """Why the variant helps here, and which other calls it changes."""
+        """Why the variant helps, and which other calls it changes."""
         site, why = self.stats.site, explain(self.report, variant)
         calls = calls_of(self.report, self.stats)
         if self.report.model.format == FOLDER:
             return why
         if "--only-dead-units" in variant.options and len(calls) > 1:
             dead = dead_in_all(calls)
-            why += f" {count(len(dead), 'unit')} of {site.units:,} dead in all {len(calls)} calls of `{site.module}`."
+            why += (
+                f" {count(len(dead), 'unit')} of {site.units:,} are dead in all {len(calls)} calls of `{site.module}`."
+            )
         elif site.swappable and site.calls > 1:
             why += (
                 f" `{site.module}` is one module called {site.calls} times, so all its calls change together; to change"
@@ -101,20 +103,20 @@ class Candidate:
         return patch_sites(self.report, [self.stats], variant, self.slope, self.stats.site.id)
 
     def _statement(self) -> str | None:
-        """The swap as one Python statement on the live model; None where the bounds of the activation are not known."""
+        """The swap as one Python statement on the live model; None where the activation's bounds are unknown."""
         module, path = constructed(self.stats.site, self.slope), self.stats.site.module
         return assignment(path, module) if module and path else None
 
     def _in_source(self) -> Iterator[Remedy]:
-        """A functional call: its edit, or where to make it by hand."""
+        """The edit of a functional call, or where to make it by hand."""
         site, source, new = self.stats.site, self.stats.site.source, successor(self.stats.site.op)
         why = f"The call is in the code, not in the file.{_IF.get(site.op, '')}"
         if source is None:
             yield Remedy(
                 title=("Or give" if in_file(self.report, self.stats) else "Give")
                 + " the layer another activation where it is built",
-                why=f"The call is made inside `{site.module}`, a layer of torch's own: nn.TransformerEncoderLayer takes"
-                f" `activation=nn.LeakyReLU({self.slope:g})`; nn.RNN knows relu and tanh only.",
+                why=f"The call is made inside `{site.module}`, a stock layer of torch: nn.TransformerEncoderLayer takes"
+                f" `activation=nn.LeakyReLU({self.slope:g})`; nn.RNN supports relu and tanh only.",
             )
             return
         place = f"{source.file}:{source.line}"
@@ -126,7 +128,7 @@ class Candidate:
             )
             return
         edit = self.edit()
-        why += " The weights fit the edited code as they are."
+        why += " The weights fit the edited code unchanged."
         if others := sum(other.site.source == source for other in self.report.sites) - 1:
             why += f" The same line makes {count(others, 'other site')}, which the edit changes too."
         if edit is None:
@@ -138,7 +140,7 @@ class Candidate:
 def patch_sites(
     report: Report, sites: list[SiteStats], variant: Variant, slope: float, name: str | None = None
 ) -> str | None:
-    """`deadrelu patch` of these sites by one variant; `name` makes the output a file of its own."""
+    """The `deadrelu patch` command for these sites and one variant; `name` gives the output a file of its own."""
     model = report.model.path or ""
     word = variant.word if name or variant.options or report.model.format == FOLDER else "patched"
     output = site_output(model, name, variant.word) if name else default_output(model, variant=word)
@@ -154,7 +156,7 @@ def patch_sites(
 
 
 def assignment(path: str, module: str) -> str:
-    """The line of Python that puts a module at `path` of `model`: `model.layer1[0].relu = nn.LeakyReLU(0.01)`."""
+    """The Python statement that puts a module at `path` of `model`: `model.layer1[0].relu = nn.LeakyReLU(0.01)`."""
     parts = path.split(".")
     if not all(part.isdecimal() or part.isidentifier() for part in parts):
         return f"model.set_submodule({json.dumps(path)}, {module})"
@@ -163,7 +165,7 @@ def assignment(path: str, module: str) -> str:
 
 
 def constructed(site: Site, slope: float) -> str | None:
-    """The module that takes an activation's place, as Python makes it; None where its bounds are not known."""
+    """The replacement of an activation as a Python expression; None where its bounds are unknown."""
     return {
         "relu": f"nn.LeakyReLU({slope:g})",
         "relu6": f'nn.Sequential(nn.LeakyReLU({slope:g}), nn.Hardtanh(float("-inf"), 6.0))',

@@ -1,4 +1,4 @@
-"""Why the units of a site died, by its figures: how far below firing they stay, and what comes before them."""
+"""Why the units of a site died, judged by how far below firing they stay and by the layer before them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deadrelu.report.advice import Remedy
 from deadrelu.text.wording import count
 
 NEAR = 0.1
-"""Dead units whose largest pre-activation lies within this share of the live units' median peak are near to firing."""
+"""Dead units are near to firing if their largest pre-activation is within this share of the live units' median peak."""
 
 FAR = 0.3
-"""Beyond this share they are far from it."""
+"""Beyond this share they are far from firing."""
 
 _NORM = re.compile(r"(?:^|[._])(?:bn|norm|batchnorm|downsample\.1)\d*$|norm\d*$", re.IGNORECASE)
 _FIXED_EDGE = ("relu", "relu6", "hardswish")
@@ -24,10 +24,10 @@ _FIXED_EDGE = ("relu", "relu6", "hardswish")
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """How far the dead units stay below the edge where the activation starts to fire, in units of the pre-activation.
+    """How far dead units stay below the edge above which the activation fires, in units of the pre-activation.
 
-    `nearest`, `middle` and `farthest` are of the dead units' largest pre-activations, `peak` is the median of the live
-    units' (None where none lives). All count from the edge.
+    `nearest`, `middle` (the median) and `farthest` describe the dead units' largest pre-activations; `peak` is the
+    median of the live units' (None if no unit is live). All are measured from the edge.
     """
 
     nearest: float
@@ -37,7 +37,7 @@ class Depth:
 
     @property
     def verdict(self) -> Literal["near", "far", "between"]:
-        """How far that is, by the scale of the live units; of a wholly dead layer, nothing can be said by scale."""
+        """How far that is on the scale of the live units; "between" where no unit is live."""
         if self.peak is None or self.peak <= 0:
             return "between"
         share = -self.middle / self.peak
@@ -45,7 +45,7 @@ class Depth:
 
 
 def depth(stats: SiteStats) -> Depth | None:
-    """How deep the dead units lie; None where the edge is not known (hardtanh, shrinkages) or none of them is below."""
+    """The depth of the dead units; None where the edge is unknown (hardtanh, shrinkages) or no dead unit is below."""
     if stats.site.op not in _FIXED_EDGE:
         return None
     edge, dead = BY_NAME[stats.site.op].region(()).low, set(stats.dead_units)
@@ -57,7 +57,7 @@ def depth(stats: SiteStats) -> Depth | None:
 
 
 def above_cap(stats: SiteStats) -> int:
-    """How many dead units of a ReLU6 saw pre-activations at or above 6: a leak below 0 does nothing for those."""
+    """How many dead units of a ReLU6 have pre-activations at or above 6: a leak below 0 does not help those."""
     if stats.site.op != "relu6":
         return 0
     seen = (stats.max_preactivation[unit] for unit in stats.dead_units)
@@ -65,14 +65,14 @@ def above_cap(stats: SiteStats) -> int:
 
 
 def remedy_for_cause(stats: SiteStats) -> Remedy:
-    """What to do about the cause, from how deep the dead units lie and what comes before them."""
+    """The remedy for the cause, chosen by the depth of the dead units and the layer before them."""
     before = f"`{stats.site.after}`" if stats.site.after else "the layer before"
     deep = depth(stats)
     if capped := above_cap(stats):
         return Remedy(
-            title=f"Scale down what {before} gives",
-            why=f"{count(capped, 'dead unit')} reached 6 and above, where ReLU6 is flat; a leak below 0 does not reach"
-            " them. Look at the scale of the inputs and of the weights, and lower the learning rate.",
+            title=f"Scale down the output of {before}",
+            why=f"{count(capped, 'dead unit')} reached 6 and above, where ReLU6 is flat; a leak below 0 does not help"
+            " them. Check the scale of the inputs and of the weights, and lower the learning rate.",
         )
     if deep is None:
         return Remedy(
@@ -82,55 +82,55 @@ def remedy_for_cause(stats: SiteStats) -> Remedy:
         )
     if stats.site.after and _NORM.search(stats.site.after):
         return Remedy(
-            title=f"Look at the weight and bias of {before}",
-            why=f"{_figures(deep)} After a normalisation its bias and weight alone decide that: a bias far below 0, or"
-            " a weight that decayed to nothing. Set the bias to 0 there and lower its learning rate.",
+            title=f"Check the weight and bias of {before}",
+            why=f"{_figures(deep)} Here only the layer's own weight and bias decide that: the bias is far below 0, or"
+            " the weight decayed to nothing. Set the bias to 0 and lower its learning rate.",
         )
     if deep.verdict == "near":
         return Remedy(
-            title=f"Raise the bias of {before} a little, and train on with a lower learning rate",
-            why=f"{_figures(deep)} That is near: a bias that is higher by so much wakes a unit.",
+            title=f"Raise the bias of {before} a little, and continue training with a lower learning rate",
+            why=f"{_figures(deep)} That is close: a bias raised by that much wakes a unit.",
         )
     if deep.verdict == "far":
         return Remedy(
             title="Train again with a lower learning rate, a warm-up, and clipped gradients",
-            why=f"{_figures(deep)} That is far: the bias or weights of {before} were thrown there, as a spike of the"
-            " learning rate or one large gradient does.",
+            why=f"{_figures(deep)} That is far: a spike of the learning rate or one large gradient can push the bias"
+            f" or weights of {before} there.",
             python=CLIP,
         )
     return Remedy(
         title="Train again with a lower learning rate and a warm-up",
-        why=f"{_figures(deep)} Too large steps drove the bias or weights of {before} there; see whether its bias can"
-        " start at 0 or a little above.",
+        why=f"{_figures(deep)} Steps that were too large pushed the bias or weights of {before} there; try to start"
+        " its bias at 0 or a little above.",
     )
 
 
 CLIP = "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)"
-"""The line of a training loop, after `backward()`, that clips gradients."""
+"""The line that clips gradients in a training loop, after `backward()`."""
 
 
 def _figures(deep: Depth) -> str:
     """The depth in words."""
     if deep.nearest == deep.farthest:
-        where = f"What is dead stays {-deep.middle:.2g} below firing"
+        where = f"Dead units stay {-deep.middle:.2g} below firing"
     else:
         span = f"from {-deep.nearest:.2g} to {-deep.farthest:.2g}"
-        where = f"The dead units stay {-deep.middle:.2g} below firing (median; {span})"
-    return where + (f", while the live ones peak {deep.peak:.2g} above." if deep.peak and deep.peak > 0 else ".")
+        where = f"Dead units stay {-deep.middle:.2g} below firing (median; {span})"
+    return where + (f", while live units peak {deep.peak:.2g} above." if deep.peak and deep.peak > 0 else ".")
 
 
 def _number(value: float) -> str:
-    """Three digits, with a real minus."""
+    """A number with three digits and a real minus sign."""
     return f"{value:.3g}".replace("-", "−")
 
 
 def remedy_for_dead_site(stats: SiteStats) -> Remedy:
-    """Where to look when no unit of a site fires: at its pre-activations, and at what gives them."""
+    """The remedy where no unit of a site fires: check its pre-activations and the layer that makes them."""
     before = f"`{stats.site.after}`" if stats.site.after else "the layer before"
     seen = [z for z in stats.max_preactivation if z is not None]
-    why = f"Its largest pre-activation of all was {_number(max(seen))}. " if seen else ""
+    why = f"Its largest pre-activation was {_number(max(seen))}. " if seen else ""
     return Remedy(
-        title=f"Find the cause first: look at the weights, the bias and the inputs of {before}",
-        why=f"{why}See whether the inputs are scaled as in training, whether the bias was thrown far below 0, and"
-        " whether the weights are all of one sign or all 0.",
+        title=f"Find the cause first: check the weights, the bias and the inputs of {before}",
+        why=f"{why}Check whether the inputs are scaled as in training, whether the bias is far below 0, and"
+        " whether all weights have one sign or are 0.",
     )

@@ -1,4 +1,4 @@
-"""What must be settled before or beside the sick sites: non-finite values, poor evidence, sites that were skipped."""
+"""Advice that comes before or beside the sick sites: non-finite values, weak evidence, skipped sites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deadrelu.text.wording import count
 
 
 def non_finite(report: Report) -> Iterator[SiteAdvice]:
-    """NaN and infinity come before all else: first in the weights, then at the first site that met them."""
+    """Advice on NaN and infinity, which comes first: in the weights, else at the first site that met them."""
     found = list(find_nonfinite(report, Policy.from_settings(report.settings)))
     if not found:
         return
@@ -23,24 +23,28 @@ def non_finite(report: Report) -> Iterator[SiteAdvice]:
     says = first.message
     if later:
         says += f" {count(later, 'site')} {'after it' if first.site else 'met them'} too."
-    back = "What is NaN stays NaN: it spreads with each step, and no later training removes it."
-    source = "Some inputs may be NaN or infinite themselves; then the model is not to blame."
+    back = "NaN spreads with each step, and no later training removes it."
+    source = "Some inputs may be NaN or infinite; then the model is not to blame."
     remedies = [
         Remedy(title="Go back to a checkpoint from before training diverged", why=back),
         Remedy(
             title="Train from there with clipped gradients, a warm-up and a lower learning rate",
-            why="Weights become infinite by steps that grow from one to the next.",
+            why="Weights become infinite when each step is larger than the last.",
             python=CLIP,
         ),
-        Remedy(title="Then scan again", why="No other figure after it can be relied on.", command=scan_command(report)),
+        Remedy(
+            title="Then scan again",
+            why="No figure measured after that site can be trusted.",
+            command=scan_command(report),
+        ),
     ]
     if first.site is not None:
-        remedies.insert(0, Remedy(title="Look for NaN in the data", why=f"All weights are finite. {source}"))
+        remedies.insert(0, Remedy(title="Check the data for NaN", why=f"All weights are finite. {source}"))
     yield SiteAdvice(site=first.site, ailment="non-finite", says=says, remedies=tuple(remedies))
 
 
 def measure_first(report: Report) -> Iterator[SiteAdvice]:
-    """Synthetic data, and too few samples: nothing is to be swapped on such evidence."""
+    """Advice against a swap on weak evidence: synthetic data, or too few samples."""
     policy = Policy.from_settings(report.settings)
     for finding in find_synthetic(report, policy):
         yield SiteAdvice(
@@ -50,7 +54,7 @@ def measure_first(report: Report) -> Iterator[SiteAdvice]:
             remedies=(
                 Remedy(
                     title="Measure on real samples before you change anything: add --data",
-                    why="A unit that is silent on noise may fire on real inputs, and the other way round. --data takes"
+                    why="A unit that is silent on noise may fire on real inputs, and vice versa. --data takes"
                     " a .npz, .npy, .pt or .safetensors file, a folder of images, or code: my/data.py:loader.",
                 ),
             ),
@@ -65,8 +69,8 @@ def measure_first(report: Report) -> Iterator[SiteAdvice]:
 
 
 def _more_samples(report: Report, needed: int) -> Remedy:
-    """How to come by more samples: all of the data, where --samples cut it, else more data."""
-    why = "A unit that is called dead here may be rare, and a rare unit is best left alone."
+    """How to get more samples: scan all of the data if --samples cut it, else use more data."""
+    why = "A unit that looks dead here may be rare, and a rare unit is best left alone."
     if report.settings.get("samples") is not None or report.settings.get("stopped"):
         return Remedy(
             title=f"Scan all of the data, at least {needed:,} samples, before you change anything",
@@ -74,34 +78,34 @@ def _more_samples(report: Report, needed: int) -> Remedy:
             command=scan_command(report, without=("--samples", "--until-verdict", "--until-likely")),
         )
     return Remedy(
-        title=f"Bring more data, at least {needed:,} samples, before you change anything",
-        why=f"{why} All of this data was scanned, and it holds {count(report.data.samples, 'sample')}.",
+        title=f"Use more data, at least {needed:,} samples, before you change anything",
+        why=f"{why} All of this data was scanned; it holds {count(report.data.samples, 'sample')}.",
     )
 
 
 def skipped_site(report: Report, skipped: Skipped) -> SiteAdvice:
-    """How to get a site measured, by the reason why it was not."""
+    """How to get a skipped site measured, chosen by the reason."""
     glob = id_glob(skipped.id)
     if "feature axis" in skipped.reason and "single number" not in skipped.reason:
         remedy = Remedy(
-            title=f"Name the axis that tells its units apart: add --feature-axis '{glob}=AXIS'",
+            title=f"Name the axis of its units: add --feature-axis '{glob}=AXIS'",
             why="Without it there are no units to count. --feature-axis SITE=none makes the site a single unit.",
         )
     elif "never called" in skipped.reason:
         remedy = Remedy(
-            title="Scan with inputs that reach it, or leave it out if it serves training only",
-            why="An auxiliary head or a target network is registered, and does not run.",
+            title="Scan with inputs that reach it, or skip it if it is for training only",
+            why="An auxiliary head or a target network is registered but does not run.",
             command=scan_command(report, f"--skip-site={glob}"),
         )
     elif "fused" in skipped.reason:
         remedy = Remedy(
-            title="Scan the model as it was before it was fused or quantised",
+            title="Scan the model from before it was fused or quantised",
             why="A fused layer never forms its pre-activation; the float model has the same units.",
         )
     else:
         remedy = Remedy(
-            title="Remove the reason, or leave this site out",
-            why="What was not measured is neither alive nor dead.",
+            title="Remove the reason, or skip this site",
+            why="A site that was not measured is neither alive nor dead.",
             command=scan_command(report, f"--skip-site={glob}"),
         )
     says = f"This {skipped.op} was skipped: {' '.join(skipped.reason.split()).rstrip('.')}."
@@ -109,6 +113,6 @@ def skipped_site(report: Report, skipped: Skipped) -> SiteAdvice:
 
 
 def setting(report: Report, name: str, default: float) -> float:
-    """A fraction among the settings of the scan."""
+    """A fraction from the settings of the scan."""
     value = report.settings.get(name)
     return float(value) if isinstance(value, (int, float)) else default

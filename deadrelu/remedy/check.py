@@ -1,4 +1,4 @@
-"""Checks that a patched model is what was meant, and completes the result with what the comparison showed."""
+"""Checks that a patched model is what was planned, and adds what the comparison showed to the result."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from deadrelu.report.advice import PatchResult, SiteChange
 
 
 def verified(result: PatchResult, applied: Applied, after: Report | None, evidence: Evidence) -> PatchResult:
-    """The result with what was seen of the patched model. Raises `ModelError` where that is not what was meant."""
+    """The result with what was seen of the patched model. Raises `ModelError` if that is not what was planned."""
     if applied.calls:
         return _verified_modules(result, applied, after, evidence)
     return _verified_graph(result, applied, after, evidence)
 
 
 def _verified_modules(result: PatchResult, applied: Applied, after: Report | None, evidence: Evidence) -> PatchResult:
-    """The result on a model whose modules were swapped."""
+    """The result for a model whose modules were swapped."""
     calls = applied.calls
     changes = tuple(_with_evidence(change, calls[change.site], evidence) for change in result.changes)
     _check_structure(applied, evidence)
@@ -60,7 +60,7 @@ def _with_evidence(change: SiteChange, call: str, evidence: Evidence) -> SiteCha
 
 
 def _check_structure(applied: Applied, evidence: Evidence) -> None:
-    """Refuse a model with other weights or other modules than were meant."""
+    """Raise `ModelError` for a model with other weights or modules than planned."""
     meant = {name for restart in applied.restarts.values() for name in restart.tensors}
     new = {id(call.module) for call in applied.swapped.done.values()}
     aliases = {path for path, m in applied.module.named_modules(remove_duplicate=False) if id(m) in new}
@@ -76,7 +76,7 @@ def _check_structure(applied: Applied, evidence: Evidence) -> None:
 
 
 def _check_dead_units(applied: Applied, changes: Sequence[SiteChange]) -> None:
-    """Refuse a model in which a unit is dead that was meant to leak."""
+    """Raise `ModelError` if a unit that should leak is still dead."""
     for change in changes:
         module = applied.swapped.done[change.site].module
         if not isinstance(module, (nn.LeakyReLU, nn.PReLU)):
@@ -89,7 +89,7 @@ def _check_dead_units(applied: Applied, changes: Sequence[SiteChange]) -> None:
 
 
 def _verified_graph(result: PatchResult, applied: Applied, after: Report | None, evidence: Evidence) -> PatchResult:
-    """The result on a graph whose calls were swapped."""
+    """The result for a graph whose calls were swapped."""
     if evidence.parameters_changed:
         names = _listed(evidence.parameters_changed)
         raise ModelError(f"the patched file has other weights: {names}", hint="please report it")
@@ -123,5 +123,5 @@ def _verified_graph(result: PatchResult, applied: Applied, after: Report | None,
 
 
 def _listed(names: Iterable[str]) -> str:
-    """The first names."""
+    """The first six names."""
     return ", ".join(list(names)[:6])

@@ -26,7 +26,7 @@ class SwapOptions:
     reinit: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done."""
+        """Raise `UsageError` for what cannot be done."""
         if self.to not in REPLACEMENTS:
             raise UsageError(f"--with {self.to}: no such activation", hint=f"one of {', '.join(REPLACEMENTS)}")
         if not 0 < self.slope < 1:
@@ -38,7 +38,7 @@ class SwapOptions:
 
 
 def choose_sites(sites: Sequence[SiteStats], globs: Sequence[str]) -> list[SiteStats]:
-    """The sites that the user wants, in the order in which they ran. Raises `UsageError` where a glob matches none."""
+    """The sites that the globs match, in the order in which they ran. Raises `UsageError` if a glob matches none."""
     for glob in globs:
         if glob not in ("dead", "all") and not any(matches(glob, stats.site) for stats in sites):
             known = ", ".join(stats.site.id for stats in sites[:12])
@@ -59,7 +59,7 @@ def swap_of(stats: SiteStats, options: SwapOptions) -> Swap:
 
 
 def refuse(stats: SiteStats, reason: str, options: SwapOptions) -> Refusal:
-    """The refusal of a site of a live model; of a functional call with the edit of the source that would swap it."""
+    """The refusal of a site of a live model; for a functional call, with the source edit that would swap it."""
     site = stats.site
     if site.swappable or site.source is None:
         return Refusal(site=site.id, reason=reason)

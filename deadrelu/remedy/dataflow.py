@@ -1,4 +1,4 @@
-"""Which layer feeds an activation and which layers read it, channel by channel: seen by following one forward pass."""
+"""Finds which layer feeds an activation and which layers read it, unit by unit, by following one forward pass."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Consumer:
 
 @dataclass
 class Flow:
-    """What feeds one activation module and what reads it; `obstacle` says why that is not known."""
+    """What feeds one activation module and what reads it; `obstacle` is the reason if that is unknown."""
 
     producer: Layer | None = None
     norm: Norm | None = None
@@ -62,7 +62,7 @@ class _Tag:
     width: int = 1
 
     def on(self, output: Tensor, *, same: bool) -> _Tag | None:
-        """The tag of what a unit-by-unit call made of a tensor with this tag; None if the units are not there."""
+        """The tag of the output of a unit-by-unit call on a tensor with this tag; None if it lost the units."""
         if output.ndim < 2 or output.shape[self.axis] % self.units or (self.axis == -1 and not same):
             return None
         return _Tag(self.path, self.axis, self.units, output.shape[self.axis] // self.units)
@@ -85,7 +85,7 @@ def trace_flows(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats])
 
 
 class _Follower(TorchFunctionMode):
-    """Tags the outputs of activations and layers, and sees where they go."""
+    """Tags the outputs of activations and layers, and follows them through the forward pass."""
 
     def __init__(self, model: nn.Module, axes: Mapping[str, int]) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class _Follower(TorchFunctionMode):
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
-        """See what each layer makes, and what each activation takes and makes."""
+        """Hook the outputs of layers, and the inputs and outputs of activations."""
         with ExitStack() as stack:
             for module in self._model.modules():
                 if isinstance(module, Layer | Norm):
@@ -116,7 +116,7 @@ class _Follower(TorchFunctionMode):
                     self._on_entry(self._flows[path], self._made_by.get(args[0], ()))
 
                 def after(_: nn.Module, __: Any, output: Tensor, path: str = path) -> None:
-                    self._made_by.pop(output, None)  # an in-place activation gives back the very tensor of the layer
+                    self._made_by.pop(output, None)  # an in-place activation returns the layer's own tensor
                     axis = 1 if self._axes[path] == 1 else -1
                     if output.ndim > 1:
                         self._tags[output] = _Tag(path, axis, output.shape[axis])
@@ -126,7 +126,7 @@ class _Follower(TorchFunctionMode):
             yield
 
     def finished(self, output: Any) -> dict[str, Flow]:
-        """The flows, with the obstacles that only the end of the pass can show."""
+        """The flows, with the obstacles that show only at the end of the pass."""
         for value in tensor_leaves(output):
             if (tag := self._tags.get(value)) is not None:
                 self._flows[tag.path].stop("the model returns its output")
@@ -146,7 +146,7 @@ class _Follower(TorchFunctionMode):
         self._made_by[output] = (*chain, module)
 
     def _on_entry(self, flow: Flow, makers: tuple[nn.Module, ...]) -> None:
-        """Who made the pre-activation: a layer, or a layer and a batch norm."""
+        """Record what made the pre-activation: a layer, or a layer and a batch norm."""
         if makers and isinstance(makers[0], Layer):
             flow.producer = makers[0]
         if len(makers) == 2 and isinstance(makers[1], Norm):
@@ -166,7 +166,7 @@ class _Follower(TorchFunctionMode):
         return output
 
     def _pass_on(self, tag: _Tag, value: Tensor, func: Any, args: Any, output: Any) -> None:
-        """Follow the units through one call, to a layer that reads them, or to where they are lost."""
+        """Follow the units through one call: to a layer that reads them, or to where they are lost."""
         flow, name = self._flows[tag.path], getattr(func, "__name__", str(func))
         if func in _CONSUMERS and value is args[0]:
             self._consume(tag, flow, value, args[1])
@@ -175,7 +175,7 @@ class _Follower(TorchFunctionMode):
         if isinstance(output, Tensor) and (name in _UNIT_BY_UNIT or name == "batch_norm"):
             carried = tag.on(output, same=output.shape == value.shape)
         if carried is None:
-            flow.stop(f"its output goes into {name}, which is no linear or convolution layer")
+            flow.stop(f"its output goes into {name}, which is not a linear or convolution layer")
         else:
             self._tags[output] = carried
 
@@ -183,7 +183,7 @@ class _Follower(TorchFunctionMode):
         owners = [module for module in self._owners.get(id(weight), []) if isinstance(module, Layer)]
         on_axis = tag.axis == -1 or value.ndim == 2 or weight.ndim > 2
         if len(owners) != 1 or len(self._owners[id(weight)]) != 1:
-            flow.stop("the weight that reads it belongs to several layers, or to none")
+            flow.stop("the weight that reads it belongs to several layers or to none")
         elif not on_axis or weight.shape[1] != tag.units * tag.width:
             flow.stop("a group_sites convolution reads it, or a layer that mixes its units with positions")
         else:

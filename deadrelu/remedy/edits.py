@@ -1,4 +1,4 @@
-"""The exact change of source code that swaps one functional activation call; the file is read and never written."""
+"""Finds the exact source edit that swaps one functional activation call. The file is read, never written."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _POSITIONAL = {
     "clip": ("min", "max"),
     "clamp_min": ("min",),
 }
-"""How each activation that can be swapped takes its arguments after the input, under the names used here."""
+"""The arguments after the input of each activation that can be swapped, in order, under the names used here."""
 
 _SAME = {"min_val": "min", "max_val": "max", "self": "input"}
 
 
 @dataclass(frozen=True)
 class _Call:
-    """An activation call taken apart: `name` without the trailing underscore, `inplace` and `cap` as source text."""
+    """A parsed activation call: `name` without the trailing underscore, `inplace` and `cap` as source text."""
 
     name: str
     prefix: str | None
@@ -42,21 +42,21 @@ class _Call:
 
 
 def is_library(file: str) -> bool:
-    """Whether a source file belongs to an installed package or to Python itself, and is not the user's to edit."""
+    """Whether a source file belongs to an installed package or to Python: the user should not edit it."""
     path = Path(file)
     stdlib = Path(sysconfig.get_paths()["stdlib"])
     return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(stdlib)
 
 
 def edit_for(source: Source, op: str, *, slope: float, new: str = "leaky_relu", root: Path = Path()) -> Edit | None:
-    """The edit that makes the activation call at `source` a call of `torch.nn.functional.<new>`.
+    """The edit that turns the activation call at `source` into a call of `torch.nn.functional.<new>`.
 
     `op` is the site's activation, `slope` the slope of a leaky ReLU for negative inputs, `root` the folder to which a
     relative `source.file` belongs. In place stays in place. A cap stays a cap: ReLU6 becomes leaky below and 6 above.
     Where the file has no name for torch.nn.functional, `torch` is written, and has to be imported.
 
-    None where there is no such edit: the file or the line is gone or another call stands there now, the call runs over
-    several lines, its bounds cannot be read, or `new` has no form that is in place or capped as the call is.
+    None where there is no such edit: the file or line is gone or holds another call now, the call spans several lines,
+    its bounds cannot be read, or `new` has no in-place or capped form to match the call.
     """
     text = _read(root / source.file)
     tree = None if text is None else _parsed(text)
@@ -66,7 +66,7 @@ def edit_for(source: Source, op: str, *, slope: float, new: str = "leaky_relu", 
     line = text.split("\n")[source.line - 1 : source.line]
     found: list[tuple[ast.Call, _Call]] = []
     for node in _calls_over(tree, source.line):
-        call = _taken_apart(node, text, imports)
+        call = _parse_call(node, text, imports)
         if call is not None and call.op == op:
             found.append((node, call))
     if source.column is not None:
@@ -76,7 +76,7 @@ def edit_for(source: Source, op: str, *, slope: float, new: str = "leaky_relu", 
     node, call = found[0]
     if node.end_lineno != node.lineno or node.lineno != source.line:
         return None
-    written = _rewritten(call, imports, slope=slope, new=new) if new in BY_NAME[op].replacements else None
+    written = _rewrite(call, imports, slope=slope, new=new) if new in BY_NAME[op].replacements else None
     old = ast.get_source_segment(text, node)
     if written is None or old is None:
         return None
@@ -84,7 +84,7 @@ def edit_for(source: Source, op: str, *, slope: float, new: str = "leaky_relu", 
 
 
 def _read(path: Path) -> str | None:
-    """The text of a Python file, in the encoding that it declares."""
+    """The text of a Python file, in its declared encoding; None if it cannot be read."""
     try:
         if not path.is_file():
             return None
@@ -95,7 +95,7 @@ def _read(path: Path) -> str | None:
 
 
 def _parsed(text: str) -> ast.Module | None:
-    """Its syntax tree; None if it is no Python."""
+    """The syntax tree; None if the text is not Python."""
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -103,7 +103,7 @@ def _parsed(text: str) -> ast.Module | None:
 
 
 def _calls_over(tree: ast.Module, line: int) -> Iterator[ast.Call]:
-    """Every call of which some part stands on the line: one that runs on makes the line ambiguous."""
+    """Every call that has a part on the line: one that spans several lines makes it ambiguous."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and node.lineno <= line <= (node.end_lineno or node.lineno):
             yield node
@@ -115,8 +115,8 @@ def _columns(node: ast.Call, line: str) -> tuple[int, int]:
     return len(raw[: node.col_offset].decode()) + 1, len(raw[: node.end_col_offset].decode()) + 1
 
 
-def _taken_apart(node: ast.Call, text: str, imports: Imports) -> _Call | None:
-    """The call as an activation call that can be swapped; None if it is none."""
+def _parse_call(node: ast.Call, text: str, imports: Imports) -> _Call | None:
+    """The call as an activation call that can be swapped; None if it is not one."""
     dotted = imports.dotted(node.func)
     name = imports.torch_function(dotted)
     prefix, inputs = None, list(node.args)
@@ -149,7 +149,7 @@ def _is_method(node: ast.Call) -> bool:
 
 
 def _op(base: str, given: dict[str, ast.expr]) -> str | None:
-    """The name of the activation that a call with these arguments spells; None if its bounds are no plain numbers."""
+    """The name of the activation that a call with these arguments applies; None if its bounds are not plain numbers."""
     if base == "threshold":
         return "threshold" if _number(given.get("threshold")) == _number(given.get("value")) == 0 else None
     if base in ("relu", "relu6", "hardswish"):
@@ -165,7 +165,7 @@ def _op(base: str, given: dict[str, ast.expr]) -> str | None:
 
 
 def _number(node: ast.expr | None) -> float | None:
-    """The number that is written there, None if it is none."""
+    """The literal number, None if it is not one."""
     try:
         value = None if node is None else ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError):
@@ -174,12 +174,12 @@ def _number(node: ast.expr | None) -> float | None:
 
 
 def _is_none(node: ast.expr | None) -> bool:
-    """Whether the argument is left out, or None is written."""
+    """Whether the argument is left out or is None."""
     return node is None or (isinstance(node, ast.Constant) and node.value is None)
 
 
-def _rewritten(call: _Call, imports: Imports, *, slope: float, new: str) -> str | None:
-    """The new call as source text; None where `new` cannot do what the old call does beside its curve."""
+def _rewrite(call: _Call, imports: Imports, *, slope: float, new: str) -> str | None:
+    """The new call as source text; None if `new` cannot be in place or capped as the old call is."""
     cap = "1.0" if call.name == "hardtanh" and call.cap is None else call.cap
     if new == "prelu" or (cap is not None and new != "leaky_relu"):
         return None
@@ -187,7 +187,7 @@ def _rewritten(call: _Call, imports: Imports, *, slope: float, new: str) -> str 
         return None
     z = call.pre_activation
     if cap is not None and call.inplace is not None:
-        # First the cap: in place after a leaky ReLU it would overwrite what that needs for its gradient.
+        # The cap comes first: in place after a leaky ReLU it would overwrite what that needs for its gradient.
         z = f"{z if _is_primary(z) else f'({z})'}.clamp_(max={cap})"
     arguments = [z]
     if new == "leaky_relu":

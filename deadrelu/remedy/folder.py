@@ -1,4 +1,4 @@
-"""The remedy for a Hugging Face folder: its config.json names another activation, its weights stay as they are."""
+"""Patches a Hugging Face folder: its config.json names another activation, and its weights stay unchanged."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ActivationSetting:
     changed: Mapping[str, nn.Module]
 
     def sites(self, report: Report) -> list[SiteStats]:
-        """The sites that change with it."""
+        """The sites that change with these keys."""
         return [stats for stats in report.sites if stats.site.swappable and stats.site.module in self.changed]
 
 
@@ -74,9 +74,9 @@ def patch_folder(
     preview: bool = False,
     progress: Progress | None = None,
 ) -> PatchResult:
-    """Write a patched copy of a folder to the folder `output`, proved; with `preview`, only say what would be swapped.
+    """Write a verified, patched copy of a folder to `output`; with `preview`, only say what would be swapped.
 
-    Nothing is written where there is nothing to swap, or where the proof fails. Raises `UsageError` for what a config
+    Nothing is written if there is nothing to swap or the check fails. Raises `UsageError` for what a config
     cannot express, `OutputError` where `output` cannot be written, and what opening, reading and measuring raise.
     """
     _check_options(options)
@@ -101,7 +101,7 @@ def patch_folder(
 
 
 def _check_options(options: SwapOptions) -> None:
-    """Raise `UsageError` for what the name of an activation in a config cannot say."""
+    """Raise `UsageError` for what a config, which only names an activation, cannot express."""
     if options.only_dead_units or options.reinit:
         raise UsageError(
             "a config.json names one activation for all units, and holds no weights",
@@ -123,7 +123,7 @@ def _check_options(options: SwapOptions) -> None:
 
 
 def _settings(folder: Path, arguments: Mapping[str, object], before: nn.Module, to: str) -> Iterator[ActivationSetting]:
-    """What in the config names a ReLU, each with the modules that depend on it."""
+    """The keys of the config that name a ReLU, each group with the modules that depend on it."""
     raw = read_config(folder)
     groups: dict[str, list[str]] = {}
     for place, _, value in (*settings_in(config_of(folder, arguments).to_dict()), *settings_in(raw)):
@@ -158,7 +158,7 @@ def _write_config(raw: Mapping[str, Any], places: list[str], to: str, folder: Pa
 def _applied(
     module: nn.Module, settings: list[ActivationSetting], before: Report, options: SwapOptions
 ) -> tuple[Applied, list[str]]:
-    """What the settings change whose sites were all chosen, what is refused, and the keys of these settings."""
+    """The changes by the settings whose sites were all chosen, what is refused, and the keys of these settings."""
     chosen = {stats.site.id: stats for stats in choose_sites(before.sites, options.sites)}
     old = dict(module.named_modules(remove_duplicate=False))
     done: dict[str, SwappedCall] = {}
@@ -191,9 +191,9 @@ def _applied(
 
 
 def _reason(setting: ActivationSetting, names: list[str], left: list[str]) -> str:
-    """Why a site is not swapped alone."""
+    """Why a site cannot be swapped alone."""
     shown = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
     return (
         f"{setting.keys[0]} in {_CONFIG} holds for {count(len(names), 'site')}, which change together: {shown} would "
-        "change too; --site all takes them all"
+        "change too; --site all selects them all"
     )

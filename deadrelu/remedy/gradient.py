@@ -1,4 +1,4 @@
-"""Which units of the swapped modules a gradient of the output gets to, by backward passes through the patched model."""
+"""Finds the units of swapped sites that a gradient of the output reaches, by backward passes through the model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from deadrelu.programs.program import CallSite, Features
 from deadrelu.programs.pytree import tensor_leaves
 
 _STRIDE = 1e-3
-"""The length of the optimiser's step, as a share of the length of all parameters together."""
+"""The norm of the step, as a share of the norm of all parameters together."""
 
 
 @dataclass
 class PerUnit:
-    """For each call of each module, which units have shown a value other than zero."""
+    """The units that have had a value other than zero, for each call of each module."""
 
     axes: Mapping[str, int | None]
     seen: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, call: str, values: Tensor) -> None:
-        """Take in one tensor with the shape of the pre-activation."""
+        """Update with one tensor in the shape of the pre-activation."""
         if call in self.axes:
             hit = (by_unit(values.detach(), self._features(call)) != 0).any(2).any(0).cpu()
             self.seen[call] = self.seen[call] | hit if call in self.seen else hit
@@ -39,22 +39,22 @@ class PerUnit:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no more can be seen."""
+        """Whether every unit has had one."""
         return all(call in self.seen and bool(self.seen[call].all()) for call in self.axes)
 
     def result(self) -> dict[str, tuple[bool, ...]]:
-        """Per call, per unit."""
+        """Whether each unit has had one, by call."""
         return {call: tuple(hit.tolist()) for call, hit in self.seen.items()}
 
 
 @dataclass
 class PerSite:
-    """The same for the leaky calls of a graph, which know where their features lie."""
+    """The same for the leaky calls of a graph, which know their feature axes."""
 
     seen: dict[CallSite, Tensor] = field(default_factory=dict)
 
     def add(self, site: CallSite, values: Tensor) -> None:
-        """Take in one tensor with the shape of the pre-activation."""
+        """Update with one tensor in the shape of the pre-activation."""
         if site.features.by == "producer" and site.obstacle is None:
             z = site.features.apart(values.detach())
             hit = (by_unit(z, site.features) != 0).any(2).any(0).cpu()
@@ -62,23 +62,23 @@ class PerSite:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no more can be seen."""
+        """Whether every unit has had one."""
         return bool(self.seen) and all(bool(hit.all()) for hit in self.seen.values())
 
     def result(self) -> dict[str, tuple[bool, ...]]:
-        """Per site, per unit."""
+        """Whether each unit has had one, by site."""
         return {site.id: tuple(hit.tolist()) for site, hit in self.seen.items()}
 
 
 Enter = Callable[[Any, Tensor], Tensor]
-"""Called with a call and its pre-activation; returns what the activation is to work on."""
+"""Called with a call and its pre-activation; returns the tensor that the activation gets instead."""
 
 
 def own_gradient(module: nn.Module, z: Tensor) -> Tensor:
     """The derivative of the activation itself at each pre-activation."""
     with torch.enable_grad(), torch._C.DisableTorchFunction():
         x = z.detach().clone().requires_grad_()
-        # clone: the module may work in place, and a leaf cannot be changed. forward: no hook must hear of this.
+        # clone: the module may work in place, and a leaf cannot be changed. forward: no hook must see this call.
         (gradient,) = torch.autograd.grad(module.forward(x.clone()).sum(), [x])
     return gradient
 
@@ -88,17 +88,16 @@ def backward(
     tapped: Callable[[Enter], AbstractContextManager[None]],
     found: Callable[[Any, Tensor], None],
 ) -> str:
-    """Call `found` with the gradient at each call's pre-activation; every `.grad` stays as it is. Why not, if not.
+    """Pass `found` the gradient at each call's pre-activation; no `.grad` changes. Returns why not, or an empty string.
 
-    The gradient is that of a random projection of the output. `tapped` has `enter` called at each call of a forward
-    pass.
+    The gradient is that of a random projection of the output. `tapped` calls a function at each call of a forward pass.
     """
     entered: list[Any] = []
 
     def enter(call: Any, z: Tensor) -> Tensor:
         z = z if z.requires_grad else z.detach().requires_grad_()
-        # An in-place module makes its input another tensor, and autograd would be asked for that one: ask for the
-        # value as it is now, and let the module work on a copy, whose hook belongs to it before that too.
+        # After an in-place module, `z` is another node of the graph: keep the edge of the value as it is now, and give
+        # the module a copy, with its hook registered before the change.
         entered.append(get_gradient_edge(z))
         z = z.clone()
         z.register_hook(lambda gradient: found(call, gradient))
@@ -106,7 +105,7 @@ def backward(
 
     try:
         with torch.enable_grad(), tapped(enter):
-            loss = _projected(run())
+            loss = _project(run())
             if loss is None or not entered:
                 return "the output does not depend on the swapped sites"
             torch.autograd.grad(loss, entered, allow_unused=True)
@@ -115,13 +114,13 @@ def backward(
     return ""
 
 
-def step(module: nn.Module, run: Callable[[], Any]) -> None:
-    """Move every parameter of `module` by one short step of gradient descent on a random projection of the output."""
+def optimizer_step(module: nn.Module, run: Callable[[], Any]) -> None:
+    """Make one short step of gradient descent on a random projection of the output, in every parameter of `module`."""
     parameters = [p for p in module.parameters() if p.is_floating_point()]
     for parameter in parameters:
         parameter.requires_grad_()
     with torch.enable_grad():
-        loss = _projected(run())
+        loss = _project(run())
         if loss is None:
             return
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -134,11 +133,11 @@ def step(module: nn.Module, run: Callable[[], Any]) -> None:
                 parameter.sub_(gradient, alpha=_STRIDE * size / length)
 
 
-def _projected(output: Any) -> Tensor | None:
-    """A random projection of the output, always the same; None where nothing in it has a gradient."""
-    dice = torch.Generator().manual_seed(0)
+def _project(output: Any) -> Tensor | None:
+    """A random projection of the output, always the same one; None if nothing in it requires a gradient."""
+    rng = torch.Generator().manual_seed(0)
     outputs = [x for x in tensor_leaves(output) if x.requires_grad]
-    loss = sum((x * torch.randn(x.shape, generator=dice).to(x)).sum() for x in outputs)
+    loss = sum((x * torch.randn(x.shape, generator=rng).to(x)).sum() for x in outputs)
     return loss if isinstance(loss, Tensor) else None
 
 
@@ -146,7 +145,7 @@ def _projected(output: Any) -> Tensor | None:
 def on_entry(modules: Mapping[str, nn.Module], enter: Callable[[str, nn.Module, Tensor], object]) -> Iterator[None]:
     """For one forward pass, call `enter` with each call of each module and its pre-activation.
 
-    A tensor that it returns takes the place of that.
+    The module gets the tensor that `enter` returns, if it returns one.
     """
     count: Counter[str] = Counter()
     with ExitStack() as stack:

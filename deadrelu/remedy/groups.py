@@ -1,4 +1,4 @@
-"""Sites that need the same, together: one paragraph, and one command for all of them."""
+"""Groups the sites that need the same: one paragraph and one command for all of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _NAMES = re.compile(r"`[^`]*`")
 
 
 def group_sites(pairs: Sequence[tuple[Candidate, SiteAdvice]], *, given: Sequence[Remedy]) -> list[GroupAdvice]:
-    """The sick sites by ailment and remedies, in the order of their first site.
+    """Group the sick sites by ailment and remedies, in the order of their first site.
 
-    A later call of a shared module stands with the first sick call of it. Edits that are all `given` already for the
-    whole model are not repeated.
+    A later call of a shared module joins its first sick call. Edits `given` for the whole model are not repeated.
     """
     groups: dict[tuple[object, ...], list[tuple[Candidate, SiteAdvice]]] = {}
     of_module: dict[str, tuple[object, ...]] = {}
@@ -41,7 +40,7 @@ def _without(edits: set[tuple[Edit, ...]], group: GroupAdvice) -> GroupAdvice:
 
 
 def _group(members: Sequence[tuple[Candidate, SiteAdvice]]) -> GroupAdvice:
-    """What these sites have in common."""
+    """The advice on sites of one group."""
     candidate, item = members[0]
     sites = tuple(other.stats.site.id for other, _ in members)
     if len(members) == 1:
@@ -51,7 +50,7 @@ def _group(members: Sequence[tuple[Candidate, SiteAdvice]]) -> GroupAdvice:
     units = sum(each.site.units for each in stats)
     if item.ailment == "rare":
         rare = sum(len(each.rare_units) for each in stats)
-        says = f"{rare:,} of {count(units, 'unit')} at {count(len(stats), 'site')} are rare, and alive."
+        says = f"{rare:,} of {count(units, 'unit')} at {count(len(stats), 'site')} are rare but alive."
         return GroupAdvice(sites=sites, ailment="rare", says=says, remedies=item.remedies)
     dead = sum(each.dead for each in stats)
     says = f"{dead:,} of {count(units, 'unit')} at {count(len(stats), 'site')} ({percent(dead / units)}) never fired."
@@ -71,13 +70,13 @@ def _group(members: Sequence[tuple[Candidate, SiteAdvice]]) -> GroupAdvice:
 
 
 def _main(item: SiteAdvice) -> list[Remedy]:
-    """The best way to swap, and what is not a swap: the cause, and what training should do."""
+    """The best swap, and the remedies that are not swaps."""
     swaps = [remedy for remedy in item.remedies if remedy.command or remedy.edits]
     return [remedy for remedy in item.remedies if remedy not in swaps[1:]]
 
 
 def _plural(title: str, members: Sequence[tuple[Candidate, SiteAdvice]]) -> str:
-    """The title with the layers of all these sites in the place of the first one's."""
+    """The title with the layers of all these sites instead of the first one's."""
     layers = list(dict.fromkeys(f"`{layer}`" for each, _ in members if (layer := each.stats.site.after)))
     shown = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
     return _NAMES.sub(lambda _: shown, title, count=1) if layers else title
@@ -87,6 +86,6 @@ def _figures(members: Sequence[tuple[Candidate, SiteAdvice]]) -> str:
     """How far below firing the dead units of all these sites stay."""
     depths = [deep for candidate, _ in members if (deep := depth(candidate.stats))]
     if not depths:
-        return "The figures of each site stand with --full."
+        return "--full shows the figures of each site."
     nearest, farthest = -max(deep.nearest for deep in depths), -min(deep.farthest for deep in depths)
     return f"Their dead units stay {nearest:.2g} to {farthest:.2g} below firing."

@@ -1,4 +1,4 @@
-"""How a source file names torch: what a dotted name in it means, and how to write torch.nn.functional there."""
+"""Resolves how a source file names torch: what a dotted name means, and how to write torch.nn.functional there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _HOMES = ("torch", FUNCTIONAL, "torch.Tensor", "torch.ops.aten")
 
 @dataclass(frozen=True)
 class Imports:
-    """What the names that a file imports mean, as dotted paths.
+    """The names that a file imports, with the dotted paths that they mean.
 
-    `everywhere` are those of the whole file; `module_level` only those that every function of it can see.
+    `everywhere` holds all of them; `module_level` only those that every function of the file can see.
     """
 
     everywhere: Mapping[str, str]
@@ -27,7 +27,7 @@ class Imports:
         return cls(dict(_imported(ast.walk(tree))), dict(_imported(_outside_functions(tree))))
 
     def dotted(self, node: ast.expr) -> str | None:
-        """The full path of a name such as `F.relu`; None for anything that does not begin with an imported name."""
+        """The full path of a name such as `F.relu`; None if it does not begin with an imported name."""
         if isinstance(node, ast.Name):
             return self.everywhere.get(node.id)
         if isinstance(node, ast.Attribute):
@@ -37,18 +37,18 @@ class Imports:
 
     @staticmethod
     def torch_function(dotted: str | None) -> str | None:
-        """The last name of a torch function's path: `relu_` for `torch.relu_`; None if it is no function of torch's."""
+        """The last name of a torch function's path: `relu_` for `torch.relu_`; None for any other function."""
         home, _, name = (dotted or "").removesuffix(".default").rpartition(".")
         return name if home in _HOMES else None
 
     @staticmethod
     def prefix(node: ast.expr) -> str | None:
-        """What stands before the last dot: `F` of `F.relu`; None for a bare name."""
+        """The part before the last dot: `F` of `F.relu`; None for a bare name."""
         return ast.unparse(node.value) if isinstance(node, ast.Attribute) else None
 
     @property
     def functional(self) -> str:
-        """The shortest way in which this file can write torch.nn.functional; in full where it imports none."""
+        """The shortest name of torch.nn.functional in this file; the full one if it imports none."""
         ways = [
             name + FUNCTIONAL.removeprefix(path)
             for name, path in self.module_level.items()
@@ -58,7 +58,7 @@ class Imports:
 
 
 def _imported(nodes: Iterator[ast.AST]) -> Iterator[tuple[str, str]]:
-    """Each imported name, and what it means."""
+    """Each imported name and the path that it means."""
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -70,7 +70,7 @@ def _imported(nodes: Iterator[ast.AST]) -> Iterator[tuple[str, str]]:
 
 
 def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node that stands in no function or class."""
+    """Every node outside functions and classes."""
     for node in ast.iter_child_nodes(tree):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node

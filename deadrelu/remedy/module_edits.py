@@ -1,4 +1,4 @@
-"""Finds where the user's class makes an activation module, so that the swap can be written into the source too."""
+"""Finds the line where the user's class constructs an activation module, to swap it in the source too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deadrelu.report.advice import Edit
 
 
 def module_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | None:
-    """The edit of `self.NAME = nn.ReLU(…)` in the class of the parent; None where that is not one plain assignment.
+    """The edit of `self.NAME = nn.ReLU(…)` in the class of the parent; None unless that is one plain assignment.
 
-    Torch's own containers have no such line, nor has a class without source; that of a library is not to be edited.
+    Torch's own containers and classes without source have no such line; that of a library is not edited.
     """
     parent_path, _, name = path.rpartition(".")
     parent = type(model.get_submodule(parent_path))
@@ -52,7 +52,7 @@ def module_edit(model: nn.Module, path: str, new: nn.Module) -> Edit | None:
 
 
 def expression(module: nn.Module, prefix: str = "nn") -> str:
-    """The Python that makes an activation module: `nn.LeakyReLU(negative_slope=0.01)`. `prefix` is torch.nn's name."""
+    """The Python expression of an activation: `nn.LeakyReLU(negative_slope=0.01)`. `prefix` is torch.nn's name."""
     if isinstance(module, nn.Sequential):
         made = f"Sequential({', '.join(expression(child, prefix) for child in module)})"
     else:

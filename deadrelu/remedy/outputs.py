@@ -1,4 +1,4 @@
-"""Where a patched model goes: a name of its own for each remedy, so that printed commands do not collide."""
+"""Names the file of a patched model: each remedy gets its own, so that printed commands do not collide."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 _KEPT_SUFFIXES = (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".bin", ".ckpt", ".model", ".tar")
-"""File name endings that stay true of a patched whole module (`.safetensors` would not)."""
+"""Suffixes that are still right for a whole module (`.safetensors` would not be)."""
 
 
 def default_output(model: str | Path, *, to_pt2: bool = False, variant: str = "patched") -> Path:
-    """Where a patched model is written by default: `model.pt` becomes `model.patched.pt` in the same folder.
+    """The default path of a patched model: `model.pt` becomes `model.patched.pt` in the same folder.
 
     A Hugging Face folder `opt` becomes the folder `opt.patched`; `variant` replaces the word.
     """

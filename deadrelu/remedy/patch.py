@@ -43,11 +43,11 @@ def patch_file(
     preview: bool = False,
     progress: Progress | None = None,
 ) -> PatchResult:
-    """Write a patched copy of a saved model to `output`, verified; with `preview`, only say what would be swapped.
+    """Write a verified, patched copy of a saved model to `output`; with `preview`, only say what would be swapped.
 
     The copy has the format of the original, with two exceptions: for weights a whole module is written, and `to_pt2`
-    exports the model first, so that functional calls can be swapped too. Nothing is written where there is nothing to
-    swap, or where the check fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
+    exports the model first, so that functional calls can be swapped too. Nothing is written if there is nothing to swap
+    or the check fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
     """
     if is_folder(str(original.model)) and not to_pt2:
         return patch_folder(original, output, data, options, plan, force=force, preview=preview, progress=progress)
@@ -90,7 +90,7 @@ def patch_module(
     *,
     preview: bool = False,
 ) -> PatchResult:
-    """Swap in a live module, in place, with the same checks in this process; if one fails, it is as it was before.
+    """Swap in a live module, in place, with the same checks in this process; if one fails, the module is restored.
 
     The data is read several times, so a one-shot iterator will not do. The root itself cannot be swapped.
     """
@@ -117,13 +117,13 @@ def patch_module(
         is_kept = True
         return result
     finally:
-        if not is_kept:  # the same parameter objects, with the values that they had
+        if not is_kept:  # the same parameter objects, with their old values
             program.undo_swaps()
             module.load_state_dict(untouched.state_dict())
 
 
 def _written_notes(info: ModelInfo, module: nn.Module) -> tuple[str, ...]:
-    """What the user has to know of a file in another format than the original's."""
+    """What the user must know about a file in another format than the original's."""
     if info.format in ("torch-module", "torch-legacy"):
         return ()
     code = type(module)

@@ -1,4 +1,4 @@
-"""A new start for dead units without moving the output: fresh weights in, zero weights out (Sokar et al. 2023)."""
+"""Restarts dead units without moving the output: fresh weights in, zero weights out (Sokar et al. 2023)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deadrelu.report import SiteStats
 
 @dataclass(frozen=True)
 class Restart:
-    """The units of one module that were restarted, the names of the tensors that changed, and why nothing did."""
+    """The restarted units of one module and the names of the tensors that changed, or why there are none."""
 
     units: tuple[int, ...] = ()
     tensors: tuple[str, ...] = ()
@@ -50,13 +50,13 @@ def reinitialise(
 
 @torch.no_grad()
 def _restart(flow: Flow, unit: int, gain: float, generator: torch.Generator) -> None:
-    """Fresh weights into one unit, zero weights out of it."""
+    """Draw fresh weights into one unit, and set the weights out of it to zero."""
     assert flow.producer is not None  # a flow without an obstacle has one
     row = flow.producer.weight[unit]
     row.copy_(torch.randn(row.shape, generator=generator) * gain / math.sqrt(row.numel()))
     if flow.producer.bias is not None:
         flow.producer.bias[unit] = 0
-    for tensor, value in _normal(flow):
+    for tensor, value in _norm_vectors(flow):
         tensor[unit] = value
     for consumer in flow.consumers:
         consumer.layer.weight[:, unit * consumer.width : (unit + 1) * consumer.width] = 0
@@ -66,11 +66,15 @@ def _touched(flow: Flow) -> list[torch.Tensor]:
     """The tensors that a restart changes."""
     assert flow.producer is not None
     layer = [flow.producer.weight] + ([flow.producer.bias] if flow.producer.bias is not None else [])
-    return [*layer, *(tensor for tensor, _ in _normal(flow)), *(consumer.layer.weight for consumer in flow.consumers)]
+    return [
+        *layer,
+        *(tensor for tensor, _ in _norm_vectors(flow)),
+        *(consumer.layer.weight for consumer in flow.consumers),
+    ]
 
 
-def _normal(flow: Flow) -> list[tuple[torch.Tensor, float]]:
-    """The vectors of the batch norm, if there is one, with the values that make it do nothing."""
+def _norm_vectors(flow: Flow) -> list[tuple[torch.Tensor, float]]:
+    """The vectors of the batch norm, if there is one, with the values that make it the identity."""
     norm = flow.norm
     if norm is None:
         return []

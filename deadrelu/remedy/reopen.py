@@ -32,8 +32,7 @@ from deadrelu.report.advice import Drift
 def patched_spec(original: ModelSpec, path: Path, *, code: str | None = None, ours: bool = False) -> ModelSpec:
     """How the patched file is opened: by the same rules, with the `code` that its classes belong to.
 
-    `ours` lets it run code although nobody was asked: we have just written it, out of what the user had opened, and
-    that very file is meant.
+    `ours` lets exactly this file run code: we have just written it, from a model that the user had allowed to run.
     """
     trust = original.trust
     if (trust.sha256 or ours) and path.is_file():  # a folder runs no code of its own
@@ -43,7 +42,7 @@ def patched_spec(original: ModelSpec, path: Path, *, code: str | None = None, ou
 
 @dataclass(frozen=True)
 class Needs:
-    """What opening a patched file takes: trust in it, and the code of its classes."""
+    """What opening a patched file needs: trust, and the code of its classes."""
 
     trust: bool
     arch: str | None
@@ -64,14 +63,14 @@ def reopen(
     """
     if not isinstance(data.data, (str, Path, type(None))):
         raise UsageError(
-            f"a fresh process proves what was written, and cannot see the {type(data.data).__name__} of this one",
+            f"a fresh process verifies what was written, and cannot see the {type(data.data).__name__} of this one",
             hint="give the data as a file, or as code: file.py:name",
         )
     try:
         json.dumps(dict(data.inputs))
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"a fresh process proves what was written, and cannot be given these inputs: {error}",
+            f"a fresh process verifies what was written, and cannot be given these inputs: {error}",
             hint="give inputs that JSON can hold: numbers, strings, lists",
         ) from error
     question = {
@@ -83,13 +82,13 @@ def reopen(
     }
     found = _answer_of_process(json.dumps(question))
     if "error" in found:
-        raise ModelError(f"the patched file fails its proof: {found['error']}", hint="nothing was written")
+        raise ModelError(f"the patched file fails its check: {found['error']}", hint="nothing was written")
     report = Report.from_dict(found["report"]) if found["report"] else None
     return report, _evidence(found["evidence"]), Needs(**found["needs"])
 
 
 def _answer_of_process(question: str) -> Any:
-    """Start a fresh process with this question, and read its answer. Raises `ModelError` where it gives none."""
+    """Start a fresh process with this question, and read its answer. Raises `ModelError` if there is none."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answer.json"
         done = subprocess.run(
@@ -140,7 +139,7 @@ def _measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _needs(patched: ModelSpec) -> Needs:
-    """The least that opening the patched file takes, of what the spec gives; single classes stay allowed."""
+    """The least of what the spec gives that opens the patched file; allowed classes stay allowed."""
     untrusted = replace(patched.trust, all=False, sha256=())
     for arch in dict.fromkeys((None, patched.arch)):
         try:

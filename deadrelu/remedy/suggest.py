@@ -1,4 +1,4 @@
-"""From a report to advice: what must be settled first, then each sick site with its remedies, best first."""
+"""Turns a report into advice: what comes first, then each sick site with its remedies, best first."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from deadrelu.report.commands import scan_command
 from deadrelu.text.wording import count, exact_percent, percent, ranges
 
 MOSTLY = 0.5
-"""From this share of dead units on, in 0..1, a site is mostly dead, and not its single units but the layer is sick."""
+"""From this share of dead units on, in 0..1, a site is mostly dead: the layer is sick, not single units."""
 
 CAUTION = (
-    "no swap is a cure by itself: fine-tune, and scan again. Sokar et al. (2023) saw leaky ReLU reduce dormant units"
+    "a swap alone cures nothing: fine-tune, and scan again. Sokar et al. (2023) saw leaky ReLU reduce dormant units"
     " only slightly."
 )
 
 
 def suggest(report: Report, *, slope: float = 0.01, root: Path = Path()) -> Advice:
-    """What to do about each ailment that `report` shows; no items where nothing is sick.
+    """What to do about each ailment in `report`; no items if nothing is sick.
 
     `slope` is that of the leaky ReLU for negative inputs, between 0 and 1. Source files are read, for the exact edit,
     relative to `root`. Raises `UsageError` for a slope out of range.
@@ -47,13 +47,13 @@ def suggest(report: Report, *, slope: float = 0.01, root: Path = Path()) -> Advi
 
 
 def check_slope(slope: float) -> None:
-    """Raise `UsageError` for a slope with which a leaky ReLU would be a ReLU, a line, or worse."""
+    """Raise `UsageError` unless the slope is between that of a ReLU (0) and that of a line (1)."""
     if not 0 < slope < 1:
         raise UsageError(f"--slope is {slope}, not between 0 and 1", hint="for example --slope 0.01")
 
 
 def _site(candidate: Candidate) -> SiteAdvice | None:
-    """What ails one site, and its remedies; None if nothing does."""
+    """The advice on one site; None if nothing ails it."""
     stats = candidate.stats
     if stats.dead == stats.site.units > 0:
         return _wholly_dead(candidate)
@@ -63,56 +63,56 @@ def _site(candidate: Candidate) -> SiteAdvice | None:
 
 
 def _wholly_dead(candidate: Candidate) -> SiteAdvice:
-    """The layer passes nothing on: a swap alone gives back no function that was ever learnt."""
+    """Advice on a layer that passes nothing on: a swap alone does not restore what was learnt."""
     stats = candidate.stats
     remedies = [
         remedy_for_dead_site(stats),
         *candidate.swaps(),
         Remedy(
             title="Retrain with a lower learning rate, a warm-up, and clipped gradients",
-            why="A whole layer dies by a few steps that are far too large, most often at the start.",
+            why="A few steps that are far too large, most often at the start, can kill a whole layer.",
             python=CLIP,
         ),
     ]
     says = (
         f"None of {count(stats.site.units, 'unit')} fired on {count(stats.samples, 'sample')}: what comes after this"
-        " site alone is the same for every input. A swap alone will not do: train after it."
+        " site alone is the same for every input. A swap alone is not enough: train after it."
     )
     return _advice(candidate, "wholly dead", says, remedies)
 
 
 def _partly_dead(candidate: Candidate, ailment: Ailment) -> SiteAdvice:
-    """A live layer with dead units in it."""
+    """Advice on a live layer with dead units."""
     elsewhere = candidate.elsewhere()
     swaps = [elsewhere] if elsewhere else [*candidate.swaps()]
     return _advice(candidate, ailment, _dead_of(candidate.stats), [*swaps, remedy_for_cause(candidate.stats)])
 
 
 def _rare(candidate: Candidate) -> SiteAdvice:
-    """Alive: nothing is to be done."""
+    """Advice on rare units, which are alive: do nothing."""
     stats = candidate.stats
     below = exact_percent(setting(candidate.report, "rare_below", 0.01))
     one = len(stats.rare_units) == 1
     says = (
-        f"{len(stats.rare_units):,} of {count(stats.site.units, 'unit')} {'is' if one else 'are'} rare, and alive:"
+        f"{len(stats.rare_units):,} of {count(stats.site.units, 'unit')} {'is' if one else 'are'} rare but alive:"
         f" {'it fires' if one else 'they fire'} at fewer than {below} of positions, {_units(stats.rare_units)}."
     )
     remedy = Remedy(
         title="Leave it, and watch it",
         why="Sparsity is not death: a rare unit may serve a rare feature. Only a share that grows from checkpoint to"
-        " checkpoint is a warning: keep this report to compare with.",
+        " checkpoint is a warning: keep this report to compare against.",
         command=scan_command(candidate.report, "-o=json=report.json"),
     )
     return SiteAdvice(site=stats.site.id, ailment="rare", says=says, remedies=(remedy,))
 
 
 def _advice(candidate: Candidate, ailment: Ailment, says: str, remedies: list[Remedy]) -> SiteAdvice:
-    """The advice on a site with dead units; what ran before it may already explain it."""
+    """The advice on a site with dead units, with a wholly dead site before it that may explain them."""
     for earlier in candidate.report.sites:
         if earlier is candidate.stats:
             break
         if earlier.dead == earlier.site.units > 0:
-            says += f" It runs after `{earlier.site.id}`, which is wholly dead: treat that first, and scan again."
+            says += f" It runs after `{earlier.site.id}`, which is wholly dead: fix that first, and scan again."
             break
     if candidate.stats.dead and candidate.stats.rare_units:
         rare = len(candidate.stats.rare_units)

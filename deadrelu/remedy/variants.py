@@ -1,4 +1,4 @@
-"""The ways in which `patch` can treat sites, best first, and which of them each site allows."""
+"""The ways in which `patch` can swap sites, best first, and which of them each site allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deadrelu.report import Report, SiteStats
 GRAPHS = ("torchscript", "torch-export")
 FOLDER = "huggingface"
 _BEST = ("leaky_relu", "silu")
-"""What takes the place of an activation, the first that suits."""
+"""Replacements in the order of preference."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Variant:
 RESTART_DEAD = Variant(
     "restarted",
     ("--reinit", "--only-dead-units"),
-    "Re-initialise the dead units, and let them alone leak",
-    "The output stays where that can be done; training wakes them (Sokar 2023).",
+    "Re-initialise the dead units, and let only them leak",
+    "The output does not move where they can be restarted; training wakes them (Sokar 2023).",
 )
 RESTART = Variant(
     "reinit",
@@ -39,38 +39,38 @@ RESTART = Variant(
 DEAD = Variant(
     "only-dead",
     ("--only-dead-units",),
-    "Let the dead units alone leak",
-    "Live units stay as they are, to the bit; dead ones wake slowly, if at all.",
+    "Let only the dead units leak",
+    "Live units stay bit for bit the same; dead ones wake slowly, if at all.",
 )
 WHOLE_SITE = Variant(
     "leaky",
     (),
     "Swap the whole site",
-    "Live units change too: of all swaps this moves the output most.",
+    "Live units change too: this swap moves the output most.",
 )
 LEARNT = Variant(
     "prelu",
     ("--with=prelu",),
     "Swap for PReLU, which learns its slope (He et al. 2015)",
-    "`--with elu` is smooth instead (Clevert et al. 2016). Both need fine-tuning.",
+    "`--with elu` is the smooth alternative (Clevert et al. 2016). Both need fine-tuning.",
 )
 VARIANTS = (RESTART_DEAD, RESTART, DEAD, WHOLE_SITE, LEARNT)
-"""By the evidence of `patch` on trained models: what moves the output least and recovers most stands first."""
+"""In the order that `patch` showed on trained models: what moves the output least and recovers most comes first."""
 
 
 def successor(op: str) -> str | None:
-    """The torch.nn.functional that takes this activation's place; None for hardsigmoid and the shrinkages."""
+    """The torch.nn.functional that replaces this activation; None for hardsigmoid and the shrinkages."""
     kind = BY_NAME.get(op)
     return next((name for name in _BEST if kind and name in kind.replacements), None)
 
 
 def explain(report: Report, variant: Variant) -> str:
-    """Why this variant helps, and what else it changes or leaves in a model of this format."""
+    """Why this variant helps, and what else it changes in a model of this format."""
     if report.model.format != FOLDER:
         return variant.why
     return (
         f"{variant.why} config.json names the activation of a Hugging Face folder, so all its sites change together; "
-        "a site that no setting names stays as it is, and `patch` lists it."
+        "a site that no setting names stays unchanged, and `patch` lists it."
     )
 
 
@@ -84,7 +84,7 @@ def in_file(report: Report, stats: SiteStats) -> bool:
 
 
 def calls_of(report: Report, stats: SiteStats) -> list[SiteStats]:
-    """The measured calls of the site's module: a swap changes them all."""
+    """The measured calls of the site's module, which a swap changes together."""
     if not stats.site.swappable:
         return [stats]
     return [other for other in report.sites if other.site.swappable and other.site.module == stats.site.module]

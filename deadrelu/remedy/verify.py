@@ -1,4 +1,4 @@
-"""What a swap has changed, measured on the same batches: drift, gradient, dead units, parameters."""
+"""Measures what a swap changed, on the same batches: drift, gradient, dead units, parameters."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.programs.rng import seed_all
-from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, own_gradient, step
+from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, optimizer_step, own_gradient
 from deadrelu.report.advice import Drift
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What two programs showed side by side.
+    """What the comparison of two programs showed.
 
     By call of a swapped module (`path#1` is its first), or by id of a leaky call of a graph, per unit: `alive` says
     whether the activation's own gradient was anywhere other than zero, `reached` whether that of a random projection of
@@ -74,7 +74,7 @@ def compare_programs(
             if tapped is None or reached.is_complete or (index and not is_taken):
                 continue
             if restarted and index == 0:
-                step(learner.module, lambda: run_learner(copy.deepcopy(batch)))  # noqa: B023
+                optimizer_step(learner.module, lambda: run_learner(copy.deepcopy(batch)))  # noqa: B023
             why = backward(lambda: run_learner(copy.deepcopy(batch)), tapped, reached.add)  # noqa: B023
             reason, is_taken = "" if is_taken else why, is_taken or not why
     changed, added = _changed(before.module, after.module)

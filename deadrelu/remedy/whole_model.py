@@ -1,4 +1,4 @@
-"""What can be done about all sick sites of a model at once: one command for each way to patch, best first."""
+"""Remedies for all sick sites of a model at once: one command for each way to patch, best first."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from deadrelu.report.commands import patch_command
 from deadrelu.text.wording import count
 
 _FEW = 4
-"""Up to so many modules are swapped by a line each, more by a loop."""
+"""Up to this many modules are swapped with a line each, more with a loop."""
 
 _WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
 
 
 def whole_model(sick: Sequence[Candidate]) -> Iterator[Remedy]:
-    """The remedies for all the sick sites together, best first; what helps fewer than half is left out."""
+    """The remedies for all sick sites together, best first; what helps fewer than half is left out."""
     if not sick:
         return
     report, slope = sick[0].report, sick[0].slope
@@ -48,7 +48,7 @@ def whole_model(sick: Sequence[Candidate]) -> Iterator[Remedy]:
 
 
 def _command(report: Report, able: Sequence[SiteStats], variant: Variant, slope: float) -> str | None:
-    """One command for these sites: without `--site` where they are what `patch` takes by itself."""
+    """One command for these sites, without `--site` where they are the default of `patch`."""
     narrowed = report.settings.get("sites") or report.settings.get("skip_sites")
     if report.model.format == FOLDER or narrowed or {successor(stats.site.op) for stats in able} != {"leaky_relu"}:
         common = Counter(successor(stats.site.op) for stats in able).most_common(1)[0][0]
@@ -59,7 +59,7 @@ def _command(report: Report, able: Sequence[SiteStats], variant: Variant, slope:
 
 
 def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Candidate], slope: float) -> str:
-    """The variant as an instruction for the whole model, with how many of the sick sites it can treat."""
+    """The variant as an instruction for the whole model, with how many of the sick sites it can swap."""
     if variant is WHOLE_SITE:
         silu = all(successor(stats.site.op) == "silu" for stats in able)
         title = f"Swap each sick site for {'SiLU' if silu else f'a leaky ReLU (slope {slope:g})'}"
@@ -69,7 +69,7 @@ def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Candidat
 
 
 def _calls(report: Report, called: Sequence[Candidate], slope: float) -> Iterator[Remedy]:
-    """Functional calls: their edits in the source, and the way through torch.export."""
+    """Remedies for functional calls: edits of the source, and the way through torch.export."""
     edits: list[Edit] = []
     for candidate in called:
         edit = candidate.edit()
@@ -78,7 +78,7 @@ def _calls(report: Report, called: Sequence[Candidate], slope: float) -> Iterato
     if edits:
         yield Remedy(
             title=f"Swap {count(len(edits), 'call')} in the code",
-            why="These are functional calls, which the file does not hold. The weights fit the edited code.",
+            why="These are functional calls, which are not in the file. The weights fit the edited code.",
             edits=tuple(edits),
         )
     if report.model.path is not None and report.model.format not in (*GRAPHS, FOLDER):
@@ -93,7 +93,7 @@ def _calls(report: Report, called: Sequence[Candidate], slope: float) -> Iterato
 
 
 def _in_python(held: Sequence[SiteStats], slope: float) -> Iterator[Remedy]:
-    """The swap in the user's own code, after the model is built: no file of a library has to be edited."""
+    """The swap in the user's own code, after the model is built, so that no file of a library has to be edited."""
     new = {stats.site.module: module for stats in held if (module := constructed(stats.site, slope))}
     new.pop("", None)  # the model itself
     lines = [assignment(path, module) for path, module in new.items()]

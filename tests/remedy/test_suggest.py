@@ -183,7 +183,7 @@ def test_synthetic_data_and_few_samples_are_settled_before_any_site() -> None:
     ]
     assert "add --data" in advice.first[0].remedies[0].title
     needed = next(n for n in range(1, 1000) if 0.99**n <= 0.05)
-    assert f"Bring more data, at least {needed} samples" in advice.first[1].remedies[0].title
+    assert f"Use more data, at least {needed} samples" in advice.first[1].remedies[0].title
 
 
 def test_a_scan_that_was_cut_short_is_done_again_on_all_of_the_data() -> None:
@@ -399,7 +399,7 @@ def test_a_hugging_face_folder_is_patched_as_a_whole() -> None:
     assert patches == ["deadrelu patch m.pt --data val.npz --site all -o m.patched.pt"]
     assert [remedy.command for remedy in advice.whole] == patches
     for remedy in (advice.whole[0], item.remedies[0]):  # a ReLU that the code fixes, as in ResNet, cannot be swapped so
-        assert "a site that no setting names stays as it is, and `patch` lists it" in remedy.why
+        assert "a site that no setting names stays unchanged, and `patch` lists it" in remedy.why
 
 
 @pytest.mark.parametrize("path", [".", "..", "/", "a/", "b.", ".hidden"])

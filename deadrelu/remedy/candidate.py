@@ -87,10 +87,9 @@ class Candidate:
         if self.report.model.format == FOLDER:
             return why
         if "--only-dead-units" in variant.options and len(calls) > 1:
-            dead = dead_in_all(calls)
-            why += (
-                f" {count(len(dead), 'unit')} of {site.units:,} are dead in all {len(calls)} calls of `{site.module}`."
-            )
+            dead = len(dead_in_all(calls))
+            are = "is" if dead == 1 else "are"
+            why += f" {dead:,} of {count(site.units, 'unit')} {are} dead in all {len(calls)} calls of `{site.module}`."
         elif site.swappable and site.calls > 1:
             why += (
                 f" `{site.module}` is one module called {site.calls} times, so all its calls change together; to change"

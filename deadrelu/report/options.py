@@ -15,10 +15,15 @@ from deadrelu.report.report import Setting
 
 
 def flags_of(options: Any) -> dict[str, object]:
-    """The values that are not the default, by long flag without the dashes; those of an inner dataclass too."""
+    """The values that are not the default, by long flag without the dashes; those of an inner dataclass too.
+
+    A field without a default is an argument, which has no flag.
+    """
     found: dict[str, object] = {}
     for f in fields(options):
         value = getattr(options, f.name)
+        if f.default is MISSING and f.default_factory is MISSING:
+            continue
         if is_dataclass(value):
             found |= flags_of(value)
         elif value != (f.default if f.default_factory is MISSING else f.default_factory()):

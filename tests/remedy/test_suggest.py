@@ -153,7 +153,7 @@ def test_half_dead_is_mostly_dead_and_every_swap_has_the_slope() -> None:
 def test_a_wholly_dead_layer_is_not_cured_by_a_swap_and_what_follows_is_treated_after_it() -> None:
     dead, later = suggest(report_of(sick(0, name="a"), sick(8, name="b"), sick(1, name="c"))).items
     assert (dead.site, dead.ailment) == ("b", "wholly dead")
-    assert "A swap alone will not do" in dead.says
+    assert "A swap alone is not enough" in dead.says
     assert "Find the cause first" in dead.remedies[0].title
     assert "`fc`" in dead.remedies[0].title
     assert "−0.1." in dead.remedies[0].why
@@ -203,7 +203,7 @@ def test_nonfinite_values_come_before_all_else() -> None:
         ("act", "some dead"),
     ]
     assert "1 site after it too" in advice.first[0].says
-    assert "NaN in the data" in advice.first[0].remedies[0].title
+    assert "the data for NaN" in advice.first[0].remedies[0].title
     weights = suggest(report_of(nan, nonfinite_weights={"fc.bias": 2})).first[0]
     assert weights.site is None
     assert "fc.bias" in weights.says
@@ -243,7 +243,7 @@ def test_the_calls_of_one_module_are_swapped_together_and_the_leak_is_for_units_
     stats[2] = make_stats(calls[2], [0.0, 0.0] + [0.5] * 6)
     alone = suggest(report_of(*stats)).items[0].remedies[0]
     assert "--only-dead-units" in (alone.command or "")
-    assert "1 unit of 8 dead in all 3 calls" in alone.why
+    assert "1 of 8 units is dead in all 3 calls" in alone.why
 
 
 def test_a_functional_call_gets_its_edit_with_the_other_sites_that_it_changes(tmp_path: Path) -> None:

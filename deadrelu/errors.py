@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller. Converted to an integer in one place, `cli.app.main`."""
+    """The exit codes of the command. Converted to an integer in one place, `cli.app.main`."""
 
     OK = 0
     GATE_FAILED = 1
@@ -16,14 +16,14 @@ class ExitCode(IntEnum):
 
 
 class DeadreluError(Exception):
-    """An error with a one-line message that says what is wrong and where, and a hint that says what to do next."""
+    """An error with a one-line message (what is wrong, and where) and a hint (what to do next)."""
 
     exit_code = ExitCode.COULD_NOT_RUN
 
     def __init__(self, message: str, *, hint: str = "", example: str = "") -> None:
         r"""Keep `message` and `hint` on one line each: a person reads them in a CI log. `example` is code, in lines.
 
-        All may quote names from a hostile file, so what would steer a terminal is written out (`\x1b`).
+        All may quote names from a hostile file, so terminal control characters are escaped (`\x1b`).
         """
         self.message = _one_line(message)
         self.hint = _one_line(hint)
@@ -35,17 +35,17 @@ class DeadreluError(Exception):
 
 
 def _one_line(text: str) -> str:
-    """The text without line breaks and without a character that is not printable."""
+    """The text on one line, with unprintable characters escaped."""
     return _printable(" ".join(text.split()))
 
 
 def _printable(plain: str) -> str:
-    """The line with what is not printable written out."""
+    """The line with unprintable characters escaped."""
     return plain if plain.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
 
 
 class UsageError(DeadreluError):
-    """The options do not fit each other, or one of them cannot be read."""
+    """Options contradict each other, or one of them cannot be read."""
 
 
 class FileError(DeadreluError):
@@ -53,7 +53,7 @@ class FileError(DeadreluError):
 
 
 class TrustError(DeadreluError):
-    """The file asks to run code that nobody has allowed."""
+    """The file would run code that is not allowed."""
 
 
 class ArchitectureError(DeadreluError):

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _POLICY = {field.name for field in fields(Policy)}
-_UNSAID = Fraction(5, 100)
-"""The limit where the caller names none; a caller's own 5% is another object."""
+_DEFAULT_LIMIT = Fraction(5, 100)
+"""The limit if the caller gives none; compared by identity, so that a caller's own 5% counts as given."""
 
 
-class GateFailed(AssertionError):  # noqa: N818 - it is no error of the program, and the gate's own word
-    """A model that does not pass: the message is the verdict and the table, `report` the whole report."""
+class GateFailed(AssertionError):  # noqa: N818 - not an error of the program
+    """Raised for a model that does not pass. The message is the verdict and the table, `report` the whole report."""
 
     __module__ = "deadrelu"  # the name that a traceback shows is the one to catch
 
     def __init__(self, report: Report) -> None:
-        """Draw the table at once: whoever shows the message needs nothing more."""
+        """Draw the table now, so that the message is complete."""
         from deadrelu.render.conclusion import headline, verdict_reason
         from deadrelu.render.terminal.screen import Screen
         from deadrelu.render.terminal.table import render
@@ -40,7 +40,7 @@ class GateFailed(AssertionError):  # noqa: N818 - it is no error of the program,
         self.report = report
 
     def __reduce__(self) -> tuple[type[GateFailed], tuple[Report]]:
-        """The report makes the message again, in another process too."""
+        """Pickle the report alone, from which the message is made again."""
         return type(self), (self.report,)
 
 
@@ -48,7 +48,7 @@ def check(
     model: nn.Module | str | Path,
     data: object = None,
     *,
-    max_dead: Share | None = _UNSAID,
+    max_dead: Share | None = _DEFAULT_LIMIT,
     policy: Policy | None = None,
     **options: Any,
 ) -> Report:
@@ -66,7 +66,7 @@ def check(
 
     if policy is None:
         policy = Policy(max_dead=max_dead, **{name: options.pop(name) for name in _POLICY & options.keys()})
-    elif max_dead is not _UNSAID:
+    elif max_dead is not _DEFAULT_LIMIT:
         raise UsageError("policy and max_dead were both given", hint="write policy=Policy(max_dead=…), or leave it out")
     where: Any = os.fspath(model) if isinstance(model, os.PathLike) else model
     report = scan(where, data, policy=policy, **options)

@@ -16,7 +16,7 @@ import yaml
 from deadrelu.cli.app import every_command
 from deadrelu.cli.configuration import known_keys
 from deadrelu.cli.values import output_paths
-from deadrelu.config.file import read
+from deadrelu.config.file import read_configuration
 from deadrelu.judge.rules import RULES
 from deadrelu.render.formats import Format
 from docs.pictures import FOLDER, PICTURES, WIDTH
@@ -107,7 +107,7 @@ def test_a_picture_names_no_server() -> None:
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_every_configuration_can_be_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
-    assert read(tmp_path / "pyproject.toml", known_keys(every_command().values())).values
+    assert read_configuration(tmp_path / "pyproject.toml", known_keys(every_command().values())).values
 
 
 def test_the_workflow_shown_uses_inputs_and_outputs_that_the_action_has() -> None:

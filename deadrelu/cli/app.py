@@ -22,7 +22,7 @@ from deadrelu.text.spelling import did_you_mean
 
 _PROGRAM = "deadrelu"
 COMPLETE = f"_{_PROGRAM.upper()}_COMPLETE"
-"""The variable by which a shell asks for completions; Typer makes it of the program's name too."""
+"""The variable by which a shell requests completions; Typer derives the same name from the program's."""
 
 SUMMARIES = {
     "scan": "Run MODEL over the data and report the units that never fire.",
@@ -108,7 +108,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def deadrelu(
+def _root(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
@@ -125,12 +125,12 @@ def deadrelu(
 
 def main() -> NoReturn:
     """Run the command line and exit with an `ExitCode`; an uncaught exception is a 2 with one line."""
-    console.stand_in()
+    console.open_closed_streams()
     process.own()
-    process.leave(ranks.run(_run) if ranks.launched() else _run(console.say_error))
+    process.leave(ranks.run(_run) if ranks.launched() else _run(console.print_error))
 
 
-def _run(say_error: Callable[[DeadreluError], None]) -> int:
+def _run(print_error: Callable[[DeadreluError], None]) -> int:
     """Run the command line; every exception becomes its code and one line."""
     if COMPLETE in os.environ:
         return _complete()
@@ -138,22 +138,25 @@ def _run(say_error: Callable[[DeadreluError], None]) -> int:
         code = ExitCode(app(standalone_mode=False, prog_name=_PROGRAM) or 0)
     except DeadreluError as error:
         _trace()
-        say_error(error)
+        print_error(error)
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except BaseException as error:  # the last resort: one line, never a traceback
-        if isinstance(error, SystemExit) and ranks.joined():
+        if isinstance(error, SystemExit) and ranks.current():
             raise  # how a rank ends the run for all
         _trace()
-        said = f"{type(error).__name__}: {error}"
-        say_error(DeadreluError(f"deadrelu itself failed: {said}", hint="--debug shows where; please report it"))
+        print_error(
+            DeadreluError(
+                f"deadrelu itself failed: {type(error).__name__}: {error}", hint="--debug shows where; please report it"
+            )
+        )
         code = ExitCode.COULD_NOT_RUN
     return int(code)
 
 
 def _complete() -> int:
-    """Answer the shell, which asks by a variable; nothing of a model runs."""
+    """Print completions for the shell; no code of a model runs."""
     try:
         app(prog_name=_PROGRAM)
     except SystemExit as done:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from deadrelu.cli.complete import values_of
+from deadrelu.cli.completion import values_of
 from deadrelu.cli.values import read_choice
 
 

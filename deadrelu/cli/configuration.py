@@ -22,7 +22,7 @@ from deadrelu.cli.options import OUTPUT, SWAP
 from deadrelu.cli.usage_errors import name_of, usage_errors
 from deadrelu.cli.values import SamplesPerBatch
 from deadrelu.config.defaults import defaults_for
-from deadrelu.config.file import Config, NamedModel, find, is_option, read
+from deadrelu.config.file import Config, NamedModel, find_configuration, is_option, read_configuration
 from deadrelu.config.keys import Key, Known
 from deadrelu.errors import DeadreluError, ExitCode, UsageError
 from deadrelu.report.commands import option_words
@@ -32,7 +32,7 @@ _KINDS = {bool: "switch", SamplesPerBatch: "count", int: "integer", float: "numb
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class ValueOrigins:
     """Where the values of one command came from; its context keeps it.
 
     `places` says what to name in an error, by parameter, of a value that was not typed. `model` is the one of the
@@ -88,9 +88,9 @@ class ModelCommand(Command):
         config, known = _configuration(ctx, typed)
         wanted, model = typed.get("model"), ctx.obj.model if ctx.obj else None
         if "model" in self.keyed and not wanted and not model and config.models:
-            each = (Origin(model=model) for model in config.models)
+            each = (ValueOrigins(model=model) for model in config.models)
             contexts = [self.make_context(ctx.info_name, list(args), ctx.parent, obj=origin) for origin in each]
-            ctx.obj = Origin(each=tuple(contexts))
+            ctx.obj = ValueOrigins(each=tuple(contexts))
             return []
         if wanted and not os.path.exists(wanted):
             model = next((model for model in config.models if model.name == wanted), model)
@@ -106,7 +106,7 @@ class ModelCommand(Command):
             given.pop("model", None)
         below = defaults_for(self.keys, config, model, os.environ, known=known, given=given)
         ctx.default_map = {names[key]: default.value for key, default in below.by_key.items()}
-        ctx.obj = Origin(
+        ctx.obj = ValueOrigins(
             places={names[key]: default.origin for key, default in below.by_key.items()},
             model=model,
             invocation=tuple(self._words(ctx, typed)),
@@ -123,7 +123,7 @@ class ModelCommand(Command):
 
     def places(self, ctx: Any) -> Mapping[str, str]:
         """Those in the configuration file and the environment."""
-        return ctx.obj.places if isinstance(ctx.obj, Origin) else {}
+        return ctx.obj.places if isinstance(ctx.obj, ValueOrigins) else {}
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; over several models one after another, ending with the worst exit code."""
@@ -148,7 +148,7 @@ class ModelCommand(Command):
             return ExitCode(done.exit_code)
         except DeadreluError as error:
             message = f"{ctx.obj.model.name}: {error.message}"
-            console.say_error(DeadreluError(message, hint=error.hint, example=error.example))
+            console.print_error(DeadreluError(message, hint=error.hint, example=error.example))
             return error.exit_code
         return ExitCode.OK
 
@@ -228,12 +228,12 @@ def _choice(ctx: Any, typed: Mapping[str, Any]) -> tuple[Path | None, bool]:
 def _configuration(ctx: Any, typed: Mapping[str, Any]) -> tuple[Config, Known]:
     """The configuration that the user chose, or the nearest; and the keys that the commands know."""
     named, isolated = _choice(ctx, typed)
-    path = None if isolated else named or find(Path.cwd())
+    path = None if isolated else named or find_configuration(Path.cwd())
     if path is None and not any(is_option(name) for name in os.environ):
         return Config(), {}  # the keys are read off all the commands, and to import them takes its time
     group = ctx.parent.command
     known = known_keys(group.get_command(ctx, name) for name in group.list_commands(ctx))
-    return (Config() if path is None else read(path, known)), known
+    return (Config() if path is None else read_configuration(path, known)), known
 
 
 def _no_model(ctx: Any, config: Config) -> UsageError:
@@ -265,4 +265,4 @@ def _refuse_mixing(contexts: tuple[Any, ...]) -> None:
 def _note(ctx: Any, text: str) -> None:
     """A note on stderr, unless the user wants none."""
     if not ctx.params.get("quiet"):
-        console.note(text)
+        console.print_note(text)

@@ -1,4 +1,4 @@
-"""The edges: what goes to stdout, what to stderr, and in which width and colour."""
+"""Stdout and stderr: what goes where, and in which width and colour."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deadrelu.errors import DeadreluError, OutputError
 from deadrelu.render.terminal.screen import Screen
 
 
-def stand_in() -> None:
-    """Open /dev/null for each standard stream that is closed; `sys.stdout` stays None, so that a report is not lost.
+def open_closed_streams() -> None:
+    """Open /dev/null for each closed standard stream; `sys.stdout` stays None, so that a lost report is an error.
 
-    Otherwise the next file that is opened gets its number, and with it what the user's code prints.
+    Otherwise the next file to be opened gets the number of the stream, and all that the user's code prints.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -25,8 +25,8 @@ def stand_in() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it stays open as long as the process
 
 
-def screen() -> Screen:
-    """Look at stdout. `NO_COLOR` wins over `FORCE_COLOR`; a pipe gets 100 columns unless COLUMNS says otherwise."""
+def current_screen() -> Screen:
+    """What stdout can show. `NO_COLOR` wins over `FORCE_COLOR`; a pipe gets 100 columns unless COLUMNS is set."""
     if sys.stdout is None:
         return Screen(width=100, color=False, unicode=True)
     tty = sys.stdout.isatty()
@@ -41,22 +41,22 @@ def screen() -> Screen:
 
 
 def write(text: str) -> None:
-    """Put `text` on stdout as it is: never through rich, which would wrap it and read its brackets.
+    """Write `text` to stdout unchanged: never through rich, which would wrap it and interpret its brackets.
 
-    A reader that has gone (`| head`) is no error: the exit code still tells what the gate found. Raises `OutputError`
-    where the system refuses, as a full disk does, and where stdout is closed.
+    A closed pipe (`| head`) is not an error: the exit code still reports what the gate found. Raises `OutputError` if
+    the disk is full or stdout is closed.
     """
     if sys.stdout is None:
         raise OutputError("stdout is closed", hint="send it to a file or to /dev/null; -o FORMAT=PATH writes a report")
     try:
-        sys.stdout.write(printable(text if text.endswith("\n") else text + "\n", sys.stdout.encoding))
+        sys.stdout.write(encodable(text if text.endswith("\n") else text + "\n", sys.stdout.encoding))
         sys.stdout.flush()
     except OSError as error:
-        lose(error)
+        fail_stdout(error)
 
 
-def lose(error: OSError) -> None:
-    """Raise the `OutputError` for stdout that could not be written, unless its reader has gone."""
+def fail_stdout(error: OSError) -> None:
+    """Raise the `OutputError` for stdout that could not be written, unless the pipe was closed."""
     # What is left in the buffer would raise again when Python flushes it at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):
@@ -65,8 +65,8 @@ def lose(error: OSError) -> None:
         ) from error
 
 
-def printable(text: str, encoding: str | None) -> str:
-    r"""The text with what this encoding cannot say written out (`\udcff`): one odd name must not cost the report."""
+def encodable(text: str, encoding: str | None) -> str:
+    r"""The text with escapes (`\udcff`) for what the encoding lacks: one odd name must not cost the report."""
     try:
         known = encoding or "utf-8"
         return text.encode(known, errors="backslashreplace").decode(known)
@@ -74,19 +74,19 @@ def printable(text: str, encoding: str | None) -> str:
         return text
 
 
-def say_error(error: DeadreluError) -> None:
+def print_error(error: DeadreluError) -> None:
     """One line on stderr: what is wrong, and the next step; below it the example, if there is one."""
-    _say(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}")
+    _print_line(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}")
     if error.example:
-        _say(error.example)  # not indented: it is there to be copied
+        _print_line(error.example)  # not indented: it is there to be copied
 
 
-def note(text: str) -> None:
-    """One line on stderr that is no error."""
-    _say(f"note: {text}")
+def print_note(text: str) -> None:
+    """One line on stderr that is not an error."""
+    _print_line(f"note: {text}")
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     """A line on stderr."""
     sys.stderr.write(f"{line}\n")
 
@@ -96,14 +96,14 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning" if record.levelno >= logging.WARNING else "note"
-        _say(f"{level}: {record.getMessage()}")
+        _print_line(f"{level}: {record.getMessage()}")
 
 
 @contextmanager
 def user_code(*, quiet: bool) -> Iterator[None]:
-    """While it lasts, notes go to stderr (warnings only, if `quiet`), and so does all that the user's code prints.
+    """Send notes (only warnings, if `quiet`) and everything that the user's code prints to stderr.
 
-    The file descriptor is turned too: a C library's `printf` must not get into a report on stdout either.
+    The file descriptor is redirected too: a C library's `printf` must not get into a report on stdout either.
     """
     log = logging.getLogger("deadrelu")
     handler = _Notes(logging.WARNING if quiet else logging.INFO)
@@ -131,7 +131,7 @@ def user_code(*, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def progress(total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr with rate and time left; None where stderr is no terminal, or if `quiet`."""
+    """A bar on stderr with rate and time left; None if stderr is not a terminal, or if `quiet`."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

@@ -11,9 +11,9 @@ from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
-from deadrelu.cli.reading import saved_report
+from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
-from deadrelu.cli.showing import show_plain
+from deadrelu.cli.saved_reports import saved_report
 from deadrelu.errors import ExitCode
 from deadrelu.judge.compare import compare
 from deadrelu.judge.policy import Policy

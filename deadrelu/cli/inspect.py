@@ -9,7 +9,7 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
-from deadrelu.cli.complete import outputs_as
+from deadrelu.cli.completion import outputs_as
 from deadrelu.cli.values import output_paths
 from deadrelu.files.writing import check_writable, write_text
 from deadrelu.render.formats import PLAIN, Format
@@ -53,4 +53,4 @@ def inspect(
 
     for kind, path in outputs:
         write_text(path, drawn(kind, Screen()), force=force)
-    console.write(drawn(format, console.screen()))
+    console.write(drawn(format, console.current_screen()))

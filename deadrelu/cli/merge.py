@@ -10,8 +10,8 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
-from deadrelu.cli.reading import read_report
-from deadrelu.cli.showing import check_outputs, show, write_outputs
+from deadrelu.cli.outputs import check_outputs, show, write_outputs
+from deadrelu.cli.saved_reports import read_report
 from deadrelu.judge.judgement import exit_code
 from deadrelu.judge.merge import common_policy
 from deadrelu.judge.merge import merge as merged
@@ -45,7 +45,7 @@ def merge(
     report = merged(reports, common_policy(reports, **given))
     sources = [each.data.source for each in reports]
     if not quiet and len(set(sources)) < len(sources):
-        console.note("some reports name the same data: samples that are in two of them count twice")
+        console.print_note("some reports name the same data: samples that are in two of them count twice")
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
     raise typer.Exit(int(exit_code(report, exit_zero=exit_zero)))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from deadrelu.cli.choices import StatsChoice, choice
-from deadrelu.cli.complete import outputs_as, rule_names
+from deadrelu.cli.completion import outputs_as, rule_names
 from deadrelu.cli.values import (
     read_fraction,
     read_level,

@@ -17,8 +17,8 @@ from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.model_options import axis_options, data_options, model_options
+from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
-from deadrelu.cli.showing import show_plain
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode
 from deadrelu.remedy.outputs import default_output
@@ -114,7 +114,7 @@ def patch(
     """Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."""
     run = run_of(context, quiet=quiet)
     if "site" in context.obj.places and not quiet:
-        console.note(f"patch swaps {', '.join(site)}, by {context.obj.places['site']}")
+        console.print_note(f"patch swaps {', '.join(site)}, by {context.obj.places['site']}")
     result = run.patch(
         model,
         output or default_output(model, to_pt2=to_format is Target.PT2),

@@ -1,4 +1,4 @@
-"""The command's own process: torch imported and left quickly, and memory that stays with it. Never a user's process."""
+"""The command's own process: imports torch and exits quickly, and keeps freed memory. Never for a user's process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _owned = False
 
 
 def own() -> None:
-    """Say that this process belongs to the command. Without this, nothing here has an effect but the exit."""
+    """Mark this process as the command's. Without this, nothing here has an effect but the exit."""
     global _owned
     _owned = "pytest" not in sys.modules
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """For the import of torch, before it: the allocator is tuned, and no garbage is looked for among what stays."""
+    """Tune the allocator, and import torch without garbage collection."""
     if not _owned:
         yield
         return
@@ -32,15 +32,15 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()  # what was imported lives as long as the process: no collection needs to look at it
+        gc.freeze()  # imported modules live as long as the process: the collector need not visit them
         gc.enable()
 
 
 def keep_memory() -> bool:
-    """Let glibc keep the memory of one activation for the next, and say whether it does so.
+    """Let glibc keep the memory of one activation for the next; returns whether it does.
 
-    By default it gives every large block back to the system and has it zeroed anew, page by page. Peak memory may grow
-    by some per cent. `DEADRELU_MALLOC=0` leaves the allocator alone, and so does any other C library.
+    By default it returns every large block to the system, which zeroes it again page by page. Peak memory may grow by a
+    few per cent. `DEADRELU_MALLOC=0` leaves the allocator alone, and so does any other C library.
     """
     if os.environ.get("DEADRELU_MALLOC") == "0" or not sys.platform.startswith("linux"):
         return False
@@ -55,10 +55,10 @@ def keep_memory() -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """Exit with `code`, all output flushed and all exit functions run, but without taking torch apart first.
+    """Flush all output, run all exit functions, and exit with `code` without tearing torch down.
 
-    `DEADRELU_EXIT=python` exits in the ordinary way, and so does a process that is traced, that still runs a thread of
-    the user's, or that is not the command's own.
+    The exit is Python's own with `DEADRELU_EXIT=python`, and in a process that is traced, still runs a thread of the
+    user's, or is not the command's.
     """
     if not _owned or os.environ.get("DEADRELU_EXIT") == "python" or sys.gettrace() or _threads():
         sys.exit(code)
@@ -70,7 +70,7 @@ def leave(code: int) -> NoReturn:
             if stream is not None:
                 stream.flush()
     except OSError:
-        sys.exit(code)  # Python says what it says of a stream that cannot be flushed
+        sys.exit(code)  # Python reports a stream that cannot be flushed
     os._exit(code)
 
 

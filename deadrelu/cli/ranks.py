@@ -1,4 +1,4 @@
-"""The command as one of several processes under torchrun: who speaks, what ends the run, and its one exit code."""
+"""The command as one of several processes under torchrun: which rank prints, and how a failure ends the run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 _ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
 _FAILED = "deadrelu/failed"
-_LOOK = 0.2
-"""Seconds between two looks at whether another rank has failed."""
+_POLL_S = 0.2
+"""Seconds between checks whether another rank has failed."""
 
-_joined: Joined | None = None
+_current: RankGroup | None = None
 
 
 def launched() -> bool:
@@ -31,16 +31,16 @@ def launched() -> bool:
     return all(os.environ.get(name) for name in _ENVIRONMENT) and size.isdecimal() and int(size) > 1
 
 
-def joined() -> Joined | None:
+def current() -> RankGroup | None:
     """The other processes and this one, or None where it is alone."""
-    return _joined
+    return _current
 
 
-class Joined:
-    """This process's place among the others. The first rank that fails says why, and ends the run for all."""
+class RankGroup:
+    """The ranks of this run. The first that fails prints why, and ends the run for all."""
 
     def __init__(self) -> None:
-        """Meet the others; from here on only rank 0 is heard. Raises `DeadreluError` where they do not come."""
+        """Connect to the others; from here on only rank 0 prints. Raises `DeadreluError` if they cannot be reached."""
         self.rank = int(os.environ["RANK"])
         self._stderr = os.dup(2)
         if self.rank and not os.environ.get("DEADRELU_DEBUG"):
@@ -48,7 +48,7 @@ class Joined:
             os.dup2(nowhere, 1)
             os.dup2(nowhere, 2)
         self._timeout = _seconds()
-        self._speaking = threading.Lock()
+        self._printing = threading.Lock()
         self._has_failed = False
         self._code: int | None = None
         with process.importing():
@@ -58,7 +58,7 @@ class Joined:
         self._watch(self._connect(dist))
 
     def _connect(self, dist: Any) -> Any:
-        """A connection of its own to the store that the launcher, or rank 0, keeps."""
+        """A new connection to the store that the launcher, or rank 0, keeps."""
         size = int(os.environ["WORLD_SIZE"])
         return next(dist.rendezvous("env://", self.rank, size, timeout=timedelta(seconds=self._timeout)))[0]
 
@@ -67,11 +67,11 @@ class Joined:
         try:
             store = self._connect(dist)
         except Exception as error:
-            if self.rank == 1:  # rank 0, which may keep the store, is not there to say so
+            if self.rank == 1:  # rank 0, which may keep the store, cannot print it
                 self._print(_alone(error))
             raise _alone(error) from error
         try:
-            with _stdout_on_stderr():  # gloo says hello
+            with _stdout_on_stderr():  # gloo prints a greeting
                 dist.init_process_group(
                     backend, store=self._connect(dist), rank=self.rank, world_size=_size(), timeout=timeout
                 )
@@ -80,11 +80,11 @@ class Joined:
         return store
 
     def device_for(self, wanted: str) -> str:
-        """The device that was asked for; of several GPUs the one of this rank."""
+        """The requested device; of several GPUs the one of this rank."""
         return self.device if self.device and wanted in ("auto", "cuda") else wanted
 
     def ranks(self) -> Ranks:
-        """The processes as the measurement needs them; all begin with the same random numbers."""
+        """The processes as the measurement needs them; all start from the same RNG state."""
         import random
 
         import numpy as np
@@ -99,16 +99,16 @@ class Joined:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """An error of one rank is the end for all: it leaves by `SystemExit`, which no command takes for its own."""
+        """An error of one rank ends the run for all: it raises `SystemExit`, which no command catches."""
         try:
             yield
         except DeadreluError as error:
-            self.say_error(error)
+            self.print_error(error)
             raise SystemExit(int(error.exit_code)) from error
 
-    def say_error(self, error: DeadreluError) -> None:
+    def print_error(self, error: DeadreluError) -> None:
         """Print the error, unless another rank has printed one: the run ends with one line."""
-        with self._speaking:
+        with self._printing:
             if self._claims(int(error.exit_code)):
                 self._print(error)
 
@@ -144,48 +144,48 @@ class Joined:
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
-        def look() -> None:
+        def watch() -> None:
             while True:
-                ready, _, _ = select.select([reader], [], [], _LOOK)
-                told = bool(ready) and signal.SIGTERM in os.read(reader, 64)
-                if told and self._code is not None:
+                ready, _, _ = select.select([reader], [], [], _POLL_S)
+                is_ended = bool(ready) and signal.SIGTERM in os.read(reader, 64)
+                if is_ended and self._code is not None:
                     os._exit(self._code)
                 with suppress(RuntimeError):
-                    if told or store.check([_FAILED]):
-                        self._end(told)
+                    if is_ended or store.check([_FAILED]):
+                        self._end(is_ended)
                         os._exit(_code_in(store.get(_FAILED)))
-                if told:
+                if is_ended:
                     os._exit(int(ExitCode.COULD_NOT_RUN))
 
-        threading.Thread(target=look, daemon=True, name="deadrelu-ranks").start()
+        threading.Thread(target=watch, daemon=True, name="deadrelu-ranks").start()
 
-    def _end(self, told: bool) -> None:
-        """Say why, where nobody has: a rank that was killed cannot."""
-        with self._speaking:
-            if told and self._claims(int(ExitCode.COULD_NOT_RUN)):
+    def _end(self, is_ended: bool) -> None:
+        """Print why, if no rank has: one that was killed cannot."""
+        with self._printing:
+            if is_ended and self._claims(int(ExitCode.COULD_NOT_RUN)):
                 self._print(
                     DeadreluError(
-                        "the run was ended: another rank died, or the launcher was told to stop",
+                        "the run was ended: another rank died, or the launcher was stopped",
                         hint="the launcher's own report names the rank; it may have run out of memory",
                     )
                 )
 
 
 def run(command: Callable[[Callable[[DeadreluError], None]], int]) -> int:
-    """Run `command`, which gets the function that says an error, as one of the ranks; the exit code is that of all."""
-    global _joined
+    """Run `command`, which is given the function that prints an error, as one of the ranks; returns its exit code."""
+    global _current
     from deadrelu.cli import console
 
     try:
-        _joined = Joined()
+        _current = RankGroup()
     except DeadreluError as error:
-        console.say_error(error)  # rank 0 alone is heard
+        console.print_error(error)  # only rank 0 has a stderr
         return int(error.exit_code)
     try:
-        code = command(_joined.say_error)
+        code = command(_current.print_error)
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(ExitCode.COULD_NOT_RUN)
-    return _joined.finish(code)
+    return _current.finish(code)
 
 
 def _size() -> int:
@@ -197,7 +197,7 @@ def _code_in(claim: bytes) -> int:
 
 
 def _seconds() -> float:
-    """How long to wait for a rank; `DEADRELU_RANK_TIMEOUT` says otherwise than half an hour."""
+    """How long to wait for a rank: `DEADRELU_RANK_TIMEOUT`, or half an hour."""
     text = os.environ.get("DEADRELU_RANK_TIMEOUT") or "1800"
     try:
         seconds = float(text)
@@ -209,31 +209,31 @@ def _seconds() -> float:
 
 
 def _device() -> tuple[str | None, str]:
-    """The GPU of this rank, None where there is none, and the way in which the ranks talk.
+    """The GPU of this rank, or None, and the backend of the process group.
 
-    Ranks that have to share a GPU talk by way of main memory: nccl refuses them.
+    Ranks that have to share a GPU use gloo: nccl refuses them.
     """
     import torch
 
-    there = torch.cuda.device_count()
-    if not there:
+    gpus = torch.cuda.device_count()
+    if not gpus:
         return None, "gloo"
     local = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
-    each = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])) <= there
-    torch.cuda.set_device(local % there)
-    return f"cuda:{local % there}", "nccl" if each else "gloo"
+    each = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])) <= gpus
+    torch.cuda.set_device(local % gpus)
+    return f"cuda:{local % gpus}", "nccl" if each else "gloo"
 
 
 def _alone(error: Exception) -> DeadreluError:
     return DeadreluError(
-        f"the ranks do not find each other: {type(error).__name__}: {error}",
-        hint="start all of them with torchrun; DEADRELU_RANK_TIMEOUT says how many seconds to wait",
+        f"the ranks cannot reach each other: {type(error).__name__}: {error}",
+        hint="start all of them with torchrun; DEADRELU_RANK_TIMEOUT is how many seconds to wait",
     )
 
 
 @contextmanager
 def _stdout_on_stderr() -> Iterator[None]:
-    """What a library prints goes to stderr, where it does no harm to a report."""
+    """Send what a library prints to stderr, away from the report."""
     saved = os.dup(1)
     os.dup2(2, 1)
     try:

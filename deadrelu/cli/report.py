@@ -9,8 +9,8 @@ import typer
 
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
-from deadrelu.cli.reading import read_report
-from deadrelu.cli.showing import check_outputs, show, write_outputs
+from deadrelu.cli.outputs import check_outputs, show, write_outputs
+from deadrelu.cli.saved_reports import read_report
 from deadrelu.render.formats import Format
 
 

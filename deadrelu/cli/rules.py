@@ -9,8 +9,8 @@ import typer
 
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
-from deadrelu.cli.complete import rule_names
-from deadrelu.cli.showing import show_plain
+from deadrelu.cli.completion import rule_names
+from deadrelu.cli.outputs import show_plain
 from deadrelu.judge.rules import RULES, find_rule
 from deadrelu.render.formats import Format
 from deadrelu.render.terminal import rules as rendering

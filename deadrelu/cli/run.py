@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class ModelRun:
     """What the shared options of a command say: `options` are keywords of the API.
 
     `unmatched` says what a glob is that matches no site: settings which several models share may fit only some of them.
@@ -36,7 +36,7 @@ class Run:
     def scan(self, model: str, *, policy: Policy, **how: Any) -> Report:
         """Run the model over the data, `how` it says, and judge the result. Raises what `deadrelu.scan` raises."""
         _import_torch()
-        others = ranks.joined()
+        others = ranks.current()
         options = {**self.options, **how, "unmatched": self.unmatched, "invocation": self.invocation}
         with (
             others.together() if others else nullcontext(),
@@ -52,7 +52,7 @@ class Run:
 
     def patch(self, model: str, output: Path, **how: Any) -> PatchResult:
         """Swap, write and prove, `how` it says. Raises what `deadrelu.patch` raises."""
-        if ranks.joined():
+        if ranks.current():
             raise UsageError("a patch is made by one process", hint="run it without torchrun")
         _import_torch()
         options = {**self.options, **how, "unmatched": self.unmatched}
@@ -63,14 +63,14 @@ class Run:
             return deadrelu.patch(model, **options, output=output, progress=advance)
 
 
-def run_of(context: typer.Context, *, quiet: bool) -> Run:
+def run_of(context: typer.Context, *, quiet: bool) -> ModelRun:
     """The run that the shared options of a command describe. Raises `UsageError` for a value that cannot be read."""
     command: Any = context.command
     options: dict[str, Any] = {}
     for function in command.shared:
         options |= function(**{name: context.params[name] for name in signature(function).parameters})
     origin = context.obj
-    return Run(
+    return ModelRun(
         options=options,
         quiet=quiet,
         unmatched="error" if origin.model is None else "note",

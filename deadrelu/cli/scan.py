@@ -7,12 +7,12 @@ from pathlib import Path
 import typer
 
 from deadrelu.cli import options as o
+from deadrelu.cli.baseline import baseline_gate
 from deadrelu.cli.choices import StatsChoice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
-from deadrelu.cli.gating import baseline_gate
+from deadrelu.cli.outputs import check_outputs, show, write_outputs
 from deadrelu.cli.run import run_of
-from deadrelu.cli.showing import check_outputs, show, write_outputs
 from deadrelu.errors import UsageError
 from deadrelu.judge.early import Until
 from deadrelu.judge.judgement import exit_code
@@ -61,7 +61,7 @@ def scan(
     )
     until: Until | None = "likely" if until_likely else "verdict" if until_verdict else None
     if until and baseline:
-        raise UsageError("a scan that stops early cannot be held against a baseline", hint="leave one of the two out")
+        raise UsageError("a scan that stops early cannot be compared with a baseline", hint="leave one of the two out")
     gate = baseline_gate(
         baseline,
         update=update_baseline,
@@ -70,7 +70,7 @@ def scan(
         name=context.obj.name,
         quiet=quiet,
     )
-    report = gate.hold(run.scan(model, policy=policy, stats=stats.value, until=until), policy)
+    report = gate.apply(run.scan(model, policy=policy, stats=stats.value, until=until), policy)
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
     raise typer.Exit(int(exit_code(report, exit_zero=exit_zero)))

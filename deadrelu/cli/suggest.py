@@ -13,9 +13,9 @@ from deadrelu.cli import options as o
 from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
-from deadrelu.cli.reading import saved_report
+from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
-from deadrelu.cli.showing import show_plain
+from deadrelu.cli.saved_reports import saved_report
 from deadrelu.cli.usage_errors import name_of
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode, UsageError

@@ -1,6 +1,6 @@
 """torchrun with deadrelu's exit codes: `python -m deadrelu.cli.torchrun --nproc-per-node=2 -m deadrelu scan …`.
 
-torchrun itself ends with 1 whatever went wrong, which for a gate means that it found something.
+torchrun itself always exits with 1 on a failure, which is the code of a failed gate.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import typer
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
-from deadrelu.cli.reading import saved_report
+from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
-from deadrelu.cli.showing import show_plain
+from deadrelu.cli.saved_reports import saved_report
 from deadrelu.errors import ExitCode
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.trend import trend as line_up

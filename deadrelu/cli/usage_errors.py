@@ -34,7 +34,7 @@ def usage_errors(context: Any, places: Mapping[str, str] = MappingProxyType({}))
     except typer.TyperException as error:
         raise _in_own_words(error, context, places) from error
     except OSError as error:
-        console.lose(error)
+        console.fail_stdout(error)
         raise typer.Exit from error
 
 

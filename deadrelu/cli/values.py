@@ -21,7 +21,7 @@ _Choice = TypeVar("_Choice", bound=Enum)
 
 
 def read_fraction(text: str | float) -> float:
-    """`5%` or `0.05`; Typer hands the default, which is a number already, through here too."""
+    """`5%` or `0.05`; Typer passes the default, a number, through here too."""
     try:
         return text if isinstance(text, float) else parse_fraction(text)
     except UsageError as error:
@@ -29,7 +29,7 @@ def read_fraction(text: str | float) -> float:
 
 
 def read_level(text: str | float) -> float:
-    """A share as `read_fraction` takes it, but neither nothing nor all."""
+    """A share as `read_fraction` takes it, above 0 and below 1."""
     level = read_fraction(text)
     if not 0 < level < 1:
         raise Unreadable(f"{text!r} must be above 0% and below 100%", "for example 95%")
@@ -53,8 +53,8 @@ def read_number(text: str | float) -> float:
 
 
 def read_whole(least: int | None = None) -> Callable[[str | int], int]:
-    """A reader of whole numbers from `least` on."""
-    wanted = "write a whole number" + ("" if least is None else f" from {least} on")
+    """A reader of whole numbers that are at least `least`."""
+    wanted = "write a whole number" + ("" if least is None else f" of at least {least}")
 
     def read(text: str | int) -> int:
         try:
@@ -69,7 +69,7 @@ def read_whole(least: int | None = None) -> Callable[[str | int], int]:
 
 
 def read_choice(kind: Iterable[_Choice]) -> Callable[[str | _Choice], _Choice]:
-    """A reader of the values of an enumeration, which asks what a misspelt one was meant to be."""
+    """A reader of the values of an enumeration, which suggests the nearest for a misspelt one."""
     known = {str(member.value): member for member in kind}
 
     def read(text: str | _Choice) -> _Choice:
@@ -94,15 +94,15 @@ def read_pair(text: str, flag: str, form: str) -> tuple[str, str]:
 
 
 class SamplesPerBatch(int):
-    """The samples of a batch; 0 stands for all of the data."""
+    """The samples of a batch; 0 means all of the data."""
 
 
 def read_batch_size(text: str | int) -> SamplesPerBatch:
-    """A number from 1 on, or `none`; Typer hands the default, which is a number already, through here too."""
+    """A number from 1 upwards, or `none`; Typer passes the default, a number, through here too."""
     if isinstance(text, int) or text == "none":
         return SamplesPerBatch(text if isinstance(text, int) else 0)
     if not text.isdecimal() or int(text) < 1:
-        raise Unreadable(f"{text!r} is not a number of samples", "write a whole number from 1 on, or none")
+        raise Unreadable(f"{text!r} is not a number of samples", "write a whole number of at least 1, or none")
     return SamplesPerBatch(text)
 
 
@@ -174,7 +174,7 @@ def _integers(text: str, flag: str, form: str, *, least: int = 1) -> tuple[int, 
 
 
 def output_paths(texts: Sequence[str], formats: Iterable[Format]) -> list[tuple[Format, Path]]:
-    """`FORMAT=PATH` pairs, or a PATH whose suffix says the format. Raises `UsageError` for an unknown format."""
+    """`FORMAT=PATH` pairs, or a PATH whose suffix implies the format. Raises `UsageError` for an unknown format."""
     known = {format.value: format for format in formats}
     out = []
     for text in texts:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deadrelu.config.file import Config, NamedModel, environment, variable
-from deadrelu.config.keys import Key, Known, Value, from_text, split_output
+from deadrelu.config.file import Config, NamedModel, read_environment, variable_of
+from deadrelu.config.keys import Key, KeyValue, Known, from_text, split_output
 from deadrelu.errors import UsageError
 
 _TRUST = ("trust", "trust-sha256", "allow")
@@ -23,7 +23,7 @@ _TRUST = ("trust", "trust-sha256", "allow")
 class Default:
     """A value that holds where no flag is given. `origin` is what an error calls it; `in_file`: not the environment."""
 
-    value: Value
+    value: KeyValue
     origin: str
     in_file: bool
 
@@ -59,9 +59,9 @@ def defaults_for(
         for key, value in values.items()
         if key in keys and keys[key].takes(value)
     }
-    for key, text in environment(variables, known).items():
+    for key, text in read_environment(variables, known).items():
         if key in keys:
-            name = variable(key)
+            name = variable_of(key)
             value = from_text(name, text, keys[key])
             found[key] = Default(value=value, origin=f"the environment variable {name}", in_file=False)
     below = {key: default for key, default in found.items() if key not in given}
@@ -119,7 +119,7 @@ def _check_places(below: Mapping[str, Default], given: Mapping[str, object], con
                 )
 
 
-def _paths(value: Value) -> Iterator[str]:
+def _paths(value: KeyValue) -> Iterator[str]:
     """The paths of `output` or `baseline`."""
     if isinstance(value, list):
         yield from (split_output(text)[2] for text in value)

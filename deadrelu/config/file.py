@@ -1,4 +1,4 @@
-"""What `[tool.deadrelu]` says: finds the file, checks every key, and resolves the paths that it names."""
+"""Finds and reads `[tool.deadrelu]`: checks every key, and resolves the paths that it names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from deadrelu.config.keys import (
     EXAMPLE,
     SPELLINGS,
     WANTED,
+    KeyValue,
     Known,
-    Value,
-    choices,
-    documented,
-    flattened,
-    said,
+    all_choices,
+    convert,
+    flatten,
+    quote,
+    spell_key,
     split_output,
-    typed,
 )
 from deadrelu.errors import FileError, UsageError
 from deadrelu.text.spelling import did_you_mean
@@ -33,7 +33,7 @@ else:
 
 PREFIX = "DEADRELU_"
 SWITCHES = tuple(f"{PREFIX}{name}" for name in ("DEBUG", "MALLOC", "EXIT", "RANK_TIMEOUT", "NATIVE"))
-"""Variables that are no options."""
+"""Variables that are not options."""
 
 MODELS = "models"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -45,24 +45,24 @@ class NamedModel:
     """One entry of `[[tool.deadrelu.models]]`: its keys, which come before those of the whole file."""
 
     name: str
-    values: Mapping[str, Value]
+    values: Mapping[str, KeyValue]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One configuration file, read; `path` is None where there is none, and `label` says where a key stands."""
+    """The content of one configuration file. `path` is None without a file; `label` is what errors call it."""
 
     path: Path | None = None
     label: str = ""
-    values: Mapping[str, Value] = field(default_factory=dict)
+    values: Mapping[str, KeyValue] = field(default_factory=dict)
     models: tuple[NamedModel, ...] = ()
 
 
-def find(folder: Path) -> Path | None:
+def find_configuration(folder: Path) -> Path | None:
     """The nearest `deadrelu.toml`, or `pyproject.toml` with a `[tool.deadrelu]`, from `folder` upwards.
 
     In one folder `deadrelu.toml` wins. The search ends at the top of the repository (the folder of `.git`), so that a
-    file which someone else left above it, in /tmp say, has no word in this project.
+    file which someone else left above it, in /tmp say, has no effect on this project.
     """
     for here in (folder, *folder.parents):
         own, shared = here / "deadrelu.toml", here / "pyproject.toml"
@@ -75,8 +75,8 @@ def find(folder: Path) -> Path | None:
     return None
 
 
-def read(path: Path, known: Known) -> Config:
-    """The configuration in `path`, checked against the `known` keys; relative paths become relative to here.
+def read_configuration(path: Path, known: Known) -> Config:
+    """The configuration in `path`, checked against the `known` keys, with paths relative to the working directory.
 
     Raises `FileError` if it cannot be read, and `UsageError` naming key and file for an unknown key or a wrong type.
     """
@@ -108,23 +108,25 @@ def read(path: Path, known: Known) -> Config:
     return Config(path=path, label=label, values=values, models=models)
 
 
-def variable(key: str) -> str:
+def variable_of(key: str) -> str:
     """The environment variable of a key."""
     return PREFIX + key.upper().replace("-", "_")
 
 
 def is_option(name: str) -> bool:
-    """Whether an environment variable is meant for deadrelu and is no switch."""
+    """Whether an environment variable is meant for deadrelu and is not a switch."""
     return name.startswith(PREFIX) and name not in SWITCHES
 
 
-def environment(variables: Mapping[str, str], known: Known) -> dict[str, str]:
-    """The texts of `DEADRELU_*`, by key; an empty variable says nothing.
+def read_environment(variables: Mapping[str, str], known: Known) -> dict[str, str]:
+    """The texts of `DEADRELU_*`, by key. An empty variable is ignored.
 
-    Raises `UsageError` for a name that is nearly a known one: a gate that is not set for one letter's sake would be
-    green for ever. Other names are left alone: an image may well set DEADRELU_HOME.
+    Raises `UsageError` for a name that is nearly a known one: a gate that a misspelling turns off would stay green
+    for ever. Other names are ignored: an image may well set DEADRELU_HOME.
     """
-    names = {variable(key): key for key in known} | {variable(o): key for o, key in SPELLINGS.items() if key in known}
+    names = {variable_of(key): key for key in known} | {
+        variable_of(o): key for o, key in SPELLINGS.items() if key in known
+    }
     ours = {name: text for name, text in variables.items() if is_option(name)}
     for name in ours:
         near = "" if name in names else did_you_mean(name, names, cutoff=0.85)
@@ -140,11 +142,11 @@ class _Reader:
     path: Path
     known: Known
 
-    def values(self, table: Mapping[str, Any], label: str) -> dict[str, Value]:
+    def values(self, table: Mapping[str, Any], label: str) -> dict[str, KeyValue]:
         """The keys of one table under their names with dashes."""
-        out: dict[str, Value] = {}
+        out: dict[str, KeyValue] = {}
         for written, value in table.items():
-            key = documented(written)
+            key = spell_key(written)
             if key not in self.known:
                 near = did_you_mean(key, [*self.known, MODELS])
                 hint = near or "the keys are the long flags: `deadrelu scan --help`"
@@ -154,24 +156,24 @@ class _Reader:
             out[key] = self._value(key, value, f"{written!r} in {label}")
         return out
 
-    def _value(self, key: str, raw: Any, where: str) -> Value:
-        """One value in the form that the command line gives; raises `UsageError` where no command takes its type."""
-        value = flattened(key, raw, where) if key in ("limits", "ignore") else raw
+    def _value(self, key: str, raw: Any, where: str) -> KeyValue:
+        """One value in the form that the command line gives; raises `UsageError` if no command takes its type."""
+        value = flatten(key, raw, where) if key in ("limits", "ignore") else raw
         if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
-            raise UsageError(f"{where} holds a NUL, which no file's name can", hint="write the name without it")
+            raise UsageError(f"{where} holds a NUL, which no file name can", hint="write the name without it")
         for takes in self.known[key]:
-            if takes.kind == "choice" and isinstance(value, str) and value not in choices(self.known[key]):
-                near = did_you_mean(value, choices(self.known[key]))
-                wanted = f"it must be one of: {', '.join(choices(self.known[key]))}"
+            if takes.kind == "choice" and isinstance(value, str) and value not in all_choices(self.known[key]):
+                near = did_you_mean(value, all_choices(self.known[key]))
+                wanted = f"it must be one of: {', '.join(all_choices(self.known[key]))}"
                 raise UsageError(f"{where} is {value!r}", hint=f"{near} {wanted}".strip())
-            read = typed(takes.kind, value)
+            read = convert(takes.kind, value)
             if read is not None:
                 return self._resolved(key, read)
         wanted = " or ".join(dict.fromkeys(WANTED[takes.kind] for takes in self.known[key]))
-        raise UsageError(f"{where} is {said(raw)}, not {wanted}", hint=EXAMPLE[self.known[key][0].kind].format(key))
+        raise UsageError(f"{where} is {quote(raw)}, not {wanted}", hint=EXAMPLE[self.known[key][0].kind].format(key))
 
-    def _resolved(self, key: str, value: Value) -> Value:
-        """The value with its relative path seen from the working directory."""
+    def _resolved(self, key: str, value: KeyValue) -> KeyValue:
+        """The value with its path relative to the working directory."""
         if key not in _PATHS or isinstance(value, bool):
             return value
         if isinstance(value, list):
@@ -184,7 +186,7 @@ class _Reader:
         return self._place(file) + colon + name
 
     def _place(self, path: str) -> str:
-        """The path from here, relative as it was."""
+        """The path as seen from the working directory; an absolute path stays absolute."""
         folder = self.path.parent
         if os.path.isabs(path) or folder.resolve() == Path.cwd():
             return path
@@ -192,13 +194,13 @@ class _Reader:
 
 
 def _named(reader: _Reader, entry: Mapping[str, Any], label: str, number: int) -> NamedModel:
-    """One of the models; `file` is taken for `model`."""
+    """One of the models; `file` is accepted as `model`."""
     rest = {("model" if key == "file" else key): value for key, value in entry.items() if key != "name"}
     name = entry.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(
             f"model {number} of '{MODELS}' in {label} has no 'name' of letters, digits, '.', '_' and '-'",
-            hint='write name = "classifier"; it stands for the model in file names and in the baseline',
+            hint='write name = "classifier"; it names the model in file names and in the baseline',
         )
     values = reader.values(rest, f"the model {name!r} of {label}")
     if "model" not in values:
@@ -207,12 +209,12 @@ def _named(reader: _Reader, entry: Mapping[str, Any], label: str, number: int) -
 
 
 def _shown(path: Path) -> str:
-    """A path as short as it can be from here."""
+    """A path, relative if that is shorter."""
     return min(os.path.relpath(path), str(path), key=len)
 
 
 def _tools(tables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The `[tool]` of a pyproject.toml; nothing where that is no table, which is for the other tools to say."""
+    """The `[tool]` of a pyproject.toml; empty if it is not a table, which is not ours to report."""
     tools = tables.get("tool")
     return tools if isinstance(tools, dict) else {}
 

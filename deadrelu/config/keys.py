@@ -1,4 +1,4 @@
-"""What one configuration key takes, and how a written value becomes the one that the command line would give."""
+"""What a configuration key takes, and how a written value becomes the one that a flag would give."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from deadrelu.errors import UsageError
 
-Value = str | bool | list[str]
-"""A value as the command line would give it; numbers are text."""
+KeyValue = str | bool | list[str]
+"""A value as a flag would give it; numbers are text."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,18 @@ class Key:
     kind: str
     choices: tuple[str, ...] = ()
 
-    def takes(self, value: Value) -> bool:
-        """Whether a value that some command accepts is one for this key of this command."""
+    def takes(self, value: KeyValue) -> bool:
+        """Whether this command accepts a value that some command accepts for the key."""
         if self.kind == "choice":
             return value in self.choices
         return isinstance(value, {"switch": bool, "texts": list}.get(self.kind, str))
 
 
 SPELLINGS = {"sites": "site", "skip-sites": "skip-site"}
-"""Other spellings of a flag and its key; the help shows the one that they stand for."""
+"""Other spellings of a flag and its key, with the one that the help shows."""
 
 Known = Mapping[str, tuple[Key, ...]]
-"""The keys by name, each as the commands take it: usually in one way, but `output` is a list to `scan` only."""
+"""The keys by name, with every way in which commands take them: `output` is a list for `scan` only."""
 
 
 WANTED = {
@@ -58,14 +58,14 @@ EXAMPLE = {
 _SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 
-def documented(written: str) -> str:
-    """A key as the help spells it: with dashes, and in the one spelling of several."""
+def spell_key(written: str) -> str:
+    """A key as the help spells it: with dashes, and in the main one of several spellings."""
     key = written.replace("_", "-")
     return SPELLINGS.get(key, key)
 
 
-def typed(kind: str, value: Any) -> Value | None:
-    """The value as the command line would give it, or None where it is of another type. True is no number."""
+def convert(kind: str, value: Any) -> KeyValue | None:
+    """The value as a flag would give it, or None if it is of another type. True is not a number."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind == "switch":
         return value if isinstance(value, bool) else None
@@ -80,12 +80,12 @@ def typed(kind: str, value: Any) -> Value | None:
     return value if isinstance(value, str) else None
 
 
-def flattened(key: str, raw: Any, where: str) -> Any:
-    """`limits` as `GLOB=SHARE` and `ignore` as `CODE@GLOB: REASON`, as their flags take them."""
+def flatten(key: str, raw: Any, where: str) -> Any:
+    """Tables in `limits` and `ignore` as the texts that their flags take: `GLOB=SHARE`, `CODE@GLOB: REASON`."""
     if key == "limits" and isinstance(raw, dict):
-        wrong = [glob for glob, share in raw.items() if typed("number", share) is None]
+        wrong = [glob for glob, share in raw.items() if convert("number", share) is None]
         if wrong:
-            raise UsageError(f"{wrong[0]!r} of {where} is {said(raw[wrong[0]])}", hint='write "GLOB" = "5%" or 0.05')
+            raise UsageError(f"{wrong[0]!r} of {where} is {quote(raw[wrong[0]])}", hint='write "GLOB" = "5%" or 0.05')
         return [f"{glob}={share}" for glob, share in raw.items()]
     if key == "ignore" and isinstance(raw, list):
         return [_ignored(entry, where) if isinstance(entry, dict) else entry for entry in raw]
@@ -110,7 +110,7 @@ def split_output(text: str) -> tuple[str, str, str]:
     return (format, equals, path) if equals and "/" not in format else ("", "", text)
 
 
-def from_text(variable: str, text: str, takes: Key) -> Value:
+def from_text(variable: str, text: str, takes: Key) -> KeyValue:
     """The value of an environment variable; a list is split as a shell would. Raises `UsageError` naming it."""
     if takes.kind == "switch":
         if text.lower() not in _SWITCH:
@@ -124,11 +124,11 @@ def from_text(variable: str, text: str, takes: Key) -> Value:
     return text
 
 
-def choices(takes: Iterable[Key]) -> list[str]:
-    """What any command takes for this key."""
+def all_choices(takes: Iterable[Key]) -> list[str]:
+    """The choices of all commands for this key."""
     return list(dict.fromkeys(choice for key in takes for choice in key.choices))
 
 
-def said(raw: Any) -> str:
+def quote(raw: Any) -> str:
     """A wrong value, for an error message."""
     return "a table" if isinstance(raw, dict) else json.dumps(raw, ensure_ascii=False, default=str)

@@ -69,7 +69,7 @@ def test_the_next_checkpoint_is_held_against_the_only_one_in_the_file_and_takes_
     save_model(tmp_path / "epoch13.pt", [1])
     better = deadrelu("scan", "epoch13.pt", *options, cwd=tmp_path)
     assert better.code == 0, better
-    assert "base.json knows epoch12.pt alone, which has the same sites: epoch13.pt is held against that" in better.err
+    assert "base.json knows epoch12.pt alone, which has the same sites: epoch13.pt is compared with that" in better.err
 
     (tmp_path / "epoch12.pt").unlink()
     save_model(tmp_path / "epoch14.pt", [1, 3, 5])

@@ -97,11 +97,11 @@ def test_suggest_and_patch_take_the_same_and_the_commands_repeat_it(folder: Path
         ),
         (
             ["--batch-size", "some"],
-            "--batch-size 'some' is not a number of samples; write a whole number from 1 on, or none",
+            "--batch-size 'some' is not a number of samples; write a whole number of at least 1, or none",
         ),
         (
             ["--batch-size", "-1"],
-            "--batch-size '-1' is not a number of samples; write a whole number from 1 on, or none",
+            "--batch-size '-1' is not a number of samples; write a whole number of at least 1, or none",
         ),
         (["--batch-axis", "-1"], "--batch-axis"),
         (["--input", "rate=2", "--batch-axis", "2"], "rows.npy has no axis 2 to count samples along"),

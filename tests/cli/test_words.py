@@ -161,7 +161,7 @@ def test_a_baseline_is_recognised_where_a_report_is_wanted(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "known.json").write_text('{\n  "deadrelu_baseline": 1,\n  "models": {}\n}\n')
     assert refused(*command) == (
-        "known.json is a baseline: it records known dead units, and no scan; "
+        "known.json is a baseline: it records known dead units, not a scan; "
         "compare a model with it by `deadrelu scan MODEL --baseline known.json`"
     )
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from deadrelu.cli.app import every_command
 from deadrelu.cli.configuration import known_keys
-from deadrelu.config.file import SWITCHES, environment, find, read
+from deadrelu.config.file import SWITCHES, find_configuration, read_configuration, read_environment
 from deadrelu.config.keys import SPELLINGS, Key, from_text
 from deadrelu.errors import DeadreluError, FileError, UsageError
 
@@ -36,7 +36,7 @@ def written(folder: Path, text: str, name: str = "deadrelu.toml") -> Path:
 def refusal(folder: Path, text: str) -> str:
     """What is said of a file with this text."""
     with pytest.raises(UsageError) as raised:
-        read(written(folder, text), KNOWN)
+        read_configuration(written(folder, text), KNOWN)
     return str(raised.value)
 
 
@@ -44,14 +44,14 @@ def test_the_nearest_file_counts_and_in_one_folder_deadrelu_toml(tmp_path: Path)
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     (tmp_path / ".git").mkdir()
-    assert find(inner) is None
+    assert find_configuration(inner) is None
     top = written(tmp_path, "[tool.deadrelu]\nseed = 1\n", "pyproject.toml")
     written(inner, "[tool.other]\n", "pyproject.toml")
-    assert find(inner) == top
+    assert find_configuration(inner) == top
     own = written(tmp_path, "seed = 2\n")
-    assert find(inner) == own
+    assert find_configuration(inner) == own
     near = written(inner.parent, "[tool.deadrelu]\n", "pyproject.toml")
-    assert find(inner) == near
+    assert find_configuration(inner) == near
 
 
 def test_what_lies_above_the_repository_has_no_word(tmp_path: Path) -> None:
@@ -59,12 +59,12 @@ def test_what_lies_above_the_repository_has_no_word(tmp_path: Path) -> None:
     inside.mkdir(parents=True)
     (tmp_path / "repository" / ".git").mkdir()
     written(tmp_path, "seed = 1\n")
-    assert find(inside) is None
+    assert find_configuration(inside) is None
 
 
 def test_keys_take_dashes_and_underscores_and_become_what_flags_would_give(tmp_path: Path) -> None:
     text = 'max_dead = "5%"\nbatch-size = 32\nrare-below = 0.02\nstrict = true\nsite = ["a.*", "b"]\nformat = "json"\n'
-    values = read(written(tmp_path, text), KNOWN).values
+    values = read_configuration(written(tmp_path, text), KNOWN).values
     assert values == {
         "max-dead": "5%",
         "batch-size": "32",
@@ -76,18 +76,18 @@ def test_keys_take_dashes_and_underscores_and_become_what_flags_would_give(tmp_p
 
 
 def test_a_table_as_in_pyproject_counts_in_a_file_of_its_own(tmp_path: Path) -> None:
-    config = read(
+    config = read_configuration(
         written(tmp_path, "[tool.deadrelu]\nseed = 3\n[[tool.deadrelu.models]]\nname='a'\nmodel='a.pt'"), KNOWN
     )
     assert (config.values, [model.name for model in config.models]) == ({"seed": "3"}, ["a"])
 
 
 def test_another_spelling_is_the_same_key(tmp_path: Path) -> None:
-    assert read(written(tmp_path, 'sites = ["a.*"]\nskip_sites = ["b"]'), KNOWN).values == {
+    assert read_configuration(written(tmp_path, 'sites = ["a.*"]\nskip_sites = ["b"]'), KNOWN).values == {
         "site": ["a.*"],
         "skip-site": ["b"],
     }
-    assert environment({"DEADRELU_SITES": "a.*"}, KNOWN) == {"site": "a.*"}
+    assert read_environment({"DEADRELU_SITES": "a.*"}, KNOWN) == {"site": "a.*"}
 
 
 def test_limits_and_ignores_become_what_their_flags_take(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ ignore = ["DR005", {rule = "DR004", site = "head.*", reason = "rare by\\n design
 "head.*" = "20%"
 "stem" = 0.5
 """
-    values = read(written(tmp_path, text), KNOWN).values
+    values = read_configuration(written(tmp_path, text), KNOWN).values
     assert values["ignore"] == ["DR005", "DR004@head.*: rare by design", "DR006"]
     assert values["limits"] == ["head.*=20%", "stem=0.5"]
 
@@ -114,23 +114,23 @@ output = ["json=out/r.json"]
 """
     path = written(folder, text)
     monkeypatch.chdir(folder / "deep")
-    values = read(path, KNOWN).values
+    values = read_configuration(path, KNOWN).values
     assert values["model"] == os.path.join("..", "m", "a.pt")
     assert values["data"] == "pkg.mod:loader"
     assert values["arch"] == os.path.join("..", "net.py:Net")
     assert values["baseline"] == os.path.join("..", "base.json")
     assert values["output"] == ["json=" + os.path.join("..", "out", "r.json")]
     monkeypatch.chdir(folder)
-    assert read(path, KNOWN).values["model"] == "m/a.pt"
+    assert read_configuration(path, KNOWN).values["model"] == "m/a.pt"
 
 
 @pytest.mark.parametrize("spec", ["timm:resnet18", "torchvision:resnet18", "pkg.mod:Net"])
 def test_names_of_code_are_no_paths(tmp_path: Path, spec: str) -> None:
-    assert read(written(tmp_path, f'arch = "{spec}"'), KNOWN).values["arch"] == spec
+    assert read_configuration(written(tmp_path, f'arch = "{spec}"'), KNOWN).values["arch"] == spec
 
 
 def test_a_hugging_face_folder_is_a_path(tmp_path: Path) -> None:
-    arch = read(written(tmp_path, 'arch = "hf:bert"'), KNOWN).values["arch"]
+    arch = read_configuration(written(tmp_path, 'arch = "hf:bert"'), KNOWN).values["arch"]
     assert isinstance(arch, str)
     assert os.path.abspath(arch.removeprefix("hf:")) == str(tmp_path / "bert")
 
@@ -175,25 +175,25 @@ def test_an_error_names_the_key_and_the_file(tmp_path: Path, text: str, said: st
 def test_the_table_of_a_pyproject_is_named_so_and_a_broken_file_is_an_error(tmp_path: Path) -> None:
     path = written(tmp_path, "[tool.deadrelu]\nzzz = 1", "pyproject.toml")
     with pytest.raises(UsageError, match=r"in \[tool\.deadrelu\] of .*pyproject\.toml"):
-        read(path, KNOWN)
+        read_configuration(path, KNOWN)
     with pytest.raises(FileError, match=r"deadrelu\.toml cannot be read"):
-        read(written(tmp_path, "a = = 1"), KNOWN)
+        read_configuration(written(tmp_path, "a = = 1"), KNOWN)
     with pytest.raises(FileError, match=r"gone\.toml cannot be read"):
-        read(tmp_path / "gone.toml", KNOWN)
+        read_configuration(tmp_path / "gone.toml", KNOWN)
 
 
 def test_models_have_their_own_keys_and_file_is_taken_for_model(tmp_path: Path) -> None:
     text = "[[models]]\nname = 'a'\nfile = 'a.pt'\nmax-dead = 0.2\n[models.limits]\n'head' = '1%'\n"
-    (model,) = read(written(tmp_path, text), KNOWN).models
+    (model,) = read_configuration(written(tmp_path, text), KNOWN).models
     assert (model.name, dict(model.values)["limits"]) == ("a", ["head=1%"])
     assert model.values["max-dead"] == "0.2"
 
 
 def test_the_environment_is_read_by_name_and_near_misses_are_errors() -> None:
     said = {"DEADRELU_MAX_DEAD": "5%", "DEADRELU_SEED": "", "DEADRELU_DEBUG": "1", "DEADRELU_HOME": "x", "PATH": "y"}
-    assert environment(said, KNOWN) == {"max-dead": "5%"}
+    assert read_environment(said, KNOWN) == {"max-dead": "5%"}
     with pytest.raises(UsageError, match=r"DEADRELU_MAXDEAD is not an option.*DEADRELU_MAX_DEAD"):
-        environment({"DEADRELU_MAXDEAD": "5%"}, KNOWN)
+        read_environment({"DEADRELU_MAXDEAD": "5%"}, KNOWN)
 
 
 def test_texts_of_the_environment_become_values() -> None:
@@ -287,7 +287,7 @@ values = (
 def test_the_schema_takes_what_the_reader_takes(key: str, value: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            read(written(Path(folder), f"{key} = {json.dumps(value)}\n"), KNOWN)
+            read_configuration(written(Path(folder), f"{key} = {json.dumps(value)}\n"), KNOWN)
             taken = True
         except DeadreluError:
             taken = False

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import deadrelu
 from deadrelu import open_model
-from deadrelu.cli.reading import read_report
+from deadrelu.cli.saved_reports import read_report
 from deadrelu.data.files import read_arrays
 from deadrelu.files.writing import encoded
 from deadrelu.judge.baseline import compare_to_baseline, gate, renew_entries

@@ -1,4 +1,4 @@
-"""The baseline file at the edge: read it, hold a report against it, renew it when asked to."""
+"""The baseline options: reads the file, compares a report with it, and updates it on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deadrelu.text.wording import count
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineGate:
-    """What the command line says of the baseline; `name` stands for the model in it (None: its path from there)."""
+    """The baseline options. `name` is the name of the model in the file (default: its path, relative to the file)."""
 
     path: Path | None
     file: BaselineFile = field(default_factory=BaselineFile)
@@ -28,11 +28,11 @@ class BaselineGate:
     name: str | None = None
     quiet: bool = False
 
-    def hold(self, report: Report, policy: Policy) -> Report:
-        """The report held against the baseline, which is renewed first if that was asked for.
+    def apply(self, report: Report, policy: Policy) -> Report:
+        """The report judged against the baseline, which is updated first if `update` is set.
 
-        Raises `UsageError` where the baseline does not know this model or would get looser. A report without a site
-        comes back as it is, and renews nothing.
+        Raises `UsageError` if the baseline does not know this model or would get looser. A report without a site is
+        returned unchanged, and updates nothing.
         """
         if self.path is None or not (report.sites or report.leaky):
             return report
@@ -42,8 +42,8 @@ class BaselineGate:
             known = self._renew(self.path, name, report, policy)
         elif known is None and (other := self._other(self.file, report)) is not None:
             known = self.file.models[other]
-            self._note(f"{self.path} knows {other} alone, which has the same sites: {name} is held against that")
-            self._report_standing(report, known)
+            self._note(f"{self.path} knows {other} alone, which has the same sites: {name} is compared with that")
+            self._note_changes(report, known)
         elif known is None:
             others = ", ".join(sorted(self.file.models)) or "no model at all"
             raise UsageError(
@@ -51,14 +51,14 @@ class BaselineGate:
                 hint="add it with --update-baseline",
             )
         else:
-            self._report_standing(report, known)
-        stands = compare_to_baseline(report, known)
+            self._note_changes(report, known)
+        change = compare_to_baseline(report, known)
         settings = {**report.settings, "baseline": str(self.path), "tolerance": self.tolerance}
-        settings["standing"] = "tolerated" if stands.worse else "better" if stands.better else "same"
+        settings["standing"] = "tolerated" if change.worse else "better" if change.better else "same"
         return gate(replace(report, settings=settings), policy, known, self.tolerance)
 
     def _renew(self, path: Path, name: str, report: Report, policy: Policy) -> Entries:
-        """Write what is known now, and return it; another process may have written the file during the scan."""
+        """Write and return the new entries; the file is read again, as another process may have written it."""
         with locked(path):
             file = _read(path) if path.exists() else BaselineFile()
             other = None if name in file.models else self._other(file, report)
@@ -77,40 +77,40 @@ class BaselineGate:
         [(name, known)] = file.models.items()
         return name if is_same_model(report, known) else None
 
-    def _report_standing(self, report: Report, known: Entries) -> None:
-        """Say what is stale, and what could be tightened; the file itself stays as it is."""
-        stands = compare_to_baseline(report, known)
-        if stands.moved:
-            named = [f"{now} was {old}" for now, old in stands.moved.items()]
+    def _note_changes(self, report: Report, known: Entries) -> None:
+        """Note what is stale, and what could be tightened; the file is not changed."""
+        change = compare_to_baseline(report, known)
+        if change.moved:
+            named = [f"{now} was {old}" for now, old in change.moved.items()]
             more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
             self._note(f"moved since the baseline: {', '.join(named[:5])}{more}; --update-baseline renews it")
-        if stands.renumbered:
-            sites = count(len(stands.renumbered), "site")
+        if change.renumbered:
+            sites = count(len(change.renumbered), "site")
             self._note(f"{self.path} names {sites} as earlier versions did; --update-baseline renews it")
-        if stands.gone:
-            shown = ", ".join(stands.gone[:5]) + (f" and {len(stands.gone) - 5:,} more" if len(stands.gone) > 5 else "")
+        if change.gone:
+            shown = ", ".join(change.gone[:5]) + (f" and {len(change.gone) - 5:,} more" if len(change.gone) > 5 else "")
             self._note(
                 f"the baseline is stale: {self.path} knows {shown}, gone from the model; --update-baseline renews it"
             )
-        if stands.swapped:
-            names = [f"{site} ({op})" for site, op in stands.swapped.items()]
+        if change.swapped:
+            names = [f"{site} ({op})" for site, op in change.swapped.items()]
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
             self._note(f"swapped for a leaky activation since the baseline, and not measured: {shown}")
-        if stands.better and not stands.worse:
-            sites = count(len(stands.better), "site has", "sites have")
+        if change.better and not change.worse:
+            sites = count(len(change.better), "site has", "sites have")
             self._note(f"{sites} fewer dead units than the baseline allows; --update-baseline tightens it")
 
     def _note(self, text: str) -> None:
         if not self.quiet:
-            console.note(text)
+            console.print_note(text)
 
 
 def baseline_gate(
     path: Path | None, *, update: bool, tolerance: str, loosen: bool, name: str | None, quiet: bool
 ) -> BaselineGate:
-    """Read the options and the file of the baseline: before the scan, which takes longer.
+    """Read the baseline before the scan, which takes longer.
 
-    Raises `FileError` where the file is missing or broken, `UsageError` where one of the options lacks another.
+    Raises `FileError` if the file is missing or broken, `UsageError` if one of the options requires another.
     """
     if path is None and update:
         raise UsageError("--update-baseline has no --baseline to write", hint="add --baseline FILE")
@@ -122,7 +122,7 @@ def baseline_gate(
 
 
 def _read(path: Path) -> BaselineFile:
-    """The file's content. Raises `FileError`."""
+    """The content of the file. Raises `FileError`."""
     try:
         return BaselineFile.from_json(path.read_bytes(), str(path))
     except OSError as error:
@@ -133,7 +133,7 @@ def _read(path: Path) -> BaselineFile:
 
 
 def _place(model: str | None, baseline: Path) -> str:
-    """The model's path seen from the baseline's folder, with slashes: the same wherever the command is run."""
+    """The model's path relative to the baseline's folder, with slashes: the same wherever the command is run."""
     if model is None or not os.path.exists(model):
         return model or "a model in memory"
     return Path(os.path.relpath(model, baseline.parent)).as_posix()

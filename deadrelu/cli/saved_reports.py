@@ -1,4 +1,4 @@
-"""Reports that were saved: told from models by their bytes, and read without torch."""
+"""Saved reports: recognised by their bytes, and read without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deadrelu.errors import FileError
 from deadrelu.report import Report
 
 _FIRST = 64
-"""Bytes in which the first key of a JSON file stands."""
+"""Bytes that hold the first key of a JSON file."""
 
 
 def read_report(path: Path) -> Report:
@@ -22,13 +22,13 @@ def read_report(path: Path) -> Report:
 
 
 def saved_report(path: str) -> Report | None:
-    """The same, but None where the file is something else: a model to scan."""
+    """The same, or None if the file is something else: a model to scan."""
     text = report_text(Path(path))
     return None if text is None else _named(Path(path), text)
 
 
 def report_text(path: Path) -> str | None:
-    """The text of the file if it is a JSON report, told by its bytes; None for anything else. A baseline is an error.
+    """The text of the file if its bytes are those of a JSON report, otherwise None. A baseline is an error.
 
     A safetensors file may begin with the same brace, by the length of its header; but NUL bytes follow.
     """
@@ -42,7 +42,7 @@ def report_text(path: Path) -> str | None:
             content = head + file.read()
         if b'"deadrelu_baseline"' in content[:_FIRST]:
             raise FileError(
-                f"{path} is a baseline: it records known dead units, and no scan",
+                f"{path} is a baseline: it records known dead units, not a scan",
                 hint=f"compare a model with it by `deadrelu scan MODEL --baseline {shlex.quote(str(path))}`",
             )
         return content.decode("utf-8-sig") if b'"schema_version"' in content else None

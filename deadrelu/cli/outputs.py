@@ -1,4 +1,4 @@
-"""Where a report goes: the files that were asked for, and stdout."""
+"""Writes a report to the requested files and to stdout."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Outputs = list[tuple[Format, Path]]
 
 
 def check_outputs(texts: Sequence[str], *, force: bool, name: str = "report") -> Outputs:
-    """Read `FORMAT=PATH` pairs and look whether the files can be written: before the work, not after it.
+    """Read `FORMAT=PATH` pairs, and check before the work that the files can be written.
 
-    `{name}` in a path stands for `name`, with an underscore for each sign that is not safe in a file's name.
+    `{name}` in a path becomes `name`, with an underscore for each character that is not safe in a file name.
     """
     safe = re.sub(r"[^A-Za-z0-9._-]|^[.]+$", "_", name)  # of dots alone it would lead elsewhere
     texts = [text.replace("{name}", safe) for text in texts]
@@ -40,14 +40,14 @@ def write_outputs(report: Report, outputs: Outputs, *, force: bool) -> None:
 
 
 def show(report: Report, format: Format, units: Sequence[str] = (), *, full: bool = False) -> None:
-    """Put the report on stdout: the table in this screen's width and colours, a machine's format as it is.
+    """Write the report to stdout: the table in this screen's width and colours, another format unchanged.
 
     With `units`, globs over site ids, each unit of those sites is drawn instead; `UsageError` if there is none.
     """
     from deadrelu.render.terminal import table
     from deadrelu.render.terminal import units as map_of
 
-    screen = console.screen()
+    screen = console.current_screen()
     if units:
         chosen = [s for s in report.sites if any(matches(glob, s.site) for glob in units)]
         if not chosen:
@@ -62,5 +62,5 @@ def show(report: Report, format: Format, units: Sequence[str] = (), *, full: boo
 
 
 def show_plain(format: Format, data: Any, draw: Callable[[Screen], str]) -> None:
-    """Put what is not a report on stdout: `data` as JSON for a script, or what `draw` makes of it for this screen."""
-    console.write(to_json(data) if format is Format.JSON else draw(console.screen()))
+    """Write another result to stdout: `data` as JSON, or what `draw` returns for this screen."""
+    console.write(to_json(data) if format is Format.JSON else draw(console.current_screen()))

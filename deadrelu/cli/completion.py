@@ -11,7 +11,7 @@ Offers = Callable[[str], list[str]]
 
 
 def rule_names(incomplete: str) -> list[tuple[str, str]]:
-    """Codes, and names once one is begun in lower case; each with what the rule says."""
+    """Rule codes, or names if the word begins in lower case; each with the rule's summary."""
     by_name = incomplete[:1].islower()
     offered = ((rule.name if by_name else rule.code, rule.summary) for rule in RULES.values())
     return [offer for offer in offered if offer[0].startswith(incomplete)]
@@ -23,7 +23,7 @@ def values_of(kind: Iterable[Enum]) -> Offers:
 
 
 def outputs_as(kind: Iterable[Enum]) -> Offers:
-    """`json=` and the like; behind it the shell completes files."""
+    """`json=` and the like; after it the shell completes files."""
     return lambda incomplete: [f"{value}=" for value in _values(kind, incomplete)]
 
 

@@ -64,7 +64,7 @@ def terminal(name: str, command: str, output: str) -> str:
     theme = TerminalTheme((26, 29, 34), (233, 231, 226), [*COLOURS, (233, 231, 226)], [*COLOURS, (255, 255, 255)])
     console = Console(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor", force_terminal=True)
     console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-    console.print(Text.from_ansi(output))
+    console.print(Text.from_ansi(f"{output}\n"))  # the last line would be cut at its foot
     svg = console.export_svg(title="", theme=theme, unique_id=name)
     own_fonts = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S)
     return own_fonts.replace("Fira Code, monospace", "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace")

@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
 
 test: $(VENV)/.developed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 # In an environment of its own: what these packages pull in is not for every developer.
 integrations: $(VENV)-integrations/.installed

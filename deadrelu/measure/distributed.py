@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from deadrelu.errors import DataError, DeadreluError
-from deadrelu.measure.measurement import Measurement, merge
+from deadrelu.measure.measurement import Measurement, merge_measurements
 from deadrelu.programs.program import Batch
 from deadrelu.programs.shard import Shard
 
@@ -55,7 +55,7 @@ class Ranks:
                     hint="give every rank the whole data in one order"
                     " (no DistributedSampler, shuffle=False, or a --seed)",
                 )
-        return merge([measurement for _, measurement in gathered])
+        return merge_measurements([measurement for _, measurement in gathered])
 
 
 def fingerprint(batch: Batch) -> str:

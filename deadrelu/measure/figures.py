@@ -59,6 +59,8 @@ class TorchCounter:
         """
         self.rows, units, self.positions = x.shape
         self._site, self._features, self._is_full = site, features, is_full
+        self._region = site.region
+        self._dtype = torch.promote_types(x.dtype, torch.float32)
         self._figures = Figures.zeros(units, x.device)
         row = units * self.positions
         self._block = max(1, BLOCK // row) if x.is_cpu and row else max(1, self.rows)
@@ -67,48 +69,44 @@ class TorchCounter:
         """Count one pre-activation. On a GPU nothing waits for the device."""
         if z.numel():
             for block in by_unit(z, self._features).split(self._block):
-                self._figures.merge(count_block(block, self._site, is_full=self._is_full))
+                self._count_fires(block)
+                self._count_values(block)
 
     def compute(self) -> Figures:
         """The figures of all that was counted."""
         return self._figures
+
+    def _count_fires(self, x: Tensor) -> None:
+        """Add where each unit fires: NaN does at no position. As floats, which torch adds up faster than booleans."""
+        hits = torch.empty(x.shape, dtype=self._dtype, device=x.device)
+        if self._region.outside:
+            torch.gt(x, self._region.high, out=hits).add_(torch.lt(x, self._region.low))
+        else:
+            torch.gt(x, self._region.low, out=hits)
+            if not math.isinf(self._region.high):
+                hits.mul_(torch.lt(x, self._region.high))
+        per_row = hits.sum(2, dtype=self._dtype if x.numel() < EXACT else torch.float64)
+        self._figures.fires += per_row.sum(0).long()
+        self._figures.row_fires += (per_row > 0).sum(0)
+
+    def _count_values(self, x: Tensor) -> None:
+        """Add maxima and sizes of the outputs, of finite values alone, and how many values are non-finite."""
+        outputs = activate(x, self._site.op, self._site.parameters).abs() if self._is_full else x
+        sums = outputs.sum((0, 2), dtype=self._dtype)
+        # A sum shows whether anything is non-finite. It may be so for other reasons, too, and on a GPU it would wait.
+        if x.is_cpu and math.isfinite((x.sum(dtype=self._dtype) + sums.sum()).item()):
+            maxima = x
+        else:
+            finite = x.isfinite()
+            self._figures.nonfinite += finite.logical_not().sum((0, 2))
+            maxima = x.where(finite, -math.inf)
+            sums = outputs.where(finite, 0.0).sum((0, 2), dtype=torch.float64)
+        if self._is_full:
+            torch.maximum(self._figures.maxima, maxima.amax((0, 2)).double(), out=self._figures.maxima)
+            self._figures.output_sums += sums
 
 
 def activate(z: Tensor, op: str, parameters: Parameters) -> Tensor:
     """The output of an activation, a new tensor."""
     output: Tensor = getattr(F, op)(z, *parameters)
     return output
-
-
-def count_block(x: Tensor, site: CallSite, *, is_full: bool = True) -> Figures:
-    """The figures of `x` `(rows, units, positions)`; without maxima and sums unless `is_full`.
-
-    NaN compares false, so it never counts as firing. Where a unit fires is summed as floats: torch adds up floats many
-    times faster than booleans.
-    """
-    figures = Figures.zeros(x.shape[1], x.device)
-    region, dtype = site.region, torch.promote_types(x.dtype, torch.float32)
-    hits = torch.empty(x.shape, dtype=dtype, device=x.device)
-    if region.outside:
-        torch.gt(x, region.high, out=hits).add_(torch.lt(x, region.low))
-    else:
-        torch.gt(x, region.low, out=hits)
-        if not math.isinf(region.high):
-            hits.mul_(torch.lt(x, region.high))
-    per_row = hits.sum(2, dtype=dtype if x.numel() < EXACT else torch.float64)
-    figures.fires += per_row.sum(0).long()
-    figures.row_fires += (per_row > 0).sum(0)
-    outputs = activate(x, site.op, site.parameters).abs() if is_full else x
-    sums = outputs.sum((0, 2), dtype=dtype)
-    # A sum shows whether anything is non-finite. It may be so for other reasons, too, and on a GPU it would wait.
-    if x.is_cpu and math.isfinite(x.sum(dtype=dtype).item()) and math.isfinite(sums.sum().item()):
-        if is_full:
-            figures.maxima.copy_(x.amax((0, 2)))
-            figures.output_sums.copy_(sums)
-        return figures
-    finite = x.isfinite()
-    figures.nonfinite += finite.logical_not().sum((0, 2))
-    if is_full:
-        figures.maxima.copy_(x.where(finite, -math.inf).amax((0, 2)))
-        figures.output_sums += outputs.where(finite, 0.0).sum((0, 2), dtype=torch.float64)
-    return figures

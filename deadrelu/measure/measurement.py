@@ -1,4 +1,4 @@
-"""What a scan counted, in plain values: one process sends them to another, and `merge` adds them."""
+"""What a scan counted, in plain values: one process sends them to another, and `merge_measurements` adds them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Measurement:
         return (*self.skipped, *failed)
 
 
-def merge(parts: Sequence[Measurement]) -> Measurement:
+def merge_measurements(parts: Sequence[Measurement]) -> Measurement:
     """The measurement of the whole data, of which each process has a part. Sums are added in the order of `parts`."""
     return Measurement(
         sites=_merge_sites(parts),

@@ -28,7 +28,7 @@ _log = logging.getLogger("deadrelu")
 _DEFAULT = Policy()
 
 
-class Data(Protocol):
+class DescribedBatches(Protocol):
     """Batches, and where they come from."""
 
     @property
@@ -42,7 +42,7 @@ class Data(Protocol):
 def report_on(
     program: Program,
     model: ModelInfo,
-    data: Data,
+    data: DescribedBatches,
     plan: Plan | None = None,
     *,
     settings: Mapping[str, Setting] | None = None,

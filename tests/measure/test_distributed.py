@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 
+from deadrelu.errors import ExitCode
 from deadrelu.measure.distributed import fingerprint
-from deadrelu.measure.measurement import Measurement, SiteCounts, merge, merge_shapes
+from deadrelu.measure.measurement import Measurement, SiteCounts, merge_measurements, merge_shapes
 from deadrelu.programs.program import Batch
 from deadrelu.programs.shard import UNSHARDED, Shard
 from deadrelu.report import Counts, Site, Skipped
+from tests.cli.conftest import Done, environment
+from tests.cli.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_models"
@@ -110,25 +115,45 @@ class Samples(torch.utils.data.Dataset):
 """
 
 
-def run(*words: str, cwd: Path = ROOT, ranks: int = 2, **changes: str) -> subprocess.CompletedProcess[str]:
-    """`deadrelu` with these words under our torchrun, or alone with one rank."""
-    command = [sys.executable, "-m"]
+@cache
+def forks(rank: int) -> Forks:  # noqa: ARG001  # one for each
+    """The process of which each run of this rank is a fork."""
+    return Forks(environment())
+
+
+def run(*words: str, cwd: Path = ROOT, ranks: int = 2, **changes: str) -> Done:
+    """`deadrelu` with these words in as many forks as there are ranks; alone with one rank.
+
+    As under torchrun, the output is that of all ranks, and the exit code that of the ranks that failed.
+    """
+    meeting = {}
     if ranks > 1:
-        command += ["deadrelu.cli.torchrun", f"--nproc-per-node={ranks}", "-m"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **changes}
-    return subprocess.run(
-        [*command, "deadrelu", *words],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # outlives every rank, as a launcher's
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(ranks)}
+        meeting["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+
+    def start(rank: int) -> tuple[int, bytes, bytes]:
+        own = {**meeting, "RANK": str(rank)} if meeting else {}
+        return forks(rank).run(list(words), cwd, environment(**own, **changes))
+
+    with ThreadPoolExecutor(ranks) as pool:
+        codes, outs, errs = zip(*pool.map(start, range(ranks)), strict=True)
+    failures = {code for code in codes if code} or {0}
+    code = failures.pop() if len(failures) == 1 else int(ExitCode.COULD_NOT_RUN)
+    return Done(code, b"".join(outs).decode(), b"".join(errs).decode())
+
+
+def torchrun(*words: str, cwd: Path = ROOT, **changes: str) -> Done:
+    """`deadrelu` with these words in two ranks under our own torchrun."""
+    command = [sys.executable, "-m", "deadrelu.cli.torchrun", "--nproc-per-node=2", "-m", "deadrelu", *words]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=300, check=False
     )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
-def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+def errors(done: Done) -> list[str]:
+    return [line for line in done.err.splitlines() if line.startswith("error: ")]
 
 
 def same_but_for_rounding(one: dict[str, Any], many: dict[str, Any]) -> None:
@@ -150,31 +175,31 @@ def code(tmp_path: Path) -> Path:
 def test_the_report_is_that_of_one_process(ranks: int, tmp_path: Path) -> None:
     words = ["scan", str(SAMPLES / "conv.pt"), "--data", str(SAMPLES / "digits.npz"), "--format", "json"]
     one, many = run(*words, ranks=1), run(*words, "-o", f"json={tmp_path / 'many.json'}", ranks=ranks)
-    assert (one.returncode, many.returncode) == (0, 0), many.stderr
-    assert json.loads((tmp_path / "many.json").read_text()) == json.loads(many.stdout)
-    assert many.stderr.count("note: ") == 1  # rank 0 alone is heard
-    same_but_for_rounding(json.loads(one.stdout), json.loads(many.stdout))
+    assert (one.code, many.code) == (0, 0), many.err
+    assert json.loads((tmp_path / "many.json").read_text()) == json.loads(many.out)
+    assert many.err.count("note: ") == 1  # rank 0 alone writes
+    same_but_for_rounding(json.loads(one.out), json.loads(many.out))
 
 
 @pytest.mark.parametrize("data", ["data", "Samples"])
 def test_sites_that_only_some_ranks_met_come_out_as_in_one_process(data: str, code: Path) -> None:
     words = ["scan", "fork.py:Fork", "--data", f"fork.py:{data}", "--batch-size", "4", "--format", "json"]
     one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code)
-    report = json.loads(one.stdout)
+    report = json.loads(one.out)
     ids = [site["id"] for site in report["sites"]]
     assert ids == ["even", "twice#1", "odd", "out:relu", "twice#2"]
     assert [skipped["id"] for skipped in report["skipped"]] == ["never"]
-    same_but_for_rounding(report, json.loads(many.stdout))
+    same_but_for_rounding(report, json.loads(many.out))
 
 
 def test_rows_and_padding_that_only_some_ranks_saw_come_out_as_in_one_process(code: Path) -> None:
     words = ["scan", "fork.py:Mixture", "--data", "fork.py:tokens", "--format", "json"]
     one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code)
-    report = json.loads(one.stdout)
+    report = json.loads(one.out)
     assert [(site["id"], site["samples"]) for site in report["sites"]] == [("act", 26), ("expert", 14)]
     assert [skipped["id"] for skipped in report["skipped"]] == ["spare"]
     assert report["settings"]["padding"] == [f"{130 - report['sites'][0]['positions']} of 130 positions ({HANDED})"]
-    same_but_for_rounding(report, json.loads(many.stdout))
+    same_but_for_rounding(report, json.loads(many.out))
 
 
 def test_of_a_data_set_a_rank_touches_its_own_samples_and_the_first_batch(code: Path) -> None:
@@ -187,57 +212,65 @@ def test_of_a_data_set_a_rank_touches_its_own_samples_and_the_first_batch(code: 
 def test_more_ranks_than_batches_are_no_harm(code: Path) -> None:
     words = ["scan", "fork.py:Fork", "--data", "fork.py:data", "--samples", "6", "--format", "json"]
     one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code, ranks=3)
-    same_but_for_rounding(json.loads(one.stdout), json.loads(many.stdout))
+    same_but_for_rounding(json.loads(one.out), json.loads(many.out))
 
 
 @pytest.mark.parametrize("bad", ["0", "1"])
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         ("raise", "failing failed at batch 3: .*the disk is on fire"),
-        ("kill", "rank died|lost each other"),
+        ("kill", "lost each other"),
         ("hang", "lost each other"),
     ],
 )
 def test_a_rank_that_fails_dies_or_hangs_ends_the_run_with_2_and_one_line(
-    how: str, said: str, bad: str, code: Path
+    how: str, message: str, bad: str, code: Path
 ) -> None:
-    waits = {"DEADRELU_RANK_TIMEOUT": "6" if how == "hang" else "100"}
-    done = run("scan", "fork.py:Fork", "--data", "fork.py:failing", cwd=code, HOW=how, BAD=bad, **waits)
-    assert done.returncode == 2
-    assert done.stdout == ""
+    changes = {"HOW": how, "BAD": bad, "DEADRELU_RANK_TIMEOUT": "5" if how == "hang" else "100"}
+    check_failure(run("scan", "fork.py:Fork", "--data", "fork.py:failing", cwd=code, **changes), message)
+
+
+def test_under_torchrun_a_rank_that_dies_ends_the_run_with_2_and_one_line(code: Path) -> None:
+    done = torchrun("scan", "fork.py:Fork", "--data", "fork.py:failing", cwd=code, HOW="kill", BAD="1")
+    check_failure(done, "rank died|lost each other")
+
+
+def check_failure(done: Done, message: str) -> None:
+    assert done.code == 2
+    assert done.out == ""
     (line,) = errors(done)
-    assert re.search(said, line), line
+    assert re.search(message, line), line
 
 
 def test_the_gate_fails_with_1_and_only_after_rank_0_has_written(tmp_path: Path) -> None:
     words = ["scan", str(SAMPLES / "dying.pt"), "--data", str(SAMPLES / "digits.npz"), "--max-dead", "1%"]
-    done = run(*words, "-o", f"json={tmp_path / 'out.json'}")
-    assert done.returncode == 1
-    assert "FAIL" in done.stdout
+    done = torchrun(*words, "-o", f"json={tmp_path / 'out.json'}")
+    assert done.code == 1
+    assert "FAIL" in done.out
     assert json.loads((tmp_path / "out.json").read_text())["summary"]["verdict"] == "fail"
     assert errors(done) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["scan", "fork.py:Fork", "--data", "fork.py:shuffled"], "does not see the same data"),
         (["scan", "fork.py:Fork", "--nope"], "there is no option --nope"),
         (["patch", "fork.py:Fork"], "a patch is made by one process"),
     ],
 )
-def test_an_error_of_every_rank_is_said_once(words: list[str], said: str, code: Path) -> None:
+def test_an_error_of_every_rank_is_printed_once(words: list[str], message: str, code: Path) -> None:
     done = run(*words, cwd=code)
-    assert done.returncode == 2
+    assert done.code == 2
     (line,) = errors(done)
-    assert said in line
+    assert message in line
 
 
 def test_without_a_site_every_rank_ends_with_3(code: Path) -> None:
     (code / "plain.py").write_text("from torch import nn\ndef make(): return nn.Linear(5, 2)\n")
     done = run("scan", "plain.py:make", "--data", "fork.py:data", cwd=code)
-    assert done.returncode == 3
+    assert done.code == 3
     assert len(errors(done)) == 1
 
 
@@ -261,8 +294,7 @@ def test_a_user_who_has_a_group_of_their_own_keeps_it(tmp_path: Path) -> None:
         "os._exit(0)\n"  # gloo's threads now and then abort a process that Python takes apart
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(program)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("10 ")]
     assert len(lines) == 4
@@ -303,11 +335,11 @@ def part(*sites: SiteCounts, skipped: Sequence[Skipped] = ()) -> Measurement:
 def test_sites_stand_in_the_order_of_their_first_calls_and_bear_the_name_of_the_most_calls() -> None:
     zero = part(site("a", (0, 0, 0)), site("c", (4, 0, 1)))
     one = part(site("a", (0, 0, 0), calls=2), site("b", (1, 0, 1)), site("a", (3, 0, 2), call=2, calls=2))
-    assert [t.site.id for t in merge([zero, one]).sites] == ["a#1", "b", "a#2", "c"]
+    assert [t.site.id for t in merge_measurements([zero, one]).sites] == ["a#1", "b", "a#2", "c"]
 
 
 def test_a_site_whose_units_differ_between_ranks_is_skipped() -> None:
-    (met,) = merge([part(site("a", (0, 0, 0), units=3)), part(site("a", (1, 0, 0), units=4))]).sites
+    (met,) = merge_measurements([part(site("a", (0, 0, 0), units=3)), part(site("a", (1, 0, 0), units=4))]).sites
     assert met.failure == "its feature axis has 3 units in one call and 4 in another"
 
 
@@ -318,7 +350,7 @@ def test_what_is_skipped_anywhere_is_skipped_unless_another_rank_called_it() -> 
         site("a", (1, 0, 0)),
         skipped=[Skipped(id="b", op="relu", reason=never), Skipped(id="c", op="relu", reason=sparse)],
     )
-    assert [(s.id, s.reason) for s in merge([zero, one]).skipped] == [("b", never), ("c", sparse)]
+    assert [(s.id, s.reason) for s in merge_measurements([zero, one]).skipped] == [("b", never), ("c", sparse)]
 
 
 def test_shapes_are_joined_as_one_process_notes_them() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
-from deadrelu.measure.padding.named import Mask, masks_in, packed, tells_of_padding
-from deadrelu.measure.padding.tokens import read
+from deadrelu.measure.padding.named import Mask, masks_in, tells_of_padding, tokens_of_packed
+from deadrelu.measure.padding.tokens import read_mask
 from deadrelu.programs.modes import without_modes
 
 _ENCODERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -120,7 +120,7 @@ def _packing(path: str) -> Reader:
             return Handed((), (), x)
         said_by = f"the sequences packed for {path or 'the model'}"
         with unseen():
-            return Handed((Mask(packed(x), said_by, _beside(path), is_cut=True),), (), None)
+            return Handed((Mask(tokens_of_packed(x), said_by, _beside(path), is_cut=True),), (), None)
 
     return reader
 
@@ -146,7 +146,7 @@ def _attention(path: str, module: nn.Module, names: tuple[str, ...]) -> Reader:
             tokens = None
             if (value := given.get(name)) is not None:
                 with unseen():
-                    tokens = read(value, one_is_padding=True, is_added=True)
+                    tokens = read_mask(value, one_is_padding=True, is_added=True)
             if tokens is not None:
                 masks.append(Mask(tokens, f"{name} of {path}" if path else name, scope, time_first=time_first))
             elif "#" not in scope:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from deadrelu.measure.padding.tokens import Tokens, can_be_read, read
+from deadrelu.measure.padding.tokens import Tokens, can_be_read, read_mask
 
 Side = Literal["encoder", "decoder"]
 
@@ -77,7 +77,7 @@ def masks_in(given: Mapping[str, Any], scope: str = "", *, axis: int = 0) -> lis
             own |= {None} if side == "encoder" else set()
             tokens = list(_of_lengths(value, _lengths_of_inputs(given, own, dim)))
         elif tells_of_padding(name):
-            tokens = [known] if (known := read(value, one_is_padding=bool(_DROPS.search(name)))) else []
+            tokens = [known] if (known := read_mask(value, one_is_padding=bool(_DROPS.search(name)))) else []
         else:
             continue
         side = side or ("encoder" if has_decoder else None)
@@ -89,7 +89,7 @@ def masks_in(given: Mapping[str, Any], scope: str = "", *, axis: int = 0) -> lis
     return found
 
 
-def packed(sequences: PackedSequence) -> Tokens:
+def tokens_of_packed(sequences: PackedSequence) -> Tokens:
     """The padding that a packing left out: sequences of `batch_sizes`, in the order before they were sorted."""
     sizes = sequences.batch_sizes.cpu()
     lengths = (sizes[:, None] > torch.arange(int(sizes[0]))).sum(0)

@@ -80,7 +80,7 @@ class Tokens:
         return groups
 
 
-def read(mask: object, *, one_is_padding: bool, is_added: bool = False) -> Tokens | None:
+def read_mask(mask: object, *, one_is_padding: bool, is_added: bool = False) -> Tokens | None:
     """The positions that a mask `(N, T)` (or `(N, 1, 1, T)`) speaks of; None where it is no such mask.
 
     Zeros and ones of any type are read as flags: the ones are padding, or are real. A mask of floats that holds minus

@@ -163,8 +163,10 @@ def scan(
         unmatched=unmatched,
     )
     if invocation is None and not opening.is_live and isinstance(source.data, (str, Path, NoneType)):
-        flags = {"site": sites, "skip-site": skip_sites, "feature-axis": feature_axes, "stats": stats}
-        limits_and_rules = {name.replace("_", "-"): value for name, value in policy.to_settings().items()}
+        flags = {"site": sites, "skip-site": skip_sites, "feature-axis": feature_axes}
+        flags |= {} if stats == "full" else {"stats": stats}
+        usual, chosen = Policy().to_settings(), policy.to_settings()
+        limits_and_rules = {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual[name]}
         invocation = words_of(str(model), {**flags_of(opening), **flags_of(source), **flags, **limits_and_rules})
     axes = tuple(f"{glob}={'none' if axis is None else axis}" for glob, axis in (feature_axes or {}).items())
     settings = {

@@ -24,15 +24,13 @@ _NOT_OF = {
     "suggest": _GATE,
     "patch": {*_GATE, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
 }
-"""The options of a scan that each command does not take, or must not repeat."""
+"""The options of a scan that each command does not take, or must not repeat; a test compares them with the commands."""
 
 _REPEATED = {"--skip-site", "--feature-axis"}
 """Options that add to what was given; any other takes the place of it."""
 
 _OF_THE_FILE = {"--arch", "--arch-arg", "--weights-key", "--trust", "--trust-sha256"}
 """Options that say how the model file is opened, and hold for no other file."""
-
-_DEFAULTS = {"batch-size": 64, "device": "auto", "stats": "full", "rare-below": 0.01, "confidence": 0.95}
 
 
 def scan_command(report: Report, *options: str, without: Sequence[str] = ()) -> str | None:
@@ -60,9 +58,8 @@ def next_scan(words: Sequence[str], model: str, *opening: str) -> str:
 
 
 def words_of(model: str | Path | None, options: Mapping[str, object]) -> tuple[str, ...]:
-    """The words of an invocation by values: `options` by long flag without its dashes, None or the default left out."""
-    given = ((flag, value) for flag, value in options.items() if value != _DEFAULTS.get(flag))
-    return (str(model), *(word for flag, value in given for word in option_words(f"--{flag}", value)))
+    """The words of an invocation by values: `options` by long flag without its dashes; None is left out."""
+    return (str(model), *(word for flag, value in options.items() for word in option_words(f"--{flag}", value)))
 
 
 def option_words(flag: str, value: object) -> Iterator[str]:

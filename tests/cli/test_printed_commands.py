@@ -17,10 +17,11 @@ import torch
 import typer
 from torch import nn
 
-from deadrelu.cli.app import app
+from deadrelu.cli.app import app, every_command
+from deadrelu.cli.options import OUTPUT
 from deadrelu.measure import reporting
 from deadrelu.remedy import apply
-from deadrelu.report import Report
+from deadrelu.report import Report, commands
 from tests.reopening import reopen_here
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -281,11 +282,19 @@ def _of_patch(first: tuple[object, ...], ours: Report) -> tuple[object, ...]:
     return (*rest, found)
 
 
+def test_a_printed_command_leaves_out_what_the_command_does_not_take() -> None:
+    flags = {
+        name: {flag for parameter in command.params for flag in parameter.opts if parameter.rich_help_panel != OUTPUT}
+        for name, command in every_command().items()
+    }
+    assert flags["scan"] - flags["suggest"] == commands._NOT_OF["suggest"]
+    assert flags["scan"] - flags["patch"] | {"--site"} == commands._NOT_OF["patch"]  # its --site says what to swap
+    assert flags["scan"] >= commands._NOT_OF["scan"] | commands._REPEATED | commands._OF_THE_FILE
+
+
 def test_the_check_sees_a_command_that_measures_another_model(
     measured: list[Report], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deadrelu.report import commands
-
     monkeypatch.setattr(commands, "_NOT_OF", {name: {*flags, "--samples"} for name, flags in commands._NOT_OF.items()})
     assert run(f"deadrelu scan {INVOCATIONS['batches']}") == 0
     first, said = identity(measured[-1]), capsys.readouterr()

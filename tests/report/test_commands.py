@@ -64,7 +64,6 @@ def test_values_become_words_as_the_command_line_writes_them() -> None:
         "arch-arg": {"n": "3"},
         "trust": True,
         "allow": ("a.B", "c.D"),
-        "batch-size": 64,
         "samples": 10,
         "feature-axis": {"x": 1, "y": None},
         "strict": False,

@@ -13,7 +13,7 @@ from deadrelu.judge.baseline import Entries, compare_to_baseline, gate, is_same_
 from deadrelu.judge.baseline_file import BaselineFile
 from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
-from deadrelu.text.wording import count
+from deadrelu.text.wording import count, first_few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +82,18 @@ class BaselineGate:
         change = compare_to_baseline(report, known)
         if change.moved:
             named = [f"{now} was {old}" for now, old in change.moved.items()]
-            more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
-            self._note(f"moved since the baseline: {', '.join(named[:5])}{more}; --update-baseline renews it")
+            self._note(f"moved since the baseline: {first_few(named)}; --update-baseline renews it")
         if change.renumbered:
             sites = count(len(change.renumbered), "site")
             self._note(f"{self.path} names {sites} as earlier versions did; --update-baseline renews it")
         if change.gone:
-            shown = ", ".join(change.gone[:5]) + (f" and {len(change.gone) - 5:,} more" if len(change.gone) > 5 else "")
+            shown = first_few(change.gone)
             self._note(
                 f"the baseline is stale: {self.path} knows {shown}, gone from the model; --update-baseline renews it"
             )
         if change.swapped:
             names = [f"{site} ({op})" for site, op in change.swapped.items()]
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+            shown = first_few(names)
             self._note(f"swapped for a leaky activation since the baseline, and not measured: {shown}")
         if change.better and not change.worse:
             sites = count(len(change.better), "site has", "sites have")

@@ -1,1 +1,1 @@
-"""Pure functions from a report to findings and a verdict."""
+"""From a report to findings and a verdict: pure functions, without torch."""

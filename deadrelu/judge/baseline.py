@@ -1,8 +1,8 @@
-"""The baseline: which dead units are known, and the gate "no worse than that".
+"""The baseline: the known dead units of a model, and the gate "no more than that".
 
-A site is worse if *more* of its units are dead than the baseline says, by more than the tolerance. The number decides
-and not the set, because a model that was trained anew numbers its units anew; the newly dead are named all the same.
-Non-finite values (DR003) are never known: no figure beside them can be relied on.
+A site is worse if it has more dead units than the baseline, by more than the tolerance. The number counts and not the
+set, because training again numbers the units differently; the newly dead units are listed all the same. Non-finite
+values (DR003) are never accepted by a baseline: no figure beside them can be relied on.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _SKIPPED = "DR008"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known of one site: how many units it has (None if it was skipped), and by rule those that are known.
+    """The known state of one site: how many units it has (None if it was skipped), and the known units of each rule.
 
-    `op` and `after` tell it from another site that came by its id; `op` is None in files of earlier versions.
+    `op` and `after` tell it from another site with the same id; `op` is None in files of earlier versions.
     """
 
     units: int | None
@@ -40,20 +40,20 @@ class Entry:
 
     @property
     def dead(self) -> tuple[int, ...]:
-        """The units that are known to be dead."""
+        """The units known to be dead."""
         return next((self.rules[code] for code in _DEAD if code in self.rules), ())
 
 
 Entries = Mapping[str, Entry]
-"""The known sites of one model, by id."""
+"""The known sites of a model, by id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineChanges:
-    """How a report stands to its baseline, as ids of sites; `gone` are known, and neither measured nor skipped now.
+    """What changed since the baseline, as ids of sites. `gone` sites are neither measured nor skipped now.
 
-    `moved` gives the known id of each site that has another one now, unless only this version's way to name it is new:
-    those are `renumbered`. `swapped` are known, and have a leaky activation now: which, by id.
+    `moved` maps each new id to the id in the baseline; if only this version names the site differently, it is
+    `renumbered`. `swapped` maps the id in the baseline to the leaky activation that the site has now.
     """
 
     worse: tuple[str, ...]
@@ -67,9 +67,10 @@ class BaselineChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchedEntries:
-    """What is known of each site of a report, by its id now; `was` gives the known id, and `gone` are the others.
+    """The baseline's entry for each site of a report, by its id now; `was` has the id in the baseline.
 
-    `unlike` is what is known under the id of a site that is not that one: it has other units, or another activation.
+    `gone` are the ids without a site. `unlike` are the entries that share only the id with a site: the units or the
+    activation differ.
     """
 
     entries: Entries
@@ -79,7 +80,7 @@ class MatchedEntries:
 
 
 def parse_tolerance(text: str) -> int | float:
-    """How many more dead units a site may have: a number of units (`2`), or a share of them (`1%`, `0.01`)."""
+    """Read how many more dead units a site may have: a number of units (`2`), or a share of them (`1%`, `0.01`)."""
     if text.strip().isdecimal():
         return int(text)
     try:
@@ -90,12 +91,12 @@ def parse_tolerance(text: str) -> int | float:
 
 
 def allowance(tolerance: int | float, units: int) -> int:
-    """How many units that is, of a site with `units`; a share is rounded down."""
+    """Return the tolerance in units for a site with `units`; a share is rounded down."""
     return tolerance if isinstance(tolerance, int) else math.floor(Fraction(repr(tolerance)) * units)
 
 
 def match_entries(report: Report, known: Entries) -> MatchedEntries:
-    """Find each site of the report among the known ones, also where its id has changed."""
+    """Find each site of the report in the baseline, even if its id has changed."""
     here = identities(report)
     names = list(known)
     places = match([Identity(id=id, op=e.op, after=e.after, units=e.units) for id, e in known.items()], here)
@@ -110,7 +111,7 @@ def match_entries(report: Report, known: Entries) -> MatchedEntries:
 
 
 def compare_to_baseline(report: Report, known: Entries) -> BaselineChanges:
-    """Compare the number of dead units at each site with what is known; tolerance plays no part here."""
+    """Compare the number of dead units at each site with the baseline, without any tolerance."""
     found = match_entries(report, known)
     entries, renamed = found.entries, {id: old for id, old in found.was.items() if old != id}
     changes = {s.site.id: s.dead - len(entries[s.site.id].dead) for s in report.gated if _measured(entries, s.site.id)}
@@ -132,22 +133,22 @@ def compare_to_baseline(report: Report, known: Entries) -> BaselineChanges:
 
 
 def is_same_model(report: Report, known: Entries) -> bool:
-    """Whether the baseline of another file may be that of this model: it has most of the known sites."""
+    """Whether a baseline recorded for another file fits this model: the model has most of its sites."""
     return bool(known) and 2 * len(match_entries(report, known).was) > len(known)
 
 
 def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float = 0) -> Report:
-    """The judged report with its findings on dead units and skipped sites held against what is known.
+    """Return a judged report with its findings on dead units and skipped sites compared to the baseline.
 
-    Where the baseline knows a site it takes the place of `max_dead` and `limits`; a site that it does not know is held
-    to its limit, and without one to no dead unit at all. `max_dead_total` holds as it is.
+    For a site in the baseline this replaces `max_dead` and `limits`. Any other site is held to its limit, or to no dead
+    unit at all if it has none. `max_dead_total` applies as before.
     """
     measured = {stats.site.id: stats for stats in report.sites}
     found, moved = match_entries(report, known), compare_to_baseline(report, known).moved
     kept = []
     for finding in report.findings:
         if finding.rule == _SKIPPED and _SKIPPED in getattr(found.entries.get(finding.site or ""), "rules", {}):
-            kept.append(_as(finding, "note", f"{finding.message} The baseline knows of it."))
+            kept.append(_as(finding, "note", f"{finding.message} It is skipped in the baseline too."))
         elif finding.rule not in _DEAD or finding.site is None or measured[finding.site].site.is_guessed:
             kept.append(finding)
         elif not _measured(found.entries, finding.site):
@@ -162,16 +163,16 @@ def gate(report: Report, policy: Policy, known: Entries, tolerance: int | float 
 
 
 def renew_entries(report: Report, policy: Policy, known: Entries | None, *, force: bool = False) -> Entries:
-    """What is known after this report: `known` is None for a model that had no baseline.
+    """Return the entries for this report; `known` is None for a model without a baseline.
 
-    Raises `UsageError` if anything would be allowed that was not before, unless `force`: more dead units at a site, a
-    new site with more than its limit, a site that is now skipped. And always where a site met NaN or infinity: its
-    dead cannot be counted.
+    Raises `UsageError` if the new baseline would allow more than before, unless `force`: more dead units at a site, a
+    new site above its limit, a site that is now skipped. Always raises it if a site met NaN or infinity: its dead units
+    cannot be counted.
     """
     unknown = [stats.site.id for stats in report.sites if stats.nonfinite_units]
     if unknown:
         raise UsageError(
-            f"the baseline is not updated, because {unknown[0]} met NaN or infinity and its dead cannot be counted",
+            f"the baseline is not updated: {unknown[0]} met NaN or infinity, so its dead units cannot be counted",
             hint="`deadrelu rules DR003` says what to do",
         )
     now = {stats.site.id: _entry(stats) for stats in report.gated}
@@ -180,40 +181,40 @@ def renew_entries(report: Report, policy: Policy, known: Entries | None, *, forc
     if looser:
         more = f" and {len(looser) - 3:,} more" if len(looser) > 3 else ""
         raise UsageError(
-            f"the baseline is not updated, because it would get looser: {'; '.join(looser[:3])}{more}",
-            hint="mend the model, or accept this state for good with --update-baseline --force",
+            f"the baseline is not updated, because it would allow more: {'; '.join(looser[:3])}{more}",
+            hint="fix the model, or accept this state with --update-baseline --force",
         )
     return now
 
 
 def _unlike(site: Site, entry: Entry | None) -> str:
-    """Why a site is not held against the baseline: `entry` is what that knows under its id, if anything."""
+    """Say why a site is not compared to the baseline; `entry` is the baseline's entry under its id, if any."""
     if entry is None or entry.units is None:
-        return "The baseline does not know this site."
+        return "This site is not in the baseline."
     if entry.units != site.units:
-        return f"In the baseline this id has {count(entry.units, 'unit')}: another layer, which is not compared."
-    return f"In the baseline this id is a {entry.op}: another activation, which is not compared."
+        return f"In the baseline, this id has {count(entry.units, 'unit')}: it is another layer, and not compared."
+    return f"In the baseline, this id is a {entry.op}: it is another activation, and not compared."
 
 
 def _held(
     finding: Finding, stats: SiteStats, entry: Entry, tolerance: int | float, was: str | None
 ) -> Iterator[Finding]:
-    """The finding on the dead units of a known site: an error for the newly dead if they are too many, or a note.
+    """Yield an error for the newly dead units of a known site if they are too many, or else a note.
 
-    `was` is the id under which it is known, if it has moved.
+    `was` is its id in the baseline, if it has moved.
     """
     more = stats.dead - len(entry.dead)
     fresh = tuple(unit for unit in stats.dead_units if unit not in entry.dead)
     old = tuple(unit for unit in stats.dead_units if unit in entry.dead)
     head = f"{stats.dead:,} of {count(stats.site.units, 'unit')} {'is' if stats.dead == 1 else 'are'} dead"
     allowed = allowance(tolerance, stats.site.units)
-    place = f" (moved: there it is {was})" if was else ""
+    place = f" (there named {was})" if was else ""
     if more > allowed:
         tolerance_said = f", which tolerates {allowed:,} more" if allowed else ""
         message = f"{head}, {more:,} more than in the baseline{place}{tolerance_said}; these are newly dead."
         yield _as(finding, "error", message, fresh)
         if old:
-            yield _as(finding, "note", f"{count(len(old), 'unit')} dead in the baseline too.", old)
+            yield _as(finding, "note", f"{count(len(old), 'unit was', 'units were')} dead in the baseline too.", old)
         return
     compared = f"{more:,} more than" if more > 0 else f"{-more:,} fewer than" if more else "as many as"
     within = ", within the tolerance" if more > 0 else ""
@@ -234,18 +235,18 @@ def _as(finding: Finding, severity: Severity, message: str, units: tuple[int, ..
 
 
 def _measured(known: Entries, site: str) -> bool:
-    """Whether the baseline knows figures of this site: one that was skipped has none."""
+    """Whether the baseline has figures for this site: a skipped site has none."""
     return site in known and known[site].units is not None
 
 
 def _entry(stats: SiteStats) -> Entry:
-    """What is to be known of a measured site."""
+    """The entry of a measured site."""
     rule, site = "DR002" if stats.dead == stats.site.units > 0 else "DR001", stats.site
     return Entry(units=site.units, rules={rule: stats.dead_units} if stats.dead else {}, op=site.op, after=site.after)
 
 
 def _looser(report: Report, policy: Policy, known: Entries) -> Iterator[str]:
-    """What a renewed baseline would allow that this one does not."""
+    """Yield what the new baseline would allow and the old one does not."""
     known = match_entries(report, known).entries
     for stats in report.gated:
         site, dead = stats.site.id, stats.dead

@@ -1,4 +1,4 @@
-"""The baseline as a file: the known sites of each model, in JSON that a person can review line by line."""
+"""The baseline file: the known sites of each model, as JSON with one line per site that a person can review."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _MOST = 1 << 62
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineFile:
-    """The baselines of several models, by the model's name in the configuration, or its path from the file."""
+    """The baselines of several models, by their name in the configuration or their path relative to the file."""
 
     models: Mapping[str, Entries] = field(default_factory=dict)
 
     def with_model(self, name: str, entries: Entries, *, instead_of: str | None = None) -> BaselineFile:
-        """The same with one model's entries replaced, or with this model in the place of another."""
+        """Return the file with the entries of one model replaced; this model can also take the place of another."""
         others = {other: known for other, known in self.models.items() if other != instead_of}
         return replace(self, models={**others, name: entries})
 
     def to_json(self) -> str:
-        """Models and sites in the order of their names, a site a line: a change shows as the lines that changed."""
+        """Return the JSON, sorted by model and site with one line per site: a diff shows the sites that changed."""
         blocks = []
         for name in sorted(self.models):
             lines = [
@@ -41,9 +41,9 @@ class BaselineFile:
 
     @classmethod
     def from_json(cls, text: str | bytes, name: str) -> BaselineFile:
-        """Read back what `to_json` wrote; `name` is the file's, for the error. Raises `FileError`.
+        """Read back what `to_json` returned; `name` is the name of the file, for errors. Raises `FileError`.
 
-        Bytes are UTF-8; nothing may stand there twice, as after a merge conflict that was resolved by keeping both.
+        Bytes are UTF-8. A key may not occur twice, as it does after a merge conflict resolved by keeping both sides.
         """
         try:
             decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
@@ -55,21 +55,21 @@ class BaselineFile:
             }
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileError(
-                f"{name} is not a baseline of deadrelu: {_shortened(error)}",
+                f"{name} is not a deadrelu baseline: {_shortened(error)}",
                 hint=f"write one with `deadrelu scan MODEL --baseline {name} --update-baseline`",
             ) from error
         return cls(models=models)
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
-    """One site as JSON types."""
+    """Return an entry as JSON types."""
     known: dict[str, str | None] = {} if entry.op is None else {"op": entry.op}
     known |= {} if entry.op is None or entry.units is None else {"after": entry.after}
     return {"units": entry.units, **known, "rules": {rule: list(units) for rule, units in entry.rules.items()}}
 
 
 def _read(data: Mapping[str, Any]) -> Entry:
-    """The inverse of `_entry`; raises what a wrong shape makes of itself."""
+    """Read back what `_entry` returned; raises whatever a wrong shape leads to."""
     units, rules = data["units"], data["rules"]
     if units is not None and (type(units) is not int or not 0 < units < _MOST):
         raise ValueError(f"{units!r} is not a number of units")
@@ -88,21 +88,21 @@ def _read(data: Mapping[str, Any]) -> Entry:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The members of a JSON object. Raises `ValueError` if one stands there twice, since JSON would keep the last."""
+    """Return the members of a JSON object. Raises `ValueError` for a duplicate key: JSON would keep the last value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"{key!r} stands there twice")
+        raise ValueError(f"{key!r} occurs twice")
     return found
 
 
 def _shortened(error: Exception) -> str:
-    """What was wrong, in a few words."""
+    """Shorten an error message."""
     if isinstance(error, RecursionError):
-        return "it nests its values too deeply"
+        return "its values are nested too deeply"
     return f"{type(error).__name__}: {error}"[:200]
 
 
 def _text(value: Any) -> str:
-    """JSON on one line."""
+    """Return JSON on one line."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Two reports held against each other: which sites got worse, which better, and unit by unit what changed."""
+"""Compare two reports: which sites got worse or better, and which units changed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Change = Literal["non-finite", "worse", "better", "changed", "same", "new", "swa
 
 @dataclass(frozen=True, kw_only=True)
 class SiteDiff:
-    """One site in both reports; `old` or `new` is None where it was not measured there.
+    """One site in both reports; `old` or `new` is None if it was not measured there.
 
-    "worse" has more dead units than before, "better" fewer, "changed" as many, but others; "non-finite" met NaN or
-    infinity, so that its dead cannot be counted; "swapped" has another activation now, `swapped_for`, which leaks and
-    is not measured. `newly_dead` were not dead before, `revived` fire again; both are empty where the site was measured
-    once only. `was` is its id in the old report, where that is another.
+    "worse" has more dead units than before, "better" fewer, "changed" as many, but other ones. "non-finite" met NaN or
+    infinity, so its dead units cannot be counted. "swapped" has a leaky activation now, `swapped_for`, and is not
+    measured. `newly_dead` units were alive before, `revived` units fire again; both are empty if the site was measured
+    only once. `was` is its id in the old report, if it differs.
     """
 
     id: str
@@ -37,13 +37,13 @@ class SiteDiff:
 
     @property
     def has_moved(self) -> bool:
-        """Whether its id changed, and not only the way in which a version numbers it."""
+        """Whether its id changed, and not only the way a version of deadrelu numbers it."""
         return self.was is not None and not (self.new and self.new.site.alias == self.was)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two reports and what changed from `old` to `new`, by site: in the order of `new`, and then what is not in it."""
+    """What changed from `old` to `new`: the sites in the order of `new`, then those that are only in `old`."""
 
     old: Report
     new: Report
@@ -51,22 +51,22 @@ class Comparison:
 
     @property
     def swapped(self) -> tuple[SiteDiff, ...]:
-        """The sites with a leaky activation now."""
+        """The sites that have a leaky activation now."""
         return tuple(site for site in self.sites if site.change == "swapped")
 
     @property
     def worse(self) -> tuple[SiteDiff, ...]:
-        """The sites with more dead units than before, or with NaN; new ones count, if any of their units is dead."""
+        """The sites with more dead units than before or with NaN, and new sites with a dead unit."""
         bad = ("worse", "non-finite")
         return tuple(s for s in self.sites if s.change in bad or (s.change == "new" and s.new and s.new.dead))
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON types; units by number, fractions in 0..1."""
+        """Return the comparison as JSON types; units by number, fractions in 0..1."""
         return {
             "deadrelu_diff": COMPARISON_VERSION,
             "worse": bool(self.worse),
-            "old": _told(self.old),
-            "new": _told(self.new),
+            "old": _report(self.old),
+            "new": _report(self.new),
             "sites": [
                 {
                     "id": site.id,
@@ -86,12 +86,12 @@ class Comparison:
 
 
 def compare(old: Report, new: Report) -> Comparison:
-    """Hold `new` against `old`, site by site, also where an id has changed."""
+    """Compare `new` with `old` site by site, even where an id has changed."""
     return Comparison(old=old, new=new, sites=tuple(_changes(old, new)))
 
 
 def _changes(old: Report, new: Report) -> Iterator[SiteDiff]:
-    """Every site of either."""
+    """Yield every site of either report."""
     before = {stats.site.id: stats for stats in old.sites}
     after = {stats.site.id: stats for stats in new.sites}
     skipped = {site.id for report in (old, new) for site in report.skipped}
@@ -114,7 +114,7 @@ def _changes(old: Report, new: Report) -> Iterator[SiteDiff]:
 
 
 def _change(old: SiteStats, new: SiteStats) -> SiteDiff:
-    """One site that was measured in both."""
+    """Compare a site that was measured in both reports."""
     newly = set(new.dead_units) - set(old.dead_units)
     revived = set(old.dead_units) - set(new.dead_units) - set(new.nonfinite_units)
     change: Change = "worse" if new.dead > old.dead else "better" if new.dead < old.dead else "same"
@@ -131,6 +131,6 @@ def _change(old: SiteStats, new: SiteStats) -> SiteDiff:
     )
 
 
-def _told(report: Report) -> dict[str, Any]:
-    """What is said of a whole report."""
+def _report(report: Report) -> dict[str, Any]:
+    """Return what JSON holds of a whole report."""
     return {"model": asdict(report.model), "data": asdict(report.data), "summary": asdict(report.summary)}

@@ -11,7 +11,7 @@ from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
 from deadrelu.report import Finding, Report, Severity, SiteStats
-from deadrelu.text.wording import count, exact_percent, percent
+from deadrelu.text.wording import count, exact_percent, first_few, percent
 
 Finder = Callable[[Report, Policy], Iterator[Finding]]
 
@@ -54,7 +54,7 @@ def find_dead_units(report: Report, policy: Policy) -> Iterator[Finding]:
 
 @finder
 def find_dead_sites(report: Report, _: Policy) -> Iterator[Finding]:
-    """DR002: every unit of a site is dead. It stands in for DR001 at that site."""
+    """DR002: every unit of a site is dead. It replaces DR001 at that site."""
     for stats in filter(_wholly_dead, report.sites):
         message = (
             f"The whole site is dead: 0 of {count(stats.site.units, 'unit')} fired on {count(stats.samples, 'sample')},"
@@ -68,7 +68,7 @@ def find_nonfinite(report: Report, _: Policy) -> Iterator[Finding]:
     """DR003: NaN or infinity in the weights (no site), and in the pre-activations of a site."""
     weights = report.model.nonfinite_weights
     if weights:
-        names = ", ".join(list(weights)[:3]) + (f" and {len(weights) - 3:,} more" if len(weights) > 3 else "")
+        names = first_few(list(weights), 3)
         verb = "is" if sum(weights.values()) == 1 else "are"
         message = f"{count(sum(weights.values()), 'weight')} {verb} NaN or infinite, in {names}."
         yield _finding("DR003", None, message)
@@ -76,7 +76,7 @@ def find_nonfinite(report: Report, _: Policy) -> Iterator[Finding]:
         if units := stats.nonfinite_units:
             message = (
                 f"{len(units):,} of {count(stats.site.units, 'unit')} met NaN or infinite pre-activations;"
-                " whether they are dead cannot be said."
+                " it is unknown whether they are dead."
             )
             yield _finding("DR003", stats, message, units)
 
@@ -107,10 +107,10 @@ def find_always_on(report: Report, _: Policy) -> Iterator[Finding]:
 
 @finder
 def find_too_few_samples(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR006: some unit is called dead on fewer samples than tell it from a rare one.
+    """DR006: a unit is called dead on too few samples to tell it from a rare one.
 
-    One finding for the whole scan, on the fewest samples: more data cures all sites at once. With `rare_below` at 0
-    nothing is rare, and there is nothing to tell apart.
+    There is one finding for the whole scan, on the fewest samples: more data helps all sites at once. With `rare_below`
+    at 0 nothing is rare, so there is nothing to tell apart.
     """
     weakest = min((stats for stats in report.sites if stats.dead), key=lambda stats: stats.samples, default=None)
     if weakest is None or not policy.rare_below:
@@ -129,7 +129,7 @@ def find_too_few_samples(report: Report, policy: Policy) -> Iterator[Finding]:
 
 @finder
 def find_skipped(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR008: a site was skipped; an error if `strict`."""
+    """DR008: a site was skipped; an error if `policy.strict`."""
     for site in report.skipped:
         yield Finding(
             rule="DR008",
@@ -142,7 +142,7 @@ def find_skipped(report: Report, policy: Policy) -> Iterator[Finding]:
 
 @finder
 def find_synthetic(report: Report, _: Policy) -> Iterator[Finding]:
-    """DR009: the inputs were made up."""
+    """DR009: the inputs were synthetic."""
     if report.data.kind == "synthetic":
         samples = count(report.data.samples, "sample")
         message = f"The data was synthetic ({samples}): deadness on noise is a hint, not evidence."
@@ -151,23 +151,23 @@ def find_synthetic(report: Report, _: Policy) -> Iterator[Finding]:
 
 @finder
 def find_stopped_early(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR010: the scan did not run all of the data."""
+    """DR010: the scan stopped before the end of the data."""
     after = f"Stopped early, after {count(report.data.samples, 'sample')}: "
     match report.settings.get("stopped"):
         case "pass":
             yield _finding(
                 "DR010",
                 None,
-                after + "no more units are silent than the gate allows, and a unit that fired cannot fall silent again;"
-                " so dead units cannot fail it any more.",
+                after + "no more units are silent than the gate allows, and a unit that has fired stays alive, so dead"
+                " units can no longer fail the gate.",
             )
         case "fail":
             yield _finding(
                 "DR010",
                 None,
-                after + "too many units are silent. That is likely, not certain: at"
-                f" {exact_percent(policy.confidence)} confidence, over all units and checks, each of them fires on"
-                f" fewer than {exact_percent(policy.rare_below)} of samples, if these were drawn at random.",
+                after + "too many units are silent. This verdict is likely, not certain: at"
+                f" {exact_percent(policy.confidence)} confidence over all units and checks, each of them fires on"
+                f" fewer than {exact_percent(policy.rare_below)} of samples, if the samples were drawn at random.",
             )
         case "partly":
             yield _finding("DR010", None, "One of the scans stopped early, and did not run all of its data.")
@@ -175,13 +175,13 @@ def find_stopped_early(report: Report, policy: Policy) -> Iterator[Finding]:
 
 @finder
 def find_guessed(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR011: nothing around the call says which axis holds the units; an error if `strict`."""
+    """DR011: no layer around the call says which axis holds the units; an error if `policy.strict`."""
     for stats in report.sites:
         if stats.site.is_guessed:
             shape = " × ".join(str(size) for size in stats.site.shape)
             message = (
-                f"Axis {stats.site.feature_axis} of {shape} was guessed to hold the units: no layer before or after"
-                f" this {stats.site.op} says so. The site passes and fails no limit on dead units."
+                f"Axis {stats.site.feature_axis} of {shape} is assumed to hold the units, but no layer around this"
+                f" {stats.site.op} confirms it. No limit on dead units applies to this site."
             )
             yield _finding("DR011", stats, message, severity="error" if policy.strict else None)
 
@@ -194,7 +194,7 @@ def _finding(
     severity: Severity | None = None,
     suggestion: str = "",
 ) -> Finding:
-    """A finding of the rule `code`, with the rule's severity and fix unless they are given."""
+    """Make a finding of the rule `code`, with the rule's severity and fix unless they are given."""
     rule = RULES[code]
     return Finding(
         rule=code,
@@ -212,14 +212,14 @@ def _wholly_dead(stats: SiteStats) -> bool:
 
 
 def _dead_of(dead: int, units: int, noun: str) -> str:
-    """The head of a DR001 message."""
+    """The start of a DR001 message."""
     return f"{dead:,} of {units:,} {noun} {'is' if dead == 1 else 'are'} dead ({percent(dead / units)})"
 
 
 def _allows(limit: float, units: int) -> str:
-    """The tail of a DR001 message; the number of units, because two rounded percentages can look equal."""
+    """The end of a DR001 message. It counts units, because two rounded percentages can look equal."""
     allowed = int(limit * units)
-    # The product rounds; the gate compares quotients, and the message must agree with the gate.
+    # The product is rounded. The gate compares quotients, and the message must agree with the gate.
     allowed += (allowed + 1) / units <= limit
     allowed -= allowed / units > limit
     return f"; the limit of {exact_percent(limit)} allows {allowed:,}."

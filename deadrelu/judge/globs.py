@@ -1,4 +1,4 @@
-"""Which sites a glob names, by id or by the id that an earlier version gave; and the error for one that names none."""
+"""Match globs with sites, by their id or the id that an earlier version gave; and the error for no match."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Protocol
 from deadrelu.errors import UsageError
 
 MOST_LISTED = 12
-"""So many sites are listed in an error; the others are counted."""
+"""An error lists so many sites and counts the rest."""
 
 
 class Named(Protocol):
-    """Whatever has the id of a site, and the one by which earlier versions knew it."""
+    """Anything with the id of a site, and the id that earlier versions gave it."""
 
     @property
     def id(self) -> str:
@@ -23,12 +23,12 @@ class Named(Protocol):
 
     @property
     def alias(self) -> str | None:
-        """The former id, None where that is the same."""
+        """The former id, or None if it is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selector:
-    """A glob over sites that the user has written, and how: `--limits head.*=5%`, for an error."""
+    """A glob over sites, and how the user wrote it (`--limits head.*=5%`), for errors."""
 
     glob: str
     written: str
@@ -36,14 +36,14 @@ class Selector:
 
 
 def matches(glob: str, site: Named | str) -> bool:
-    """Whether a glob names a site; one that was written for an earlier version still does."""
+    """Return whether a glob matches a site, by its former id too."""
     if isinstance(site, str):
         return fnmatchcase(site, glob)
     return fnmatchcase(site.id, glob) or (site.alias is not None and fnmatchcase(site.alias, glob))
 
 
 def no_match(selector: Selector, ids: Sequence[str]) -> UsageError:
-    """The error for a glob that names none of these sites: those that were likely meant first."""
+    """Return the error for a glob that matches none of these sites, with similar ids first."""
     meant = get_close_matches(selector.glob.strip("*"), ids, n=3)
     others = [name for name in ids if name not in meant]
     shown = [*meant, *others][:MOST_LISTED]
@@ -56,7 +56,7 @@ def no_match(selector: Selector, ids: Sequence[str]) -> UsageError:
 def without_match(
     selectors: Iterable[Selector], sites: Sequence[Named], modules: Iterable[str] = ()
 ) -> list[UsageError]:
-    """An error for each selector that names none of these sites, nor, where it may name modules, one of `modules`."""
+    """Return an error for each selector that matches no site and, if it takes modules, none of `modules`."""
     paths = list(modules)
     ids = [site.id for site in sites]
     return [

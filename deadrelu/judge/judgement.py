@@ -17,10 +17,10 @@ _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
 def judge(report: Report, policy: Policy) -> Report:
-    """The report with the policy's findings, its verdict, and its settings; judging twice changes nothing.
+    """Return the report with the findings, the verdict and the settings of a policy; judging twice changes nothing.
 
-    What is rare and how sure a silence is follow the policy too, so that a stored report can be judged anew. Findings
-    stand errors first, then by site; what concerns the whole scan comes before any site, and DR003 before all.
+    Rare units and silence bounds follow the policy too, so a stored report can be judged again. Findings are sorted by
+    severity, then by site; those on the whole scan come before those on sites, and DR003 comes first.
     """
     sites = Sites(_restate(stats, policy) for stats in report.sites)
     report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
@@ -31,10 +31,10 @@ def judge(report: Report, policy: Policy) -> Report:
 
 
 def conclude(report: Report, found: Iterable[Finding]) -> Report:
-    """The report with these findings in their order, and with the verdict that they give.
+    """Return the report with these findings in order, and with the verdict that follows from them.
 
-    Where the units of every site are a guess nothing was measured that could pass. Where every activation leaks, there
-    was nothing to measure, and that passes.
+    If the feature axis of every site is a guess, nothing was measured that could pass. If every activation is leaky,
+    there was nothing to measure, and the report passes.
     """
     order = {stats.site.id: place for place, stats in enumerate(report.sites)}
 
@@ -50,14 +50,14 @@ def conclude(report: Report, found: Iterable[Finding]) -> Report:
 
 
 def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
-    """The exit code of a judged report. `exit_zero` hides a failed gate, and nothing else."""
+    """Return the exit code of a judged report. `exit_zero` hides a failed gate, and nothing else."""
     if report.verdict == "nothing measured":
         return ExitCode.NOTHING_MEASURED
     return ExitCode.GATE_FAILED if report.verdict == "fail" and not exit_zero else ExitCode.OK
 
 
 def _restate(stats: SiteStats, policy: Policy) -> SiteStats:
-    """The same measurement in the policy's terms."""
+    """Return the figures of a site with the rare units and the silence bound of the policy."""
     return replace(
         stats,
         rare_units=rare_units(stats.firing_rate, stats.nonfinite_units, policy.rare_below),

@@ -1,6 +1,6 @@
-"""Which site of one report, or baseline, is which of another: by id, by what an edit leaves as it was, or by neither.
+"""Match the sites of one report or baseline with those of another: by id, or by what an edit of the model keeps.
 
-Two sites are compared only where units, activation and producer agree: an id alone may have come to mean another layer.
+Two sites match only if units, activation and producer agree: the same id may mean another layer now.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from deadrelu.report import Report, Site, Skipped
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a site is recognised by. `units` is None where it was not measured.
+    """What a site is recognised by. `units` is None if it was not measured.
 
-    `op` is None where it is not known, and `after` neither: earlier versions noted ids and units alone.
+    `op` and `after` are None if unknown: earlier versions recorded only ids and units.
     """
 
     id: str
@@ -26,22 +26,22 @@ class Identity:
 
     @classmethod
     def of(cls, site: Site | Skipped) -> Identity:
-        """The mark of a site of a report."""
+        """Return the identity of a site of a report."""
         if isinstance(site, Skipped):
             return cls(id=site.id, alias=site.alias, op=site.op)
         return cls(id=site.id, alias=site.alias, op=site.op, after=site.after, units=site.units)
 
 
 def identities(report: Report) -> list[Identity]:
-    """The marks of all sites of a report, measured ones first."""
+    """Return the identities of all sites of a report, the measured ones first."""
     return [*(Identity.of(stats.site) for stats in report.sites), *map(Identity.of, report.skipped)]
 
 
 def match(old: Sequence[Identity], new: Sequence[Identity]) -> dict[str, int]:
-    """Which of the old ones each new one is, as its place among them, by new id; what is not there has no match.
+    """Return for each new id the index of its match in `old`; a site without a match is left out.
 
-    First the same id, or the former one, with the same units, activation and producer; then what has moved: another
-    id, and all the rest the same; at last the same id after another producer.
+    First come sites with the same (or former) id, units, activation and producer; then sites that have moved, with only
+    the id changed; last, sites with the same id after another producer.
     """
     found: dict[str, int] = {}
     taken: set[int] = set()
@@ -62,24 +62,24 @@ def match(old: Sequence[Identity], new: Sequence[Identity]) -> dict[str, int]:
 
 
 def is_renumbered(old: str, new: Identity) -> bool:
-    """Whether a site has another id only because this version names it in another way."""
+    """Return whether a site has another id only because this version names it differently."""
     return old == new.alias
 
 
 def _alike(a: Identity, b: Identity) -> bool:
-    """Whether nothing that is known of both differs."""
+    """Whether nothing known of both differs."""
     if a.units is None or b.units is None:
         return a.op is None or b.op is None or a.op == b.op
     return a.units == b.units and (a.op is None or b.op is None or (a.op, a.after) == (b.op, b.after))
 
 
 def _identical(a: Identity, b: Identity) -> bool:
-    """Whether all is known of both, and the same."""
+    """Whether everything is known of both, and equal."""
     return a.units is not None and a.after is not None and (a.units, a.op, a.after) == (b.units, b.op, b.after)
 
 
 def _as_wide(a: Identity, b: Identity) -> bool:
-    """Whether units and activation are the same, whatever comes before it."""
+    """Whether units and activation are the same, after any producer."""
     return a.units is not None and (a.units, a.op) == (b.units, b.op)
 
 
@@ -88,7 +88,7 @@ _Key = tuple[str | int | None, ...]
 
 @dataclass(frozen=True)
 class _Rule:
-    """Two sites may be the same where they share a key, and are if `is_same` says so."""
+    """Two sites that share a key match if `is_same` holds."""
 
     old: Callable[[Identity], Sequence[_Key]]
     new: Callable[[Identity], Sequence[_Key]]

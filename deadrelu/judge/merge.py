@@ -1,4 +1,4 @@
-"""Several reports of one model as one: their counts are recovered, added, and judged anew."""
+"""Merge several reports of one model: recover their counts, add them, and judge the sum."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LEVELS: tuple[Stats, ...] = get_args(Stats)
 
 
 def merge(reports: Sequence[Report], policy: Policy | None = None) -> Report:
-    """The report of one scan over the data of all; associative and commutative, up to the rounding of mean activations.
+    """Return the report of one scan over all the data; associative and commutative, up to rounding of mean activations.
 
-    Numbers of firings come back exactly from rates × positions. `policy` None is the one that all the reports were
-    judged by. The samples are taken to be different ones: the same data twice would prove more than it does. Raises
-    `UsageError` for reports of different models, kinds of data, sites or policies.
+    Firings are recovered exactly as rates × positions. If `policy` is None, the reports must share one. The reports are
+    assumed to be of different samples: the same data twice would count twice. Raises `UsageError` for reports of
+    different models, kinds of data, sites or policies.
     """
     if not reports:
         raise UsageError("there is no report to merge", hint="deadrelu merge A.json B.json")
@@ -33,9 +33,9 @@ def merge(reports: Sequence[Report], policy: Policy | None = None) -> Report:
 
 
 def counts_of(stats: SiteStats) -> Counts:
-    """The counts that the figures were made from; sums of outputs are rounded, and a NaN is one NaN.
+    """Recover the counts behind the figures of a site; sums of outputs are rounded, several NaN count as one.
 
-    A unit of which only that it fired is known fired once.
+    A unit with an unknown rate fired once.
     """
     means = (math.nan if mean is None else mean for mean in stats.mean_activation)
     bad = set(stats.nonfinite_units)
@@ -52,7 +52,7 @@ def counts_of(stats: SiteStats) -> Counts:
 
 
 def common_policy(reports: Sequence[Report], **instead: Any) -> Policy:
-    """The policy that all the reports were judged by, with some of its fields `instead`. Raises `UsageError`."""
+    """Return the policy that all reports were judged by, with the fields in `instead` replaced. Raises `UsageError`."""
     policies = [replace(Policy.from_settings(report.settings), **instead) for report in reports]
     if any(policy != policies[0] for policy in policies):
         raise UsageError(
@@ -62,14 +62,14 @@ def common_policy(reports: Sequence[Report], **instead: Any) -> Policy:
 
 
 def _pair(a: Report, b: Report) -> Report:
-    """The two as one, not yet judged."""
+    """Merge two reports, without judging."""
     _refuse_strangers(a, b)
     theirs = {stats.site.id: stats for stats in b.sites}
     ours = {stats.site.id: stats for stats in a.sites}
     order = _order(list(ours), list(theirs))
     stats = min(_measured(a), _measured(b), key=_LEVELS.index)
     settings = {key: a.settings.get(key) for key in sorted({*a.settings, *b.settings}) if _agree(a, b, key)}
-    settings.pop("padding", None)  # figures of one scan, which would be taken for those of the whole
+    settings.pop("padding", None)  # the figures of one scan would look like those of the whole
     settings |= {"stats": stats} if stats != "full" else {}
     stopped = {report.settings.get("stopped") for report in (a, b)}
     settings |= {"stopped": stopped.pop() if len(stopped) == 1 else "partly"} if stopped != {None} else {}
@@ -86,7 +86,7 @@ def _pair(a: Report, b: Report) -> Report:
 
 
 def _refuse_strangers(a: Report, b: Report) -> None:
-    """Raise `UsageError` unless the counts of the two are of the same units."""
+    """Raise `UsageError` unless both reports are of the same units."""
     hint = "merge reports of one model; `deadrelu diff` compares two"
     if a.model.sha256 != b.model.sha256 or a.model.parameters != b.model.parameters:
         raise UsageError(f"{a.model.path} and {b.model.path} are different models: their bytes differ", hint=hint)
@@ -104,29 +104,29 @@ def _refuse_strangers(a: Report, b: Report) -> None:
 
 
 def _measured(report: Report) -> Stats:
-    """How much a report measured."""
+    """Return how much a report measured."""
     return next((level for level in _LEVELS if level == report.settings.get("stats")), "full")
 
 
 def _order(ours: list[str], theirs: list[str]) -> list[str]:
-    """The sites of both; where one was reached in one report only, by their letters, which comes before any order."""
+    """Return the sites of both in order; sorted by id if a site was reached in one report only."""
     return min(ours, theirs) if set(ours) == set(theirs) else sorted({*ours, *theirs})
 
 
 def _site(seen: Sequence[SiteStats], stats: Stats) -> SiteStats:
-    """The figures of one site over all, as far as all have them; rare and bound follow the policy later."""
+    """Return the figures of a site over all reports; rare units and the bound are set when the sum is judged."""
     shape = tuple(reduce(_size, sizes) for sizes in zip(*(each.site.shape for each in seen), strict=True))
     site: Site = replace(seen[0].site, shape=shape)
     return compute_stats(site, reduce(add_counts, map(counts_of, seen)), rare_below=0.0, confidence=0.95, stats=stats)
 
 
 def _size(a: int | str, b: int | str) -> int | str:
-    """One size of a shape; "*" where it varied."""
+    """Return the size if it is the same in both, else "*"."""
     return a if a == b else "*"
 
 
 def _data(a: DataInfo, b: DataInfo) -> DataInfo:
-    """The data of both; its source names each once, in the order of their names."""
+    """Return the data of both; `source` names each source once, sorted."""
     named = sorted({part for info in (a, b) if info.source is not None for part in info.source.split(" + ")})
     return DataInfo(
         source=" + ".join(named) or None,
@@ -138,9 +138,9 @@ def _data(a: DataInfo, b: DataInfo) -> DataInfo:
 
 
 def _skipped(a: Sequence[Skipped], b: Sequence[Skipped]) -> tuple[Skipped, ...]:
-    """Each site that was skipped in any report, once; of different reasons the first by its letters.
+    """Return each site that was skipped in either report, with the alphabetically first reason.
 
-    That the data did not reach it comes last: it is so in one of the reports only.
+    "Not reached" comes last, because it holds for one of the reports only.
     """
     found: dict[str, Skipped] = {}
     for skipped in (*a, *b):
@@ -149,17 +149,17 @@ def _skipped(a: Sequence[Skipped], b: Sequence[Skipped]) -> tuple[Skipped, ...]:
 
 
 def _leaky(a: Report, b: Report) -> tuple[Leaky, ...]:
-    """The leaky calls of both, each once; where they differ, by their letters, which comes before any order."""
+    """Return the leaky calls of both in order; sorted by id if they differ."""
     found = {each.id: each for each in sorted((*a.leaky, *b.leaky), key=str)}
     ours, theirs = ([each.id for each in report.leaky] for report in (a, b))
     return tuple(found[name] for name in (min(ours, theirs) if set(ours) == set(theirs) else sorted(found)))
 
 
 def _agree(a: Report, b: Report, key: str) -> bool:
-    """Whether a setting is the same in both; another has no one value for the whole."""
+    """Whether a setting is the same in both; any other is left out of the merged report."""
     return key in a.settings and key in b.settings and a.settings[key] == b.settings[key]
 
 
 def _same(a: str | None, b: str | None) -> str | None:
-    """One path for one model: the first by its letters."""
+    """Return one path for the model: the alphabetically first."""
     return min((path for path in (a, b) if path is not None), default=None)

@@ -28,17 +28,17 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("select", "ignore", "limits"), (tuple,)),
     "strict": (bool,),
 }
-"""The types of a policy's fields where a report holds them."""
+"""The types of a policy's fields in the settings of a report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What the user tolerates. Shares are `0.05`, `"5%"` or a `Fraction`, and kept as floats in 0..1; None is no limit.
+    """What the gate tolerates. Shares are `0.05`, `"5%"` or a `Fraction`, stored as floats in 0..1; None is no limit.
 
-    `max_dead` holds for each site, unless one of the `limits` (`{"head.*": "20%"}`, or pairs of a glob over site ids
-    and a share) matches it: the last that does. `max_dead_total` holds for all units together. An empty `select` is
-    every rule. An `ignore` is a rule, or `RULE@GLOB: REASON` (glob and reason may be left out). A rule is a code or a
-    name, and is kept as its code. Raises `UsageError` for a share out of range and for an unknown rule.
+    `max_dead` applies to each site, unless one of the `limits` (`{"head.*": "20%"}`, or pairs of a glob over site ids
+    and a share) matches it; the last match wins. `max_dead_total` applies to all units together. An empty `select` is
+    every rule. An `ignore` is a rule or `RULE@GLOB: REASON`, where glob and reason are optional. A rule is given by
+    code or name, and stored by code. Raises `UsageError` for a share out of range and for an unknown rule.
     """
 
     max_dead: Field[Share | None, float | None] = Field(None, read_limit)
@@ -51,24 +51,24 @@ class Policy:
     limits: Field[Limits, tuple[tuple[str, float], ...]] = Field((), read_limits)
 
     def __post_init__(self) -> None:
-        """Keep rules by their codes. Raises `UsageError` for what is no rule."""
+        """Replace the names of rules by their codes. Raises `UsageError` for an unknown rule."""
         object.__setattr__(self, "select", tuple(_coded("select", text) for text in self.select))
         object.__setattr__(self, "ignore", tuple(_coded("ignore", text) for text in self.ignore))
 
     def counts(self, code: str, site: Named | str | None = None) -> bool:
-        """Whether the findings of this rule at this site (None: at no one site) are reported."""
+        """Return whether findings of this rule are reported: at this site or, without one, in the whole scan."""
         return (not self.select or code in self.select) and not any(
             code == ignored and (glob is None or (site is not None and matches(glob, site)))
             for ignored, glob, _ in map(_parts, self.ignore)
         )
 
     def limit(self, site: Named | str) -> float | None:
-        """The largest share of dead units that this site may have, in 0..1; None is no limit."""
+        """Return the largest share of dead units that this site may have, in 0..1; None is no limit."""
         return next((share for glob, share in reversed(self.limits) if matches(glob, site)), self.max_dead)
 
     @property
     def selectors(self) -> tuple[Selector, ...]:
-        """The globs over site ids, as they were written."""
+        """The globs over site ids, with the way they were written."""
         ignored = ((code, glob) for code, glob, _ in map(_parts, self.ignore))
         return (
             *(Selector(glob=glob, written=f"--limits {glob}={exact_percent(share)}") for glob, share in self.limits),
@@ -76,18 +76,18 @@ class Policy:
         )
 
     def to_settings(self) -> dict[str, Setting]:
-        """The policy as a report's settings hold it."""
+        """Return the policy as settings of a report."""
         return {**asdict(self), "limits": tuple(f"{glob}={share!r}" for glob, share in self.limits)}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Setting]) -> Policy:
-        """The policy that a report was judged by. Raises `UsageError` where a setting is none of a policy."""
+        """Return the policy that a report was judged by. Raises `UsageError` for a setting of the wrong type."""
         found: dict[str, Any] = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
         for name, value in found.items():
             if type(value) not in _SETTINGS[name]:
                 raise UsageError(
                     f"the setting {name!r} of the report is {value!r}",
-                    hint="write the report anew with `deadrelu scan`",
+                    hint="write the report again with `deadrelu scan`",
                 )
         if "limits" in found:
             found["limits"] = tuple(parse_limit(text) for text in found["limits"])
@@ -95,7 +95,7 @@ class Policy:
 
 
 def parse_limit(text: str) -> tuple[str, float]:
-    """A glob over site ids and a fraction in 0..1, from `GLOB=SHARE`. Raises `UsageError`."""
+    """Read `GLOB=SHARE` as a glob over site ids and a fraction in 0..1. Raises `UsageError`."""
     glob, equals, share = text.rpartition("=")
     if not equals or not glob:
         raise UsageError(f"--limits {text!r} is not of the form SITE=SHARE", hint="for example --limits 'head.*=20%'")
@@ -110,7 +110,7 @@ def policy_of(
     limits: Limits = (),
     strict: bool = False,
 ) -> Policy:
-    """The policy that a caller means, who gives a whole one or only its limits. Raises `UsageError` for both."""
+    """Return `policy`, or one made of the limits. Raises `UsageError` if both were given."""
     limits = read_limits("limits", limits)
     if policy is None:
         return Policy(max_dead=max_dead, max_dead_total=max_dead_total, limits=limits, strict=strict)
@@ -128,14 +128,14 @@ def policy_of(
 
 
 def _parts(ignored: str) -> tuple[str, str | None, str]:
-    """Code, glob and reason of an `ignore`: `DR004@head.*: rare by design`. An id may hold a colon, but no blank."""
-    told, _, reason = ignored.partition(": ")
-    code, at, glob = told.partition("@")
+    """Split an `ignore` such as `DR004@head.*: rare by design` into code, glob and reason. Ids hold no space."""
+    rule, _, reason = ignored.partition(": ")
+    code, at, glob = rule.partition("@")
     return code.strip(), glob if at else None, reason
 
 
 def _coded(name: str, text: str) -> str:
-    """An entry of `select` or `ignore` with the code of its rule in the place of the rule's name."""
+    """Return an entry of `select` or `ignore` with the name of its rule replaced by the code."""
     rule = text if name == "select" else _parts(text)[0]
     try:
         return text.replace(rule, find_rule(rule).code, 1)
@@ -144,5 +144,5 @@ def _coded(name: str, text: str) -> str:
 
 
 def _flag(name: str) -> str:
-    """A field as the flag that sets it."""
+    """Return the flag that sets a field."""
     return "--" + name.replace("_", "-")

@@ -15,7 +15,7 @@ from deadrelu.text.spelling import did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule. `severity` is the default: limits and `--strict` move it. `fix` is what its findings suggest."""
+    """One rule. `severity` is the default, which limits and `--strict` change; `fix` is what its findings suggest."""
 
     code: str
     name: str
@@ -30,7 +30,7 @@ _TABLE = (
         code="DR001",
         name="dead-units",
         summary="Some units of a site are dead.",
-        why="A dead unit passes no gradient, so training cannot wake it, and its weights are carried for nothing.",
+        why="A dead unit passes no gradient, so training cannot wake it, and its weights are wasted.",
         fix="Lower the learning rate, or swap this activation for a LeakyReLU, and train again.",
         severity="warning",
     ),
@@ -38,15 +38,15 @@ _TABLE = (
         code="DR002",
         name="dead-site",
         summary="A whole site is dead: nothing after it sees the input.",
-        why="What follows from this site alone is the same for every input, fed by biases, even where it looks alive.",
-        fix="Look at the weights and biases before this site first, then train again with a lower learning rate.",
+        why="What depends on this site alone is the same for every input, even where biases make it look alive.",
+        fix="Check the weights and biases before this site first, then train again with a lower learning rate.",
         severity="error",
     ),
     Rule(
         code="DR003",
         name="non-finite",
         summary="Weights or pre-activations are NaN or infinite.",
-        why="A NaN is neither silence nor firing, and it spreads: no other figure after it can be relied on.",
+        why="A NaN is neither silent nor firing, and it spreads: no figure after it can be relied on.",
         fix="Check the data for NaN, and go back to a checkpoint from before training diverged.",
         severity="error",
     ),
@@ -54,16 +54,16 @@ _TABLE = (
         code="DR004",
         name="rare-units",
         summary="Some units fire, but rarely.",
-        why="A rare unit may serve a rare feature, or be about to die; it is alive, and learns slowly.",
-        fix="Compare with an earlier checkpoint: a share of rare units that grows is on its way to dead.",
+        why="A rare unit may detect a rare feature, or be about to die; it is alive, but learns slowly.",
+        fix="Compare with an earlier checkpoint: if the share of rare units grows, they are dying.",
         severity="note",
     ),
     Rule(
         code="DR005",
         name="always-on",
         summary="Every unit of a site is always on: the activation does nothing here.",
-        why="Where each unit fires at every position the site is linear on this data, and adds no power to the model.",
-        fix="Check that the data is the model's own and scaled as in training; if so, this activation can go.",
+        why="If every unit fires at every position, the site is linear on this data and adds no power to the model.",
+        fix="Check that the data is the model's own and scaled as in training; if so, remove this activation.",
         severity="note",
     ),
     Rule(
@@ -79,14 +79,14 @@ _TABLE = (
         name="skipped-site",
         summary="A site was skipped: it is neither alive nor dead.",
         why="What was not measured cannot pass.",
-        fix="Remove the reason that is named, or scan with inputs that reach this site.",
+        fix="Fix the reason given, or scan with inputs that reach this site.",
         severity="warning",
     ),
     Rule(
         code="DR009",
         name="synthetic-data",
         summary="The data was synthetic: deadness on noise is a hint, not evidence.",
-        why="A unit that is silent on noise may fire on real inputs, and the other way round.",
+        why="A unit that is silent on noise may fire on real inputs, and vice versa.",
         fix="Scan real samples with `--data`.",
         severity="note",
     ),
@@ -94,26 +94,26 @@ _TABLE = (
         code="DR010",
         name="stopped-early",
         summary="The scan stopped when the verdict was clear: the rest of the data was not run.",
-        why="A unit that is called dead may fire on what was not run, and what was not run may hold a NaN.",
-        fix="Scan without `--until-verdict` for the figures of all of the data.",
+        why="A unit reported as dead may fire on the data that was not run, and that data may hold a NaN.",
+        fix="Scan without `--until-verdict` for figures over all of the data.",
         severity="note",
     ),
     Rule(
         code="DR011",
         name="guessed-axis",
-        summary="Which axis holds the units of a site is a guess.",
-        why="If another axis holds them, what is counted as units are positions, and the dead units are other ones.",
+        summary="The feature axis of a site is a guess.",
+        why="If another axis holds the units, positions were counted as units, and other units are dead.",
         fix="Set the axis with `--feature-axis SITE=AXIS`, or `SITE=none` if the site is a single unit.",
         severity="warning",
     ),
 )
 
 RULES = {rule.code: rule for rule in _TABLE}
-"""The rules by code, in the order of their codes."""
+"""The rules by code, in order."""
 
 
 def find_rule(text: str) -> Rule:
-    """The rule with this code or name. Raises `UsageError`, with the rule that was meant, if there is none."""
+    """Return the rule with this code or name. Raises `UsageError`, with suggestions, if there is none."""
     for rule in _TABLE:
         if text.upper() == rule.code or text.lower().replace("_", "-") == rule.name:
             return rule

@@ -1,4 +1,4 @@
-"""From counts to statistics: what is dead, rare and always on, and how sure a silence is."""
+"""From counts to statistics: which units are dead, rare or always on, and how certain silence is."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from deadrelu.text.wording import count
 
 
 def silence_bound(samples: int, confidence: float) -> float:
-    """The firing probability that a silence on `samples` independent samples rules out: 1 − α^(1/n).
+    """Return the firing probability that silence on n independent `samples` rules out: 1 − α^(1/n).
 
-    α is 1 − confidence. It is the exact (Clopper–Pearson) one-sided upper bound for 0 successes in n draws. No samples
-    bound nothing: 1.0.
+    α is 1 − confidence. It is the exact (Clopper–Pearson) one-sided upper bound for 0 successes in n draws; without
+    samples it is 1.0.
     """
     return -math.expm1(math.log1p(-confidence) / samples) if samples else 1.0
 
 
 def samples_needed(rate: float, confidence: float) -> int:
-    """How many silent samples prove, at `confidence`, that a unit fires on fewer than `rate` of fresh samples.
+    """Return how many silent samples prove, at `confidence`, that a unit fires on fewer than `rate` of fresh samples.
 
     Raises `UsageError` unless `rate` is above 0 and at most 1: no number of samples proves that a unit never fires.
     """
     if not 0 < rate <= 1:
         raise UsageError(f"no number of samples proves a firing rate below {rate}", hint="ask for a rate above 0")
     needed = math.ceil(math.log1p(-confidence) / math.log1p(-rate)) if rate < 1 else 1
-    # The quotient of two rounded logarithms may fall just beside the integer that it should hit.
+    # The quotient of two rounded logarithms may be off by one.
     while silence_bound(needed, confidence) > rate:
         needed += 1
     while needed > 1 and silence_bound(needed - 1, confidence) <= rate:
@@ -36,10 +36,10 @@ def samples_needed(rate: float, confidence: float) -> int:
 
 
 def rare_units(firing_rate: Sequence[float | None], nonfinite: Sequence[int], rare_below: float) -> tuple[int, ...]:
-    """Units that fired, but at fewer than `rare_below` (in 0..1) of their positions.
+    """Return the units that fired, but at fewer than `rare_below` (in 0..1) of their positions.
 
-    Units in `nonfinite` are left out: a NaN is no silence, so their rate is only a lower bound. So are units of which
-    only that they fired is known (None).
+    Units in `nonfinite` are left out: NaN is not silence, so their rate is only a lower bound. So are units whose rate
+    is unknown (None).
     """
     unknown = set(nonfinite)
     return tuple([unit for unit, rate in enumerate(firing_rate) if rate and rate < rare_below and unit not in unknown])
@@ -48,13 +48,13 @@ def rare_units(firing_rate: Sequence[float | None], nonfinite: Sequence[int], ra
 def compute_stats(
     site: Site, counts: Counts, *, rare_below: float, confidence: float, stats: Stats = "full"
 ) -> SiteStats:
-    """What the counts of a site say of its units.
+    """Compute the figures of a site from its counts.
 
-    Dead units fired at no position and saw no NaN or infinity. Dormancy is mean |output| over its mean across the
-    site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None where that mean is 0 or not finite.
-    `rare_below` is in 0..1, `confidence` between 0 and 1. Where there was no position, no unit is called dead. `stats`
-    says how much was counted: with "fired" all that counts of a count is whether it is 0. Less than "full" looks for
-    what is not finite in silent units alone; some counters see it elsewhere, too, but the report must not hang on that.
+    Dead units fired at no position and met no NaN or infinity; without any position, no unit is dead. Dormancy is mean
+    |output| over its mean across the site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None if
+    that mean is 0 or non-finite. `rare_below` is in 0..1, `confidence` between 0 and 1. `stats` says how much was
+    counted; with "fired", a count is only 0 or not. Unless it is "full", non-finite values are reported in silent units
+    only: some counters find them in other units too, but the report must not depend on the counter.
     """
     positions, is_full = counts.positions, stats == "full"
     seen = list(enumerate(zip(counts.fires, counts.nonfinite, strict=True)))
@@ -84,13 +84,13 @@ def compute_stats(
 
 
 def add_counts(a: Counts, b: Counts) -> Counts:
-    """The counts of both scans together; associative and commutative.
+    """Return the sum of two counts; addition is associative and commutative.
 
-    Raises `UsageError` where the two have different numbers of units: then they are not of the same site.
+    Raises `UsageError` if they have different numbers of units: then they are not of the same site.
     """
     if len(a.fires) != len(b.fires):
         raise UsageError(
-            f"counts of {count(len(a.fires), 'unit')} and of {count(len(b.fires), 'unit')} do not add",
+            f"counts of {count(len(a.fires), 'unit')} and of {count(len(b.fires), 'unit')} cannot be added",
             hint="add counts of the same site of the same model",
         )
     return Counts(
@@ -106,24 +106,24 @@ def add_counts(a: Counts, b: Counts) -> Counts:
 
 
 def _dormancy(means: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Each unit's mean |output| over the mean of the site."""
+    """Return each unit's mean |output| over the mean of the site."""
     sizes = [abs(mean) for mean in means if mean is not None]
     across = math.fsum(sizes) / len(sizes) if sizes else 0.0
     return _ratios(sizes, across) if across and len(sizes) == len(means) else (None,) * len(means)
 
 
 def _larger(a: float | None, b: float | None) -> float | None:
-    """The larger of two maxima, of which either may be missing."""
+    """Return the larger of two maxima, either of which may be missing."""
     return max((value for value in (a, b) if value is not None), default=None)
 
 
 def _rates(fires: Sequence[int], of: int, stats: Stats) -> tuple[float | None, ...]:
-    """Each count as a share of what it was counted among; None where all that is known is that it is not 0."""
+    """Return each count over `of`; None if it is only known not to be 0."""
     if stats == "fired":
         return tuple([None if count else 0.0 for count in fires])
     return tuple([count / of if of else 0.0 for count in fires])
 
 
 def _ratios(values: Sequence[float], of: float) -> tuple[float | None, ...]:
-    """Each value as a multiple of what is not 0; None where that is NaN or infinite."""
+    """Return each value over `of`, which is not 0; None if the quotient is non-finite."""
     return tuple([ratio if math.isfinite(ratio := value / of) else None for value in values])

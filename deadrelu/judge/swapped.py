@@ -1,4 +1,4 @@
-"""Finds the sites that a later scan lists as leaky: a patch has put another activation in their place."""
+"""Find the sites that a later scan lists as leaky, because a patch has replaced their activation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deadrelu.report import Leaky, Site
 
 @dataclass(frozen=True, kw_only=True)
 class LostSite:
-    """A site that was measured before and is not now, as far as it is known; None is unknown."""
+    """A site that was measured before and is not measured now; None is unknown."""
 
     id: str
     units: int | None
@@ -19,16 +19,16 @@ class LostSite:
 
     @classmethod
     def of(cls, site: Site) -> LostSite:
-        """What a report knows of a site."""
+        """Make one from a site of a report."""
         return cls(id=site.id, units=site.units, module=site.module, after=site.after)
 
 
 def match_leaky(gone: Iterable[LostSite], leaky: Iterable[Leaky]) -> Mapping[str, Leaky]:
-    """Which leaky call each of the sites has become, by the id that it had.
+    """Return the leaky call that each site has become, by its former id.
 
-    A module's call keeps its id. A functional call has its function in its id, and torch's encoder layers keep their
-    ReLU as a function and anything else as a module: such calls are found by the module whose forward makes them and
-    by the layer before them, in the order in which they ran. The number of units must be the same in any case.
+    The call of a module keeps its id. A functional call has the function in its id, and torch's encoder layers store a
+    ReLU as a function but any other activation as a module: such calls are matched by the module whose forward makes
+    them and by the layer before them, in the order in which they ran. The number of units must always agree.
     """
     left = {each.id: each for each in leaky}
     found: dict[str, Leaky] = {}
@@ -51,13 +51,13 @@ def _same_id(site: LostSite, leaky: Leaky) -> bool:
 
 
 def _same_place(site: LostSite, leaky: Leaky) -> bool:
-    """Whether both are functional calls with the same name before the function, and after the same layer."""
+    """Whether both are functional calls in the same module, after the same layer."""
     place, colon, _ = site.id.rpartition(":")
     there, also, _ = leaky.id.rpartition(":")
     return bool(colon and also) and place == there and (None in (site.after, leaky.after) or site.after == leaky.after)
 
 
 def _same_layer(site: LostSite, leaky: Leaky) -> bool:
-    """Whether a functional call and the call of a module inside the same module follow the same layer."""
+    """Whether a functional call and the call of a submodule follow the same layer."""
     inside = site.module is not None and leaky.module.startswith(f"{site.module}." if site.module else "")
     return ":" in site.id and inside and site.after is not None and site.after == leaky.after

@@ -1,4 +1,4 @@
-"""The dead share of each site over the checkpoints of a training run."""
+"""The share of dead units at each site over the checkpoints of a training run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TREND_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One site over the checkpoints: its dead units and the share in 0..1 at each; None where nothing can be said.
+    """One site over the checkpoints: the number and the share (in 0..1) of its dead units at each.
 
-    That is where it was not measured, and where it met NaN or infinity: there `nonfinite` is True. `swapped` names the
-    leaky activation that stands there at a checkpoint, if there is one.
+    Both are None where the site was not measured, and where it met NaN or infinity: there `nonfinite` is True.
+    `swapped` names the leaky activation that the site has at a checkpoint, if any.
     """
 
     id: str
@@ -30,13 +30,13 @@ class Line:
 
     @property
     def is_swapped(self) -> bool:
-        """Whether the site leaks at any checkpoint."""
+        """Whether the site is leaky at any checkpoint."""
         return any(self.swapped)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """The checkpoints in the order given, by name, and their lines; `total` is over all sites of each."""
+    """The checkpoints in the given order, and a line per site; `total` is over all sites of each."""
 
     names: tuple[str, ...]
     reports: tuple[Report, ...]
@@ -44,7 +44,7 @@ class Trend:
     total: Line
 
     def to_dict(self) -> dict[str, Any]:
-        """The trend as JSON types."""
+        """Return the trend as JSON types."""
         return {
             "deadrelu_trend": TREND_VERSION,
             "checkpoints": [
@@ -67,12 +67,12 @@ class Trend:
 def trend(named: Sequence[tuple[str, Report]]) -> Trend:
     """Line up the reports of several checkpoints. Raises `UsageError` for none."""
     if not named:
-        raise UsageError("there is no checkpoint", hint="deadrelu trend CHECKPOINT CHECKPOINT …")
+        raise UsageError("no checkpoint was given", hint="deadrelu trend CHECKPOINT CHECKPOINT …")
     reports = tuple(report for _, report in named)
     courses = _courses(reports)
     leaky = [_leaky(courses, place, report) for place, report in enumerate(reports)]
     unknown = tuple(any(stats.nonfinite_units for stats in report.sites) for report in reports)
-    # Without the swapped sites the share would fall, and that would read as a cure.
+    # Without the swapped sites the share would fall, which would look like a cure.
     total = [
         None if lost or gone or not r.sites else r.summary
         for r, lost, gone in zip(reports, unknown, leaky, strict=True)
@@ -92,7 +92,7 @@ def trend(named: Sequence[tuple[str, Report]]) -> Trend:
 
 
 def _courses(reports: Sequence[Report]) -> list[list[SiteStats | None]]:
-    """The figures of each site at each checkpoint, also where its id has changed from one to the next."""
+    """Return the figures of each site at each checkpoint, even if its id changes from one to the next."""
     courses: list[list[SiteStats | None]] = []
     latest: list[SiteStats] = []
     for place, report in enumerate(reports):
@@ -110,7 +110,7 @@ def _courses(reports: Sequence[Report]) -> list[list[SiteStats | None]]:
 
 
 def _leaky(courses: Sequence[Sequence[SiteStats | None]], place: int, report: Report) -> dict[int, Leaky]:
-    """Which courses leak at the checkpoint of this place, by number: of those that have no figures there."""
+    """Return, by number, the courses without figures at a checkpoint that are leaky there."""
     lost: dict[str, tuple[int, Site]] = {}
     for number, course in enumerate(courses):
         if course[place] is None:
@@ -121,12 +121,12 @@ def _leaky(courses: Sequence[Sequence[SiteStats | None]], place: int, report: Re
 
 
 def _known(course: Sequence[SiteStats | None], place: int) -> Site:
-    """A site as it was last measured before a checkpoint, or else first after it."""
+    """Return a site as last measured before a checkpoint, or as first measured after it."""
     return next(stats.site for stats in (*reversed(course[:place]), *course[place:]) if stats is not None)
 
 
 def _line(measured: Sequence[SiteStats | None], leaky: Sequence[Leaky | None]) -> Line:
-    """One site, from its figures at each checkpoint; its id is the latest."""
+    """Make the line of a site from its figures at each checkpoint; its id is the latest one."""
     known = [None if stats is None or stats.nonfinite_units else stats for stats in measured]
     return Line(
         id=[stats for stats in measured if stats is not None][-1].site.id,

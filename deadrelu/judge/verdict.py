@@ -1,4 +1,4 @@
-"""Why a report has its verdict: what its dead units were held against, and what failed. Words are for `render`."""
+"""Why a report has its verdict: what its dead units were compared to, and what failed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
 
 Yardstick = Literal["baseline", "limits", "none", "not judged"]
-"""What dead units were held against; "not judged" where DR001 is not reported at all."""
+"""What dead units were compared to; "not judged" if DR001 is excluded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRule:
-    """A rule that failed the gate, and at how many sites; 0 where it speaks of the whole scan.
+    """A rule that failed the gate, and at how many sites; 0 if it is about the whole scan.
 
-    `limit` is the largest share of dead units that all of these sites may have; None where theirs differ.
+    `limit` is the largest share of dead units that these sites may have; None if their limits differ.
     """
 
     rule: str
@@ -27,10 +27,10 @@ class FailedRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What decided: the rules that `failed`, worst first, or the `yardstick` by which nothing did.
+    """What decided the verdict: the rules that `failed`, worst first, or the `yardstick` that nothing exceeded.
 
-    `limit` is the one limit of all sites that have any, `unlimited` the number of the others, `total` the limit of all
-    units together. `standing` says how the dead units of a passed gate stand to the baseline.
+    `limit` is the common limit of all sites that have one, `unlimited` the number of sites without one, `total` the
+    limit over all units together. `standing` compares the dead units of a passed gate to the baseline.
     """
 
     failed: tuple[FailedRule, ...]
@@ -44,7 +44,7 @@ class Decision:
 
 
 def explain_verdict(report: Report) -> Decision:
-    """What decided the verdict of a judged report."""
+    """Return what decided the verdict of a judged report."""
     policy = Policy.from_settings(report.settings)
     baseline, standing = report.settings.get("baseline"), report.settings.get("standing")
     limits = [policy.limit(stats.site) for stats in report.gated]
@@ -67,7 +67,7 @@ def explain_verdict(report: Report) -> Decision:
 
 
 def _failed(report: Report, policy: Policy, *, by_baseline: bool) -> Iterator[FailedRule]:
-    """Each rule with an error. A baseline holds wholly dead sites too, so that there they count as its."""
+    """Yield each rule with an error. A baseline covers wholly dead sites too: under one they count as DR001."""
     sites = {stats.site.id: stats.site for stats in report.sites}
     found: dict[tuple[str, bool], dict[str, None]] = {}
     for finding in report.findings:

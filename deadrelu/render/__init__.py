@@ -1,1 +1,1 @@
-"""One file a format, each `render(report) -> str`; nothing here writes or prints."""
+"""The output formats: one module each, with `render(report) -> str`. Nothing here writes or prints."""

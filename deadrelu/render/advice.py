@@ -67,7 +67,7 @@ def _list(remedies: Sequence[Remedy]) -> str:
 
 
 def _listed(number: int, remedy: Remedy) -> str:
-    """One remedy as an item of a numbered list, its command or edit in a fence."""
+    """A remedy as an item of a numbered list, with its command or edit in a fence."""
     lead = f"{number}. "
     lines = [f"{lead}**{escape_prose(remedy.title)}.** {escape_prose(remedy.why)}"]
     if remedy.command is not None:
@@ -80,7 +80,7 @@ def _listed(number: int, remedy: Remedy) -> str:
 
 
 def _fenced(language: str, lines: list[str]) -> list[str]:
-    """A fence of more backticks than the lines hold."""
+    """A code block, fenced by more backticks than the lines hold."""
     shown = [BLOCKS.text(line) for line in lines]
     fence = "`" * max(3, *(len(run) + 1 for line in shown for run in re.findall("`+", line)), 3)
     return [f"{fence}{language}", *shown, fence]

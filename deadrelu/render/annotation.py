@@ -1,4 +1,4 @@
-"""What the formats of CI systems share: where a finding stands, what it says, and how it is known again."""
+"""What the formats for CI systems share: the location of a finding, its line of text, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DRIVE = re.compile("[A-Za-z]:/")
 
 @dataclass(frozen=True)
 class Location:
-    """A file with forward slashes and without a leading `./`, a line, and columns (1-based, the end exclusive)."""
+    """A file (with forward slashes, without a leading `./`), a line, and columns from 1 with an exclusive end."""
 
     path: str
     line: int = 1
@@ -29,29 +29,29 @@ class Location:
 
     @property
     def absolute(self) -> bool:
-        """Whether the path begins at a root."""
+        """Whether the path starts at a root."""
         return self.path.startswith("/") or _DRIVE.match(self.path) is not None
 
     @property
     def uri(self) -> str:
-        """The path as a URI, percent-encoded: relative as it is, absolute with the scheme `file`."""
+        """The path as a percent-encoded URI: relative, or absolute with the scheme `file`."""
         encoded = quote(self.path.encode("utf-8", "backslashreplace"))
         if not self.absolute:
-            return encoded  # `timm:resnet18` has its colon encoded, or it would read as a scheme
+            return encoded  # the colon of `timm:resnet18` is encoded too, or it would look like a scheme
         if _DRIVE.match(self.path):
             return f"file:///{self.path[:2]}{encoded[4:]}"
         return f"file:{encoded}" if encoded.startswith("//") else f"file://{encoded}"
 
 
 def known_sources(report: Report) -> Mapping[str, Source]:
-    """Where in the user's code each site stands, by id, as far as it is known."""
+    """Return where in the user's code each site is, by id, as far as known."""
     return {stats.site.id: stats.site.source for stats in report.sites if stats.site.source is not None}
 
 
 def locate(finding: Finding, report: Report, known: Mapping[str, Source]) -> Location | None:
-    """The line of the functional call, from `known` (see `known_sources`), or else line 1 of the model file.
+    """Return the line of the functional call, from `known` (see `known_sources`), or else line 1 of the model file.
 
-    CI systems drop what has no line. None for a model in memory, unless a line of code is known.
+    CI systems ignore a finding without a line. None for a model in memory, unless a line of code is known.
     """
     source = known.get(finding.site) if finding.site is not None else None
     if source is not None:
@@ -60,20 +60,20 @@ def locate(finding: Finding, report: Report, known: Mapping[str, Source]) -> Loc
 
 
 def locate_model(report: Report) -> Location | None:
-    """The model file; None for a model in memory."""
+    """Return the model file; None for a model in memory."""
     return None if report.model.path is None else Location(_slashed(report.model.path))
 
 
 def summary_line(finding: Finding) -> str:
-    """Site, message and unit numbers on one line, without the advice and without control codes."""
+    """Return site, message and unit numbers on one line, without the advice and without control codes."""
     at = "" if finding.site is None else f"{BLOCKS.text(finding.site)}: "
     return at + BLOCKS.sentence(f"{finding.message} {which_units(finding)}")
 
 
 def fingerprints(report: Report) -> tuple[str, ...]:
-    """What knows each finding again in the next run, in the order of the findings; no two are equal.
+    """Return a fingerprint for each finding that is the same in the next run; no two are equal.
 
-    Made of the model's path, the rule and the site, never of figures: a finding that grew is still the same one.
+    It is made of the model's path, the rule and the site, not of figures: a finding that grows stays the same one.
     """
     seen: Counter[tuple[str, str | None]] = Counter()
     out = []
@@ -85,5 +85,5 @@ def fingerprints(report: Report) -> tuple[str, ...]:
 
 
 def _slashed(path: str) -> str:
-    """The path with forward slashes, without a leading `./`."""
+    """Return the path with forward slashes, without a leading `./`."""
     return posixpath.normpath(path.replace("\\", "/"))

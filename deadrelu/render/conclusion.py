@@ -1,4 +1,4 @@
-"""What a report comes to: its verdict and why, one sentence with its confidence, and the next command."""
+"""The conclusion of a report in words: the verdict and its reason, a sentence with the figures, the next command."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from deadrelu.text.wording import count, exact_percent, percent, ranges
 
 _ALL_UNITS = ("DR002", "DR005")
 _LEFT_OUT = {
-    "fired": "only whether units fired was measured, and NaN looked for only in the silent ones",
-    "rates": "maxima and means were not measured, and NaN looked for only in the silent units",
+    "fired": "only whether each unit fired was measured, and only silent units were checked for NaN",
+    "rates": "maxima and means were not measured, and only silent units were checked for NaN",
 }
 Mood = Literal["good", "doubtful", "bad"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next, and the command for it, on one line: of the shell, or of Python for a live model."""
+    """What to do next, and its command on one line: for the shell, or in Python for a model in memory."""
 
     purpose: str
     command: str | None = None
 
 
 def mood(report: Report) -> Mood:
-    """Bad where the gate failed; good only where real data reached every site and nothing needs a second look."""
+    """Return "bad" if the gate failed, "good" only if real data reached every site and there is no warning."""
     if report.verdict == "fail":
         return "bad"
     clear = report.verdict == "pass" and not report.skipped and report.data.kind != "synthetic"
@@ -39,24 +39,24 @@ def mood(report: Report) -> Mood:
 
 
 def headline(report: Report) -> str:
-    """The verdict in a word or two."""
+    """Return the verdict in capitals."""
     return {"pass": "PASS", "fail": "FAIL", "nothing measured": "NOTHING MEASURED"}[report.verdict]
 
 
 def verdict_reason(report: Report) -> str:
-    """What decided the verdict, without a full stop: it follows the headline."""
+    """Return what decided the verdict, without a full stop: it follows the headline."""
     if not report.gated and not report.is_all_leaky:
-        return "which axis holds the units is a guess at every site" if report.sites else "no activation site ran"
+        return "the feature axis of every site is a guess" if report.sites else "no activation site ran"
     by = explain_verdict(report)
     if by.failed:
         return "; ".join(_why_failed(failed, by, len(report.sites)) for failed in by.failed)
     if report.is_all_leaky:
-        return "every activation leaks, so no unit can die"
+        return "every activation is leaky, so no unit can die"
     match by.yardstick:
         case "baseline":
             return {
-                "same": f"as in {by.baseline}",
-                "better": f"better than in {by.baseline}",
+                "same": f"no more dead units than in {by.baseline}",
+                "better": f"fewer dead units than in {by.baseline}",
                 "tolerated": f"within the tolerance of {by.baseline}",
             }[by.standing]
         case "limits":
@@ -70,12 +70,12 @@ def verdict_reason(report: Report) -> str:
 
 
 def sentence(clause: str) -> str:
-    """A clause as a sentence of its own."""
+    """Return a clause as a sentence."""
     return f"{clause[0].upper()}{clause[1:]}."
 
 
 def _why_failed(failed: FailedRule, by: Decision, sites: int) -> str:
-    """One rule that failed the gate, at how many of the sites."""
+    """Say which rule failed the gate, at how many of the sites."""
     some = f"{failed.sites:,} of {count(sites, 'site')}" if sites > 1 else "the one site"
     has = "has" if failed.sites == 1 else "have"
     match failed.rule:
@@ -90,14 +90,14 @@ def _why_failed(failed: FailedRule, by: Decision, sites: int) -> str:
         case "DR003":
             return f"{some} met NaN or infinity" if failed.sites else "weights are NaN or infinite"
         case "DR008":
-            return f"{count(failed.sites, 'site was', 'sites were')} skipped, which --strict fails"
+            return f"{count(failed.sites, 'site was', 'sites were')} skipped, which fails with --strict"
         case "DR011":
-            return f"the units of {count(failed.sites, 'site')} are a guess, which --strict fails"
+            return f"the feature axis of {count(failed.sites, 'site')} is a guess, which fails with --strict"
     return f"{failed.rule} failed"
 
 
 def _within_limits(by: Decision, sites: int) -> str:
-    """The limits that no dead unit broke."""
+    """Name the limits that were kept."""
     parts = []
     if by.unlimited < sites:
         limit = "its limit" if by.limit is None else f"the limit of {exact_percent(by.limit)}"
@@ -110,14 +110,14 @@ def _within_limits(by: Decision, sites: int) -> str:
 
 
 def conclusion(report: Report) -> str:
-    """What was found and how sure it is, in one plain sentence."""
+    """Return what was found and how certain it is, in one sentence."""
     summary, parts = report.summary, []
     samples = count(report.data.samples, "synthetic sample" if report.data.kind == "synthetic" else "sample")
     unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
     if report.is_all_leaky:
         parts.append(nothing_can_die(report))
     elif not report.sites:
-        parts.append("No activation site ran, so nothing is known of this model")
+        parts.append("No activation site ran, so nothing is known about this model")
     elif summary.dead:
         whole = f"{summary.dead:,} of {count(summary.units, 'unit')} ({percent(summary.dead_fraction)})"
         parts.append(f"{whole} never fired on {_reached(report, samples)}")
@@ -130,12 +130,12 @@ def conclusion(report: Report) -> str:
     if unknown:
         parts.append(f"{count(unknown, 'unit')} met NaN or infinity and cannot be judged")
     if report.data.kind == "synthetic" and report.sites:
-        parts.append("made-up inputs give a hint, not evidence")
+        parts.append("synthetic inputs give a hint, not evidence")
     if report.sites and (left_out := _LEFT_OUT.get(str(report.settings.get("stats")))):
         parts.append(left_out)
     if guessed := len(report.sites) - len(report.gated):
         sites = "the one site" if len(report.sites) == 1 else f"{guessed:,} of {count(len(report.sites), 'site')}"
-        parts.append(f"which axis holds the units of {sites} is a guess, so no limit applies there")
+        parts.append(f"the feature axis of {sites} is a guess, so no limit applies there")
     if report.leaky and not report.is_all_leaky:
         parts.append(f"{count(len(report.leaky), 'leaky site is', 'leaky sites are')} not measured")
     if report.skipped:
@@ -144,18 +144,18 @@ def conclusion(report: Report) -> str:
 
 
 def which_units(finding: Finding) -> str:
-    """The units that are meant, by number; nothing where it is all of them or none."""
+    """Return the units of a finding by number; nothing if it means all of them or none."""
     if not finding.units or finding.rule in _ALL_UNITS:
         return ""
     return f"Unit{'' if len(finding.units) == 1 else 's'} {ranges(finding.units)}."
 
 
 def next_step(report: Report) -> Step:
-    """What to do next."""
+    """Return what to do next."""
     if report.data.kind == "synthetic":
         return Step("Measure on real samples: add --data FILE, a folder of images, or my/data.py:loader")
     if report.is_all_leaky:
-        return Step("Nothing is left to gate here: compare its loss or accuracy with that of the model before the swap")
+        return Step("There is nothing left to gate: compare loss or accuracy with the model before the swap")
     if not report.sites:
         return Step("Scan again with inputs that reach an activation")
     if not report.gated:
@@ -165,9 +165,8 @@ def next_step(report: Report) -> Step:
     live = report.model.path is None
     if report.summary.dead:
         command = suggest_command(report) or ("deadrelu.suggest(report)" if live else None)
-        return Step(
-            "What to do about it" if command else "To see what helps, give the JSON to deadrelu suggest", command
-        )
+        purpose = "What to do about it"
+        return Step(purpose if command else f"{purpose}: pass the JSON report to deadrelu suggest", command)
     if not any(
         report.settings.get(name) not in (None, ()) for name in ("max_dead", "max_dead_total", "limits", "baseline")
     ):
@@ -180,7 +179,7 @@ def next_step(report: Report) -> Step:
 
 
 def _reached(report: Report, samples: str) -> str:
-    """How many samples reached the sites with dead units; `samples` where those were all of the data's."""
+    """Say how many samples reached the sites with dead units: `samples` if all did."""
     reached = [stats.samples for stats in report.sites if stats.dead]
     least, most = min(reached), max(reached)
     if least >= report.data.samples:
@@ -189,14 +188,14 @@ def _reached(report: Report, samples: str) -> str:
 
 
 def _certainty(report: Report) -> list[str]:
-    """What the weakest of the silences proves; of real samples it proves nothing if the data was synthetic."""
+    """Say what the weakest silence proves; synthetic data proves nothing about real samples."""
     if report.data.kind == "synthetic":
         return []
     confidence = report.settings.get("confidence")
     bound = max(stats.silence_bound for stats in report.sites if stats.dead)
     if not isinstance(confidence, float) or not 0 < bound < 1:
         return []
-    # Rounded down, so that the sentence never claims more than the bound does.
+    # Rounded down: the sentence must not claim more than the bound.
     odds = math.floor(1 / bound)
     share = f"1 in {odds:,} fresh samples" if odds > 1 else f"{math.ceil(bound * 100)}% of fresh samples"
     each = "each" if report.summary.dead > 1 else "it"

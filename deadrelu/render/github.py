@@ -1,4 +1,4 @@
-"""The report for a GitHub workflow's log: a workflow command for each finding, which GitHub shows as an annotation."""
+"""The report for the log of a GitHub workflow: a command per finding, which GitHub shows as an annotation."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from deadrelu.render import annotation
 from deadrelu.render.conclusion import conclusion, headline, sentence, verdict_reason
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Severity
-from deadrelu.text.wording import count
+from deadrelu.text.wording import count, first_few
 
 MOST = 10
-"""Annotations of one level that GitHub shows of a step: the last one stands for all that are left."""
+"""GitHub shows so many annotations of one level per step: the last one stands for all that are left."""
 
-MOST_NAMED = 20
-"""Sites that the last one names."""
+_MOST_NAMED = 20
+"""How many sites the last one names."""
 
 _COMMAND: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "notice"}
 _OF_VERDICT: dict[str, Severity] = {"pass": "note", "fail": "error", "nothing measured": "error"}
 
 
 def render(report: Report) -> str:
-    """Workflow commands, one a line, with a final newline: the verdict, then the findings, errors first."""
+    """Return workflow commands, one per line, with a final newline: the verdict, then the findings, errors first."""
     verdict = _OF_VERDICT[report.verdict]
     lines = []
     for severity in _COMMAND:
@@ -36,13 +36,13 @@ def render(report: Report) -> str:
 
 
 def _verdict(report: Report, severity: Severity) -> str:
-    """What the scan came to."""
+    """The command for the verdict."""
     text = f"{sentence(verdict_reason(report))}\n{conclusion(report)}"
     return _command(severity, annotation.locate_model(report), f"deadrelu: {headline(report)}", text)
 
 
 def _commands(findings: Sequence[Finding], report: Report) -> Iterator[str]:
-    """A command for each finding, the advice on a second line."""
+    """Yield a command for each finding, with the advice on a second line."""
     known = annotation.known_sources(report)
     for finding in findings:
         text = f"{annotation.summary_line(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
@@ -50,16 +50,15 @@ def _commands(findings: Sequence[Finding], report: Report) -> Iterator[str]:
 
 
 def _rest(left: Sequence[Finding], report: Report, severity: Severity) -> str:
-    """One command for the findings that GitHub would not show."""
-    names = [f"{f.rule} {BLOCKS.text(f.site)}" if f.site is not None else f.rule for f in left[:MOST_NAMED]]
-    more = f" and {len(left) - MOST_NAMED:,} more" if len(left) > MOST_NAMED else ""
-    text = f"{', '.join(names)}{more}. GitHub shows {MOST} of a level; the other formats list all."
+    """The one command for the findings that GitHub would not show."""
+    names = [f"{f.rule} {BLOCKS.text(f.site)}" if f.site is not None else f.rule for f in left]
+    text = f"{first_few(names, _MOST_NAMED)}. GitHub shows {MOST} of a level; other formats list them all."
     title = f"deadrelu: {count(len(left), f'more {severity}')}"
     return _command(severity, annotation.locate_model(report), title, text)
 
 
 def _command(severity: Severity, place: annotation.Location | None, title: str, text: str) -> str:
-    """One workflow command. A place without a line would never show, so a model file has line 1."""
+    """A workflow command. GitHub shows no annotation without a line, so a model file has line 1."""
     where = {}
     if place is not None:
         where = {"file": place.path, "line": place.line, "col": place.column, "endColumn": place.end_column}
@@ -69,10 +68,10 @@ def _command(severity: Severity, place: annotation.Location | None, title: str, 
 
 
 def _data(text: str) -> str:
-    """A message as the runner's `unescapeData` reads it back."""
+    """Escape a message for the runner's `unescapeData`."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    """A property's value as the runner's `unescapeProperty` reads it back."""
+    """Escape the value of a property for the runner's `unescapeProperty`."""
     return _data(text).replace(":", "%3A").replace(",", "%2C")

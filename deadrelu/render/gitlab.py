@@ -1,4 +1,4 @@
-"""The report for GitLab's merge requests: Code Quality, an array with an object for each finding."""
+"""The report for GitLab's merge requests, in the Code Quality format: an object per finding."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SEVERITY: dict[Severity, str] = {"error": "critical", "warning": "major", "note
 
 
 def render(report: Report) -> str:
-    """The report as a JSON array with a final newline; empty where there is no finding.
+    """Return a JSON array with a final newline; it is empty if there is no finding.
 
-    GitLab takes relative paths only: an absolute path stands without its root, and a model in memory as `model`.
+    GitLab accepts relative paths only: an absolute path loses its root, and a model in memory is called `model`.
     """
     known = annotation.known_sources(report)
     issues = []

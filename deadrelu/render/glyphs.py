@@ -1,4 +1,4 @@
-"""The signs that reports are drawn with, and their ASCII stand-ins."""
+"""The characters that reports are drawn with, and their ASCII replacements."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 TENTHS = 10
-"""Bars in a histogram of firing rates: one for each tenth."""
+"""The bars in a histogram of firing rates."""
 
 _TYPOGRAPHY = str.maketrans({"–": "-", "−": "-", "—": "-", "…": "...", "→": "->", "·": "-", "×": "x"})
 
 
 def tenth(rate: float) -> int:
-    """Which tenth of 0..1 a firing rate falls in, from 0 to 9; 1.0 belongs to the last."""
+    """Return the tenth of 0..1 that a firing rate falls in, from 0 to 9; 1.0 belongs to the last."""
     return min(int(rate * TENTHS), TENTHS - 1)
 
 
 def tenths(rates: Iterable[float]) -> list[int]:
-    """How many of the firing rates fall in each tenth."""
+    """Count the firing rates in each tenth."""
     numbers = [0] * TENTHS
     for rate in rates:
         numbers[tenth(rate)] += 1
@@ -26,7 +26,7 @@ def tenths(rates: Iterable[float]) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Glyphs:
-    """One set of signs. `levels` and `cells` rise from low to high; `fill`, `half` and `track` make a bar."""
+    """One set of characters. `levels` and `cells` go from low to high; `fill`, `half` and `track` make a bar."""
 
     plain: bool
     error: str
@@ -48,9 +48,9 @@ class Glyphs:
     arrow: str
 
     def text(self, raw: str) -> str:
-        """The text as it may go to a terminal: one line, without control or direction codes, and ASCII if `plain`.
+        """Return text that is safe to print: one line, without control or direction codes, and ASCII if `plain`.
 
-        A model file chooses its names. Printed as they are, they could move the cursor or recolour the verdict.
+        Names come from the model file. Unescaped, they could move the cursor or recolour the verdict.
         """
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in raw)
         if self.plain:
@@ -58,24 +58,24 @@ class Glyphs:
         return shown
 
     def sentence(self, raw: str) -> str:
-        """The same for prose: line breaks in it are mere spaces."""
+        """Return prose that is safe to print; line breaks become spaces."""
         return self.text(" ".join(raw.split()))
 
     def bar(self, fraction: float, width: int) -> tuple[str, str]:
-        """The filled and the empty part of a bar. Above 0 it is never empty, below 1 never full."""
+        """Return the filled and the empty part of a bar. Above 0 it is never empty, below 1 never full."""
         halves = round(fraction * width * 2)
         halves = min(max(halves, 1), width * 2 - 1) if 0 < fraction < 1 else halves
         filled = self.fill * (halves // 2) + self.half * (halves % 2)
         return filled, self.track * (width - len(filled))
 
     def histogram(self, rates: Iterable[float]) -> str:
-        """How many units fire at each tenth of the firing rate; empty tenths lie on the ground, others rise from it."""
+        """Draw the number of units in each tenth of the firing rate; only an empty tenth has the lowest level."""
         numbers = tenths(rates)
         top, steps = max(numbers) or 1, len(self.levels) - 1
         return "".join(self.levels[-(-number * steps // top)] for number in numbers)
 
     def number(self, value: float | None) -> str:
-        """A figure of three digits, with a real minus; a dash where there is none."""
+        """Return a number with three digits and a real minus sign; a dash for None."""
         return self.dash if value is None else self.text(f"{value:.3g}".replace("-", "−"))
 
 

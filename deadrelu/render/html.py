@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no request, no script to be read, light and dark, printable."""
+"""The report as one self-contained HTML page: no requests, readable without its script, light and dark, printable."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from deadrelu.report import Report
 
 
 def render(report: Report) -> str:
-    """The page with a final newline.
+    """Return the page with a final newline.
 
-    The page's own policy allows no request and no script but ours, which is told by its hash: a name from a model that
-    got through the escaping would still run nothing.
+    Its content security policy allows no request, and no script but its own, by hash: if a name from a model ever got
+    through the escaping, it could still run nothing.
     """
     style, script = asset("style.css"), asset("sort.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -51,7 +51,7 @@ def render(report: Report) -> str:
 
 
 def _broken(page: str) -> str:
-    """The page with line breaks before its larger elements: a diff of two pages then shows what changed."""
+    """Put line breaks before the larger elements, so that a diff of two pages shows what changed."""
     for tag in ("<section", "<tr", "<details", "<dl", "<footer", "<header", "<style", "<script", "<li", "<body"):
         page = page.replace(tag, f"\n{tag}")
     return page

@@ -1,4 +1,4 @@
-"""The report for scripts: the contract of `deadrelu/report.schema.json`."""
+"""The report for scripts, as `deadrelu/report.schema.json` describes it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from deadrelu.report import Report
 
 
 def render(report: Report) -> str:
-    """The report as JSON text with a final newline."""
+    """Return the report as JSON text with a final newline."""
     return report.to_json()

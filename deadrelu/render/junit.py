@@ -1,4 +1,4 @@
-"""The report for a CI's test view: JUnit XML, a test suite for the model and a test case for each site."""
+"""The report for the test view of a CI system: JUnit XML, a suite for the model and a test case per site."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Skipped
 
 _NO_TIME = "1970-01-01T00:00:00"
-"""The Ant schema demands a time, and the same report must give the same bytes."""
+"""The Ant schema requires a time, and equal reports must give equal bytes."""
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One test case: the errors found at its site, or the reason why it was skipped, or neither."""
+    """One test case: the errors at its site, or why it was skipped, or neither."""
 
     name: str
     errors: tuple[Finding, ...] = ()
@@ -25,9 +25,9 @@ class _Case:
 
 
 def render(report: Report) -> str:
-    """The report as XML with a final newline, valid for Jenkins' and for Ant's schema.
+    """Return XML with a final newline, valid for the schemas of Jenkins and Ant.
 
-    A site fails by its error findings. Warnings and notes, for which JUnit has no place, stand in the suite's output.
+    Error findings fail the case of their site. Warnings and notes, which JUnit does not know, go to the suite's output.
     """
     cases, broken = list(_cases(report)), report.verdict == "nothing measured"
     root = ET.Element("testsuites")
@@ -59,9 +59,9 @@ def render(report: Report) -> str:
 
 
 def _cases(report: Report) -> Iterator[_Case]:
-    """What concerns the whole scan, then the sites in the order in which they ran, then the skipped ones.
+    """Yield the cases of the whole scan, of the sites in the order in which they ran, and of the skipped sites.
 
-    Only errors make a case of their own; a site that is neither measured nor skipped can have one as well.
+    In the whole scan only errors make a case. So do errors at a site that was neither measured nor skipped.
     """
     errors: dict[str | None, list[Finding]] = {}
     for finding in report.findings:
@@ -69,7 +69,7 @@ def _cases(report: Report) -> Iterator[_Case]:
             errors.setdefault(finding.site, []).append(finding)
     yield from (_Case(f"whole scan: {finding.rule}", (finding,)) for finding in errors.pop(None, ()))
     for stats in report.sites:
-        site, reason = stats.site, "which axis holds its units is a guess, so no limit applies"
+        site, reason = stats.site, "its feature axis is a guess, so no limit applies"
         guessed = Skipped(id=site.id, op=site.op, reason=reason) if site.is_guessed else None
         yield _Case(site.id, tuple(errors.pop(site.id, ())), guessed)
     for skipped in report.skipped:
@@ -81,7 +81,7 @@ def _cases(report: Report) -> Iterator[_Case]:
 
 
 def _case(suite: ET.Element, case: _Case, report: Report) -> None:
-    """Add one case with what became of it."""
+    """Add a case with its result."""
     name = _token(case.name, "unnamed site")
     element = ET.SubElement(suite, "testcase", classname=_model(report), name=name, time="0")
     if case.errors:
@@ -93,13 +93,13 @@ def _case(suite: ET.Element, case: _Case, report: Report) -> None:
 
 
 def _error(suite: ET.Element, report: Report) -> None:
-    """The case of a scan that measured nothing."""
+    """Add the case of a scan that measured nothing."""
     case = ET.SubElement(suite, "testcase", classname=_model(report), name="whole scan: measured", time="0")
     ET.SubElement(case, "error", type="nothing measured", message=conclusion(report))
 
 
 def _properties(report: Report) -> Iterator[tuple[str, str]]:
-    """What was measured, on what, by what."""
+    """Yield the model, the data, the versions and the sums."""
     model, data, summary = report.model, report.data, report.summary
     yield "deadrelu", BLOCKS.text(report.tool.version)
     yield "torch", BLOCKS.text(report.tool.torch)
@@ -114,21 +114,21 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _output(report: Report) -> str:
-    """The verdict and why, the conclusion, and the findings that fail nothing."""
+    """The verdict and its reason, the conclusion, and the warnings and notes."""
     quiet = [f"{f.severity}: {_lines(f)}" for f in report.findings if f.severity != "error"]
     return "\n\n".join([f"{headline(report)}: {BLOCKS.text(verdict_reason(report))}", conclusion(report), *quiet])
 
 
 def _lines(finding: Finding) -> str:
-    """A finding with its units, and its advice on a line of its own."""
+    """A finding with its units, and its advice on the next line."""
     return f"{finding.rule} {annotation.summary_line(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
 
 
 def _model(report: Report) -> str:
-    """The model's name in the test view."""
+    """The name of the suite."""
     return _token(report.model.path or "", "model in memory")
 
 
 def _token(raw: str, empty: str) -> str:
-    """A name as the schemas want it: they count blanks as nothing, and nothing is no name."""
+    """Return a name that the schemas accept: without outer spaces, and never empty."""
     return BLOCKS.text(raw).strip() or empty

@@ -1,4 +1,4 @@
-"""The leaky activations of a report: named by kind, since no unit of theirs dies and none is measured."""
+"""The leaky activations of a report by kind: their units cannot die, so they are listed and not measured."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from deadrelu.report import Report
 from deadrelu.text.wording import count
 
-TITLE = "Not measured: leaky, so no unit of theirs dies"
+TITLE = "Not measured: leaky activations, whose units cannot die"
 
 MOST_NAMED = 8
-"""Of more sites of one kind the rest are only counted."""
+"""So many sites of a kind are named, the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The sites of one leaky activation: the first of their ids, and how many more there are."""
+    """The sites of one leaky activation: their first ids, and how many more there are."""
 
     op: str
     named: tuple[str, ...]
@@ -23,12 +23,12 @@ class Kind:
 
     @property
     def rest(self) -> str:
-        """What is said of the ids that are not named."""
+        """How many ids are not named, in words."""
         return f" and {self.more:,} more" if self.more else ""
 
 
 def kinds(report: Report, most: int = MOST_NAMED) -> list[Kind]:
-    """The leaky activations in the order in which they first ran, with `most` ids of each."""
+    """Return the leaky activations in the order in which they first ran, with `most` ids of each."""
     found: dict[str, list[str]] = {}
     for site in report.leaky:
         found.setdefault(site.op, []).append(site.id)
@@ -36,7 +36,7 @@ def kinds(report: Report, most: int = MOST_NAMED) -> list[Kind]:
 
 
 def nothing_can_die(report: Report) -> str:
-    """The conclusion on a model of which every activation leaks, without the full stop."""
+    """Return the conclusion on a model whose activations are all leaky, without the full stop."""
     ops = ", ".join(kind.op for kind in kinds(report))
-    sites = f"all {count(len(report.leaky), 'activation site')} leak" if len(report.leaky) > 1 else "the one site leaks"
-    return f"Nothing can die here in this sense: {sites} ({ops}), and no unit was measured"
+    sites = f"all {count(len(report.leaky), 'activation site')} are" if len(report.leaky) > 1 else "the one site is"
+    return f"Nothing can die here: {sites} leaky ({ops}), so no unit was measured"

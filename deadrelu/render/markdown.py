@@ -24,7 +24,7 @@ _OF_SEVERITY: dict[Severity, str] = {"error": "❌", "warning": "⚠️", "note"
 _MOOD: dict[end.Mood, str] = {"good": "✅", "doubtful": "⚠️", "bad": "❌"}
 
 MOST_CHARACTERS = 65_536
-"""GitHub takes no longer comment; a job summary may have 1 MiB. The parts below have their shares of it."""
+"""The longest comment on GitHub; a job summary may have 1 MiB. The parts share it as follows."""
 
 _ROOM = {"sick sites": 20_000, "healthy sites": 10_000, "skipped": 8_000, "findings": 20_000}
 
@@ -33,9 +33,9 @@ _HEADER = (f"| | site | after | {' | '.join(_FIGURES)} |", "|-|-|-" + "|-:" * le
 
 
 def render(report: Report) -> str:
-    """The report as Markdown with a final newline: verdict, sick sites, findings; healthy sites are folded away.
+    """Return Markdown with a final newline: verdict, sick sites, findings; healthy sites are folded away.
 
-    It stays under `MOST_CHARACTERS`: what goes beyond is counted, the list's last lines first.
+    It stays below `MOST_CHARACTERS`: the last lines of a list that is too long are only counted.
     """
     step = end.next_step(report)
     blocks = [
@@ -53,7 +53,7 @@ def render(report: Report) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
-    """What was measured, on what."""
+    """Yield the model and the data."""
     model, data = report.model, report.data
     named = code_span(model.path) if model.path else "a model in memory"
     yield f"- Model: {named} ({escape_prose(model.format)}, {count(model.parameters, 'parameter')})"
@@ -63,7 +63,7 @@ def _head(report: Report) -> Iterator[str]:
 
 
 def _tables(report: Report) -> Iterator[list[str]]:
-    """The sick sites, and the others behind a fold."""
+    """Yield the table of the sick sites, and that of the others behind a fold."""
     rows = site_rows(report)
     ill = [_row(row) for row in rows if row.is_sick]
     well = [_row(row) for row in rows if not row.is_sick]
@@ -91,7 +91,7 @@ def _row(row: Row) -> str:
 
 
 def _skipped(report: Report) -> Iterator[str]:
-    """What was not measured, and why."""
+    """Yield the sites that were not measured, and why."""
     if report.skipped:
         yield "**Skipped: neither alive nor dead**"
         yield ""
@@ -103,7 +103,7 @@ def _skipped(report: Report) -> Iterator[str]:
 
 
 def _leaky(report: Report) -> Iterator[str]:
-    """The activations of which no unit dies: a line for each kind."""
+    """Yield a line for each kind of leaky activation."""
     if report.leaky:
         yield f"**{leaky.TITLE}**"
         yield ""
@@ -112,7 +112,7 @@ def _leaky(report: Report) -> Iterator[str]:
 
 
 def _findings(report: Report) -> Iterator[str]:
-    """The findings, errors first; those on skipped sites have their own list."""
+    """Yield the findings, errors first; skipped sites have their own list."""
     lines = [_finding(finding) for finding in report.findings if finding.rule != "DR008"]
     shown, rest = _within(lines, "findings", "more finding")
     yield from (*shown, *(f"- {line}" for line in rest))
@@ -121,12 +121,12 @@ def _findings(report: Report) -> Iterator[str]:
 def _finding(finding: Finding) -> str:
     """One finding with its units and its advice."""
     at = f" {code_span(finding.site)}" if finding.site is not None else ""
-    said = " ".join(filter(None, (finding.message, end.which_units(finding), finding.suggestion)))
-    return f"- {_OF_SEVERITY[finding.severity]} {finding.rule}{at}: {escape_prose(said)}"
+    text = " ".join(filter(None, (finding.message, end.which_units(finding), finding.suggestion)))
+    return f"- {_OF_SEVERITY[finding.severity]} {finding.rule}{at}: {escape_prose(text)}"
 
 
 def _within(lines: Sequence[str], part: str, noun: str) -> tuple[Sequence[str], list[str]]:
-    """The first lines, as many as the part has room for; and what is said of the others, if there are any."""
+    """Return as many lines as the part has room for, and a line that counts the others."""
     sizes = accumulate(len(line) + 1 for line in lines)
     fit = sum(size <= _ROOM[part] for size in sizes)
     left = len(lines) - fit
@@ -134,7 +134,7 @@ def _within(lines: Sequence[str], part: str, noun: str) -> tuple[Sequence[str], 
 
 
 def code_span(raw: str) -> str:
-    """A name as a code span, fenced by more backticks than it holds."""
+    """Return a name as a code span, fenced by more backticks than it holds."""
     text = BLOCKS.text(raw)
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     space = " " if "`" in text else ""
@@ -142,6 +142,6 @@ def code_span(raw: str) -> str:
 
 
 def escape_prose(raw: str) -> str:
-    """A sentence that may hold names from the model: outside of code spans what Markdown reads is escaped."""
+    """Escape Markdown in a sentence, outside of code spans: it may hold names from the model."""
     pieces = re.split("(`[^`]+`)", BLOCKS.sentence(raw))
     return "".join(p if n % 2 else re.sub(r"([\\`*_\[\]<>|#@&~])", r"\\\1", p) for n, p in enumerate(pieces))

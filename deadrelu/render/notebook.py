@@ -1,4 +1,4 @@
-"""The report in a notebook's cell: a fragment with its own style, in the colours of the notebook around it."""
+"""The report in a notebook: an HTML fragment with its own style, in the colours of the notebook."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LAST = (("firing rates", ""), ("headroom", "num"))
 
 
 def fragment(report: Report) -> str:
-    """The fragment with a final newline; of many sites the healthy ones are only counted, as at the terminal.
+    """Return the fragment with a final newline; among many sites the healthy ones are only counted.
 
-    Text has the notebook's own colour, so that it can be read on a light and on a dark ground, whoever chose it. A
-    notebook that takes away the style still shows the sentence and the table.
+    Text has the notebook's own colour, so it is readable in light and dark themes. A notebook that removes the style
+    still shows the sentence and the table.
     """
     whole = el(
         "div",
@@ -41,7 +41,7 @@ def fragment(report: Report) -> str:
 
 
 def _table(report: Report) -> Html | None:
-    """The sites that matter, the totals over all, and how many were left out."""
+    """The table of the sites that matter, with the totals over all, and how many were left out."""
     rows = site_rows(report)
     if not rows:
         return None
@@ -62,7 +62,7 @@ def _table(report: Report) -> Html | None:
 
 
 def _row(row: Row) -> Html:
-    """One site."""
+    """The row of a site."""
     stats, shown = row.stats, figures(row.stats)
     return el(
         "tr",
@@ -78,7 +78,7 @@ def _row(row: Row) -> Html:
 
 
 def _totals(report: Report) -> Html:
-    """The sums over all sites, shown or not."""
+    """The row of the sums over all sites, shown or not."""
     sums = total_figures(report)
     return el(
         "tr",

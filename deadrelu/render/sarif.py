@@ -1,4 +1,4 @@
-"""The report for code scanning: SARIF 2.1.0 (OASIS, errata 01), a result for each finding."""
+"""The report for code scanning: SARIF 2.1.0 (OASIS, errata 01), a result per finding."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PROBLEM: dict[Severity, str] = {"error": "error", "warning": "warning", "note":
 
 
 def render(report: Report) -> str:
-    """The report as SARIF with a final newline, without times or machine names: the same report, the same bytes."""
+    """Return SARIF with a final newline, without times or machine names: equal reports give equal bytes."""
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report)]}
-    # A file's name may hold bytes that are no UTF-8; JSON spells those as escapes.
+    # A file name may hold bytes that are not UTF-8; they become escapes.
     return to_json(log).encode("utf-8", "backslashreplace").decode()
 
 
@@ -29,7 +29,7 @@ def _run(report: Report) -> dict[str, Any]:
     """The one run."""
     codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)]))
     model = annotation.locate_model(report)
-    # The identity up to the last slash is the category by which GitHub keeps several models of one commit apart.
+    # Up to its last slash the id is the category by which GitHub tells several models of one commit apart.
     identity = f"deadrelu/{model.path}/" if model else "deadrelu/"
     return {
         "tool": {
@@ -72,7 +72,7 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
 
 
 def _invocation(report: Report) -> dict[str, Any]:
-    """Whether the scan could do its work; a failed gate is a success of the scan."""
+    """Whether the scan succeeded; a failed gate does not make it fail."""
     if report.verdict != "nothing measured":
         return {"executionSuccessful": True}
     notice = {"level": "error", "message": {"text": conclusion(report)}}
@@ -86,7 +86,7 @@ def _artifact(model: Location, report: Report) -> dict[str, Any]:
 
 
 def _results(report: Report, codes: list[str]) -> Iterator[dict[str, Any]]:
-    """A result for each finding, in their order."""
+    """Yield a result for each finding, in order."""
     sites = {stats.site.id: stats for stats in report.sites}
     known = annotation.known_sources(report)
     for finding, fingerprint in zip(report.findings, annotation.fingerprints(report), strict=True):
@@ -107,7 +107,7 @@ def _results(report: Report, codes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _locations(finding: Finding, place: Location | None) -> Iterable[dict[str, Any]]:
-    """Where in the files, and which site of the model; nothing where neither is known."""
+    """Return the place in a file and the site of the model; nothing if neither is known."""
     location: dict[str, Any] = {}
     if place is not None:
         region = {"startLine": place.line, "startColumn": place.column, "endColumn": place.end_column}
@@ -121,7 +121,7 @@ def _locations(finding: Finding, place: Location | None) -> Iterable[dict[str, A
 
 
 def _figures(stats: SiteStats) -> dict[str, Any]:
-    """What was measured at the site."""
+    """The figures of the site."""
     return {
         "op": stats.site.op,
         "after": stats.site.after,
@@ -136,5 +136,5 @@ def _figures(stats: SiteStats) -> dict[str, Any]:
 
 
 def _literal(text: str) -> str:
-    """A message in which nothing reads as a placeholder (SARIF 2.1.0, 3.11.5) or as a link (3.11.6)."""
+    """Escape what would be a placeholder (SARIF 2.1.0, 3.11.5) or a link (3.11.6) in a message."""
     return text.replace("{", "{{").replace("}", "}}").replace("](", "\\](")

@@ -1,4 +1,4 @@
-"""The nouns of a scan and of what follows from it, and their JSON; frozen dataclasses, no torch."""
+"""The data of a scan and their JSON: frozen dataclasses, without torch."""
 
 from __future__ import annotations
 

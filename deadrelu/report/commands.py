@@ -1,9 +1,9 @@
-"""The commands that we print: the invocation that led to a report, for another command or with other options.
+"""The commands that reports and advice print: the invocation of a scan, for another command or with other options.
 
-A report keeps its invocation in `settings["invocation"]`: MODEL first, where it was named, then each option that
-differs from its default and from the configuration, as one word (`--arch=net.py:Net`, `--trust`). It is None where the
-model or the data lives in memory. What a printed command repeats is decided here, for every option at once, so that an
-option added later is repeated too.
+A report keeps its invocation in `settings["invocation"]`: MODEL first, if it was given, then each option that differs
+from its default and from the configuration, as one word (`--arch=net.py:Net`, `--trust`). It is None if the model or
+the data lives in memory. A printed command repeats every option that is not listed here, so a new option is repeated
+too.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ _NOT_OF = {
     "suggest": _GATE,
     "patch": {*_GATE, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
 }
-"""The options of a scan that each command does not take, or must not repeat; a test compares them with the commands."""
+"""The options of a scan that a command does not take, or must not repeat; a test compares them with the commands."""
 
 _REPEATED = {"--skip-site", "--feature-axis"}
-"""Options that add to what was given; any other takes the place of it."""
+"""Options that add to what was given; any other option replaces it."""
 
 _OF_THE_FILE = {"--arch", "--arch-arg", "--weights-key", "--trust", "--trust-sha256"}
-"""Options that say how the model file is opened, and hold for no other file."""
+"""Options that say how this model file is opened; they mean nothing for another file."""
 
 
 def scan_command(report: Report, *options: str, without: Sequence[str] = ()) -> str | None:
-    """`deadrelu scan` as before, with more `options` (`--flag=value`) and `without` some.
+    """Return `deadrelu scan` as before, with more `options` (`--flag=value`) and `without` some.
 
-    None if the model or the data lives in memory, here and below.
+    None if the model or the data lives in memory; the same holds for the other commands.
     """
     return _command("scan", report, options, without)
 
 
 def suggest_command(report: Report) -> str | None:
-    """`deadrelu suggest` for the same model and data."""
+    """Return `deadrelu suggest` for the same model and data."""
     return _command("suggest", report, ())
 
 
 def patch_command(report: Report, *options: str) -> str | None:
-    """`deadrelu patch` of the same model on the same data."""
+    """Return `deadrelu patch` for the same model and data."""
     return _command("patch", report, options)
 
 
 def next_scan(words: Sequence[str], model: str, *opening: str) -> str:
-    """`deadrelu scan` of another file, `model`, opened by the `opening` options, on the data of an invocation."""
+    """Return `deadrelu scan` of another file, opened with the `opening` options, on the data of an invocation."""
     kept = [word for word in words if word.startswith("--") and _flag(word) not in _OF_THE_FILE | _NOT_OF["patch"]]
     return _line("scan", [model, *opening, *kept])
 
 
 def words_of(model: str | Path | None, options: Mapping[str, object]) -> tuple[str, ...]:
-    """The words of an invocation by values: `options` by long flag without its dashes; None is left out."""
+    """Return the words of an invocation; `options` go by long flag without dashes, None is left out."""
     return (str(model), *(word for flag, value in options.items() for word in option_words(f"--{flag}", value)))
 
 
 def option_words(flag: str, value: object) -> Iterator[str]:
-    """One option by its value: a switch, a pair for each entry of a mapping, a word for each of a list, or a text."""
+    """Yield the words of one option: a switch, a pair per entry of a mapping, a word per entry of a list, or one."""
     if value is None or value is False:
         return
     if value is True:
@@ -79,18 +79,18 @@ def option_words(flag: str, value: object) -> Iterator[str]:
 
 
 def site_glob(site: Site) -> str:
-    """The glob for the sites that are swapped with this one: all calls of its module, or a functional call alone."""
+    """Return the glob for the sites that are swapped with this one: all calls of its module, or a functional call."""
     return id_glob(site.module) + "#*" if site.swappable and site.calls > 1 else id_glob(site.id)
 
 
 def id_glob(name: str) -> str:
-    """A glob that matches this id: brackets and commas escaped, and `?` for what cannot be typed (a line break)."""
+    """Return a glob that matches this id: brackets and commas escaped, `?` for what cannot be typed (a line break)."""
     escaped = glob.escape(name).replace(",", "[,]")
     return "".join(sign if sign.isprintable() else "?" for sign in escaped)
 
 
 def _command(name: str, report: Report, options: Sequence[str], without: Sequence[str] = ()) -> str | None:
-    """The line, or None where no command line led to the report."""
+    """Return the command line, or None if the report did not come from one."""
     words = report.settings.get("invocation")
     if not isinstance(words, tuple):
         return None
@@ -100,17 +100,17 @@ def _command(name: str, report: Report, options: Sequence[str], without: Sequenc
 
 
 def _pinned(word: str, report: Report) -> str:
-    """Trust is repeated for the very bytes that were trusted."""
+    """Replace `--trust` by the hash of the file that was trusted."""
     return f"--trust-sha256={report.model.sha256}" if word == "--trust" and report.model.sha256 else word
 
 
 def _line(name: str, words: Sequence[str]) -> str:
-    """One line for a shell, each flag and its value apart."""
+    """Return one line for a shell, with a space between a flag and its value."""
     return shlex.join(["deadrelu", name, *(part for word in words for part in _parts(word))])
 
 
 def _parts(word: str) -> list[str]:
-    """A flag and its value as people type them."""
+    """Return a flag and its value as two words."""
     return word.split("=", 1) if word.startswith("-") else [word]
 
 

@@ -1,7 +1,7 @@
-"""Check what was read as a report against the contract: the JSON Schema in the package, and what a schema cannot say.
+"""Validate a report that was read: against the JSON Schema in the package, and for what a schema cannot express.
 
-It covers the words of JSON Schema that `report.schema.json` uses, and goes through a list of numbers in C: a report may
-hold hundreds of thousands of units. Keys that the schema does not know are let pass: a later version may write them.
+It covers the keywords that `report.schema.json` uses, and checks lists of numbers all at once: a report may hold
+hundreds of thousands of units. Unknown keys are accepted: a later version may write them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNIT_LISTS = ("dead_units", "rare_units", "always_on_units", "nonfinite_units")
 
 
 def check_report(data: Mapping[str, Any]) -> None:
-    """Raise `ValueError`, which says where and what, if `data` is not a report of schema version 1."""
+    """Raise `ValueError`, which says what is wrong and where, unless `data` is a report of schema version 1."""
     schema = _schema()
     _check(dict(data), schema, schema, "the report")
     for number, site in enumerate(data["sites"]):
@@ -51,19 +51,19 @@ def _schema() -> Mapping[str, Any]:
 
 
 def _check(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], where: str) -> None:
-    """Hold a value against one part of the schema."""
+    """Check a value against one part of the schema."""
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:
         _check_either(value, schema["oneOf"], root, where)
     if "const" in schema and value != schema["const"]:
-        raise ValueError(f"{where} is {_said(value)}, not {schema['const']}")
+        raise ValueError(f"{where} is {_shown(value)}, not {schema['const']}")
     if "enum" in schema and not any(type(value) is type(known) and value == known for known in schema["enum"]):
-        raise ValueError(f"{where} is {_said(value)}, not one of {', '.join(map(str, schema['enum']))}")
+        raise ValueError(f"{where} is {_shown(value)}, not one of {', '.join(map(str, schema['enum']))}")
     if "type" in schema:
         _check_scalars([value], schema, where)
     if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
-        raise ValueError(f"{where} is {_said(value)}, which is not of the form {schema['pattern']}")
+        raise ValueError(f"{where} is {_shown(value)}, which does not match {schema['pattern']}")
     if isinstance(value, dict):
         _check_members(value, schema, root, where)
     elif isinstance(value, (list, tuple)) and "items" in schema:
@@ -71,7 +71,7 @@ def _check(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], where
 
 
 def _check_either(value: Any, schemas: Sequence[Mapping[str, Any]], root: Mapping[str, Any], where: str) -> None:
-    """The value must fit one of the schemas; what is wrong by the last of them is said."""
+    """Check that a value fits one of the schemas; the error is that of the last one."""
     for schema in schemas[:-1]:
         try:
             return _check(value, schema, root, where)
@@ -82,7 +82,7 @@ def _check_either(value: Any, schemas: Sequence[Mapping[str, Any]], root: Mappin
 
 
 def _check_members(value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], where: str) -> None:
-    """The members of an object."""
+    """Check the members of an object."""
     missing = [key for key in schema.get("required", ()) if key not in value]
     if missing:
         raise ValueError(f"{where} has no {missing[0]!r}")
@@ -91,11 +91,11 @@ def _check_members(value: Mapping[str, Any], schema: Mapping[str, Any], root: Ma
         if key in known:
             _check(inner, known[key], root, f"{where}.{key}")
         elif isinstance(other, dict):
-            _check(inner, other, root, f"{where}[{_said(key)}]")
+            _check(inner, other, root, f"{where}[{_shown(key)}]")
 
 
 def _check_items(values: Sequence[Any], schema: Mapping[str, Any], root: Mapping[str, Any], where: str) -> None:
-    """The items of an array; scalars all at once."""
+    """Check the items of an array; scalars all at once."""
     items = schema["items"]
     if "type" in items and not {"object", "array"} & set(_names(items)) and "pattern" not in items:
         _check_scalars(values, items, f"an entry of {where}")
@@ -103,17 +103,17 @@ def _check_items(values: Sequence[Any], schema: Mapping[str, Any], root: Mapping
         for number, inner in enumerate(values):
             _check(inner, items, root, f"{where}[{number}]")
     if schema.get("uniqueItems") and len(set(values)) < len(values):
-        raise ValueError(f"{where} names an entry twice")
+        raise ValueError(f"{where} lists an entry twice")
 
 
 def _check_scalars(values: Sequence[Any], schema: Mapping[str, Any], where: str) -> None:
-    """The types of values, and for numbers that they are finite and in range."""
+    """Check the types of values; numbers must be finite and in range."""
     names = _names(schema)
     allowed = {kind for name in names for kind in _TYPES[name]}
     kinds = set(map(type, values))
     if wrong := kinds - allowed:
         value = next(value for value in values if type(value) in wrong)
-        raise ValueError(f"{where} is {_said(value)}, not of type {' or '.join(names)}")
+        raise ValueError(f"{where} is {_shown(value)}, not of type {' or '.join(names)}")
     fractions = values if kinds == {float} else [value for value in values if type(value) is float]
     whole = [value for value in values if type(value) is int] if int in kinds else []
     if not all(map(math.isfinite, fractions)):
@@ -122,18 +122,18 @@ def _check_scalars(values: Sequence[Any], schema: Mapping[str, Any], where: str)
         least, most = schema.get("minimum", -bound), schema.get("maximum", bound)
         if numbers and not least <= min(numbers) <= max(numbers) <= most:
             raise ValueError(
-                f"{where} is {_said(min(numbers) if min(numbers) < least else max(numbers))}, out of range"
+                f"{where} is {_shown(min(numbers) if min(numbers) < least else max(numbers))}, out of range"
             )
 
 
 def _names(schema: Mapping[str, Any]) -> list[str]:
-    """The types that a schema allows."""
+    """Return the types that a schema allows."""
     named = schema["type"]
     return [named] if isinstance(named, str) else list(named)
 
 
 def _check_site(site: Mapping[str, Any], where: str) -> None:
-    """What the figures of one site must have in common."""
+    """Check that the figures of one site agree with each other."""
     units = site["units"]
     for key in _PER_UNIT:
         if len(site[key]) != units:
@@ -148,27 +148,27 @@ def _check_site(site: Mapping[str, Any], where: str) -> None:
     if not set(site["dead_units"]).isdisjoint(site["nonfinite_units"]) or any(
         rates[u] != 0 for u in site["dead_units"]
     ):
-        raise ValueError(f"{where} lists a unit as dead that fired or was not finite")
+        raise ValueError(f"{where} lists a unit as dead that fired or met NaN or infinity")
 
 
 def _check_units(numbers: Sequence[int], units: int, where: str) -> None:
-    """Raise `ValueError` for a unit that the site does not have."""
+    """Check that the site has all of these units."""
     if numbers and max(numbers) >= units:
         raise ValueError(f"{where} names unit {max(numbers)} of {count(units, 'unit')}")
 
 
 def _check_unique(names: Sequence[str], what: str) -> None:
-    """Raise `ValueError` if a name stands there twice."""
+    """Check that no name occurs twice."""
     if len(set(names)) < len(names):
         seen: set[str] = set()
         for name in names:
             if name in seen:
-                raise ValueError(f"the {what} {_said(name)} stands there twice")
+                raise ValueError(f"the {what} {_shown(name)} is listed twice")
             seen.add(name)
 
 
 def _check_findings(data: Mapping[str, Any]) -> None:
-    """Findings are about sites of the report, and about units that these have; the verdict follows from them."""
+    """Check that findings name sites and units of the report, and that the verdict follows from them."""
     units = {site["id"]: site["units"] for site in data["sites"]}
     skipped = {site["id"] for site in data["skipped"]}
     for number, finding in enumerate(data["findings"]):
@@ -176,7 +176,7 @@ def _check_findings(data: Mapping[str, Any]) -> None:
         if site in units:
             _check_units(finding["units"], units[site], f"findings[{number}].units")
         elif site is not None and site not in skipped:
-            raise ValueError(f"findings[{number}] is about {_said(site)}, which is not a site of the report")
+            raise ValueError(f"findings[{number}] is about {_shown(site)}, which is not a site of the report")
         elif finding["units"]:
             raise ValueError(f"findings[{number}] names units of no measured site")
     failed = any(finding["severity"] == "error" for finding in data["findings"])
@@ -186,11 +186,11 @@ def _check_findings(data: Mapping[str, Any]) -> None:
     if failed and (units or is_all_leaky):
         verdict = "fail"
     if data["summary"]["verdict"] != verdict:
-        raise ValueError(f"the verdict is {_said(data['summary']['verdict'])}, and the findings say {verdict!r}")
+        raise ValueError(f"the verdict is {_shown(data['summary']['verdict'])}, but the findings give {verdict!r}")
 
 
 def _check_summary(data: Mapping[str, Any]) -> None:
-    """The summary is the sum over the sites."""
+    """Check that the summary is the sum over the sites."""
     sites, summary = data["sites"], data["summary"]
     units, dead = _sum(sites, "units"), _sum(sites, "dead")
     right = {
@@ -203,7 +203,7 @@ def _check_summary(data: Mapping[str, Any]) -> None:
     }
     for key, number in right.items():
         if summary[key] != number:
-            raise ValueError(f"summary.{key} is {summary[key]}, and the sites have {number}")
+            raise ValueError(f"summary.{key} is {summary[key]}, but the sites have {number}")
     if not _same(summary["dead_fraction"], dead / units if units else 0.0):
         raise ValueError(
             f"summary.dead_fraction is {summary['dead_fraction']}, with {dead} of {count(units, 'unit')} dead"
@@ -211,17 +211,17 @@ def _check_summary(data: Mapping[str, Any]) -> None:
 
 
 def _sum(sites: Iterable[Mapping[str, Any]], key: str) -> int:
-    """One count over all sites."""
+    """Sum a count over all sites."""
     return sum(site[key] for site in sites)
 
 
 def _same(a: float, b: float) -> bool:
-    """Whether two fractions are the same but for rounding."""
+    """Whether two fractions are equal up to rounding."""
     return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
 
 
-def _said(value: Any) -> str:
-    """A value in an error message."""
+def _shown(value: Any) -> str:
+    """Show a value in an error message."""
     if isinstance(value, dict):
         return "an object"
     return "an array" if isinstance(value, (list, tuple)) else repr(value)[:80]

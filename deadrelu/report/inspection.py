@@ -1,4 +1,4 @@
-"""The nouns of `deadrelu inspect`: what lies in a model file, told without running any of it; and their JSON."""
+"""What `deadrelu inspect` finds in a model file without running any of it, and its JSON."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class TensorEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeNode:
-    """A part of the file: a module, a dictionary, a group of keys that begin alike.
+    """A part of the file: a module, a dictionary, or a group of keys with a common prefix.
 
-    `kind` is the class as the file names it, or "" for a mere group. `settings` are its plain values. `same_as` is the
-    path of the part that this one is, where the file holds it twice; `left_out` counts parts that are not followed.
+    `kind` is the class as the file names it, or "" for a group of keys. `settings` are its plain values. `same_as` is
+    the path of another part that is the same object; `left_out` counts the parts that are not followed.
     """
 
     name: str
@@ -47,9 +47,9 @@ class TreeNode:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSite:
-    """An activation call that can be told without running: its id as far as that goes, its kind, where it is written.
+    """An activation call that is known without running the model: its id, its kind, and where it is written.
 
-    An activation module counts as one call; how often it is called, and whether at all, only a run shows.
+    An activation module counts as one call; only a run shows how often it is called, if at all.
     """
 
     id: str
@@ -60,9 +60,9 @@ class KnownSite:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeReference:
-    """Something in the file that is code, or names code: `what` is "class", "function", "source", "pickle", "library".
+    """Something in the file that is code or names code: a "class", "function", "source", "pickle" or "library".
 
-    `runs` is whether opening the file as any other tool does would run it. Torch's plain records do not.
+    `runs` says whether opening the file in the usual way would run it. Torch's plain records do not run.
     """
 
     name: str
@@ -72,7 +72,7 @@ class CodeReference:
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """How `deadrelu scan` would take the file: which way, why, and what to do."""
+    """How `deadrelu scan` would open the file, why, and what to do."""
 
     way: Way
     why: str = ""
@@ -81,10 +81,10 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a file is and holds. `bytes` is its size on disk, `sha256` what `--trust-sha256` takes.
+    """What a file is and holds. `bytes` is its size on disk, `sha256` the hash that `--trust-sha256` takes.
 
-    `hyper_parameters` are the plain values that Lightning kept, with which the constructor of `--arch` is filled (None
-    if there are none), and `hyper_left_out` the names of those that are objects.
+    `hyper_parameters` are the plain values saved by Lightning, which are passed to the constructor of `--arch` (None if
+    there are none); `hyper_left_out` names those that are objects.
     """
 
     path: str
@@ -103,11 +103,11 @@ class Inspection:
 
     @property
     def tensors(self) -> tuple[TensorEntry, ...]:
-        """Every tensor of the tree, in its order."""
+        """Every tensor of the tree, in order."""
         return tuple(_tensors(self.tree)) if self.tree is not None else ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The inspection as JSON types."""
+        """Return the inspection as JSON types."""
         tensors = self.tensors
         return {
             "schema_version": INSPECTION_VERSION,
@@ -129,7 +129,7 @@ class Inspection:
         }
 
     def to_json(self) -> str:
-        """The inspection as JSON text with a final newline."""
+        """Return the inspection as JSON text with a final newline."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
@@ -140,7 +140,7 @@ def _tensors(node: TreeNode) -> Iterator[TensorEntry]:
 
 
 def _finite(value: object) -> object:
-    """Plain values as JSON types: a number that is not finite as text."""
+    """Return plain values as JSON types, with non-finite numbers as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
@@ -149,7 +149,7 @@ def _finite(value: object) -> object:
 
 
 def _node_to_dict(node: TreeNode) -> dict[str, Any]:
-    """A node without its tensors, which stand in a list of their own under their whole keys."""
+    """Return a node without its tensors, which are listed under their full keys."""
     return {
         "name": node.name,
         "kind": node.kind,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SCHEMA_VERSION = 1
-_ANEW = "write one with `deadrelu scan MODEL -o json=report.json`"
+_HINT = "write one with `deadrelu scan MODEL -o json=report.json`"
 
 Severity = Literal["error", "warning", "note"]
 Verdict = Literal["pass", "fail", "nothing measured"]
@@ -27,7 +27,7 @@ Setting = str | int | float | bool | None | tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a rule says of a site (or, with `site` None, of the whole scan)."""
+    """What a rule found at a site, or in the whole scan if `site` is None."""
 
     rule: str
     severity: Severity
@@ -44,9 +44,9 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """Which deadrelu and which torch measured, and what counted; None in reports that do not say.
+    """The versions of deadrelu and torch that measured, and the counter (None in reports of earlier versions).
 
-    "native" is the loop in C, wherever it serves, "torch" is torch's operations alone. Means differ by rounding.
+    "native" is the loop in C where it applies, "torch" uses torch's operations only. Their means differ by rounding.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """Which model was measured; `path` as given; `nonfinite_weights` counts the NaN and infinite values of tensors."""
+    """The model: its `path` as given, and by tensor the number of NaN and infinite values in `nonfinite_weights`."""
 
     path: str | None
     format: str
@@ -68,7 +68,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class DataInfo:
-    """Which data the model ran on."""
+    """The data that the model ran on."""
 
     source: str | None
     kind: DataKind
@@ -93,9 +93,9 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One scan: what was measured, on what, by what; and, once judged, what follows from it.
+    """One scan: the model, the data, the figures of each site, and the findings and verdict once it is judged.
 
-    `leaky` are the activation calls of which no unit can die, in the order in which they first ran.
+    `leaky` lists the activation calls whose units cannot die, in the order in which they first ran.
     """
 
     tool: Tool
@@ -109,7 +109,7 @@ class Report:
     leaky: tuple[Leaky, ...] = ()
 
     def __post_init__(self) -> None:
-        """Take a plain tuple of sites too."""
+        """Accept a plain tuple of sites too."""
         object.__setattr__(self, "sites", Sites(self.sites))
 
     def __repr__(self) -> str:
@@ -123,24 +123,24 @@ class Report:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows in place of the `repr`."""
+        """Return the HTML that a notebook shows in place of the `repr`."""
         from deadrelu.render.notebook import fragment
 
         return fragment(self)
 
     @property
     def is_all_leaky(self) -> bool:
-        """Whether every activation call that ran is leaky, so that nothing can die."""
+        """Whether every activation call that ran is leaky: then nothing can die."""
         return bool(self.leaky) and not self.sites and not self.skipped
 
     @property
     def gated(self) -> tuple[SiteStats, ...]:
-        """The sites whose units are known: those with a guessed axis pass and fail no limit."""
+        """The sites that limits apply to: not those whose feature axis is a guess."""
         return tuple(stats for stats in self.sites if not stats.site.is_guessed)
 
     @property
     def summary(self) -> Summary:
-        """Sums over the sites; `dead_fraction` is dead units over all units, 0 where nothing was measured."""
+        """The sums over all sites; `dead_fraction` is dead units over units, 0 if nothing was measured."""
         units = sum(stats.site.units for stats in self.sites)
         dead = sum(stats.dead for stats in self.sites)
         return Summary(
@@ -155,7 +155,7 @@ class Report:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON types, in the order of the contract (`deadrelu/report.schema.json`)."""
+        """Return the report as JSON types, in the order of the schema (`deadrelu/report.schema.json`)."""
         return {
             "schema_version": SCHEMA_VERSION,
             "tool": without_none(asdict(self.tool), "counter"),
@@ -170,26 +170,26 @@ class Report:
         }
 
     def to_json(self) -> str:
-        """The report as JSON text with a final newline; the same report gives the same bytes."""
+        """Return the report as JSON text with a final newline; equal reports give equal bytes."""
         return to_json(self.to_dict())
 
     def to_pandas(self, *, units: bool = False) -> DataFrame:
-        """The figures as a data frame, one row a site or, with `units`, one row a unit.
+        """Return the figures as a data frame: one row per site or, with `units`, one row per unit.
 
-        Rates and shares are in 0..1; what was not measured is NaN. Raises `UsageError` where pandas is not installed.
+        Rates and shares are in 0..1; what was not measured is NaN. Raises `UsageError` if pandas is not installed.
         """
-        from deadrelu.render.frame import by_site, by_unit
+        from deadrelu.report.frame import site_frame, unit_frame
 
-        return by_unit(self) if units else by_site(self)
+        return unit_frame(self) if units else site_frame(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Read back what `to_dict` made. Raises `FileError` where the contract is broken."""
+        """Read back what `to_dict` returned. Raises `FileError` if `data` does not follow the schema."""
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise FileError(
                 f"not a deadrelu report of schema version {SCHEMA_VERSION} (schema_version is {version!r:.60})",
-                hint=_ANEW,
+                hint=_HINT,
             )
         try:
             check_report(data)
@@ -205,13 +205,13 @@ class Report:
                 leaky=tuple(Leaky(**leaky) for leaky in data.get("leaky", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FileError(f"a broken deadrelu report: {error}", hint=_ANEW) from error
+            raise FileError(f"a broken deadrelu report: {error}", hint=_HINT) from error
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read back what `to_json` wrote. Raises `FileError` if it is no JSON or no report."""
+        """Read back what `to_json` returned. Raises `FileError` if `text` is not JSON or not a report."""
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise FileError(f"not a JSON report: {error}", hint=_ANEW) from error
+            raise FileError(f"not a JSON report: {error}", hint=_HINT) from error
         return cls.from_dict(data)

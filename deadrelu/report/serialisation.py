@@ -1,4 +1,4 @@
-"""Sites and their figures as JSON types, and back."""
+"""Sites and their figures as JSON types and back, and JSON text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deadrelu.report.site import Site, SiteStats, Source
 
 
 def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
-    """A site and its figures in one object."""
+    """Return a site and its figures as one object."""
     out = without_none(asdict(stats.site), "alias")
     if stats.site.source is not None:
         out["source"] = without_none(out["source"], "column", "end_column")
@@ -21,12 +21,12 @@ def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
 
 
 def without_none(data: dict[str, Any], *optional: str) -> dict[str, Any]:
-    """The same object without those of its optional members that are None."""
+    """Return the object without those of its `optional` members that are None."""
     return {key: value for key, value in data.items() if value is not None or key not in optional}
 
 
 def stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
-    """The inverse of `stats_to_dict`; the derived figures are derived again."""
+    """Read back what `stats_to_dict` returned; derived figures are computed again."""
 
     def pick(kind: type, skip: str = "") -> dict[str, Any]:
         names = (f.name for f in fields(kind) if f.name != skip and (f.name in data or f.default is MISSING))
@@ -39,7 +39,7 @@ def stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
 
 
 def finite(value: Any) -> Any:
-    """The same tree with every number that is not finite as None: JSON has no NaN."""
+    """Replace every non-finite number in a tree by None: JSON has no NaN."""
     if isinstance(value, Mapping):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -13,20 +13,20 @@ from typing import Literal, SupportsIndex, overload
 from deadrelu.text.wording import count, printable
 
 Stats = Literal["fired", "rates", "full"]
-"""How much is measured: which units fired at all; how often; and how high, how large, and whether all is finite."""
+"""How much is measured: which units fired; also how often; also maxima, means and non-finite values."""
 
 AxisBy = Literal["producer", "flag", "guess"]
-"""Who says which axis holds the units: the layers around the call, `--feature-axis`, or nobody."""
+"""How the feature axis is known: from the layers around the call, from `--feature-axis`, or not at all."""
 
 NO_ROWS = "called, but never with any rows: no sample reached it"
-"""The reason to skip a site whose pre-activations were all empty."""
+"""Why a site is skipped whose pre-activations were all empty."""
 
 _MOST_NEAR = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where in the user's code a functional call stands; `column` and `end_column` count characters from 1."""
+    """Where a functional call is written in the user's code; `column` and `end_column` count characters from 1."""
 
     file: str
     line: int
@@ -40,9 +40,9 @@ class Site:
 
     `module` is the path of the activation module, or of the module whose forward made a functional call. `call`
     counts from 1 among the `calls` of the same module (or same function in the same module) in one forward.
-    `shape` is the pre-activation's, with "N" for the samples and "*" for a size that varied. `feature_axis` tells the
-    units apart; None where the whole tensor is one unit. `alias` is the id by which earlier versions knew a functional
-    call, where that is another.
+    `shape` is the pre-activation's, with "N" for the samples and "*" for a size that varied. `feature_axis` holds the
+    units; None if the whole tensor is one unit. `alias` is the id that earlier versions gave to a functional call, if
+    it differs.
     """
 
     id: str
@@ -61,16 +61,16 @@ class Site:
 
     @property
     def is_guessed(self) -> bool:
-        """Whether its units are a guess, so that they pass and fail nothing."""
+        """Whether the feature axis is a guess: then no limit applies to the site."""
         return self.feature_axis_by == "guess"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What was counted at one site; the raw material of `SiteStats`, one entry a unit. Two of them add.
+    """What was counted at one site, with one entry per unit; `SiteStats` are computed from it. Two of them add.
 
-    `rows` is how many slices along the first dimension were seen: `samples`, unless the site flattens time into
-    the batch. `positions` is per unit. `maxima` is the largest finite pre-activation, or None if there was none.
+    `rows` is the number of slices along the first dimension: `samples`, unless the site flattens time into the batch.
+    `positions` is per unit. `maxima` holds the largest finite pre-activation, or None if there was none.
     """
 
     samples: int
@@ -85,11 +85,11 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteStats:
-    """What was measured at one site; `sample_rate` is the share of samples (rows, if `rate_per` says so) that fired.
+    """What was measured at one site; `sample_rate` is the share of samples (or rows, see `rate_per`) that fired.
 
-    From rates and `rows` and `positions` the counts come back exactly, so that reports can be added. With `stats`
-    other than "full" maxima and means are None; with "fired" the rates of units that fired are None too, and `samples`
-    are those on which the site was looked at: until each of its units had fired.
+    The counts can be recovered exactly from the rates, `rows` and `positions`: this is how reports are merged. Unless
+    `stats` is "full", maxima and means are None. With "fired", the rates of units that fired are None too, and
+    `samples` counts only those until each unit of the site had fired.
     """
 
     site: Site
@@ -110,27 +110,27 @@ class SiteStats:
 
     @property
     def knows_rates(self) -> bool:
-        """Whether it was counted how often each unit fired; otherwise none is called rare or always on."""
+        """Whether firings were counted; otherwise no unit is called rare or always on."""
         return None not in self.firing_rate
 
     @property
     def dead(self) -> int:
-        """How many units fired at no position."""
+        """The number of dead units."""
         return len(self.dead_units)
 
     @property
     def dead_fraction(self) -> float:
-        """Dead units over units, in 0..1."""
+        """The share of dead units, in 0..1."""
         return self.dead / self.site.units
 
     @property
     def headroom(self) -> float | None:
-        """How near the nearest dead unit came to firing: the largest pre-activation that any of them saw."""
+        """How near a dead unit came to firing: the largest pre-activation of any of them."""
         seen = (self.max_preactivation[unit] for unit in self.dead_units)
         return max((value for value in seen if value is not None), default=None)
 
     def __repr__(self) -> str:
-        """One line; the figures of each unit would fill the screen."""
+        """One line, without the figures of each unit."""
         dead = f"{self.dead:,} of {count(self.site.units, 'unit')} dead"
         return printable(f"<SiteStats {self.site.id}: {dead} on {count(self.samples, 'sample')}>")
 
@@ -149,7 +149,7 @@ class Sites(tuple[SiteStats, ...]):
     @overload
     def __getitem__(self, key: slice) -> Sites: ...
     def __getitem__(self, key: SupportsIndex | str | slice) -> SiteStats | Sites:
-        """A site, or several. Raises `KeyError` with the ids that come near, and `IndexError`."""
+        """Return a site, or several. Raises `KeyError` with similar ids, and `IndexError`."""
         if isinstance(key, str):
             for stats in self:
                 if stats.site.id == key:
@@ -160,7 +160,7 @@ class Sites(tuple[SiteStats, ...]):
         return super().__getitem__(key)
 
     def __contains__(self, key: object) -> bool:
-        """Whether a site with this id is there; for anything but a string, whether the item itself is."""
+        """Whether there is a site with this id; for anything but a string, whether the item itself is there."""
         if isinstance(key, str):
             return any(stats.site.id == key for stats in self)
         return super().__contains__(key)
@@ -177,15 +177,15 @@ class Skipped:
 
     @property
     def is_unreached(self) -> bool:
-        """Whether the data did not reach the site: other data, or another process, may."""
+        """Whether the data did not reach the site; other data, or the data of another rank, may."""
         return self.reason == NO_ROWS or self.reason.startswith("never called")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaky:
-    """A call of a leaky activation (LeakyReLU, PReLU, GELU, …): named, and not measured, since no unit of it dies.
+    """A call of a leaky activation (LeakyReLU, PReLU, GELU, …): listed but not measured, because its units cannot die.
 
-    The fields are those of a `Site`; `units` is None where it is not known which axis holds them.
+    The fields are those of a `Site`; `units` is None if the feature axis is not known.
     """
 
     id: str
@@ -198,11 +198,11 @@ class Leaky:
 
     @property
     def alias(self) -> None:
-        """No former id: earlier versions did not name such calls."""
+        """None: earlier versions did not list such calls."""
 
 
 def _missing(key: str, ids: Iterable[str]) -> str:
-    """What to say where no site has this id: which ones come near, or which ones there are."""
+    """The message for an id that no site has: similar ids, or the ids that exist."""
     known = list(ids)
     if not known:
         return f"no site {key!r}: the report has none"

@@ -1,1 +1,1 @@
-"""Words for people: figures in words, and the name that was meant."""
+"""Text for people: figures in words, and spelling suggestions."""

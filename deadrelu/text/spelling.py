@@ -1,4 +1,4 @@
-"""Which known names a misspelt one comes close to."""
+"""Suggest the known names that a misspelt one resembles."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from difflib import SequenceMatcher
 
 _CLOSE = 0.7
 _AS_CLOSE = 0.1
-"""A name this much less alike than the best one is not worth a mention."""
+"""A name is left out if it is this much less similar than the best one."""
 
 
 def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = _CLOSE, write: str = "") -> str:
-    """The question for a hint, with up to three names, best first; empty where nothing comes close.
+    """Return the question for a hint, with up to three names, best first; empty if nothing is similar.
 
-    `write` is how a name is typed, such as `--weights-key {}`; by default names stand in quotes. Case, dashes and
-    underscores do not count: `leakyrelu` is `leaky_relu`. A name of which only the beginning was written is close too.
+    `write` is how a name is typed, such as `--weights-key {}`; by default names are quoted. Case, dashes and
+    underscores are ignored: `leakyrelu` means `leaky_relu`. A name is similar to its own beginning too.
     """
     names = list(dict.fromkeys(known))
     alike = {name: SequenceMatcher(None, _plain(word), _plain(name)).ratio() for name in names}

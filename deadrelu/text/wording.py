@@ -1,4 +1,4 @@
-"""How things are put into words: percentages, counted nouns, runs of unit numbers, the name that was meant."""
+"""Percentages, counted nouns, lists and runs of unit numbers as text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 
 def percent(fraction: float) -> str:
-    """A fraction in 0..1 as a percentage of two significant digits.
+    """Return a fraction in 0..1 as a percentage of two significant digits.
 
-    What is above 0 never reads "0%", and what is below 1 never reads "100%".
+    A fraction above 0 is never "0%", and one below 1 is never "100%".
     """
     value = fraction * 100
     if value <= 0 or value >= 100:
@@ -20,22 +20,28 @@ def percent(fraction: float) -> str:
 
 
 def exact_percent(fraction: float) -> str:
-    """A limit in 0..1 as a percentage, with the digits that the user gave."""
+    """Return a limit in 0..1 as a percentage, with the digits that the user gave."""
     return f"{fraction * 100:.10g}%"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: `1 unit`, `1,797 samples`."""
+    """Return a number with its noun: `1 unit`, `1,797 samples`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def printable(text: str) -> str:
-    r"""The text with what would steer a terminal written out, such as `\x1b`: a name may come from a hostile file."""
+    r"""Escape what would control a terminal, such as `\x1b`: a name may come from a hostile file."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names with commas between them; after `most` the rest is only counted."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def ranges(units: Sequence[int], limit: int = 8) -> str:
-    """Ascending unit numbers with runs drawn together, `0–3, 9`; past `limit` pieces the rest is only counted."""
+    """Return ascending unit numbers with runs joined, `0–3, 9`; after `limit` runs the rest is only counted."""
     runs = list(_runs(units))
     text = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in runs[:limit])
     left = sum(last - first + 1 for first, last in runs[limit:])
@@ -43,7 +49,7 @@ def ranges(units: Sequence[int], limit: int = 8) -> str:
 
 
 def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each run of consecutive numbers."""
+    """Yield the first and last of each run of consecutive numbers."""
     start = 0
     for index in range(1, len(units) + 1):
         if index == len(units) or units[index] != units[index - 1] + 1:

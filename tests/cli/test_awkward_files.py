@@ -97,7 +97,7 @@ def test_a_configuration_that_cannot_be_read_is_one_line(project: Path, content:
 def test_a_baseline_or_report_that_cannot_be_read_is_one_line(project: Path, content: bytes) -> None:
     (project / "odd.json").write_bytes(content)
     scan = deadrelu("scan", "sick.pt", "--data", "val.npz", "--baseline", "odd.json", cwd=project)
-    check_refusal(scan, "odd.json is not a baseline of deadrelu")
+    check_refusal(scan, "odd.json is not a deadrelu baseline")
     check_refusal(deadrelu("report", "odd.json", cwd=project), "odd.json")
 
 

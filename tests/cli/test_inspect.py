@@ -103,7 +103,7 @@ def test_hyper_parameters_are_shown_and_an_object_with_networks_names_the_option
     torch.save({"state_dict": {"weight": torch.ones(1)}, "hyper_parameters": hyper}, tmp_path / "last.ckpt")
     shown = deadrelu("inspect", "last.ckpt", cwd=tmp_path).out
     for said in (
-        "Hyper-parameters  fill the constructor that --arch names",
+        "Hyper-parameters  passed to the constructor that --arch names",
         "hidden  24",
         "sizes  [1, 2]",
         "objects: out",

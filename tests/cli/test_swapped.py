@@ -42,7 +42,7 @@ def test_scan_suggest_diff_and_trend_name_it_and_end_well(folder: Path, name: st
     old, new = str(folder / "old.pt"), str(folder / f"{name}.pt")
     code, out = run(folder, "scan", new, "--strict")
     assert code == 0, out
-    assert "Not measured: leaky, so no unit of theirs dies" in out
+    assert "Not measured: leaky activations, whose units cannot die" in out
     assert run(folder, "suggest", new)[0] == 0
     code, out = run(folder, "diff", old, new, "--fail-on", "worse")
     assert code == 0, out

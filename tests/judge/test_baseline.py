@@ -206,13 +206,13 @@ def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
     ids=lambda text: text[:60],
 )  # fmt: skip
 def test_what_is_no_ledger_is_an_error_that_names_the_file(text: str) -> None:
-    with pytest.raises(FileError, match=r"base\.json is not a baseline"):
+    with pytest.raises(FileError, match=r"base\.json is not a deadrelu baseline"):
         BaselineFile.from_json(text, "base.json")
 
 
 def test_a_site_that_stands_there_twice_is_refused_and_named() -> None:
     site = '"s": {"units": 3, "rules": {}}'
-    with pytest.raises(FileError, match="'s' stands there twice"):
+    with pytest.raises(FileError, match="'s' occurs twice"):
         BaselineFile.from_json(f'{{"deadrelu_baseline": 1, "models": {{"a": {{{site}, {site}}}}}}}', "base.json")
 
 
@@ -221,5 +221,5 @@ def test_bytes_are_utf8_with_or_without_a_mark_and_utf16_is_refused() -> None:
     assert BaselineFile.from_json(text.encode(), "b") == BaselineFile.from_json(text, "b")
     assert BaselineFile.from_json(text.encode("utf-8-sig"), "b") == BaselineFile.from_json(text, "b")
     for encoding in ("utf-16", "utf-32"):
-        with pytest.raises(FileError, match="b is not a baseline"):
+        with pytest.raises(FileError, match="b is not a deadrelu baseline"):
             BaselineFile.from_json(text.encode(encoding), "b")

@@ -64,9 +64,7 @@ def test_a_site_with_another_id_is_found_by_its_producer_and_is_said_to_have_mov
     assert compare_to_baseline(after, known).gone == ("m:relu#1",)
     held = gate(after, Policy(), known)
     assert held.verdict == "pass"
-    assert (
-        "3 of 8 units are dead, as many as in the baseline (moved: there it is m:relu#2)." in held.findings[0].message
-    )
+    assert "3 of 8 units are dead, as many as in the baseline (there named m:relu#2)." in held.findings[0].message
     (change, gone) = compare(before, after).sites
     assert (change.id, change.was, change.change, gone.id) == ("m:relu#1", "m:relu#2", "same", "m:relu#1")
     assert (change.has_moved, gone.has_moved) == (True, False)
@@ -86,7 +84,7 @@ def test_an_id_that_means_another_layer_now_is_not_compared_but_said() -> None:
     held = gate(report(site("act", 64, 2, after="b")), Policy(max_dead=0.5), known)
     assert held.verdict == "pass"
     message = held.findings[0].message
-    assert message.endswith("In the baseline this id has 32 units: another layer, which is not compared.")
+    assert message.endswith("In the baseline, this id has 32 units: it is another layer, and not compared.")
     assert gate(report(site("act", 64, 2, after="b")), Policy(), known).verdict == "fail"
 
 
@@ -96,7 +94,7 @@ def test_an_id_that_means_another_activation_now_is_not_compared_either() -> Non
     after = report(make_stats(now, [0.0] + [0.5] * 7))
     held = gate(after, Policy(max_dead=0.5), renew_entries(before, Policy(), None))
     assert held.findings[0].message.endswith(
-        "In the baseline this id is a relu: another activation, which is not compared."
+        "In the baseline, this id is a relu: it is another activation, and not compared."
     )
 
 

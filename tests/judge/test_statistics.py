@@ -148,5 +148,5 @@ def test_the_sum_of_two_scans_is_the_scan_of_both_data_sets() -> None:
 
 
 def test_counts_of_different_sites_do_not_add() -> None:
-    with pytest.raises(UsageError, match="6 units and of 5 units do not add"):
+    with pytest.raises(UsageError, match="6 units and of 5 units cannot be added"):
         add_counts(counted(), counted(fires=(0,) * 5))

@@ -114,7 +114,7 @@ def test_a_comparison_that_is_worse_elsewhere_says_that_first() -> None:
 
 def test_a_comparison_with_nothing_left_to_measure_has_no_total() -> None:
     text = " ".join(diff_rendering.render(compare(BEFORE, WHOLLY)).split())
-    assert "6 units were dead at the swapped sites; nothing is measured there now" in text
+    assert "6 units were dead at the swapped sites, which are not measured now" in text
     assert "other site" not in text
     assert "3 leaky sites not measured" in text
 
@@ -128,7 +128,7 @@ def test_a_trend_has_no_total_where_a_site_was_swapped() -> None:
     }
     assert course.total.share == (0.5, 0.5, None)
     text = " ".join(trend_rendering.render(course).split())
-    assert "1 site was swapped for leaky_relu (a): nothing is measured where it leaks" in text
+    assert "1 site was swapped for leaky_relu (a): not measured where leaky" in text
     assert "50% of the units were dead at first, 50% in 2.pt." in text
     assert course.to_dict()["sites"][0]["swapped"] == [None, None, "leaky_relu"]
 
@@ -165,7 +165,7 @@ def test_every_page_names_them_and_none_is_alarmed() -> None:
     many = report({"b": 0}, *(leaky(f"m{number}") for number in range(12)))
     for text in (table.render(many), markdown.render(many), html.render(many)):
         plain = " ".join(text.split())
-        assert "Not measured: leaky, so no unit of theirs dies" in plain
+        assert "Not measured: leaky activations, whose units cannot die" in plain
         assert "leaky_relu" in plain
         assert "m7" in plain
         assert "m8" not in plain
@@ -174,6 +174,6 @@ def test_every_page_names_them_and_none_is_alarmed() -> None:
     assert "12 leaky sites are not measured" in " ".join(table.render(many).split())
     assert 'tests="1"' in junit.render(WHOLLY)
     assert 'failures="0" errors="0" skipped="0"' in junit.render(WHOLLY)
-    assert "Nothing can die here in this sense: all 3 activation sites leak (leaky_relu, gelu, elu)" in " ".join(
+    assert "Nothing can die here: all 3 activation sites are leaky (leaky_relu, gelu, elu)" in " ".join(
         table.render(WHOLLY).split()
     )

@@ -54,8 +54,8 @@ def test_the_reason_names_the_limit_and_how_many_sites_are_above_it(policy: Poli
 
 
 def test_a_baseline_is_named_and_counts_sites_that_died_wholly_among_its_own() -> None:
-    assert verdict_reason(held(SICK, SICK, "same")) == "as in ci/dead.json"
-    assert verdict_reason(held({**SICK, "a": ()}, SICK, "better")) == "better than in ci/dead.json"
+    assert verdict_reason(held(SICK, SICK, "same")) == "no more dead units than in ci/dead.json"
+    assert verdict_reason(held({**SICK, "a": ()}, SICK, "better")) == "fewer dead units than in ci/dead.json"
     assert verdict_reason(held(SICK, SICK, "tolerated")) == "within the tolerance of ci/dead.json"
     worse = held({"a": tuple(range(6)), "b": (1, 2), "c": ()}, SICK, "tolerated")
     assert verdict_reason(worse) == "2 of 3 sites have more dead units than ci/dead.json allows"
@@ -69,7 +69,7 @@ def test_every_rule_that_failed_is_named() -> None:
     said = verdict_reason(report)
     assert "1 of 2 sites is wholly dead" in said
     assert "1 of 2 sites met NaN or infinity" in said
-    assert "1 site was skipped, which --strict fails" in said
+    assert "1 site was skipped, which fails with --strict" in said
     weights = make_report([sites[1]], nonfinite_weights={"fc.bias": 2})
     assert explain_verdict(weights).failed[0] == FailedRule(rule="DR003", sites=0)
     assert verdict_reason(weights) == "weights are NaN or infinite; the one site met NaN or infinity"

@@ -100,16 +100,16 @@ def test_the_verdict_comes_before_all_else_and_synthetic_data_is_said_beside_it(
     [
         ({"max_dead": 0.05, "max_dead_total": 0.0}, "5% of a site’s units may be dead, 0% of all units may be dead"),
         ({"max_dead": None, "limits": ("head.*=0.2", "stem=0.0")}, "20% at head.*, 0% at stem"),
-        ({"max_dead": None, "baseline": "dead.json", "tolerance": 0}, "no more than in dead.json"),
+        ({"max_dead": None, "baseline": "dead.json", "tolerance": 0}, "no more dead units than in dead.json"),
         (
             {"max_dead": None, "baseline": "dead.json", "tolerance": 2},
-            "no more than in dead.json and 2 units a site beyond it",
+            "no more dead units than in dead.json, plus 2 units per site",
         ),
         (
             {"max_dead": 0.5, "baseline": "dead.json", "tolerance": 0.01},
-            "50% of a site’s units may be dead, no more than in dead.json and 1% of a site’s units beyond it",
+            "50% of a site’s units may be dead, no more dead units than in dead.json, plus 1% of a site’s units",
         ),
-        ({"max_dead": None}, "none was given"),
+        ({"max_dead": None}, "none given"),
     ],
 )
 def test_the_limit_stands_beside_the_verdict(canonical: Report, settings: dict[str, Setting], expected: str) -> None:
@@ -204,7 +204,7 @@ def test_of_very_many_sites_all_are_in_the_table_and_the_sick_have_their_part() 
     assert len(rows) == 1_000
     assert len(parts) == details.MOST_DETAILS
     assert set(range(49, 1_000, 50)) <= set(parts)
-    assert "700 more sites stand in the table only" in " ".join(page.text)
+    assert "700 more sites are only in the table" in " ".join(page.text)
 
 
 def test_a_scan_of_nothing_has_a_page_too() -> None:

@@ -57,7 +57,7 @@ PACKAGE = Path(__file__).parents[2] / "deadrelu"
 
 
 SEVERAL = (
-    "{len(ctx.obj)} models",  # more than one model is refused so
+    "{len(contexts)} models",  # more than one model is refused so
     "{len(content)} bytes",  # more than LONGEST
     "{len(old.parameters)} units",  # of a PReLU with slopes of its own
     "{len(calls)} calls",  # a module that is called more than once

@@ -1,1 +1,1 @@
-"""What a person at a terminal sees: tables, advice, maps and differences."""
+"""Text for a person at a terminal: tables, advice, maps and comparisons."""

@@ -30,7 +30,7 @@ def render(advice: Advice, screen: Screen = Screen(), *, full: bool = False) -> 
 
 
 def _head(advice: Advice, screen: Screen) -> Iterator[Text]:
-    """What the advice is about."""
+    """Yield the model and the data."""
     model = Text(screen.text(advice.model or "a model in memory"), "bold")
     yield from paragraph(model, screen, first=Text("model  ", "dim"))
     if advice.data:
@@ -38,7 +38,7 @@ def _head(advice: Advice, screen: Screen) -> Iterator[Text]:
 
 
 def _whole(advice: Advice, screen: Screen) -> Iterator[Text]:
-    """The remedies for all sick sites at once."""
+    """Yield the remedies for all sick sites at once."""
     if advice.whole:
         yield from paragraph(Text("The whole model, best first", "bold"), screen)
     for number, remedy in enumerate(advice.whole, 1):
@@ -46,18 +46,18 @@ def _whole(advice: Advice, screen: Screen) -> Iterator[Text]:
 
 
 def _end(advice: Advice, screen: Screen, full: bool) -> Iterator[list[Text]]:
-    """What there is to say where nothing is sick, what `--full` adds, and the caution."""
+    """Yield a line if nothing is sick, what `--full` adds, and the caution."""
     if not advice.first and not any(site_parts(advice, full=full)):
         yield paragraph(Text(f"{screen.glyphs.healthy} {HEALTHY}".strip(), "bold green"), screen)
     if not full and any(group.ailment != "rare" for group in advice.groups):
-        more = "--full: every remedy of each site. Repeat --site to patch several into one."
+        more = "--full shows every remedy of each site. Repeat --site to patch several at once."
         yield paragraph(Text(more, "dim"), screen)
     if advice.caution:
         yield paragraph(Text(screen.sentence(advice.caution)), screen, first=Text("Caution: ", "bold yellow"))
 
 
 def _part(part: GroupAdvice, screen: Screen) -> Iterator[Text]:
-    """One part: which sites, what ails them, and what to do about it."""
+    """Yield a part: the sites, what is wrong with them, and what to do about it."""
     mark = {
         "non-finite": screen.glyphs.error,
         "wholly dead": screen.glyphs.error,
@@ -76,7 +76,7 @@ def _part(part: GroupAdvice, screen: Screen) -> Iterator[Text]:
 
 
 def _remedy(number: int, remedy: Remedy, screen: Screen) -> Iterator[Text]:
-    """One remedy: what to do, why, and the command, the lines of Python, or the edits."""
+    """Yield a remedy: what to do, why, and the command, the lines of Python, or the edits."""
     first = Text(f"   {number}. ", "bold")
     yield from paragraph(Text(screen.sentence(remedy.title), "bold"), screen, first=first)
     if remedy.why:
@@ -91,7 +91,7 @@ def _remedy(number: int, remedy: Remedy, screen: Screen) -> Iterator[Text]:
 
 
 def edit_lines(edit: Edit, screen: Screen, indent: str) -> Iterator[Text]:
-    """An edit as a small diff under its place; never wrapped, so that it can be copied."""
+    """Yield an edit as a small diff under its place; it is never wrapped, so that it can be copied."""
     yield Text.assemble(indent, (screen.text(place_of(edit)), "bold"))
     yield Text.assemble(indent, (screen.text(f"- {edit.old}"), "red"))
     yield Text.assemble(indent, (screen.text(f"+ {edit.new}"), "green"))

@@ -1,4 +1,4 @@
-"""Two reports side by side: a line for each site that changed, with the units that died and those that came back."""
+"""A comparison of two reports: a line for each site that changed, with the units that died and those that revived."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deadrelu.text.wording import count, percent, ranges
 
 
 def render(comparison: Comparison, screen: Screen = Screen(), *, full: bool = False) -> str:
-    """The comparison as text of at most `width` columns; sites without a change are counted, unless `full`."""
+    """Return the comparison as text; sites without a change are only counted, unless `full`."""
     shown = [site for site in comparison.sites if full or site.change != "same"]
     sections = (
         _head(comparison, screen),
@@ -30,7 +30,7 @@ def render(comparison: Comparison, screen: Screen = Screen(), *, full: bool = Fa
 
 
 def _moved(comparison: Comparison, screen: Screen) -> Iterator[Text]:
-    """The sites that were found under another id."""
+    """Yield the sites that were found under another id."""
     for site in comparison.sites:
         if site.has_moved:
             text = Text.assemble((screen.text(site.id), "bold"), f" was {screen.text(site.was or '')}")
@@ -38,18 +38,18 @@ def _moved(comparison: Comparison, screen: Screen) -> Iterator[Text]:
 
 
 def _head(comparison: Comparison, screen: Screen) -> Iterator[Text]:
-    """What is compared."""
+    """Yield the two reports."""
     for label, report in (("old  ", comparison.old), ("new  ", comparison.new)):
-        yield from paragraph(_told(report, screen), screen, first=Text(label, "dim"))
+        yield from paragraph(_report(report, screen), screen, first=Text(label, "dim"))
     if comparison.old.data.samples != comparison.new.data.samples or (
         comparison.old.data.source != comparison.new.data.source
     ):
-        said = "The two were not measured on the same data: part of the change may come from there."
-        yield from paragraph(Text(said, "yellow"), screen, first=Text(f"{screen.glyphs.warning}    ", "yellow"))
+        other = "The two reports are on different data, which may explain part of the change."
+        yield from paragraph(Text(other, "yellow"), screen, first=Text(f"{screen.glyphs.warning}    ", "yellow"))
 
 
-def _told(report: Report, screen: Screen) -> Text:
-    """One report in a line: its model, its data, its dead units."""
+def _report(report: Report, screen: Screen) -> Text:
+    """A report on one line: its model, its data, its dead units."""
     summary, data = report.summary, report.data
     source = "SYNTHETIC inputs" if data.kind == "synthetic" else data.source or "data in memory"
     parts = [source, count(data.samples, "sample")]
@@ -60,7 +60,7 @@ def _told(report: Report, screen: Screen) -> Text:
 
 
 def _table(shown: Sequence[SiteDiff], comparison: Comparison, screen: Screen) -> Iterator[Text]:
-    """A line for each site, and one for all."""
+    """Yield a line for each site, and the totals."""
     if not shown:
         return
     rows = [_cells(site, screen) for site in shown]
@@ -74,9 +74,9 @@ def _table(shown: Sequence[SiteDiff], comparison: Comparison, screen: Screen) ->
 
 
 def _total(comparison: Comparison, screen: Screen) -> dict[str, str] | None:
-    """What each column says of all sites but the swapped ones: their dead units are not gone, they are not counted.
+    """The text of each column for all sites but the swapped ones, whose dead units are no longer counted.
 
-    None where every site was swapped.
+    None if every site was swapped.
     """
     others = [site for site in comparison.sites if site.change != "swapped"]
     swapped = len(comparison.sites) - len(others)
@@ -110,7 +110,7 @@ def _columns(rows: Sequence[dict[str, str]]) -> list[Column]:
 
 
 def _cells(site: SiteDiff, screen: Screen) -> dict[str, str]:
-    """What each column says of a site."""
+    """The text of each column for a site."""
     marks = {
         "non-finite": screen.glyphs.skipped,
         "worse": screen.glyphs.error,
@@ -136,14 +136,14 @@ def _cells(site: SiteDiff, screen: Screen) -> dict[str, str]:
 
 
 def _difference(site: SiteDiff, screen: Screen) -> str:
-    """How many more units are dead; a dash where one of the numbers is missing."""
+    """How many more units are dead; a dash if one of the numbers is missing."""
     if site.old is None or site.new is None or site.old.nonfinite_units or site.new.nonfinite_units:
         return screen.glyphs.dash
     return _signed(site.new.dead - site.old.dead, screen)
 
 
 def _figure(stats: SiteStats | None, screen: Screen) -> str:
-    """The number of dead units; where some met NaN, there may be more."""
+    """The number of dead units; there may be more if some met NaN."""
     return screen.glyphs.dash if stats is None else f"{stats.dead:,}{'?' if stats.nonfinite_units else ''}"
 
 
@@ -158,16 +158,16 @@ def _signed(change: int, screen: Screen) -> str:
 
 
 def _style(key: str, change: Change) -> str:
-    """What changed stands out, the rest steps back."""
+    """The style of a cell: what changed stands out, the rest is dim."""
     return styles.CHANGE[change] if key in ("mark", "site", "what", "change") else "" if key == "new" else "dim"
 
 
 def _units(shown: Sequence[SiteDiff], screen: Screen) -> Iterator[Text]:
-    """The units that changed, by number."""
-    told = [site for site in shown if site.newly_dead or site.revived]
-    if told:
+    """Yield the units that changed, by number."""
+    changed = [site for site in shown if site.newly_dead or site.revived]
+    if changed:
         yield Text("Units", "bold")
-    for site in told:
+    for site in changed:
         parts = []
         if site.newly_dead:
             parts.append(Text.assemble(("newly dead ", "red"), screen.text(ranges(site.newly_dead, limit=20))))
@@ -180,19 +180,19 @@ def _units(shown: Sequence[SiteDiff], screen: Screen) -> Iterator[Text]:
 
 
 def _swapped(comparison: Comparison, screen: Screen) -> Iterator[Text]:
-    """The sites that leak now, with what was known of them before."""
+    """Yield the sites that are leaky now, with their former dead units."""
     if comparison.swapped:
         yield Text("Swapped", "bold")
     for site in comparison.swapped:
         dead = f"{site.old.dead:,} of {count(site.old.site.units, 'unit')}" if site.old else "no unit"
         were = "was" if site.old and site.old.dead == 1 else "were"
-        said = f" swapped for {site.swapped_for}; {dead} {were} dead before, and its units are not measured now"
-        text = Text.assemble((f"{screen.text(site.id)}:", "bold"), screen.text(said))
-        yield from paragraph(text, screen, first="   ")
+        text = f" swapped for {site.swapped_for}; {dead} {were} dead before, and its units are not measured now"
+        line = Text.assemble((f"{screen.text(site.id)}:", "bold"), screen.text(text))
+        yield from paragraph(line, screen, first="   ")
 
 
 def _end(comparison: Comparison, screen: Screen) -> Iterator[Text]:
-    """The verdict in a sentence."""
+    """Yield the verdict in a sentence."""
     tally = {change: sum(site.change == change for site in comparison.sites) for change in styles.CHANGE}
     words = {"same": "the same"}
     parts = [f"{number:,} {words.get(change, change)}" for change, number in tally.items() if number]
@@ -204,14 +204,14 @@ def _end(comparison: Comparison, screen: Screen) -> Iterator[Text]:
     if comparison.worse:
         badge, style = "WORSE", "bold red"
     verdict = Text.assemble((f" {badge} ", f"{style} reverse"), " ")
-    sites = f"{count(len(comparison.sites), 'site')}: {', '.join(parts)}" if parts else "No site was measured in either"
-    text = f"{sites}."
+    sites = count(len(comparison.sites), "site")
+    text = f"{sites}: {', '.join(parts)}." if parts else "No site was measured in either report."
     if len(comparison.swapped) < len(comparison.sites) or not comparison.sites:
         text += f" {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
     if comparison.swapped:
         dead = sum(site.old.dead for site in comparison.swapped if site.old)
         units = count(dead, "unit was", "units were")
-        text += f" {units} dead at the swapped sites; nothing is measured there now, and a swap is no cure by itself."
+        text += f" {units} dead at the swapped sites, which are not measured now; a swap alone is not a cure."
     elif not comparison.sites and comparison.old.is_all_leaky and comparison.new.is_all_leaky:
-        text = "Nothing can die here in this sense: every activation leaks in both."
+        text = "Nothing can die here: every activation of both models is leaky."
     yield from paragraph(Text(screen.text(text), style), screen, first=verdict)

@@ -1,4 +1,4 @@
-"""`deadrelu inspect` for a person at a terminal: what the file is, what it would run, its tree, its sites."""
+"""What a model file is, what code it would run, its tree and its sites."""
 
 from __future__ import annotations
 
@@ -16,16 +16,13 @@ from deadrelu.report.inspection import CodeReference, Inspection
 from deadrelu.text.wording import count
 
 MOST_LINES = 120
-"""Above this many lines the rest of a tree or a list is only counted."""
+"""The rest of a longer tree is only counted."""
 
 _MOST_NAMES = 12
 
 
 def render(found: Inspection, screen: Screen = Screen(), *, full: bool = False) -> str:
-    """The inspection as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`.
-
-    Long trees and lists are cut, and what is left out counted, unless `full`.
-    """
+    """Return the inspection as text; long trees and lists are cut, unless `full`."""
     drawing = _Drawing(found, screen, full)
     sections = (
         *(drawing.head(), drawing.asks(), drawing.members(), drawing.tree(), drawing.hyper_parameters()),
@@ -35,7 +32,7 @@ def render(found: Inspection, screen: Screen = Screen(), *, full: bool = False) 
 
 
 def size(number: int) -> str:
-    """A number of bytes as people say it: 980 bytes, 44.7 MB."""
+    """Return a number of bytes as text: 980 bytes, 44.7 MB."""
     amount, unit = float(number), ""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if amount < 1000 or unit == "TB":
@@ -45,19 +42,19 @@ def size(number: int) -> str:
 
 
 def _harmless(number: int) -> str:
-    return f"{count(number, 'name')} of plain values and torch.nn"
+    return f"{count(number, 'harmless name')} (plain values and torch.nn)"
 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """One inspection and the screen that it is drawn for."""
+    """An inspection and the screen that it is drawn for."""
 
     found: Inspection
     screen: Screen
     full: bool
 
     def head(self) -> Iterator[Text]:
-        """The file, its kind, its hash, and how it opens."""
+        """Yield the file, its kind, its hash, and how it opens."""
         found, text = self.found, self.screen.text
         name = Text(text(self.screen.glyphs.dot.join([found.path, size(found.bytes)])), "bold")
         yield from paragraph(name, self.screen, first=Text("file    ", "dim"))
@@ -66,20 +63,18 @@ class _Drawing:
             yield Text.assemble(("sha256  ", "dim"), found.sha256)
         opening = found.opening
         way = Text(opening.way, styles.WAY[opening.way])
-        if opening.why and opening.way != "with --trust":  # what asks for trust has a section of its own
+        if opening.why and opening.way != "with --trust":  # code that needs trust has a section of its own
             way.append(f"{self.screen.glyphs.dot}{self.screen.sentence(opening.why)}", "default")
         yield from paragraph(way, self.screen, first=Text("opens   ", "dim"))
         if opening.hint:
             lead = Text(f"        {self.screen.glyphs.arrow} ", "dim")
             yield from paragraph(Text(self.screen.sentence(opening.hint), "dim"), self.screen, first=lead)
-        if found.asks and not any(asked.runs for asked in found.asks):
-            yield from self._line(
-                "runs    ", f"nothing{self.screen.glyphs.dot}it asks for {_harmless(len(found.asks))}"
-            )
+        if found.asks and not any(code.runs for code in found.asks):
+            yield from self._line("runs    ", f"nothing{self.screen.glyphs.dot}it names {_harmless(len(found.asks))}")
 
     def asks(self) -> Iterator[Text]:
-        """What in the file is code, or names code."""
-        running = [asked for asked in self.found.asks if asked.runs]
+        """Yield what in the file is code, or names code."""
+        running = [code for code in self.found.asks if code.runs]
         harmless = len(self.found.asks) - len(running)
         if running:
             needed = self.found.opening.way in ("with --trust", "not at all")
@@ -87,17 +82,19 @@ class _Drawing:
             yield Text(title, "bold yellow" if needed else "bold")
             yield from self._listed(running)
         if running and harmless:
-            yield from paragraph(Text(f"and {_harmless(harmless)}: none has to run", "dim"), self.screen, first="   ")
+            yield from paragraph(
+                Text(f"and {_harmless(harmless)}, none of which runs", "dim"), self.screen, first="   "
+            )
 
-    def _listed(self, asked: Sequence[CodeReference]) -> Iterator[Text]:
-        shown = asked if self.full else asked[:_MOST_NAMES]
+    def _listed(self, names: Sequence[CodeReference]) -> Iterator[Text]:
+        shown = names if self.full else names[:_MOST_NAMES]
         for one in shown:
             line = Text.assemble(self.screen.text(one.name), (f"  {one.what}", "dim"))
             yield from paragraph(line, self.screen, first=Text(f" {self.screen.glyphs.warning} ", "yellow"))
-        yield from self._more(len(asked) - len(shown), "name")
+        yield from self._more(len(names) - len(shown), "name")
 
     def members(self) -> Iterator[Text]:
-        """The members of a zip that deadrelu does not read."""
+        """Yield the members of a zip file that deadrelu does not read."""
         names = list(self.found.members.items())
         if names:
             yield Text("Holds", "bold")
@@ -108,25 +105,25 @@ class _Drawing:
         yield from self._more(len(names) - len(shown), "member")
 
     def tree(self) -> Iterator[Text]:
-        """The architecture, or the keys, with every tensor's shape."""
+        """Yield the architecture or the keys, with the shapes of all tensors."""
         if self.found.tree is None:
             return
         tensors = self.found.tensors
         values = sum(tensor.elements for tensor in tensors)
         kinds = sorted({tensor.dtype for tensor in tensors})
-        told = f"{count(len(tensors), 'tensor')}, {count(values, 'value')}{': ' if kinds else ''}{', '.join(kinds)}"
-        yield from paragraph(Text(self.screen.text(told), "dim"), self.screen, first=Text("Tree  ", "bold"))
+        sizes = f"{count(len(tensors), 'tensor')}, {count(values, 'value')}{': ' if kinds else ''}{', '.join(kinds)}"
+        yield from paragraph(Text(self.screen.text(sizes), "dim"), self.screen, first=Text("Tree  ", "bold"))
         lines = list(tree_lines(self.found.tree, self.screen))
         shown = lines if self.full or len(lines) <= MOST_LINES else lines[: MOST_LINES - 1]
         yield from shown
         yield from self._more(len(lines) - len(shown), "line")
 
     def hyper_parameters(self) -> Iterator[Text]:
-        """What Lightning kept of the constructor's arguments, and what of it is no plain value."""
+        """Yield the constructor arguments that Lightning saved, and the names of those that are objects."""
         values, objects = list((self.found.hyper_parameters or {}).items()), self.found.hyper_left_out
         if not values and not objects:
             return
-        title = Text.assemble(("Hyper-parameters", "bold"), ("  fill the constructor that --arch names", "dim"))
+        title = Text.assemble(("Hyper-parameters", "bold"), ("  passed to the constructor that --arch names", "dim"))
         yield from paragraph(title, self.screen)
         shown = values if self.full else values[:_MOST_NAMES]
         for name, value in shown:
@@ -135,27 +132,23 @@ class _Drawing:
             yield from paragraph(line, self.screen, first=f" {self.screen.glyphs.note} ")
         yield from self._more(len(values) - len(shown), "value")
         if objects:
-            listed = ", ".join(objects[:_MOST_NAMES])
-            told = self.screen.text(f"left out, as objects: {listed}")
-            yield from paragraph(Text(told, "dim"), self.screen, first="   ")
+            left_out = f"left out, because they are objects: {', '.join(objects[:_MOST_NAMES])}"
+            yield from paragraph(Text(self.screen.text(left_out), "dim"), self.screen, first="   ")
 
     def _short(self, text: str) -> str:
-        return (
-            text
-            if self.full or len(text) <= self.screen.width
-            else f"{text[: self.screen.width - 1]}{self.screen.glyphs.ellipsis}"
-        )
+        width = self.screen.width
+        return text if self.full or len(text) <= width else f"{text[: width - 1]}{self.screen.glyphs.ellipsis}"
 
     def sites(self) -> Iterator[Text]:
-        """The activation calls that can be told; those of modules stand in the tree already, with their mark."""
+        """Yield the activation calls that are known; modules are already marked in the tree."""
         sites = self.found.sites
         if not sites:
             return
         counts: dict[str, int] = {}
         for site in sites:
             counts[site.op] = counts.get(site.op, 0) + 1
-        told = ", ".join(f"{op} {self.screen.text('×')}{number}" for op, number in counts.items())
-        title = Text.assemble((f"{count(len(sites), 'site')} known without running", "bold"), (f"  {told}", "dim"))
+        kinds = ", ".join(f"{op} {self.screen.text('×')}{number}" for op, number in counts.items())
+        title = Text.assemble((f"{count(len(sites), 'site')} known without running", "bold"), (f"  {kinds}", "dim"))
         yield from paragraph(title, self.screen)
         written = [site for site in sites if ":" in site.id or site.source]
         shown = written if self.full else written[:_MOST_NAMES]
@@ -166,12 +159,12 @@ class _Drawing:
         yield from self._more(len(written) - len(shown), "site")
 
     def notes(self) -> Iterator[Text]:
-        """What is to be known besides."""
+        """Yield further notes."""
         for note in self.found.notes:
             yield from self._line("note    ", note)
 
-    def _line(self, label: str, told: str) -> list[Text]:
-        return paragraph(Text(self.screen.sentence(told)), self.screen, first=Text(label, "dim"))
+    def _line(self, label: str, text: str) -> list[Text]:
+        return paragraph(Text(self.screen.sentence(text)), self.screen, first=Text(label, "dim"))
 
     def _more(self, left: int, noun: str) -> Iterator[Text]:
         if left > 0:

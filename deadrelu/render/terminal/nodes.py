@@ -27,7 +27,7 @@ _COUNTER = "num_batches_tracked"
 
 
 def tree_lines(root: TreeNode, screen: Screen) -> Iterator[Text]:
-    """The tree, one line a part, more where its tensors do not fit beside it. Equal neighbours are drawn once."""
+    """Yield the tree with a line per part, or more if its tensors do not fit. Equal neighbours are drawn once."""
     dtypes = [tensor.dtype for tensor in _all_tensors(root)]
     usual = max(sorted(set(dtypes)), key=dtypes.count) if dtypes else ""
     yield from _part(root, "", screen, Text(), Text(), usual)
@@ -35,7 +35,7 @@ def tree_lines(root: TreeNode, screen: Screen) -> Iterator[Text]:
 
 
 def _children(node: TreeNode, screen: Screen, stem: Text, usual: str) -> Iterator[Text]:
-    """The parts of a node, under guides that hang from `stem`."""
+    """Yield the children of a node, with guides below `stem`."""
     runs = [list(run) for _, run in groupby(node.children, key=_likeness)]
     branch, last, beside = ("|- ", "`- ", "|  ") if screen.glyphs.plain else ("├─ ", "└─ ", "│  ")
     drawn = [part for run in runs for part in ([run] if _is_long(run) else [[one] for one in run])]
@@ -51,7 +51,7 @@ def _children(node: TreeNode, screen: Screen, stem: Text, usual: str) -> Iterato
 
 
 def _part(node: TreeNode, label: str, screen: Screen, lead: Text, under: Text, usual: str) -> list[Text]:
-    """The lines of one part alone."""
+    """The lines of one part, without its children."""
     line = Text(screen.text(label), "bold")
     known = node.kind in _ACTIVATIONS
     kind = "" if label and node.kind == "state dict" else node.kind.rpartition(".")[2]
@@ -72,7 +72,7 @@ def _part(node: TreeNode, label: str, screen: Screen, lead: Text, under: Text, u
 
 
 def _settings(values: Mapping[str, PlainValue]) -> str:
-    """The settings as people write them: 3 → 64, kernel_size=7; what is torch's default is left out."""
+    """Settings as people write them: 3 → 64, kernel_size=7; torch's defaults are left out."""
     rest = {key: _even(value) for key, value in values.items()}
     parts = []
     for inward, outward in _SPREAD:
@@ -99,18 +99,18 @@ def _value(value: PlainValue) -> str:
 
 
 def _tensors(entries: Sequence[TensorEntry], usual: str) -> str:
-    """The tensors of one part, those of one shape together; the dtype where it is not the usual one."""
-    told = []
+    """The tensors of a part, grouped by shape; the dtype is named if it is not the usual one."""
+    parts = []
     shown = [entry for entry in entries if not entry.key.endswith(_COUNTER)]
     for (shape, dtype), same in groupby(shown, key=lambda entry: (entry.shape, entry.dtype)):
         names = " ".join(entry.key.rpartition(".")[2] for entry in same)
         size = "×".join(map(str, shape)) or "scalar"
-        told.append(f"{names} {size}{'' if dtype == usual else f' {dtype}'}")
-    return " · ".join(told)
+        parts.append(f"{names} {size}{'' if dtype == usual else f' {dtype}'}")
+    return " · ".join(parts)
 
 
 def _likeness(node: TreeNode) -> object:
-    """What makes two parts look alike: all but their names."""
+    """Everything about a part but its name: equal neighbours are drawn once."""
     tensors = tuple((entry.key.rpartition(".")[2], entry.shape, entry.dtype) for entry in node.tensors)
     children = tuple((child.name, _likeness(child)) for child in node.children)
     settings = tuple((key, str(value)) for key, value in node.settings.items())
@@ -118,7 +118,7 @@ def _likeness(node: TreeNode) -> object:
 
 
 def _is_long(run: Sequence[TreeNode]) -> bool:
-    """Whether equal neighbours are drawn once: from two on if they have parts of their own, else from three."""
+    """Whether equal neighbours are drawn once: from two on if they have children, else from three."""
     return len(run) >= (2 if run[0].children else 3)
 
 

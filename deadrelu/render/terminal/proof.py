@@ -1,4 +1,4 @@
-"""What a patch has changed, with its proof, for a person at a terminal and as JSON."""
+"""What a patch has changed, with its proof."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from deadrelu.report.advice import PatchResult, SiteChange
 from deadrelu.text.wording import count, percent, ranges
 
 _FEW = 3
-"""The units without a gradient are named at up to so many sites, beyond that counted."""
+"""At more sites than this, units without a gradient are only counted."""
 
 STEADY = 0.99
-"""Below this share of equal predictions a patched model is another one, and the user is told."""
+"""If a smaller share of predictions is the same, the user is advised to fine-tune."""
 
 
 def render(result: PatchResult, screen: Screen = Screen()) -> str:
-    """The result as text of at most `width` columns; source edits and commands are never wrapped."""
+    """Return the result as text; source edits and commands are never wrapped."""
     sections = (
         _head(result, screen),
         _swapped(result, screen),
@@ -41,7 +41,7 @@ def _head(result: PatchResult, screen: Screen) -> Iterator[Text]:
 
 
 def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
-    """A row a swapped site, its modules below it."""
+    """Yield a row for each swapped site, with its modules below."""
     if not result.changes:
         return
     proved = result.drift is not None
@@ -55,7 +55,7 @@ def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
     heading = Text("   ").append_text(_line(heads[0], heads[1:], first, widths, screen))
     heading.stylize("dim")
     yield heading
-    said_of: dict[str, set[str]] = {}
+    shown: dict[str, set[str]] = {}
     for change, name, row in zip(result.changes, names, rows, strict=True):
         mark = (
             (f" {screen.glyphs.healthy} ", "green")
@@ -63,7 +63,7 @@ def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
             else (f" {screen.glyphs.warning} ", "yellow")
         )
         yield Text.assemble(mark, _line(name, row, first, widths, screen))
-        above = said_of.setdefault(change.site.partition("#")[0], set())  # of all calls of a module it is said once
+        above = shown.setdefault(change.site.partition("#")[0], set())  # once for all calls of a module
         swap = f"{screen.text(change.old)} {screen.glyphs.arrow} {screen.text(change.new)}"
         if swap not in above:
             yield from paragraph(Text(swap, "dim"), screen, first="     ")
@@ -71,11 +71,11 @@ def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
             yield from paragraph(Text(screen.sentence(note), "yellow"), screen, first="     ")
         above |= {swap, *change.note.split("; ")}
     if result.gradient_steps:
-        said = (
+        note = (
             "Gradient after 1 step: how many of the dead units receive gradient after one optimiser step on a copy. "
-            "Right after a restart a unit receives none: the weights out of it are zero."
+            "Right after a restart a unit receives none, because its outgoing weights are zero."
         )
-        yield from paragraph(Text(said, "dim"), screen, first="   ")
+        yield from paragraph(Text(note, "dim"), screen, first="   ")
 
 
 def _row(change: SiteChange, *, proved: bool) -> tuple[str, str, str]:
@@ -94,7 +94,7 @@ def _line(name: str, cells: tuple[str, ...], first: int, widths: list[int], scre
 
 
 def _elsewhere(result: PatchResult, screen: Screen) -> Iterator[Text]:
-    """Other sites whose dead units changed in number: what a swap does to what comes after it."""
+    """Yield the other sites whose number of dead units changed."""
     swapped = {change.site for change in result.changes}
     moved = [
         f"{screen.text(site)} {before:,} {screen.glyphs.arrow} {result.dead_after[site]:,}"
@@ -118,63 +118,60 @@ def _refused(result: PatchResult, screen: Screen) -> Iterator[Text]:
 
 
 def _edits(result: PatchResult, screen: Screen) -> Iterator[Text]:
-    """The same swap in the source, so that the next training begins with it."""
+    """Yield the same swap in the source code, for the next training run."""
     if result.edits:
-        yield Text("The same in the source", "bold")
+        yield Text("The same change in the source", "bold")
     for edit in result.edits:
         yield from edit_lines(edit, screen, "   ")
     if result.python:
-        yield Text("The same in Python, right after the model is built", "bold")
+        yield Text("The same change in Python, right after the model is built", "bold")
     for line in result.python:
         yield Text.assemble("   ", (screen.text(line), "cyan"))
 
 
 def _figures(result: PatchResult, screen: Screen) -> Iterator[Text]:
-    """How far the output moved, and which weights."""
+    """Yield how far the output moved, and which weights changed."""
     if result.drift is not None:
         drift = result.drift
-        share = "away from zero" if drift.relative_l2 is None else f"{percent(drift.relative_l2)} of its size"
-        moved = f"{share} (relative L2), {drift.largest:.3g} at most"
+        share = "away from zero" if drift.relative_l2 is None else f"by {percent(drift.relative_l2)} of its size"
+        moved = f"moved {share} (relative L2), {drift.largest:.3g} at most"
         if drift.same_argmax is not None:
             moved += f"; {percent(drift.same_argmax)} of the predictions are the same"
         if drift.largest == 0:
-            moved = "not at all"
-        said = Text(f"The output moved {moved}, over {count(result.samples, 'sample')}.")
-        yield from paragraph(said, screen)
+            moved = "did not change"
+        yield from paragraph(Text(f"The output {moved}, over {count(result.samples, 'sample')}."), screen)
         names = ", ".join(screen.text(name) for name in result.parameters_changed)
         yield from paragraph(Text(f"Weights changed: {names or 'none'}."), screen)
     if result.drift is not None and result.drift.same_argmax is not None and result.drift.same_argmax < STEADY:
         advice = "Fine-tune before use"
         if any(c.with_gradient is not None and not c.new.startswith("PReLU(num_parameters") for c in result.changes):
-            advice += ", or swap with --only-dead-units, which leaves the live units as they are"
+            advice += ", or swap with --only-dead-units, which does not change live units"
         yield from paragraph(Text(f"{advice}.", "bold yellow"), screen)
     for note in result.notes:
         yield from paragraph(Text(f"{screen.sentence(note[:1].upper() + note[1:])}.", "dim"), screen)
 
 
 def _end(result: PatchResult, screen: Screen) -> Iterator[Text]:
-    """One plain sentence, and what comes next."""
+    """Yield the conclusion in a sentence, and the next command."""
     if not result.changes:
         dead = sum(result.dead_before.values())
-        said = (
-            "Nothing was swapped." if result.refused else "Nothing to do: no site that was asked for has a dead unit."
-        )
+        text = "Nothing was swapped." if result.refused else "Nothing to do: none of the chosen sites has a dead unit."
         style = "bold yellow" if result.refused or dead else "bold green"
-        yield from paragraph(Text(said, style), screen, first=" ")
+        yield from paragraph(Text(text, style), screen, first=" ")
         return
     units = sum(len(change.dead_before) for change in result.changes)
     if result.drift is None:
-        said = f"Nothing was written. {count(units, 'dead unit')} at {count(len(result.changes), 'site')} would leak."
-        yield from paragraph(Text(said, "bold"), screen, first=" ")
+        text = f"Nothing was written. {count(units, 'dead unit')} at {count(len(result.changes), 'site')} would leak."
+        yield from paragraph(Text(text, "bold"), screen, first=" ")
         return
     still = {c.site: c.dead_after for c in result.changes if c.dead_after}
     learn = f"{count(units, 'unit')} can learn again" if units else "No unit was dead where it was swapped"
-    text = f"{learn}: a swap needs fine-tuning, and is no cure by itself."
+    text = f"{learn}. Fine-tune the model: a swap alone is not a cure."
     if still:
         left = "; ".join(f"{screen.text(site)}: {ranges(dead)}" for site, dead in still.items())
         if len(still) > _FEW:
             left = f"{sum(map(len, still.values())):,} at {count(len(still), 'site')}, above"
-        text = f"Some units have no gradient of their own even so ({left})."
+        text = f"Some units still receive no gradient ({left})."
     yield from paragraph(Text(text, "bold yellow" if still else "bold green"), screen, first=" ")
     if result.next_command is not None:
         yield from (

@@ -1,4 +1,4 @@
-"""The rules for a person: all of them in a table, or one of them explained."""
+"""The rules: all of them in a list, or one of them explained."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from deadrelu.render.terminal.screen import Screen
 
 
 def render(rules: Sequence[Rule], screen: Screen = Screen()) -> str:
-    """Several rules as a line each, one alone with what it means, why it matters and how to fix it."""
+    """Return several rules with a line each, or a single one with its explanation."""
     drawn = _explained(rules[0], screen) if len(rules) == 1 else _listed(rules, screen)
     return page([drawn], screen)
 
 
 def _explained(rule: Rule, screen: Screen) -> Iterator[Text]:
-    """One rule in full."""
+    """Yield a rule in full."""
     yield Text.assemble((f" {rule.code} ", f"{styles.SEVERITY[rule.severity]} reverse"), (f" {rule.name}", "bold"))
     yield Text()
     yield from paragraph(Text(screen.text(rule.summary)), screen)
@@ -28,13 +28,13 @@ def _explained(rule: Rule, screen: Screen) -> Iterator[Text]:
         yield Text(title, "bold")
         yield from paragraph(Text(screen.text(text)), screen, first="  ")
     yield Text()
-    said = f"Severity: {rule.severity}, unless a limit, --strict or a baseline moves it."
-    yield from paragraph(Text(screen.text(said), "dim"), screen)
+    severity = f"Severity: {rule.severity}, unless a limit, --strict or a baseline changes it."
+    yield from paragraph(Text(severity, "dim"), screen)
     yield Text(f"  --ignore {rule.code}", "dim")
 
 
 def _listed(rules: Sequence[Rule], screen: Screen) -> Iterator[Text]:
-    """A line for each rule."""
+    """Yield a line for each rule."""
     names = max(len(rule.name) for rule in rules)
     for rule in rules:
         first = Text.assemble(
@@ -46,5 +46,5 @@ def _listed(rules: Sequence[Rule], screen: Screen) -> Iterator[Text]:
         )
         yield from paragraph(Text(screen.text(rule.summary)), screen, first=first)
     yield Text()
-    yield from paragraph(Text("One of them explained:", "dim"), screen)
+    yield from paragraph(Text("To explain one of them:", "dim"), screen)
     yield Text(f"  deadrelu rules {rules[0].code}", "bold")

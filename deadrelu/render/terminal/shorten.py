@@ -1,4 +1,4 @@
-"""Long names cut in the middle so that they fit, yet stay different from each other."""
+"""Cut long names in the middle so that they fit, and still differ from each other."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rich.cells import cell_len, chop_cells
 
 
 def shorten(names: Sequence[str], width: int, ellipsis: str) -> list[list[str]]:
-    """Each name as the lines that show it in `width` columns.
+    """Return each name as the lines that show it in `width` columns.
 
-    A name that fits is one line. Others lose their middle, all at the same place: the one that leaves the most of them
-    different. Names that would still look alike are not cut but folded over several lines, so that none is lost.
+    A name that fits is one line. The others lose their middle, all at the same place: the one that keeps the most of
+    them different. Names that would still look the same are folded over several lines instead.
     """
     heads = sorted(range(1, max(2, width - cell_len(ellipsis))), key=lambda head: (abs(head - width // 3), head))
     cuts = ([_cut(name, width, head, ellipsis) for name in names] for head in heads)
@@ -25,14 +25,14 @@ def shorten(names: Sequence[str], width: int, ellipsis: str) -> list[list[str]]:
 
 
 def _cut(name: str, width: int, head: int, ellipsis: str) -> str:
-    """The first `head` columns of a name and as many of its last as there is room for."""
+    """Keep the first `head` columns of a name, and as many of the last as fit."""
     if cell_len(name) <= width:
         return name
     return _take(name, head) + ellipsis + _take(name[::-1], width - head - cell_len(ellipsis))[::-1]
 
 
 def _take(text: str, cells: int) -> str:
-    """The longest beginning that is no wider than `cells`."""
+    """Return the longest prefix that is no wider than `cells`."""
     taken, used = 0, 0
     for character in text:
         used += cell_len(character)

@@ -17,14 +17,14 @@ from deadrelu.report import Finding, Report, Severity
 from deadrelu.text.wording import count
 
 MOST_IN_GROUP = 8
-"""Above this many findings of one rule the rest are only counted; the table still shows their sites."""
+"""More findings of one rule than this are only counted; the table still shows their sites."""
 
 
 def render(report: Report, screen: Screen = Screen(), *, full: bool = False) -> str:
-    """The report as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`.
+    """Return the report as text.
 
-    With more than `MOST_ROWS` sites those without a dead unit or a warning are counted, not listed, unless `full`.
-    The next command alone is never wrapped: it is there to be copied.
+    With more than `MOST_ROWS` sites, those without a dead unit or a warning are only counted, unless `full`. The next
+    command is never wrapped: it is there to be copied.
     """
     sections = (
         _head(report, screen),
@@ -38,7 +38,7 @@ def render(report: Report, screen: Screen = Screen(), *, full: bool = False) -> 
 
 
 def _head(report: Report, screen: Screen) -> Iterator[Text]:
-    """What was measured, on what."""
+    """Yield the model and the data."""
     model, data, dot = report.model, report.data, screen.glyphs.dot
     parts = [model.path or "a model in memory", model.format, count(model.parameters, "parameter")]
     yield from paragraph(Text(screen.text(dot.join(parts)), "bold"), screen, first=Text("model  ", "dim"))
@@ -52,7 +52,7 @@ def _head(report: Report, screen: Screen) -> Iterator[Text]:
 
 
 def _sites(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
-    """The table, with its totals."""
+    """Yield the table with its totals."""
     rows = site_rows(report)
     if not rows:
         return
@@ -68,7 +68,7 @@ def _sites(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
 
 
 def _skipped(report: Report, screen: Screen) -> Iterator[Text]:
-    """What was not measured, and why."""
+    """Yield the sites that were not measured, and why."""
     if report.skipped:
         yield from paragraph(Text("Skipped: neither alive nor dead", "bold yellow"), screen)
     for site in report.skipped:
@@ -78,7 +78,7 @@ def _skipped(report: Report, screen: Screen) -> Iterator[Text]:
 
 
 def _leaky(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
-    """The activations of which no unit dies: a line for each kind."""
+    """Yield a line for each kind of leaky activation."""
     if report.leaky:
         yield from paragraph(Text(leaky.TITLE, "bold"), screen)
     for kind in leaky.kinds(report, len(report.leaky) if full else leaky.MOST_NAMED):
@@ -87,7 +87,7 @@ def _leaky(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
 
 
 def _findings(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
-    """The findings, those of one rule with the same advice together. Skipped sites have their own section."""
+    """Yield the findings, grouped by rule and advice. Skipped sites have their own section."""
     groups: dict[tuple[str, Severity, str], list[Finding]] = {}
     for finding in report.findings:
         if finding.rule != "DR008":
@@ -109,12 +109,12 @@ def _findings(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
 
 
 def _place(rule: str, severity: Severity, _: str) -> tuple[int, int]:
-    """Errors first; among them what casts doubt on all the rest."""
+    """The order of groups: errors first, and of those first the ones that cast doubt on everything else."""
     return list(styles.SEVERITY).index(severity), {"DR003": 0, "DR002": 1}.get(rule, 2)
 
 
 def _message(finding: Finding, screen: Screen) -> Text:
-    """Site, message and, where some but not all units are meant, their numbers."""
+    """The site, the message and, if it means some units only, their numbers."""
     text = Text()
     if finding.site is not None:
         text.append(screen.text(finding.site), "bold").append(f" {screen.glyphs.dash} ")
@@ -125,9 +125,9 @@ def _message(finding: Finding, screen: Screen) -> Text:
 
 
 def _end(report: Report, screen: Screen) -> Iterator[Text]:
-    """The statistics in a sentence, the verdict with what decided it, and what to type next.
+    """Yield the conclusion, the verdict with its reason, and the next command.
 
-    The verdict stands near the end, where a CI log is looked at first.
+    The verdict comes near the end, where people look first in a CI log.
     """
     style = styles.MOOD[end.mood(report)]
     verdict = Text.assemble((f" {end.headline(report)} ", f"{style} reverse"), " ")

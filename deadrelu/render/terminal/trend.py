@@ -1,4 +1,4 @@
-"""The dead share over checkpoints: a line for each site, with its course as a sparkline."""
+"""The share of dead units over checkpoints: a line for each site, with a sparkline."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from deadrelu.judge.trend import Line, Trend
 from deadrelu.render.terminal.columns import Column, column_of, fit
 from deadrelu.render.terminal.page import page, paragraph
 from deadrelu.render.terminal.screen import Screen
-from deadrelu.text.wording import count, percent
+from deadrelu.text.wording import count, first_few, percent
 
 MOST_NAMES = 12
-"""Above this many checkpoints only the first and the last are named."""
+"""Of more checkpoints than this, only the first and the last are named."""
 
 
 def render(trend: Trend, screen: Screen = Screen()) -> str:
-    """The trend as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`."""
+    """Return the trend as text."""
     table = _table(trend, screen) if trend.lines or not _is_all_leaky(trend) else ()
     return page([_head(trend, screen), table, _end(trend, screen)], screen)
 
 
 def _head(trend: Trend, screen: Screen) -> Iterator[Text]:
-    """Which checkpoints, on what data."""
+    """Yield the checkpoints and the data."""
     digits = len(str(len(trend.names)))
     for number, name in enumerate(trend.names, 1):
         if len(trend.names) <= MOST_NAMES or number in (1, len(trend.names)):
@@ -40,7 +40,7 @@ def _head(trend: Trend, screen: Screen) -> Iterator[Text]:
 
 
 def _table(trend: Trend, screen: Screen) -> Iterator[Text]:
-    """A line for each site, and one for all; the sparklines share one scale, so that sites can be compared."""
+    """Yield a line for each site, and the totals; the sparklines have one scale, so that sites can be compared."""
     top = max((share for line in trend.lines for share in line.share if share is not None), default=0.0) or 1.0
     rows = [_cells(line, screen) for line in trend.lines]
     total = _cells(trend.total, screen) | {"site": count(len(trend.lines), "site")}
@@ -58,13 +58,13 @@ def _table(trend: Trend, screen: Screen) -> Iterator[Text]:
     gaps = any(_has_gap(line) for line in trend.lines)
     missing = "; a blank where the site was not measured" if gaps else ""
     if any(line.is_swapped for line in trend.lines):
-        missing += "; ~ where it leaks and its units are not measured"
+        missing += "; ~ where it is leaky and not measured"
     missing += f"; {screen.glyphs.skipped} where it met NaN or infinity" if any(trend.total.nonfinite) else ""
     yield from paragraph(Text(screen.text(scale + missing), "dim"), screen, first=" ")
 
 
 def _has_gap(line: Line) -> bool:
-    """Whether the site has no figure at some checkpoint, and nothing else is said of it there."""
+    """Whether the site has no figure at some checkpoint, and no mark that explains it."""
     known = zip(line.share, line.nonfinite, line.swapped, strict=True)
     return any(share is None and not nonfinite and swapped is None for share, nonfinite, swapped in known)
 
@@ -82,7 +82,7 @@ def _columns(rows: Sequence[dict[str, str]], points: int) -> list[Column]:
 
 
 def _cells(line: Line, screen: Screen) -> dict[str, str]:
-    """What each column says of a site; `change` is in percentage points."""
+    """The text of each column for a site; `change` is in percentage points."""
     last = line.dead[-1]
     return {
         "site": screen.text(line.id),
@@ -94,7 +94,7 @@ def _cells(line: Line, screen: Screen) -> dict[str, str]:
 
 
 def _change(line: Line, screen: Screen) -> str:
-    """From the first checkpoint to the last, in percentage points; a dash where one of them has no figure."""
+    """The change from the first checkpoint to the last in percentage points; a dash if one has no figure."""
     first, last = line.share[0], line.share[-1]
     if first is None or last is None:
         return screen.glyphs.dash
@@ -102,7 +102,7 @@ def _change(line: Line, screen: Screen) -> str:
 
 
 def _share(line: Line, place: int, screen: Screen) -> str:
-    """A share; a dash or NaN where there is none."""
+    """The share at a checkpoint; a dash or NaN if there is none."""
     share = line.share[place]
     if share is None and line.swapped[place]:
         return "swapped"
@@ -110,7 +110,7 @@ def _share(line: Line, place: int, screen: Screen) -> str:
 
 
 def _style(line: Line) -> str:
-    """A site that is dying stands out, and so does one that recovers."""
+    """The style of a site: one that is dying stands out, and so does one that recovers."""
     first, last = line.share[0], line.share[-1]
     if line.nonfinite[-1]:
         return "magenta"
@@ -120,7 +120,7 @@ def _style(line: Line) -> str:
 
 
 def _spark(line: Line, top: float, width: int, screen: Screen) -> str:
-    """The course in at most `width` signs: each shows the highest of the checkpoints that it stands for."""
+    """The course in at most `width` characters: each shows the highest of the checkpoints that it stands for."""
     signs, points = min(width, len(line.share)), len(line.share)
     out = ""
     for place in range(signs):
@@ -137,33 +137,30 @@ def _spark(line: Line, top: float, width: int, screen: Screen) -> str:
 
 
 def _end(trend: Trend, screen: Screen) -> Iterator[Text]:
-    """What became of the whole."""
+    """Yield the conclusion."""
     lost = [name for name, nonfinite in zip(trend.names, trend.total.nonfinite, strict=True) if nonfinite]
     if lost:
-        others = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
-        said = f"{lost[0]}{others} met NaN or infinity: what is dead there cannot be counted."
-        yield from paragraph(Text(screen.text(said), "bold magenta"), screen)
+        text = f"{first_few(lost, 1)} met NaN or infinity: its dead units cannot be counted."
+        yield from paragraph(Text(screen.text(text), "bold magenta"), screen)
     for op, names in _swaps(trend).items():
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
-        said = (
-            f"{count(len(names), 'site was', 'sites were')} swapped for {op} ({shown}): nothing is measured where it"
-            " leaks, and a swap is no cure by itself."
+        text = (
+            f"{count(len(names), 'site was', 'sites were')} swapped for {op} ({first_few(names)}): not measured where"
+            " leaky, and a swap alone is not a cure."
         )
-        yield from paragraph(Text(screen.text(said), "bold yellow"), screen)
+        yield from paragraph(Text(screen.text(text), "bold yellow"), screen)
     seen = [(name, share) for name, share in zip(trend.names, trend.total.share, strict=True) if share is not None]
     if not seen:
         if _is_all_leaky(trend):
-            said = "Nothing can die here in this sense: every activation leaks."
-            yield from paragraph(Text(said, "bold"), screen)
+            yield from paragraph(Text("Nothing can die here: every activation is leaky.", "bold"), screen)
         elif not lost and not _swaps(trend):
             yield from paragraph(Text("No activation site ran in any checkpoint."), screen)
         return
     if len(seen) == 1 and len(trend.names) > 1:
-        alone = f"{percent(seen[0][1])} of the units were dead in {seen[0][0]}, the only one with all its sites."
+        alone = f"{percent(seen[0][1])} of the units were dead in {seen[0][0]}, the only one with all sites measured."
         yield from paragraph(Text(screen.text(alone), "bold"), screen)
         return
     first, last = seen[0][1], seen[-1][1]
-    at_last = "at last" if trend.total.share[-1] is not None and not lost else f"in {seen[-1][0]}"
+    at_last = "at the end" if trend.total.share[-1] is not None and not lost else f"in {seen[-1][0]}"
     text = f"{percent(first)} of the units were dead at first, {percent(last)} {at_last}"
     worst = max(seen, key=lambda pair: pair[1])
     if worst[1] > max(first, last):
@@ -173,12 +170,12 @@ def _end(trend: Trend, screen: Screen) -> Iterator[Text]:
 
 
 def _is_all_leaky(trend: Trend) -> bool:
-    """Whether nothing can die in any checkpoint."""
+    """Whether every activation of every checkpoint is leaky."""
     return all(report.is_all_leaky for report in trend.reports)
 
 
 def _swaps(trend: Trend) -> dict[str, list[str]]:
-    """The sites that leak at some checkpoint, by the activation that they have there."""
+    """The sites that are leaky at some checkpoint, by the activation that they have there."""
     found: dict[str, list[str]] = {}
     for line in trend.lines:
         for op in dict.fromkeys(op for op in line.swapped if op is not None):

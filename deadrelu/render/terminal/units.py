@@ -1,4 +1,4 @@
-"""A map of one site for a person at a terminal: one cell a unit, then the dead by number."""
+"""A map of one site: a cell per unit, then the dead units by number."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from deadrelu.report import SiteStats
 from deadrelu.text.wording import count, percent, ranges
 
 GROUP = 10
-"""Units stand in groups of ten, so that a number can be read off."""
+"""Units are drawn in groups of ten, so that a number can be read off."""
 
-MOST_ROWS = 40
-"""Above this many rows those without a dead or non-finite unit are only counted."""
+MOST_UNIT_ROWS = 40
+"""With more rows than this, those without a dead or non-finite unit are only counted."""
 
 
 def render(stats: SiteStats, screen: Screen = Screen(), *, full: bool = False) -> str:
-    """The units of one site as text of at most `width` columns, in ANSI colours if `color`, in ASCII unless `unicode`.
+    """Return the units of one site as text.
 
-    Of more than `MOST_ROWS` rows of units only those are shown where a unit is dead or not finite, unless `full`.
+    With more than `MOST_UNIT_ROWS` rows, only those with a dead or non-finite unit are shown, unless `full`.
     """
     legend = [*_legend(stats, screen), *_sick(stats, screen)]
     return page([_head(stats, screen), _map(stats, screen, full), legend], screen)
 
 
 def _head(stats: SiteStats, screen: Screen) -> Iterator[Text]:
-    """Which site this is, and how it fares."""
+    """Yield the site and its figures."""
     site = stats.site
     yield from paragraph(Text(screen.text(site.id), "bold"), screen)
     parts = [site.op if site.after is None else f"{site.op} after {site.after}"]
@@ -43,14 +43,14 @@ def _head(stats: SiteStats, screen: Screen) -> Iterator[Text]:
 
 
 def _map(stats: SiteStats, screen: Screen, full: bool) -> Iterator[Text]:
-    """The rows of cells, with the number of each row's first unit before it and the numbers of the groups above."""
+    """Yield the rows of cells, with the number of each row's first unit on the left, and a header."""
     label = len(f"{stats.site.units - 1}")
     groups = max(1, (screen.width - label - 1) // (GROUP + 1))
     groups = next(fit for fit in (10, 5, 2, 1) if fit <= groups)
     cells = _cells(stats, screen)
     starts = range(0, len(cells), groups * GROUP)
     sick = {unit // (groups * GROUP) for unit in (*stats.dead_units, *stats.nonfinite_units)}
-    everything = full or len(starts) <= MOST_ROWS
+    everything = full or len(starts) <= MOST_UNIT_ROWS
     yield Text(
         " " * label + "".join(f" {n * GROUP:<{GROUP}}" for n in range(min(groups, -(-len(cells) // GROUP)))), "dim"
     )
@@ -69,9 +69,9 @@ def _map(stats: SiteStats, screen: Screen, full: bool) -> Iterator[Text]:
 
 
 def _cells(stats: SiteStats, screen: Screen) -> list[tuple[str, str]]:
-    """The sign of each unit, and what it is."""
+    """The character and the kind of each unit."""
     top = len(screen.glyphs.cells)
-    # Where only that a unit fired is known it gets the highest cell.
+    # A unit with an unknown rate fired: it gets the highest cell.
     cells = [
         (screen.glyphs.cells[top - 1 if rate is None else min(int(rate * top), top - 1)], "fires")
         for rate in stats.firing_rate
@@ -85,7 +85,7 @@ def _cells(stats: SiteStats, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _legend(stats: SiteStats, screen: Screen) -> Iterator[Text]:
-    """What the signs mean; those that do not occur are left out."""
+    """Yield what the characters mean; those that do not occur are left out."""
     text = Text.assemble((screen.glyphs.cells, styles.UNIT["fires"]), " firing rate from 0% to 100%")
     if not stats.knows_rates:
         text = Text.assemble((screen.glyphs.cells[-1], styles.UNIT["fires"]), " fired; how often was not counted")
@@ -103,7 +103,7 @@ def _legend(stats: SiteStats, screen: Screen) -> Iterator[Text]:
 
 
 def _sick(stats: SiteStats, screen: Screen) -> Iterator[Text]:
-    """The dead units and the non-finite ones by number, and how near the dead came to firing."""
+    """Yield the dead and the non-finite units by number, and how near the dead came to firing."""
     if stats.nonfinite_units:
         listed = Text(screen.text(ranges(stats.nonfinite_units, limit=40)))
         yield from paragraph(listed, screen, first=Text("NaN or infinite: ", styles.UNIT["nonfinite"]))

@@ -1,4 +1,4 @@
-"""The files that ship beside the page's pieces: style and script."""
+"""The style and the script of the page, which ship as files."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from importlib.resources import files
 
 
 def asset(name: str) -> str:
-    """The text of such a file."""
+    """Return the text of such a file."""
     return files("deadrelu.render.webpage").joinpath(name).read_text(encoding="utf-8")

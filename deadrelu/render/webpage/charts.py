@@ -1,4 +1,4 @@
-"""Pictures of firing rates as inline SVG: the histogram of a site, the small one in the table, the bars of shares."""
+"""Charts as inline SVG and bars: the histogram of firing rates, the small one in the table, shares."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from deadrelu.report import Report, SiteStats
 from deadrelu.text.wording import count, percent
 
 _LEFT, _STEP, _BAR, _HEIGHT = 44, 27, 24, 116
-"""The histogram: where its tenths begin, how far its bars stand apart, how wide they are, how high it is."""
+"""The histogram: the left end of its tenths, the distance and the width of its bars, its height."""
 _WIDTH = _LEFT + TENTHS * _STEP
 
 
 def sparkline(stats: SiteStats) -> Html:
-    """Ten bars for the table: how many units fire at each tenth of the rate, the dead left out."""
+    """Return ten bars for the table: the number of units in each tenth of the firing rate, without the dead."""
     if not stats.knows_rates:
         return el("span", "not counted", class_="quiet")
     numbers = tenths(firing_rates(stats))
@@ -26,11 +26,11 @@ def sparkline(stats: SiteStats) -> Html:
         for n, number in enumerate(numbers)
         if (height := max(1.5, round(18 * number / top, 1)) if number else 0.5)
     )
-    return el("svg", Html(bars), class_="spark", viewBox="0 0 69 18", role="img", aria_label=_told(numbers))
+    return el("svg", Html(bars), class_="spark", viewBox="0 0 69 18", role="img", aria_label=_in_words(numbers))
 
 
 def histogram(stats: SiteStats) -> Html:
-    """The same at full size: the dead in a bar of their own on the left, the number of units on each bar."""
+    """Return the histogram at full size: a bar for the dead on the left, and the number of units on each bar."""
     if not stats.knows_rates:
         return el("p", "How often each unit fired was not counted.", class_="quiet")
     numbers = tenths(firing_rates(stats))
@@ -38,19 +38,19 @@ def histogram(stats: SiteStats) -> Html:
     parts = [_bar(0, stats.dead, top, "dead", f"{count(stats.dead, 'unit')} dead")]
     for n, number in enumerate(numbers):
         low = 100 // TENTHS * n
-        told = f"{count(number, 'unit')} with a firing rate from {low}% to {low + 100 // TENTHS}%"
-        parts.append(_bar(_LEFT + n * _STEP, number, top, f"k{n}", told))
+        title = f"{count(number, 'unit')} with a firing rate from {low}% to {low + 100 // TENTHS}%"
+        parts.append(_bar(_LEFT + n * _STEP, number, top, f"k{n}", title))
     base = _HEIGHT - 18
     parts.append(Html(f'<path class="axis" d="M0 {base + 0.5}H{_BAR}M{_LEFT} {base + 0.5}H{_WIDTH - 3}"/>'))
     labels = ((_BAR // 2, "dead"), (_LEFT + 4, "0%"), ((_LEFT + _WIDTH) // 2, "50%"), (_WIDTH - 4, "100%"))
     parts += [Html(f'<text x="{x}" y="{_HEIGHT - 4}">{text}</text>') for x, text in labels]
     view = f"0 0 {_WIDTH + 10} {_HEIGHT}"
-    told = f"{count(stats.dead, 'unit')} dead; {_told(numbers)}"
-    return el("svg", *parts, class_="histogram", viewBox=view, role="img", aria_label=told)
+    label = f"{count(stats.dead, 'unit')} dead; {_in_words(numbers)}"
+    return el("svg", *parts, class_="histogram", viewBox=view, role="img", aria_label=label)
 
 
 def share(fraction: float) -> Html:
-    """A share in 0..1 as a bar and a percentage."""
+    """Return a share in 0..1 as a bar and a percentage."""
     width = f"width:{max(fraction * 100, 2) if fraction else 0:.4g}%"
     return join(
         el("span", el("span", style=width), class_="bar", aria_hidden="true"), el("span", percent(fraction), class_="n")
@@ -58,7 +58,7 @@ def share(fraction: float) -> Html:
 
 
 def composition(report: Report) -> Html | None:
-    """All units of the report in one bar: dead, rare, the others, and those that cannot be judged."""
+    """Return one bar of all units: dead, rare, alive, and those that met NaN or infinity."""
     summary = report.summary
     if not summary.units:
         return None
@@ -75,23 +75,23 @@ def composition(report: Report) -> Html | None:
     return join(el("div", *bars, class_="strip", aria_hidden="true"), el("ul", *keys, class_="keys"))
 
 
-def _bar(x: int, number: int, top: int, kind: str, told: str) -> Html:
-    """One bar of the histogram with its number on it; above 0 it never vanishes."""
+def _bar(x: int, number: int, top: int, kind: str, title: str) -> Html:
+    """One bar of the histogram with its number; above 0 it is always visible."""
     room = _HEIGHT - 34
     height = max(2.0, round(room * number / top, 1)) if number else 0
     y = _HEIGHT - 18 - height
     rect = f'<rect class="{kind}" x="{x}" y="{y:g}" width="{_BAR}" height="{height:g}"/>' if number else ""
     label = f'<text x="{x + _BAR // 2}" y="{y - 4:g}">{_short(number)}</text>' if number else ""
-    return Html(f"<g><title>{told}</title>{rect}{label}</g>")
+    return Html(f"<g><title>{title}</title>{rect}{label}</g>")
 
 
 def _short(number: int) -> str:
-    """A number that fits on a bar; the hover title has all of its digits."""
+    """A number that fits on a bar; the hover title has all digits."""
     thousands = number / 1000
     return f"{number}" if number < 1000 else f"{thousands:.2g}k" if thousands < 9.95 else f"{thousands:.0f}k"
 
 
-def _told(numbers: Sequence[int]) -> str:
-    """A histogram in words."""
+def _in_words(numbers: Sequence[int]) -> str:
+    """Describe a histogram in words."""
     parts = (f"{number:,} at {n * 10}–{n * 10 + 10}%" for n, number in enumerate(numbers) if number)
     return "firing rates: " + (", ".join(parts) or "none")

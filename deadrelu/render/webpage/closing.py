@@ -1,4 +1,4 @@
-"""The end of the page: what was skipped, the rules, the words, and what made the page."""
+"""The end of the page: skipped and leaky sites, the rules, the glossary, and the footer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORDS = (
     ("Site", "One activation call in the forward pass."),
     ("Unit", "One channel after a convolution, one feature after a linear layer."),
     ("Position", "One pre-activation of a unit: samples times the remaining axes."),
-    ("Fires", "The pre-activation lies where the activation’s gradient is not zero."),
+    ("Fires", "The pre-activation is where the activation’s gradient is not zero."),
     ("Firing rate", "The share of its positions at which a unit fires."),
     ("Dead", "Fired at no position of any sample in all of the data."),
     ("Rare", "Fired, but at fewer positions than the setting rare-below says."),
@@ -22,7 +22,7 @@ _WORDS = (
 
 
 def skipped(report: Report) -> Html | None:
-    """The sites that were not measured, with the reason of each."""
+    """Return the table of sites that were not measured, with their reasons."""
     if not report.skipped:
         return None
     rows = [
@@ -39,13 +39,13 @@ def skipped(report: Report) -> Html | None:
         "table", el("caption", "Neither alive nor dead."), el("thead", heads), el("tbody", *rows), class_="skipped"
     )
     ids = {site.id for site in report.skipped}
-    # The reasons stand in the table; what else was found at a skipped site must not get lost.
+    # The table has the reasons; any other finding at a skipped site must not get lost.
     others = [f for f in report.findings if f.site in ids and f.rule != "DR008"]
     return el("section", el("h2", "Skipped"), table, findings(others, with_site=True) if others else None)
 
 
 def leaky(report: Report) -> Html | None:
-    """The activations of which no unit dies, by kind."""
+    """Return the leaky activations by kind."""
     if not report.leaky:
         return None
     rows = [
@@ -56,7 +56,7 @@ def leaky(report: Report) -> Html | None:
 
 
 def explained() -> Html:
-    """Every rule, and the words of the report."""
+    """Return every rule, and the glossary."""
     rules = [
         el(
             "div",
@@ -75,7 +75,7 @@ def explained() -> Html:
 
 
 def footer(report: Report) -> Html:
-    """What made the page, and of which file."""
+    """Return the versions that made the page, and the hash of the model."""
     made = f"{report.tool.name} {report.tool.version}, torch {report.tool.torch}"
     digest = report.model.sha256
     return el(

@@ -1,4 +1,4 @@
-"""The part of the page for each site: map, histogram, figures, dead units by number, findings."""
+"""The details of each site: map, histogram, figures, dead units by number, findings."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from deadrelu.report import Finding, Report, Site, SiteStats
 from deadrelu.text.wording import count, percent, ranges
 
 MOST_DETAILS = 300
-"""Above this many sites the healthy ones have no part of their own."""
+"""With more sites than this, healthy ones have no details."""
 
 MOST_OPEN = 12
-"""Sick sites that are unfolded from the start."""
+"""So many sick sites are unfolded from the start."""
 
 MOST_BESIDE = 512
-"""Units whose map leaves room for the histogram beside it; a larger map has the whole width."""
+"""Up to so many units, the histogram fits beside the map; a larger map has the whole width."""
 
 MOST_RUNS = 150
-"""Above this many runs of unit numbers the rest are only counted."""
+"""With more runs of unit numbers than this, the rest are counted."""
 
 
 def detailed(rows: Sequence[Row]) -> set[int]:
-    """The places of the sites that get a part of their own: all of them, or `MOST_DETAILS`, the sick first."""
+    """Return the numbers of the sites with details: all of them, or `MOST_DETAILS`, the sick first."""
     order = sorted(range(len(rows)), key=lambda n: not rows[n].is_sick)
     return set(order[:MOST_DETAILS])
 
 
 def details(report: Report, rows: Sequence[Row], chosen: set[int]) -> Html | None:
-    """The chosen sites in the order in which they ran; sick ones are open, healthy ones folded."""
+    """Return the details of the chosen sites in the order in which they ran; healthy ones are folded."""
     if not rows:
         return None
     found: dict[str | None, list[Finding]] = {}
@@ -48,21 +48,21 @@ def details(report: Report, rows: Sequence[Row], chosen: set[int]) -> Html | Non
         if n in chosen
     ]
     left = len(rows) - len(chosen)
-    note = f"{count(left, 'more site')} stand in the table only; the JSON report has the figures of every unit."
+    note = f"{count(left, 'more site is', 'more sites are')} only in the table; the JSON report has every unit."
     return el(
         "section", el("h2", "Units"), legend(), *parts, el("p", note, class_="quiet") if left else None, id="units"
     )
 
 
 def _site(place: int, row: Row, found: Sequence[Finding], most: int, *, unfolded: bool) -> Html:
-    """One site. The fragment is inside of the fold, because a browser then unfolds it by itself."""
+    """The details of a site. The anchor is inside the fold, because browsers then unfold it on a link."""
     stats, site = row.stats, row.stats.site
-    told = f"{stats.dead:,} of {count(site.units, 'unit')} dead"
-    told += f" ({percent(stats.dead_fraction)})" if stats.dead else ""
+    dead = f"{stats.dead:,} of {count(site.units, 'unit')} dead"
+    dead += f" ({percent(stats.dead_fraction)})" if stats.dead else ""
     wide = "full-figure" if site.units > MOST_BESIDE else "wide-figure"
     return el(
         "details",
-        el("summary", mark(row.condition), code(site.id), el("span", told, class_="quiet")),
+        el("summary", mark(row.condition), code(site.id), el("span", dead, class_="quiet")),
         el(
             "div",
             findings(found) if found else None,
@@ -83,7 +83,7 @@ def _site(place: int, row: Row, found: Sequence[Finding], most: int, *, unfolded
 
 
 def _facts(stats: SiteStats) -> Html:
-    """The figures of a site; a list of units that is empty is left out."""
+    """The figures of a site; empty lists of units are left out."""
     site = stats.site
     source = f"{site.source.file}:{site.source.line}" if site.source else None
     shape = " × ".join(str(size) for size in site.shape)
@@ -104,14 +104,14 @@ def _facts(stats: SiteStats) -> Html:
 
 
 def _where(site: Site) -> str:
-    """Which axis holds the units, and whether that is a guess."""
+    """Say which axis holds the units, and whether that is a guess."""
     if site.feature_axis is None:
         return "a single unit"
     return f"units on axis {site.feature_axis}{', which is a guess' if site.is_guessed else ''}"
 
 
 def _bound(stats: SiteStats) -> str | None:
-    """What a silence at this site proves."""
+    """Say what silence at this site proves."""
     if not stats.dead or stats.silence_bound >= 1:
         return None
     return f"a dead unit fires on fewer than {percent(stats.silence_bound)} of fresh samples, if they are independent"

@@ -1,4 +1,4 @@
-"""The limit of the gate in words, to stand beside the verdict."""
+"""The limits of the gate in words, to be shown beside the verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deadrelu.text.wording import count, exact_percent
 
 
 def limit(report: Report) -> str:
-    """What the report was judged by: shares of dead units, other ones for some sites, a baseline."""
+    """Return the limits that the report was judged by: on every site, on all units, on some sites, the baseline."""
     settings = report.settings
     each, total, own = (settings.get(name) for name in ("max_dead", "max_dead_total", "limits"))
     parts = [f"{exact_percent(each)} of a site’s units may be dead"] if isinstance(each, int | float) else []
@@ -16,12 +16,12 @@ def limit(report: Report) -> str:
     for glob, share in map(parse_limit, own if isinstance(own, tuple) else ()):
         parts.append(f"{exact_percent(share)} at {glob}")
     if baseline := settings.get("baseline"):
-        parts.append(f"no more than in {baseline}{_tolerated(settings.get('tolerance'))}")
-    return ", ".join(parts) or "none was given"
+        parts.append(f"no more dead units than in {baseline}{_tolerated(settings.get('tolerance'))}")
+    return ", ".join(parts) or "none given"
 
 
 def _tolerated(tolerance: object) -> str:
-    """What a site may have beyond its baseline."""
+    """Say what a site may have beyond its baseline."""
     if isinstance(tolerance, int) and tolerance:
-        return f" and {count(tolerance, 'unit')} a site beyond it"
-    return f" and {exact_percent(tolerance)} of a site’s units beyond it" if isinstance(tolerance, float) else ""
+        return f", plus {count(tolerance, 'unit')} per site"
+    return f", plus {exact_percent(tolerance)} of a site’s units" if isinstance(tolerance, float) else ""

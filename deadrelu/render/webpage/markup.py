@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by a name: every plain string is escaped, only `Html` goes in as it is."""
+"""HTML that no name can break: every plain string is escaped, only `Html` is inserted as it is."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from deadrelu.render.glyphs import BLOCKS
 _VOID = {"link", "meta"}
 
 _LONG = 40
-"""Above so many characters a value does not fit into half of a line."""
+"""A longer value does not fit into half a line."""
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
     __slots__ = ()
 
 
 def el(name: str, /, *children: str | None, **attributes: str | int | bool | None) -> Html:
-    """An element. `class_` and `for_` lose their underscore, other underscores become dashes.
+    """Return an element. `class_` and `for_` lose their underscore, other underscores become dashes.
 
-    An attribute that is None or False is left out, True stands alone. Children that are None are left out.
+    Attributes that are None or False are left out, True has no value. Children that are None are left out.
     """
     out = [f"<{name}"]
     for key, value in attributes.items():
@@ -38,12 +38,12 @@ def el(name: str, /, *children: str | None, **attributes: str | int | bool | Non
 
 
 def code(raw: str) -> Html:
-    """A name from the model, which a narrow column may break after its dots and other joints."""
+    """Return a name as code; a narrow column may break it after dots and other separators."""
     return Html(f"<code>{re.sub('(?<=[.:/_])(?=[^.:/_])', '<wbr>', _escaped(raw))}</code>")
 
 
 def prose(raw: str) -> Html:
-    """A sentence on one line; what stands between backticks is set as code."""
+    """Return a sentence on one line, with text between backticks as code."""
     pieces = " ".join(raw.split()).split("`")
     if len(pieces) % 2 == 0:
         pieces[-2:] = ["`".join(pieces[-2:])]
@@ -51,12 +51,12 @@ def prose(raw: str) -> Html:
 
 
 def join(*parts: str | None) -> Html:
-    """Parts side by side, escaped where they are plain."""
+    """Return parts side by side; plain ones are escaped."""
     return Html("".join(p if isinstance(p, Html) else _escaped(p) for p in parts if p is not None))
 
 
 def facts(*pairs: tuple[str, str | None]) -> Html:
-    """A list of names and values; those without a value are left out, a long one gets a line of its own."""
+    """Return a list of names and values; those without a value are left out, long ones get a line of their own."""
 
     def row(name: str, value: str) -> Html:
         kind = "long" if len(value) > _LONG else "short"
@@ -66,5 +66,5 @@ def facts(*pairs: tuple[str, str | None]) -> Html:
 
 
 def _escaped(raw: str) -> str:
-    """The text with its control and direction codes made visible, and nothing left that HTML would read."""
+    """Escape HTML, and make control and direction codes visible."""
     return escape(BLOCKS.text(raw))

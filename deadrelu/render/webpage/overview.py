@@ -1,4 +1,4 @@
-"""The head of the page: the verdict, the conclusion, what was measured on what, and what concerns the whole scan."""
+"""The head of the page: the verdict, the conclusion, model and data, and the findings on the whole scan."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHARES = ("max_dead", "max_dead_total", "rare_below", "confidence")
 
 
 def verdict(report: Report) -> Html:
-    """The verdict first, in a word and in a sentence; that data was made up stands beside it."""
+    """Return the verdict, its reason and the conclusion, with a banner for synthetic data."""
     mood = end.mood(report)
     path = report.model.path or "a model in memory"
-    made_up = None
+    banner = None
     if report.data.kind == "synthetic":
-        made_up = el("p", el("strong", "Synthetic inputs."), " No real data was used.", class_="banner")
+        banner = el("p", el("strong", "Synthetic inputs."), " No real data was used.", class_="banner")
     return el(
         "header",
         el("p", el("span", "deadrelu"), el("span", path, class_="name"), class_="eyebrow"),
@@ -33,14 +33,14 @@ def verdict(report: Report) -> Html:
         ),
         el("p", end.sentence(end.verdict_reason(report)), class_="reason"),
         el("p", end.conclusion(report), class_="conclusion"),
-        made_up,
+        banner,
         composition(report),
         class_=f"verdict {mood}",
     )
 
 
 def measured(report: Report) -> Html:
-    """Model, data and limits, and the command that comes next."""
+    """Return the model, the data and the next command."""
     model, data, summary = report.model, report.data, report.summary
     source = data.source or ("synthetic" if data.kind == "synthetic" else "in memory")
     made_of = f"{count(data.samples, 'sample')} in {count(data.batches, 'batch', 'batches')}"
@@ -64,7 +64,7 @@ def measured(report: Report) -> Html:
 
 
 def settings(report: Report) -> Html | None:
-    """Every setting that has a value, behind a fold."""
+    """Return every setting that has a value, behind a fold."""
     set_ones = {name: value for name, value in report.settings.items() if value not in (None, (), False)}
     if not set_ones:
         return None
@@ -73,7 +73,7 @@ def settings(report: Report) -> Html | None:
 
 
 def whole_scan(report: Report) -> Html | None:
-    """The findings that belong to no site that has a place on the page."""
+    """Return the findings without a site on the page."""
     own = {stats.site.id for stats in report.sites} | {skipped.id for skipped in report.skipped}
     found = [finding for finding in report.findings if finding.site not in own]
     if not found:
@@ -82,7 +82,7 @@ def whole_scan(report: Report) -> Html | None:
 
 
 def findings(found: Iterable[Finding], *, with_site: bool = False) -> Html:
-    """Findings with their units and advice; each code leads to its rule."""
+    """Return findings with their units and advice; each code links to its rule."""
     items = []
     for finding in found:
         at = code(finding.site) if with_site and finding.site is not None else None
@@ -101,13 +101,13 @@ def findings(found: Iterable[Finding], *, with_site: bool = False) -> Html:
 
 
 def _message(finding: Finding) -> Html:
-    """The message and the units that it means."""
+    """The message of a finding, with its units."""
     units = end.which_units(finding)
     return join(prose(finding.message), f" {units}" if units else None)
 
 
 def _setting(name: str, value: Setting) -> str:
-    """A setting's value as a person would type it."""
+    """The value of a setting as a person would type it."""
     if name in _SHARES and isinstance(value, float):
         return exact_percent(value)
     if isinstance(value, tuple):

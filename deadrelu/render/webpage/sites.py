@@ -1,4 +1,4 @@
-"""The table of sites: one row a site, with what the script needs to sort it; readable without the script."""
+"""The table of sites, with the data that the script sorts by; readable without the script."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SIGNS = {
     Condition.HEALTHY: ("✓", "healthy"),
 }
 _WIDE = "wide"
-"""The class of the columns that a narrow screen leaves out; the details of the site have them too."""
+"""The class of the columns that a narrow screen leaves out; the details of a site have them too."""
 
 
 def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | None:
-    """The sites in the order in which they ran; the numbers in `detailed` have a part of the page to lead to."""
+    """Return the sites in the order in which they ran; those in `detailed`, by number, link to their details."""
     if not rows:
         return None
     heads = (
@@ -36,7 +36,7 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
         ("firing rates", "", "picture"),
         ("headroom", "", f"num {_WIDE}"),
     )
-    header = [el("th", text, scope="col", class_=kind or None, aria_label=told or None) for text, told, kind in heads]
+    header = [el("th", text, scope="col", class_=kind or None, aria_label=label or None) for text, label, kind in heads]
     caption = (
         "Sites in the order in which they ran. Firing rates: units in each tenth, 0% left to 100% right, the dead left"
         " out. Headroom: the largest pre-activation that a dead unit saw."
@@ -58,7 +58,7 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
 
 
 def mark(condition: Condition) -> Html:
-    """The sign of a condition, and its name for who cannot see it."""
+    """Return the sign of a condition, with its name for screen readers."""
     sign, name = _SIGNS[condition]
     kind = name.replace(" ", "-")
     return el(
@@ -71,7 +71,7 @@ def mark(condition: Condition) -> Html:
 
 
 def _row(place: int, row: Row, detailed: bool) -> Html:
-    """One site. `data-v` holds what a column is sorted by."""
+    """The row of a site. A column is sorted by `data-v`."""
     stats, site = row.stats, row.stats.site
     name = code(site.id)
     near, shown = stats.headroom, figures(stats)
@@ -99,7 +99,7 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
 
 
 def _totals(report: Report) -> Html:
-    """The sums over all sites."""
+    """The row of the sums over all sites."""
     sums = total_figures(report)
     return el(
         "tr",

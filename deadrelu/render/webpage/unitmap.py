@@ -1,6 +1,6 @@
-"""The map of a site: one cell a unit, coloured by firing rate, the dead standing out; of a huge site, one for several.
+"""The map of a site: a cell per unit, coloured by firing rate; a cell stands for several units of a huge site.
 
-A cell is an `<i>` of a few dozen bytes with a hover title: 100,000 units must stay a page that opens.
+A cell is an `<i>` of a few dozen bytes with a hover title: a page with 100,000 units must still open.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from deadrelu.report import Report, SiteStats
 from deadrelu.text.wording import count, percent, ranges
 
 MOST_CELLS = 24_000
-"""Cells of the whole page; above it the cells of the largest sites stand for several units each."""
+"""The cells of a page; above that, a cell of the largest sites stands for several units."""
 
 _CAPS = (4096, 2048, 1024, 512, 256, 128, 64)
 
 
 def most_cells(report: Report) -> int:
-    """How many cells a site may have, so that the page keeps to `MOST_CELLS`; never fewer than 64."""
+    """Return how many cells a site may have, to keep the page below `MOST_CELLS`; never fewer than 64."""
     units = [stats.site.units for stats in report.sites]
     return next((cap for cap in _CAPS if sum(min(n, cap) for n in units) <= MOST_CELLS), _CAPS[-1])
 
 
 def unit_map(stats: SiteStats, most: int) -> Html:
-    """The map in at most `most` cells, its rows with the number of their first unit.
+    """Return the map in at most `most` cells; each row starts with the number of its first unit.
 
-    The whole is one picture to a screen reader: its label says what a reader of the cells would learn.
+    For a screen reader it is one picture, whose label says what the cells show.
     """
     units = stats.site.units
     each = -(-units // most)
@@ -38,9 +38,9 @@ def unit_map(stats: SiteStats, most: int) -> Html:
         rows.append(f"<b>{start * each}</b>")
         rows += cells[start : start + columns]
     dead = f"{stats.dead:,} dead" + (f": {ranges(stats.dead_units, limit=20)}" if stats.dead else "")
-    told = f"Map of {count(units, 'unit')}, {dead}"
-    told += f"; {len(stats.rare_units):,} rare" if stats.knows_rates else "; how often the others fired was not counted"
-    picture = el("div", Html("".join(rows)), class_="map", style=f"--n:{columns}", role="img", aria_label=told)
+    label = f"Map of {count(units, 'unit')}, {dead}"
+    label += f"; {len(stats.rare_units):,} rare" if stats.knows_rates else "; firing rates were not counted"
+    picture = el("div", Html("".join(rows)), class_="map", style=f"--n:{columns}", role="img", aria_label=label)
     if each == 1:
         return picture
     note = f"Each cell stands for {each:,} units and has their mean rate. A marked corner grows with the share of dead."
@@ -48,7 +48,7 @@ def unit_map(stats: SiteStats, most: int) -> Html:
 
 
 def legend() -> Html:
-    """What the cells mean."""
+    """Return the legend of the maps."""
     scale = Html("".join(f'<i class="k{n}"></i>' for n in range(10)))
     marks = (("x", "dead"), ("r", "rare"), ("q", "NaN or infinite"))
     items = [el("li", Html(f'<i class="{kind}"></i>'), name) for kind, name in marks]
@@ -57,24 +57,24 @@ def legend() -> Html:
 
 
 def _single(stats: SiteStats) -> Iterator[str]:
-    """A cell for each unit."""
+    """Yield a cell for each unit."""
     dead, rare, unknown = set(stats.dead_units), set(stats.rare_units), set(stats.nonfinite_units)
     for unit, (rate, top) in enumerate(zip(stats.firing_rate, stats.max_preactivation, strict=True)):
         near = BLOCKS.number(top)
         if unit in unknown:
-            kind, told = "q", "NaN or infinite, " + ("fired" if rate is None else f"fired at {percent(rate)} or more")
+            kind, title = "q", "NaN or infinite, " + ("fired" if rate is None else f"fired at {percent(rate)} or more")
         elif unit in dead:
-            kind, told = "x", f"dead, headroom {near}"
+            kind, title = "x", f"dead, headroom {near}"
         elif rate is None:
-            kind, told = "k9", "fired"
+            kind, title = "k9", "fired"
         else:
-            kind, told = ("r", f"rare, {percent(rate)}") if unit in rare else (f"k{tenth(rate)}", percent(rate))
-            told += f", max {near}"
-        yield f'<i class="{kind}" title="unit {unit}: {told}"></i>'
+            kind, title = ("r", f"rare, {percent(rate)}") if unit in rare else (f"k{tenth(rate)}", percent(rate))
+            title += f", max {near}"
+        yield f'<i class="{kind}" title="unit {unit}: {title}"></i>'
 
 
 def _grouped(stats: SiteStats, each: int) -> Iterator[str]:
-    """A cell for each `each` units."""
+    """Yield a cell for every `each` units."""
     dead, unknown = set(stats.dead_units), set(stats.nonfinite_units)
     for start in range(0, stats.site.units, each):
         units = range(start, min(start + each, stats.site.units))
@@ -84,6 +84,6 @@ def _grouped(stats: SiteStats, each: int) -> Iterator[str]:
         silent, lost = sum(unit in dead for unit in units), sum(unit in unknown for unit in units)
         quarter = 4 * silent // len(units)
         kind = "x" if quarter == 4 else f"k{tenth(mean)}" + (f" p p{quarter}" if silent else "")
-        told = f"{silent} of {len(units)} dead" + (f", mean {percent(mean)}" if counted else "")
-        told += f", {lost} NaN or infinite" if lost else ""
-        yield f'<i class="{"q" if lost else kind}" title="units {units[0]}–{units[-1]}: {told}"></i>'
+        title = f"{silent} of {len(units)} dead" + (f", mean {percent(mean)}" if counted else "")
+        title += f", {lost} NaN or infinite" if lost else ""
+        yield f'<i class="{"q" if lost else kind}" title="units {units[0]}–{units[-1]}: {title}"></i>'

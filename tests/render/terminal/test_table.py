@@ -172,7 +172,7 @@ def test_synthetic_data_is_said_in_the_head_and_in_the_conclusion() -> None:
     text = table.render(make_report([sickly()], data=SYNTHETIC))
     assert "SYNTHETIC inputs (seed 7), no real data" in text.split("\n\n")[0]
     assert statistics(text) == (
-        "1 of 10 units (10%) never fired on 64 synthetic samples; made-up inputs give a hint, not evidence."
+        "1 of 10 units (10%) never fired on 64 synthetic samples; synthetic inputs give a hint, not evidence."
     )
     assert "Measure on real samples: add --data" in text
 
@@ -225,7 +225,7 @@ def test_what_lives_in_memory_gets_python_and_a_sum_of_reports_a_sentence(report
     live = replace(report, model=replace(report.model, path=None))
     assert re.search(r"\n  deadrelu\.(suggest|check)\(.*\)\n$", table.render(live))
     assert "deadrelu scan" not in table.render(report)
-    assert re.search(r"(give the JSON to deadrelu suggest|add --max-dead 5%)\.\n$", table.render(report))
+    assert re.search(r"(pass the JSON report to deadrelu suggest|add --max-dead 5%)\.\n$", table.render(report))
 
 
 @settings(max_examples=60, deadline=None)

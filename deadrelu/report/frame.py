@@ -1,4 +1,4 @@
-"""The figures of a report as a pandas data frame: one row a site, or one row a unit."""
+"""The figures of a report as a pandas data frame: one row per site, or one row per unit."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _OF_SITES = {
     "positions": "int64",
     "guessed": "bool",
 }
-"""The columns of a site; `firing_rate` is the mean of its units, `headroom` the largest maximum of its dead ones.
+"""The columns of a site and their types. `firing_rate` is the mean over its units.
 
-The type of a text is left to pandas: versions 2 and 3 differ."""
+The type of text is left to pandas: versions 2 and 3 differ."""
 
 _OF_UNITS = {
     "site": "",
@@ -52,13 +52,13 @@ _OF_UNITS = {
 _FIGURES = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy")
 
 
-def by_site(report: Report) -> DataFrame:
-    """One row a site, in the order in which they ran."""
+def site_frame(report: Report) -> DataFrame:
+    """Return a frame with one row per site, in the order in which they ran."""
     return _frame((_site(stats) for stats in report.sites), _OF_SITES)
 
 
-def by_unit(report: Report) -> DataFrame:
-    """One row a unit, site by site."""
+def unit_frame(report: Report) -> DataFrame:
+    """Return a frame with one row per unit, site by site."""
     return _frame((row for stats in report.sites for row in _units(stats)), _OF_UNITS)
 
 
@@ -97,7 +97,7 @@ def _units(stats: SiteStats) -> Iterator[tuple[Any, ...]]:
 
 
 def _frame(rows: Iterator[tuple[Any, ...]], columns: Mapping[str, str]) -> DataFrame:
-    """The rows; a column of figures has the same type with no rows too. Raises `UsageError` without pandas."""
+    """Make the frame; its columns have the same types without any row. Raises `UsageError` without pandas."""
     try:
         import pandas
     except ImportError as error:

@@ -1,7 +1,7 @@
 """The table of activation kinds: how torch spells each, where it is flat, and what may take its place.
 
 A new kind of torch's own takes three files: its entry here, a row among the spellings of
-`tests/programs/eager/test_interception.py`, and its formula in numpy in `tests/measure/test_kernels.py`. Everything
+`tests/programs/eager/test_interception.py`, and its formula in numpy in `tests/measure/test_counters.py`. Everything
 else reads the table. Its output is computed by `torch.nn.functional.<name>`, called with its parameters in order.
 
 Torch is named here by strings only, so that judging and rendering never import it.

@@ -158,6 +158,14 @@ def test_the_house_in_contributing_has_every_room() -> None:
     assert [room for room in rooms if f"`{room}/`" not in text] == []
 
 
+def test_what_to_touch_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("## What to touch to add\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z_/]+\.(?:py|md))`", section))
+    assert len(named) >= 15
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "deadrelu" / name).exists()] == []
+
+
 def _keys_in_first_column(text: str) -> set[str]:
     """The keys in the first cells of the tables."""
     cells = re.findall(r"^\| (`.*?) \|", text, re.M)

@@ -75,10 +75,11 @@ def test_the_source_distribution_holds_what_the_tests_need(wheel: Path) -> None:
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
 
 
-def test_its_metadata_names_the_command_the_licence_and_the_readme(wheel: Path) -> None:
+def test_its_metadata_names_the_command_the_plugin_the_licence_and_the_readme(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         texts = {Path(name).name: archive.read(name).decode() for name in archive.namelist() if ".dist-info/" in name}
-    assert "deadrelu = deadrelu.cli.app:main" in texts["entry_points.txt"]
+    assert "[console_scripts]\ndeadrelu = deadrelu.cli.app:main\n" in texts["entry_points.txt"]
+    assert "[pytest11]\ndeadrelu = deadrelu.pytest_plugin\n" in texts["entry_points.txt"]
     assert "MIT" in texts["LICENSE"]
     assert "Requires-Dist: torch>=2.10" in texts["METADATA"]
     assert "Requires-Python: >=3.10" in texts["METADATA"]

@@ -57,14 +57,3 @@ def test_loading_the_plugin_imports_no_torch(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("import sys\ndef test_it(deadrelu):\n    assert 'torch' not in sys.modules\n")
     done = run(tmp_path, "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
     assert done.returncode == 0, done.stdout
-
-
-def test_the_plugin_is_an_entry_point_of_the_package() -> None:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    from tests.cli.conftest import ROOT
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["entry-points"]["pytest11"] == {"deadrelu": "deadrelu.pytest_plugin"}

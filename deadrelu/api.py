@@ -211,13 +211,12 @@ def patch(
     progress: Callable[[int], None] | None = None,
     **options: Unpack[Options],
 ) -> PatchResult:
-    """Swap the activations that have dead units for ones that leak, and prove what that changed.
+    """Swap the activations that have dead units for ones that leak, and verify what that changed.
 
     A saved model is written to a file, read back in a fresh process and compared with the original on `data`; a file
-    that fails the proof is not left behind. A live module is patched in place, and given back as it was where the proof
-    fails.
+    that fails verification is not left behind. A live module is patched in place, and restored if verification fails.
 
-    Raises a `DeadreluError` with a hint; `ModelError` where the proof fails.
+    Raises a `DeadreluError` with a hint; `ModelError` if verification fails.
 
     `output`: the file, or folder, to write. Default: beside the model, as `NAME.patched.pt`.
     `slope`: the slope of the leak.

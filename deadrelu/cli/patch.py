@@ -1,4 +1,4 @@
-"""`deadrelu patch`: swap what is dead for what leaks, write it, and prove it."""
+"""`deadrelu patch`: swap what is dead for what leaks, write it, and verify it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def patch(
     force: o.ForceOption = False,
     quiet: o.QuietOption = False,
 ) -> None:
-    """Swap the ReLUs of MODEL that have dead units for leaky ones, and prove what that changed."""
+    """Swap the ReLUs of MODEL that have dead units for leaky ones, and verify what that changed."""
     run = run_of(context, quiet=quiet)
     if "site" in context.obj.places and not quiet:
         console.print_note(f"patch swaps {', '.join(site)}, by {context.obj.places['site']}")

@@ -51,7 +51,7 @@ class ModelRun:
         return report
 
     def patch(self, model: str, output: Path, **how: Any) -> PatchResult:
-        """Swap, write and prove, `how` it says. Raises what `deadrelu.patch` raises."""
+        """Swap, write and verify, `how` it says. Raises what `deadrelu.patch` raises."""
         if ranks.current():
             raise UsageError("a patch is made by one process", hint="run it without torchrun")
         _import_torch()

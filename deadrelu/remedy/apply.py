@@ -116,7 +116,7 @@ def _in_code(
     return tuple(dict.fromkeys(single.values())), tuple(lines)
 
 
-def unverified(applied: Applied, info: ModelInfo, options: SwapOptions) -> PatchResult:
+def preview_result(applied: Applied, info: ModelInfo, options: SwapOptions) -> PatchResult:
     """The result as far as it is known before the patched model runs."""
     return PatchResult(
         model=info.path,

@@ -29,10 +29,10 @@ from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.replacement import describe_module
 from deadrelu.programs.eager.swap import why_functional
 from deadrelu.programs.program import Swapped, SwappedCall
-from deadrelu.remedy.apply import Applied, unverified
-from deadrelu.remedy.check import verified
+from deadrelu.remedy.apply import Applied, preview_result
 from deadrelu.remedy.choose import SwapOptions, choose_sites, refuse
 from deadrelu.remedy.reopen import patched_spec, reopen
+from deadrelu.remedy.verify import verify
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import PatchResult, Refusal
 from deadrelu.text.wording import count
@@ -76,7 +76,7 @@ def patch_folder(
 ) -> PatchResult:
     """Write a verified, patched copy of a folder to `output`; with `preview`, only say what would be swapped.
 
-    Nothing is written if there is nothing to swap or the check fails. Raises `UsageError` for what a config
+    Nothing is written if there is nothing to swap or verification fails. Raises `UsageError` for what a config
     cannot express, `OutputError` where `output` cannot be written, and what opening, reading and measuring raise.
     """
     _check_options(options)
@@ -88,14 +88,14 @@ def patch_folder(
     arguments = original.arch_args
     settings = list(_settings(folder, arguments, program.module, options.to))
     applied, keys = _applied(program.module, settings, before, options)
-    result = unverified(applied, info, options)
+    result = preview_result(applied, info, options)
     if preview or not result.changes:
         return result
     with replacing_folder(output, mark=_CONFIG, force=force) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
         _write_config(read_config(folder), keys, options.to, temporary)
         after, evidence, _ = reopen(original, patched_spec(original, temporary), data, applied.axes)
-        result = verified(result, applied, after, evidence)
+        result = verify(result, applied, after, evidence)
     note = f"changed in {_CONFIG}: {', '.join(keys)}; every other file is a copy, byte for byte"
     return replace(result, output=str(output), notes=(note, *result.notes))
 

@@ -20,13 +20,13 @@ from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.program import EagerProgram
-from deadrelu.remedy.apply import apply_swaps, unverified
-from deadrelu.remedy.check import verified
+from deadrelu.remedy.apply import apply_swaps, preview_result
 from deadrelu.remedy.choose import SwapOptions
+from deadrelu.remedy.compare import compare_programs
 from deadrelu.remedy.export import export_program
 from deadrelu.remedy.folder import is_folder, patch_folder
 from deadrelu.remedy.reopen import patched_spec, reopen
-from deadrelu.remedy.verify import compare_programs
+from deadrelu.remedy.verify import verify
 from deadrelu.report import ModelInfo
 from deadrelu.report.advice import PatchResult
 
@@ -47,7 +47,7 @@ def patch_file(
 
     The copy has the format of the original, with two exceptions: for weights a whole module is written, and `to_pt2`
     exports the model first, so that functional calls can be swapped too. Nothing is written if there is nothing to swap
-    or the check fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
+    or verification fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
     """
     if is_folder(str(original.model)) and not to_pt2:
         return patch_folder(original, output, data, options, plan, force=force, preview=preview, progress=progress)
@@ -61,7 +61,7 @@ def patch_file(
         flag = "--only-dead-units" if options.only_dead_units else "--reinit"
         raise UsageError(f"{flag} needs modules, and {info.path} is a graph", hint="patch the eager model it came from")
     applied = apply_swaps(program, info, data, options, plan, progress)
-    result = unverified(applied, info, options)
+    result = preview_result(applied, info, options)
     if preview or not result.changes:
         return result
     code = (original.arch or (str(original.model) if info.format == "architecture" else None)) if is_live else None
@@ -69,7 +69,7 @@ def patch_file(
         program.save(temporary, force=True)
         patched = patched_spec(original, temporary, code=code, ours=not is_live or code is not None)
         after, evidence, needs = reopen(original, patched, data, applied.axes, restarted=applied.has_restarts)
-        result = verified(result, applied, after, evidence)
+        result = verify(result, applied, after, evidence)
         sha256 = sha256_of(temporary)
     return replace(
         result,
@@ -101,7 +101,7 @@ def patch_module(
     applied = apply_swaps(program, info, data, options, plan, None)
     is_kept = False
     try:
-        result = unverified(applied, info, options)
+        result = preview_result(applied, info, options)
         if program.module is not root:
             raise UsageError("the model is one activation and nothing else", hint="put the new activation in its place")
         if preview or not result.changes:
@@ -113,7 +113,7 @@ def patch_module(
             after = None
         before = EagerProgram(untouched, device)
         evidence = compare_programs(before, program, batches, applied.axes, restarted=applied.has_restarts)
-        result = verified(result, applied, after, evidence)
+        result = verify(result, applied, after, evidence)
         is_kept = True
         return result
     finally:

@@ -24,7 +24,7 @@ from deadrelu.load.open import open_program
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.measure.reporting import report_on
-from deadrelu.remedy.verify import Evidence, compare_programs
+from deadrelu.remedy.compare import Evidence, compare_programs
 from deadrelu.report import Report
 from deadrelu.report.advice import Drift
 
@@ -82,7 +82,7 @@ def reopen(
     }
     found = _answer_of_process(json.dumps(question))
     if "error" in found:
-        raise ModelError(f"the patched file fails its check: {found['error']}", hint="nothing was written")
+        raise ModelError(f"the patched file fails verification: {found['error']}", hint="nothing was written")
     report = Report.from_dict(found["report"]) if found["report"] else None
     return report, _evidence(found["evidence"]), Needs(**found["needs"])
 

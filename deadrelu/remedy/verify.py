@@ -1,170 +1,127 @@
-"""Measures what a swap changed, on the same batches: drift, gradient, dead units, parameters."""
+"""Checks that a patched model is what was planned, and adds what the comparison showed to the result."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from deadrelu.programs.eager.program import EagerProgram
-from deadrelu.programs.export.program import ExportedProgram
-from deadrelu.programs.program import Batch, Program
-from deadrelu.programs.pytree import tensor_leaves
-from deadrelu.programs.rng import seed_all
-from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, optimizer_step, own_gradient
-from deadrelu.report.advice import Drift
+from deadrelu.errors import ModelError
+from deadrelu.judge.swapped import LostSite, match_leaky
+from deadrelu.programs.eager.replacement import leaking_units
+from deadrelu.remedy.apply import Applied
+from deadrelu.remedy.compare import Evidence
+from deadrelu.report import Report
+from deadrelu.report.advice import PatchResult, SiteChange
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the comparison of two programs showed.
-
-    By call of a swapped module (`path#1` is its first), or by id of a leaky call of a graph, per unit: `alive` says
-    whether the activation's own gradient was anywhere other than zero, `reached` whether that of a random projection of
-    the output got to it, after `steps` steps of an optimiser. `no_gradient` is the reason where there was no backward
-    pass.
-    """
-
-    drift: Drift
-    alive: Mapping[str, tuple[bool, ...]]
-    reached: Mapping[str, tuple[bool, ...]]
-    parameters_changed: tuple[str, ...]
-    parameters_added: tuple[str, ...]
-    modules_changed: tuple[str, ...]
-    no_gradient: str = ""
-    steps: int = 0
+def verify(result: PatchResult, applied: Applied, after: Report | None, evidence: Evidence) -> PatchResult:
+    """The result with what was seen of the patched model. Raises `ModelError` if that is not what was planned."""
+    if applied.calls:
+        return _verify_modules(result, applied, after, evidence)
+    return _verify_graph(result, applied, after, evidence)
 
 
-def compare_programs(
-    before: Program,
-    after: Program,
-    batches: Iterable[Batch],
-    swapped: Mapping[str, int | None],
-    *,
-    restarted: bool = False,
-) -> Evidence:
-    """Run both programs over `batches`; `swapped` maps each call of a swapped module (`path#1`) to its feature axis.
-
-    Where units were `restarted`, the weights out of them are zero and no gradient gets past these: then it is taken
-    from a copy of `after` that has made one optimiser step. Backward passes go on until a gradient got to every unit.
-    """
-    drift, alive = _DriftTally(), PerUnit(swapped)
-    reached: PerUnit | PerSite = PerSite() if isinstance(after, ExportedProgram) else PerUnit(swapped)
-    reason, is_taken = "there was no batch", False
-    # Copied before it is watched, or the copy would hold our hooks.
-    learner = EagerProgram(copy.deepcopy(after.module), after.device) if restarted else after
-    modules, tapped = _modules(after, swapped), _tapped(learner, swapped)
-    with ExitStack() as stack:
-        run_before = stack.enter_context(before.watched(lambda *_: None))
-        run_after = stack.enter_context(after.watched(lambda *_: None))
-        run_learner = stack.enter_context(learner.plainly()) if restarted else run_after
-        for index, batch in enumerate(batches):
-            seed_all(index)  # a model that draws random numbers in eval mode must draw the same ones twice
-            old = run_before(copy.deepcopy(batch))
-            seed_all(index)
-            with on_entry(modules, lambda call, module, z: alive.add(call, own_gradient(module, z))):
-                new = run_after(copy.deepcopy(batch))
-            drift.add(old, new)
-            if tapped is None or reached.is_complete or (index and not is_taken):
-                continue
-            if restarted and index == 0:
-                optimizer_step(learner.module, lambda: run_learner(copy.deepcopy(batch)))  # noqa: B023
-            why = backward(lambda: run_learner(copy.deepcopy(batch)), tapped, reached.add)  # noqa: B023
-            reason, is_taken = "" if is_taken else why, is_taken or not why
-    changed, added = _changed(before.module, after.module)
-    return Evidence(
-        drift=drift.result(),
-        alive=alive.result(),
-        reached=reached.result(),
-        parameters_changed=changed,
-        parameters_added=added,
-        modules_changed=_modules_changed(before.module, after.module),
-        no_gradient=reason,
-        steps=int(restarted),
+def _verify_modules(result: PatchResult, applied: Applied, after: Report | None, evidence: Evidence) -> PatchResult:
+    """The result for a model whose modules were swapped."""
+    calls = applied.calls
+    changes = tuple(_with_evidence(change, calls[change.site], evidence) for change in result.changes)
+    _check_structure(applied, evidence)
+    _check_dead_units(applied, changes)
+    dead_after = {stats.site.id: stats.dead for stats in after.sites} if after else {}
+    dead_after |= {change.site: len(change.dead_after) for change in changes}
+    order = {site: dead_after[site] for site in result.dead_before if site in dead_after}
+    gone = [site for site in result.dead_before if site not in dead_after]
+    notes = [f"no gradient was taken: {evidence.no_gradient}"] if evidence.no_gradient else []
+    if gone:
+        notes.append(f"these sites do not run any more on this data: {', '.join(gone)}")
+    if evidence.parameters_added:
+        notes.append(f"new parameters: {', '.join(evidence.parameters_added)}")
+    return replace(
+        result,
+        changes=changes,
+        dead_after=order | dead_after,
+        drift=evidence.drift,
+        parameters_changed=evidence.parameters_changed,
+        notes=tuple(notes),
+        gradient_steps=evidence.steps,
     )
 
 
-def _tapped(
-    program: Program, calls: Iterable[str]
-) -> Callable[[Callable[[Any, Tensor], Tensor]], AbstractContextManager[None]] | None:
-    """What has a function called at each swapped call of a forward pass; None where nothing can."""
-    if isinstance(program, ExportedProgram):
-        return program.tapped
-    modules = _modules(program, calls)
-    return (lambda enter: on_entry(modules, lambda call, _, z: enter(call, z))) if modules else None
+def _with_evidence(change: SiteChange, call: str, evidence: Evidence) -> SiteChange:
+    """The change with what was seen at this call of the new module."""
+    alive, reached = evidence.alive.get(call, ()), evidence.reached.get(call, ())
+    return replace(
+        change,
+        dead_after=tuple(unit for unit, lives in enumerate(alive) if not lives),
+        with_gradient=tuple(unit for unit in change.dead_before if unit < len(reached) and reached[unit]),
+    )
 
 
-def _modules(program: Program, calls: Iterable[str]) -> dict[str, nn.Module]:
-    """The modules whose calls these are, by path."""
-    return {path: program.module.get_submodule(path) for path in {call.rpartition("#")[0] for call in calls}}
+def _check_structure(applied: Applied, evidence: Evidence) -> None:
+    """Raise `ModelError` for a model with other weights or modules than planned."""
+    meant = {name for restart in applied.restarts.values() for name in restart.tensors}
+    new = {id(call.module) for call in applied.swapped.done.values()}
+    aliases = {path for path, m in applied.module.named_modules(remove_duplicate=False) if id(m) in new}
+    roots = {*aliases, *applied.paths, *(call.path for call in applied.swapped.done.values())}
+
+    def is_inside(name: str) -> bool:
+        return any(root == "" or name == root or name.startswith(f"{root}.") for root in roots)
+
+    changed = (name for name in evidence.parameters_changed if name not in meant)
+    wrong = [n for n in (*changed, *evidence.parameters_added, *evidence.modules_changed) if not is_inside(n)]
+    if wrong:
+        raise ModelError(f"the patched model differs where it should not: {_listed(wrong)}", hint="please report it")
 
 
-@dataclass
-class _DriftTally:
-    """Sums over the outputs of two programs."""
-
-    moved: float = 0.0
-    size: float = 0.0
-    largest: float = 0.0
-    rows: int = 0
-    same: int = 0
-    classes: bool = True
-
-    def add(self, old: Any, new: Any) -> None:
-        """Take in the outputs of one batch."""
-        before, after = list(_floats(old)), list(_floats(new))
-        for a, b in zip(before, after, strict=True):
-            a, b = a.detach().double(), b.detach().double()
-            if a.numel():
-                self.moved += float((b - a).square().sum())
-                self.size += float(a.square().sum())
-                self.largest = max(self.largest, float((b - a).abs().max()))
-        if self.classes and len(before) == 1 and before[0].ndim == 2 and before[0].shape[1] > 1:
-            self.rows += len(before[0])
-            self.same += int((before[0].argmax(1) == after[0].argmax(1)).sum())
-        else:
-            self.classes = False
-
-    def result(self) -> Drift:
-        """The drift over all batches."""
-        relative = math.sqrt(self.moved / self.size) if self.size else (None if self.moved else 0.0)
-        shown = self.classes and self.rows > 0
-        return Drift(relative_l2=relative, largest=self.largest, same_argmax=self.same / self.rows if shown else None)
+def _check_dead_units(applied: Applied, changes: Sequence[SiteChange]) -> None:
+    """Raise `ModelError` if a unit that should leak is still dead."""
+    for change in changes:
+        module = applied.swapped.done[change.site].module
+        if not isinstance(module, (nn.LeakyReLU, nn.PReLU)):
+            continue
+        leaking = leaking_units(module)
+        dead = set(change.dead_before) & set(change.dead_after)
+        still = sorted(dead if leaking is None else dead & leaking)
+        if still:
+            raise ModelError(f"units {still[:6]} of {change.site} are still dead", hint="please report it")
 
 
-def _changed(before: nn.Module, after: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The parameters and buffers that differ, of those that both have, and those that are new."""
-    old, new = before.state_dict(), after.state_dict()
-    changed = (name for name, value in old.items() if name in new and not _same(value, new[name]))
-    return tuple(changed), tuple(name for name in new if name not in old)
+def _verify_graph(result: PatchResult, applied: Applied, after: Report | None, evidence: Evidence) -> PatchResult:
+    """The result for a graph whose calls were swapped."""
+    if evidence.parameters_changed:
+        names = _listed(evidence.parameters_changed)
+        raise ModelError(f"the patched file has other weights: {names}", hint="please report it")
+    done = applied.swapped.done
+    seen = {stats.site.id: stats for stats in after.sites} if after else {}
+    left = {site: applied.swapped.renamed.get(site, site) for site in result.dead_before if site not in done}
+    missing = [site for site, name in left.items() if name not in seen]
+    if missing:
+        raise ModelError(f"the patched file has lost the sites {_listed(missing)}", hint="please report it")
+    stay = [site for site in done if site in seen and seen[site].site.op == "relu" and site not in left.values()]
+    if stay:
+        raise ModelError(f"{_listed(stay)} were not swapped in the patched file", hint="please report it")
+    sites = [LostSite.of(stats.site) for stats in applied.before.sites if stats.site.id in done]
+    leaky = match_leaky(sites, after.leaky if after else ())
+    changes = []
+    for change in result.changes:
+        now = leaky.get(change.site)
+        reached = evidence.reached.get(now.id) if now and not evidence.no_gradient else None
+        if reached is not None and len(reached) == change.units:
+            change = replace(change, with_gradient=tuple(unit for unit in change.dead_before if reached[unit]))
+        changes.append(change)
+    unknown = any(change.with_gradient is None for change in changes)
+    note = "whether gradient reaches the swapped sites was not measured: the file is a graph, made to be run"
+    return replace(
+        result,
+        changes=tuple(changes),
+        dead_after={site: seen[left[site]].dead if site in left else 0 for site in result.dead_before},
+        drift=evidence.drift,
+        notes=(note,) if unknown else (),
+    )
 
 
-def _modules_changed(before: nn.Module, after: nn.Module) -> tuple[str, ...]:
-    """The paths at which one program has another class of module than the other, or none."""
-    old = {path: type(m).__qualname__ for path, m in before.named_modules(remove_duplicate=False)}
-    new = {path: type(m).__qualname__ for path, m in after.named_modules(remove_duplicate=False)}
-    return tuple(path for path in {**old, **new} if old.get(path) != new.get(path))
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Bit for bit, so that NaN equals itself."""
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
-        return bool(a == b)
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    return a.is_quantized or torch.equal(_bits(a), _bits(b))
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-
-
-def _floats(output: Any) -> Iterator[Tensor]:
-    """The floating tensors of an output."""
-    return (tensor for tensor in tensor_leaves(output) if tensor.is_floating_point())
+def _listed(names: Iterable[str]) -> str:
+    """The first six names."""
+    return ", ".join(list(names)[:6])

@@ -1,4 +1,4 @@
-"""The nouns of the remedy: what to do about each sick site, and what a patch has changed."""
+"""The data of `suggest` and `patch`: what to do about each sick site, and what a patch changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from deadrelu.text.wording import count, printable
 
 _MOST = 5
-"""Ailments that a `repr` names."""
+"""How many ailments a `repr` names."""
 
 Ailment = Literal[
     "non-finite", "wholly dead", "mostly dead", "some dead", "rare", "synthetic data", "too few samples", "skipped"
@@ -18,7 +18,7 @@ Ailment = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """One change of source code: on `line` of `file` (from `column`, counted from 1), `old` becomes `new`."""
+    """One source edit: on `line` of `file`, from `column` on (both from 1), `old` becomes `new`."""
 
     file: str
     line: int
@@ -29,7 +29,7 @@ class Edit:
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """One thing to do and why: as a command for the shell, as a line of Python, or as edits of the source."""
+    """One thing to do and why: a shell command, a Python statement, or edits of the source."""
 
     title: str
     why: str
@@ -40,7 +40,7 @@ class Remedy:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteAdvice:
-    """What ails one site (None: the whole scan), and the remedies, best first."""
+    """The ailment of one site (None: of the whole scan) and its remedies, best first."""
 
     site: str | None
     ailment: Ailment
@@ -50,7 +50,7 @@ class SiteAdvice:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAdvice:
-    """What sites with the same ailment and the same remedies have in common; each also has advice of its own."""
+    """The advice that sites with the same ailment and remedies share; each site also has its own."""
 
     sites: tuple[str, ...]
     ailment: Ailment
@@ -62,9 +62,9 @@ class GroupAdvice:
 class Advice:
     """The advice on one report.
 
-    `first` must be settled before anything else (non-finite values, poor evidence). `whole` are remedies for all sick
-    sites at once, best first; `groups` puts sites that need the same together; `items` has each site by itself, in the
-    order in which they ran, and the skipped ones.
+    `first` comes before anything else (non-finite values, weak evidence). `whole` holds remedies for all sick sites at
+    once, best first; `groups` puts sites that need the same together; `items` has each sick site by itself, in the
+    order in which they ran, and then the skipped ones.
     """
 
     model: str | None
@@ -76,7 +76,7 @@ class Advice:
     caution: str
 
     def __repr__(self) -> str:
-        """One line: the model, and what ails it."""
+        """One line: the model and its ailments."""
         ailments = ", ".join(f"{item.site or 'the whole scan'} {item.ailment}" for item in self.items[:_MOST])
         more = f" and {len(self.items) - _MOST:,} more" if len(self.items) > _MOST else ""
         return printable(f"<Advice on {self.model or 'a model in memory'}: {ailments or 'nothing to do'}{more}>")
@@ -88,9 +88,9 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteChange:
-    """One swapped site: what it was and is, its dead units before and after, which of them now receive gradient.
+    """One swapped site: its old and new activation, its dead units before and after, and which now receive gradient.
 
-    `with_gradient` is None where that was not measured; it is taken after as many optimiser steps as the result says.
+    `with_gradient` is None if it was not measured; it is taken after the `gradient_steps` of the result.
     """
 
     site: str
@@ -104,14 +104,14 @@ class SiteChange:
     note: str = ""
 
     def __repr__(self) -> str:
-        """One line, without the numbers of its units."""
+        """One line, without unit numbers."""
         dead = f"{len(self.dead_before):,} → {len(self.dead_after):,} of {count(self.units, 'unit')} dead"
         return printable(f"<SiteChange {self.site}: {self.old} → {self.new}, {dead}>")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A site that was wanted and not swapped: why, and the edit to make by hand where one is known."""
+    """A chosen site that was not swapped: why, and the edit to make by hand if one is known."""
 
     site: str
     reason: str
@@ -122,8 +122,8 @@ class Refusal:
 class Drift:
     """How far the output moved, over all samples.
 
-    `relative_l2` is ‖after − before‖₂ / ‖before‖₂, None where the output was zero; `largest` the largest absolute
-    difference; `same_argmax` the share of rows (0..1) with the same largest entry, None where there are no classes.
+    `relative_l2` is ‖after − before‖₂ / ‖before‖₂, None if the output was zero; `largest` is the largest absolute
+    difference; `same_argmax` is the share of rows (0..1) with the same largest entry, None if there are no classes.
     """
 
     relative_l2: float | None
@@ -133,17 +133,17 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchResult:
-    """What a patch changed, and the proof: taken from the file as it was read back in a fresh process.
+    """What a patch changed, as measured on the file after it was read back in a fresh process.
 
-    `edits` are those of the source code that bring about the same. `dead_before` and `dead_after` count dead units by
-    site id. A preview has no `drift`, and nothing after it. `gradient_steps` is how many optimiser steps a copy made
-    before the gradient was taken: one where units were re-initialised, since the weights out of these are zero.
+    `edits` make the same change in the source code. `dead_before` and `dead_after` count dead units by site id. A
+    preview has no `drift`, and nothing after it. `gradient_steps` is how many optimiser steps a copy made before the
+    gradient was taken: one if units were re-initialised, since the weights out of these are zero.
 
-    Where the class that makes an activation makes several, which are not swapped for the same, `python` has the
-    lines that swap them after the model is built, and `edits` leaves them out. `next_command` scans what was written.
+    Where one line of the source makes several activations that get different replacements, `edits` leaves them out, and
+    `python` has the statements that swap them after the model is built. `next_command` scans what was written.
 
-    To open what was written, with its hash `sha256` (None for a folder and for a live module), takes trust in it where
-    `needs_trust` says so, and the code `needs_arch` where that is not None.
+    `sha256` is the hash of the written file (None for a folder and for a live module). Opening it needs trust if
+    `needs_trust`, and the code `needs_arch` if that is not None.
     """
 
     model: str | None
@@ -166,7 +166,7 @@ class PatchResult:
     next_command: str | None = None
 
     def __repr__(self) -> str:
-        """One line: where it went, how much was swapped, what is dead before and after."""
+        """One line: the output, how many sites were swapped, and the dead units before and after."""
         swapped = f"{count(len(self.changes), 'site')} swapped, {len(self.refused):,} refused"
         before = sum(self.dead_before.values())
         dead = (

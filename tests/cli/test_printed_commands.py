@@ -1,7 +1,7 @@
 """Every command that any output prints runs as printed, and measures what the first command measured.
 
 Runs in this process: what `deadrelu` scans is recorded where it is measured, whichever command asked for it. The fresh
-process in which a patch is proved is a call here; `test_patch.py` starts it for real.
+process in which a patch is verified is a call here; `test_patch.py` starts it for real.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def test_the_patched_folder_computes_what_modules_swapped_by_hand_compute(
     assert {key: after[key] for key in settings} == settings
 
 
-def test_live_data_cannot_be_seen_by_the_process_that_proves(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a fresh process proves") as raised:
+def test_live_data_cannot_be_seen_by_the_process_that_verifies(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a fresh process verifies") as raised:
         deadrelu.patch(saved("opt", tmp_path), dict(MODELS["opt"][1]()), sites=["all"])
     assert "file.py:name" in raised.value.hint
     assert os.listdir(tmp_path) == ["model"]
@@ -142,7 +142,7 @@ def test_a_preview_writes_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_a_folder_that_fails_its_proof_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_fails_verification_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, write = saved("opt", tmp_path), remedy._write_config
 
     def spoil(raw: Any, places: Any, to: str, target: Path) -> None:

@@ -13,8 +13,8 @@ import deadrelu
 from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Swap
+from deadrelu.remedy.compare import compare_programs
 from deadrelu.remedy.export import export_program
-from deadrelu.remedy.verify import compare_programs
 from deadrelu.render.terminal.proof import render
 from deadrelu.report import SiteStats
 from tests.architectures import ARCHITECTURES, Architecture
@@ -195,7 +195,7 @@ def test_after_a_restart_the_gradient_is_taken_after_one_optimiser_step(tmp_path
     assert "after one optimiser step on a copy" in " ".join(text.split())
 
 
-def test_a_live_model_is_not_moved_by_the_step_of_its_proof() -> None:
+def test_a_live_model_is_not_moved_by_the_step_of_its_verification() -> None:
     torch.manual_seed(0)
     model = sick(nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 5)))
     for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""The swap against one made by hand, to the last bit; and the proof that comes with it."""
+"""A swap against one made by hand, to the last bit; and the checks that come with it."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def test_an_existing_file_is_not_overwritten_without_force(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("fresh_process")
-def test_a_file_that_fails_its_check_is_not_left_and_the_old_one_stays(
+def test_a_file_that_fails_verification_is_not_left_and_the_old_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer spoils one weight behind the program's back; the fresh process sees it."""
@@ -380,17 +380,17 @@ def test_a_file_that_fails_its_check_is_not_left_and_the_old_one_stays(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data.pt", "model.pt", "out.pt"]
 
 
-def test_a_live_module_that_fails_its_proof_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_module_that_fails_verification_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = sick(plain(nn.ReLU))
     parameters, relus = list(model.parameters()), [model[1], model[3]]
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    from deadrelu.remedy import check
+    from deadrelu.remedy import verify
 
     def fail(*_: object) -> None:
         raise ModelError("no", hint="no")
 
-    monkeypatch.setattr(check, "_check_structure", fail)
+    monkeypatch.setattr(verify, "_check_structure", fail)
     with pytest.raises(ModelError):
         deadrelu.patch(model, torch.randn(320, 6), reinit=True)
     assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
@@ -414,7 +414,7 @@ def test_orders_that_cannot_be_followed_are_refused(order: dict[str, object], sa
         deadrelu.patch(sick(plain(nn.ReLU)), torch.randn(64, 6), **order)  # type: ignore[arg-type]
 
 
-def test_the_proof_of_one_module_does_not_expect_what_was_planned_for_another() -> None:
+def test_the_verification_of_one_module_does_not_expect_what_was_planned_for_another() -> None:
     """Unit 4 leaks in one ReLU and stays dead in a call of another; both become "PReLU(6), 1 of them leak"."""
     model = _Twice()
     result = deadrelu.patch(model, torch.rand(20, 6), only_dead_units=True)

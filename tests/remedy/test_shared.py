@@ -83,7 +83,7 @@ def test_a_unit_leaks_where_it_is_dead_in_all_calls_and_the_others_stay_as_they_
     assert not result.refused
 
 
-def test_the_written_file_proves_what_was_planned(tmp_path: Path, data: Tensor) -> None:
+def test_the_written_file_is_what_was_planned(tmp_path: Path, data: Tensor) -> None:
     """The weights of the case that was reported: dead 0–9 in call 1 and 5–14 in call 2."""
     torch.manual_seed(0)
     (tmp_path / "block.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import deadrelu
 from deadrelu.cli.app import every_command
 from deadrelu.cli.configuration import known_keys
 from deadrelu.cli.values import output_paths
@@ -20,7 +21,7 @@ from deadrelu.config.file import read_configuration
 from deadrelu.judge.rules import RULES
 from deadrelu.render.formats import Format
 from docs.pictures import FOLDER, PICTURES, WIDTH
-from tests.cli.conftest import deadrelu
+from tests.cli.conftest import deadrelu as run
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -87,7 +88,7 @@ def test_what_a_page_shows_can_be_run(page: str, clone: Path, monkeypatch: pytes
     for line in lines(page):
         if can_run(line, clone):
             command = line.partition(" #")[0].strip()
-            done = deadrelu(*shlex.split(command)[1:], cwd=clone, COLUMNS=str(WIDTH))
+            done = run(*shlex.split(command)[1:], cwd=clone, COLUMNS=str(WIDTH))
             expected = EXIT.search(line)
             assert done.code == int(expected[1] if expected else 0), f"{line}\n{done.err}"
             for name in [name for name in PICTURES if PICTURES[name] == command]:
@@ -156,6 +157,11 @@ def test_the_house_in_contributing_has_every_room() -> None:
     rooms = [path.name for path in (ROOT / "deadrelu").iterdir() if (path / "__init__.py").exists()]
     assert len(rooms) >= 10
     assert [room for room in rooms if f"`{room}/`" not in text] == []
+
+
+def test_the_page_of_the_api_has_every_public_name() -> None:
+    shown = re.findall(r"^::: [\w.]*?(\w+)$", PAGES["api.md"], re.M)
+    assert [name for name in deadrelu.__all__ if name not in (*shown, "__version__")] == []
 
 
 def test_what_to_touch_names_files_that_exist() -> None:

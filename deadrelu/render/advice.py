@@ -48,7 +48,7 @@ def alone(item: SiteAdvice) -> GroupAdvice:
     return GroupAdvice(sites=sites, ailment=item.ailment, says=item.says, remedies=item.remedies)
 
 
-def place_of(edit: Edit) -> str:
+def edit_place(edit: Edit) -> str:
     """Return where an edit is made, as editors and compilers write it."""
     return f"{edit.file}:{edit.line}" + (f":{edit.column}" if edit.column is not None else "")
 
@@ -75,7 +75,7 @@ def _listed(number: int, remedy: Remedy) -> str:
     if remedy.python is not None:
         lines += _fenced("python", remedy.python.splitlines())
     for edit in remedy.edits:
-        lines += [f"{code_span(place_of(edit))}:", *_fenced("diff", [f"- {edit.old}", f"+ {edit.new}"])]
+        lines += [f"{code_span(edit_place(edit))}:", *_fenced("diff", [f"- {edit.old}", f"+ {edit.new}"])]
     return f"\n{' ' * len(lead)}".join(lines)
 
 

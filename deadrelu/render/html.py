@@ -8,9 +8,8 @@ import hashlib
 from deadrelu.render.conclusion import headline
 from deadrelu.render.rows import site_rows
 from deadrelu.render.webpage import closing, overview
-from deadrelu.render.webpage.assets import asset
 from deadrelu.render.webpage.details import detailed, details
-from deadrelu.render.webpage.markup import Html, el
+from deadrelu.render.webpage.markup import Html, asset, el
 from deadrelu.render.webpage.sites import table
 from deadrelu.report import Report
 

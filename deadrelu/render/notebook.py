@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from deadrelu.render import conclusion as end
 from deadrelu.render.rows import MOST_ROWS, Row, figures, site_rows, total_figures, worst_rows
-from deadrelu.render.webpage.assets import asset
 from deadrelu.render.webpage.charts import share, sparkline
-from deadrelu.render.webpage.limit import limit
-from deadrelu.render.webpage.markup import Html, code, el
+from deadrelu.render.webpage.markup import Html, asset, code, el
+from deadrelu.render.webpage.overview import limit
 from deadrelu.render.webpage.sites import mark
 from deadrelu.report import Report
 from deadrelu.text.wording import count

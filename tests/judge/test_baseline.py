@@ -1,4 +1,4 @@
-"""The ratchet: what is known passes, what is more fails and is named, and nothing loosens by itself."""
+"""The baseline: known dead units pass, more of them fail and are listed, and it never allows more by itself."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ def errors(report: Report) -> list[tuple[str, str | None, tuple[int, ...]]]:
     return [(f.rule, f.site, f.units) for f in report.findings if f.severity == "error"]
 
 
-def test_what_is_known_passes_and_is_a_note() -> None:
+def test_known_dead_units_pass_and_are_a_note() -> None:
     report = gated({"a": (1, 5), "b": ()}, known_of({"a": (1, 5), "b": ()}))
     assert report.verdict == "pass"
     assert [(f.rule, f.severity, f.units) for f in report.findings] == [("DR001", "note", (1, 5))]
     assert "2 of 6 units are dead, as many as in the baseline." in report.findings[0].message
 
 
-def test_two_more_dead_units_fail_and_are_named() -> None:
+def test_two_more_dead_units_fail_and_are_listed() -> None:
     report = gated({"a": (0, 1, 4, 5)}, known_of({"a": (1, 5)}))
     assert errors(report) == [("DR001", "a", (0, 4))]
     assert "4 of 6 units are dead, 2 more than in the baseline; these are newly dead." in report.findings[0].message
     assert [(f.severity, f.units) for f in report.findings[1:]] == [("note", (1, 5))]
 
 
-def test_a_site_that_has_died_wholly_fails_as_that() -> None:
+def test_a_site_that_is_now_wholly_dead_fails_as_such() -> None:
     assert errors(gated({"a": tuple(range(6))}, known_of({"a": (1,)}))) == [("DR002", "a", (0, 2, 3, 4, 5))]
     assert gated({"a": tuple(range(6))}, known_of({"a": tuple(range(6))})).verdict == "pass"
 
 
-def test_fewer_dead_units_pass_and_stand_as_better() -> None:
+def test_fewer_dead_units_pass_as_better() -> None:
     known = known_of({"a": (1, 5), "b": (2,)})
     assert gated({"a": (1,), "b": (2,)}, known).verdict == "pass"
     assert compare_to_baseline(dead_report({"a": (1,), "b": (2,)}), known).better == ("a",)
 
 
-def test_as_many_but_others_pass_and_are_named() -> None:
+def test_as_many_other_dead_units_pass_and_are_listed() -> None:
     report = gated({"a": (2, 3)}, known_of({"a": (1, 5)}))
     assert (report.verdict, report.findings[0].severity) == ("pass", "note")
     assert "as many as in the baseline; newly dead: 2–3." in report.findings[0].message
@@ -82,7 +82,7 @@ def test_tolerances_are_read_and_rounded_down() -> None:
             parse_tolerance(text)
 
 
-def test_the_baseline_takes_the_place_of_max_dead_at_the_sites_that_it_knows_only() -> None:
+def test_the_baseline_replaces_max_dead_only_at_the_sites_in_it() -> None:
     known = known_of({"a": (0, 1, 2)})
     assert gated({"a": (0, 1, 2)}, known, Policy(max_dead=0.0)).verdict == "pass"
     assert gated({"a": (0, 1, 2, 3)}, known, Policy(max_dead=1.0)).verdict == "fail"
@@ -91,7 +91,7 @@ def test_the_baseline_takes_the_place_of_max_dead_at_the_sites_that_it_knows_onl
     assert gated({"a": (0, 1, 2)}, known, Policy(max_dead_total=0.1)).verdict == "fail"
 
 
-def test_a_skipped_site_that_is_known_is_a_note_even_if_strict() -> None:
+def test_a_site_skipped_in_the_baseline_is_a_note_even_if_strict() -> None:
     policy = Policy(strict=True)
     aux = (Skipped(id="aux", op="relu", reason="never called"),)
     report = make_report(list(dead_report({"a": ()}).sites), policy=policy, skipped=aux)
@@ -101,13 +101,13 @@ def test_a_skipped_site_that_is_known_is_a_note_even_if_strict() -> None:
         renew_entries(report, policy, known_of({"a": ()}))
 
 
-def test_sites_that_are_gone_are_told_and_left_out_of_what_is_renewed() -> None:
+def test_gone_sites_are_reported_and_left_out_of_the_new_baseline() -> None:
     known = known_of({"a": (1,), "old": (2,)})
     assert compare_to_baseline(dead_report({"a": (1,)}), known).gone == ("old",)
     assert list(renew_entries(dead_report({"a": (1,)}), Policy(), known)) == ["a"]
 
 
-def test_a_baseline_that_would_get_looser_is_refused_unless_forced() -> None:
+def test_a_baseline_that_would_allow_more_is_refused_unless_forced() -> None:
     known, worse = known_of({"a": (1,)}), dead_report({"a": (1, 2, 3)})
     with pytest.raises(UsageError, match=r"a has 3 dead units, not 1 \(newly dead: 2–3\)") as refused:
         renew_entries(worse, Policy(), known)
@@ -117,7 +117,7 @@ def test_a_baseline_that_would_get_looser_is_refused_unless_forced() -> None:
         renew_entries(dead_report({"a": (1,), "b": (4,)}), Policy(), known)
 
 
-def test_nan_is_never_known_nor_better() -> None:
+def test_nan_is_never_accepted_nor_better() -> None:
     sick = make_report([make_stats(make_site("a", 6), [0.5] * 6, nonfinite=(1,))])
     known = known_of({"a": (1, 5)})
     assert compare_to_baseline(sick, known).better == ()
@@ -127,7 +127,7 @@ def test_nan_is_never_known_nor_better() -> None:
 
 
 @given(states, states, policies)
-def test_the_ratchet_never_loosens_by_itself(before: Dead, after: Dead, policy: Policy) -> None:
+def test_updating_without_force_never_allows_more(before: Dead, after: Dead, policy: Policy) -> None:
     known = known_of(before)
     try:
         now = renew_entries(dead_report(after), policy, known)
@@ -140,9 +140,7 @@ def test_the_ratchet_never_loosens_by_itself(before: Dead, after: Dead, policy: 
 
 
 @given(states, states, policies)
-def test_whatever_could_be_renewed_passes_before_and_after_and_what_fails_cannot_be_renewed(
-    before: Dead, after: Dead, policy: Policy
-) -> None:
+def test_a_baseline_can_be_updated_exactly_if_the_report_passes_it(before: Dead, after: Dead, policy: Policy) -> None:
     known, report = known_of(before), dead_report(after, policy=policy)
     dead_whole = any(len(gone) == UNITS and site not in before for site, gone in after.items())
     try:
@@ -155,7 +153,7 @@ def test_whatever_could_be_renewed_passes_before_and_after_and_what_fails_cannot
 
 
 @given(states, states, st.integers(0, UNITS))
-def test_more_tolerance_never_turns_green_into_red(before: Dead, after: Dead, tolerance: int) -> None:
+def test_more_tolerance_never_turns_a_pass_into_a_fail(before: Dead, after: Dead, tolerance: int) -> None:
     known, policy = known_of(before), Policy(max_dead=1.0, ignore=("DR002",))
     tight = gate(dead_report(after, policy=policy), policy, known, tolerance)
     wide = gate(dead_report(after, policy=policy), policy, known, tolerance + 1)
@@ -182,7 +180,7 @@ entries = st.dictionaries(st.text(min_size=1), an_entry(), max_size=3)
 
 
 @given(st.dictionaries(st.text(), entries, max_size=3))
-def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
+def test_a_baseline_file_is_written_and_read_back(models: dict[str, Entries]) -> None:
     ledger = BaselineFile(models=models)
     assert BaselineFile.from_json(ledger.to_json(), "b.json") == ledger
 
@@ -205,18 +203,18 @@ def test_a_ledger_is_written_and_read_back(models: dict[str, Entries]) -> None:
      "[" * 100_000, '{"a":' * 100_000],
     ids=lambda text: text[:60],
 )  # fmt: skip
-def test_what_is_no_ledger_is_an_error_that_names_the_file(text: str) -> None:
+def test_a_broken_baseline_file_is_an_error_that_names_it(text: str) -> None:
     with pytest.raises(FileError, match=r"base\.json is not a deadrelu baseline"):
         BaselineFile.from_json(text, "base.json")
 
 
-def test_a_site_that_stands_there_twice_is_refused_and_named() -> None:
+def test_a_site_that_occurs_twice_is_refused_and_named() -> None:
     site = '"s": {"units": 3, "rules": {}}'
     with pytest.raises(FileError, match="'s' occurs twice"):
         BaselineFile.from_json(f'{{"deadrelu_baseline": 1, "models": {{"a": {{{site}, {site}}}}}}}', "base.json")
 
 
-def test_bytes_are_utf8_with_or_without_a_mark_and_utf16_is_refused() -> None:
+def test_a_baseline_file_is_utf8_with_or_without_a_byte_order_mark() -> None:
     text = BaselineFile(models={"é": {"s": Entry(units=3, rules={"DR001": (1,)})}}).to_json()
     assert BaselineFile.from_json(text.encode(), "b") == BaselineFile.from_json(text, "b")
     assert BaselineFile.from_json(text.encode("utf-8-sig"), "b") == BaselineFile.from_json(text, "b")

@@ -1,4 +1,4 @@
-"""Comparison and trend: planted changes, and what must hold of any two reports."""
+"""Comparison and trend: planted changes, and laws for any two reports."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ units = st.sets(st.integers(0, UNITS - 1)).map(lambda found: tuple(sorted(found)
 states = st.dictionaries(st.sampled_from(SITES), units, min_size=1)
 
 
-def test_each_kind_of_change_is_told_apart_and_named() -> None:
+def test_each_kind_of_change_is_named() -> None:
     old = dead_report({"worse": (1,), "better": (1, 2), "changed": (3,), "same": (4,), "gone": ()})
     new = dead_report({"new": (5,), "worse": (1, 2, 3), "better": (2,), "changed": (0,), "same": (4,)})
-    told = {site.id: (site.change, site.newly_dead, site.revived) for site in compare(old, new).sites}
-    assert told == {
+    found = {site.id: (site.change, site.newly_dead, site.revived) for site in compare(old, new).sites}
+    assert found == {
         "new": ("new", (), ()),
         "worse": ("worse", (2, 3), ()),
         "better": ("better", (), (1,)),
@@ -33,7 +33,7 @@ def test_each_kind_of_change_is_told_apart_and_named() -> None:
 
 
 @given(states, states)
-def test_what_died_one_way_came_back_the_other(
+def test_units_that_died_in_one_direction_revived_in_the_other(
     before: dict[str, tuple[int, ...]], after: dict[str, tuple[int, ...]]
 ) -> None:
     there, back = compare(dead_report(before), dead_report(after)), compare(dead_report(after), dead_report(before))

@@ -1,4 +1,4 @@
-"""When a scan may stop: never before the verdict is clear."""
+"""When a scan may stop: not before the verdict is known."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def snapshot(silent: int, units: int = 10, samples: int = 64, name: str = "act")
         ([], {"max_dead": 0.1}, None),
     ],
 )
-def test_a_pass_is_told_as_soon_as_no_limit_can_be_exceeded(
+def test_a_pass_is_known_as_soon_as_no_limit_can_be_exceeded(
     sites: list[Snapshot], policy: dict[str, Any], verdict: str | None
 ) -> None:
     assert predict_verdict(sites, Policy(**policy), "verdict", check=1) == verdict
 
 
-def test_nothing_is_clear_while_a_strict_gate_has_a_skipped_site() -> None:
+def test_nothing_is_known_while_a_strict_gate_has_a_skipped_site() -> None:
     assert predict_verdict([snapshot(0)], Policy(strict=True), "verdict", check=1, skipped=True) is None
     assert predict_verdict([snapshot(0)], Policy(strict=True), "verdict", check=1) == "pass"
     assert predict_verdict([snapshot(0)], Policy(), "verdict", check=1, skipped=True) == "pass"
@@ -56,17 +56,17 @@ def test_nothing_is_clear_while_a_strict_gate_has_a_skipped_site() -> None:
     total=st.sampled_from([None, 0.1, 0.5]),
     ignore=st.sets(st.sampled_from(["DR001", "DR002"])),
 )
-def test_no_later_firing_can_fail_a_gate_that_was_told_to_pass(
+def test_no_later_firing_can_fail_a_gate_that_was_predicted_to_pass(
     silent: list[int], woken: st.DataObject, max_dead: float | None, total: float | None, ignore: set[str]
 ) -> None:
-    """The judge itself is the oracle, on every way in which the silent units may go on."""
+    """The oracle is the judge, for every way the silent units may go on."""
     policy = Policy(max_dead=max_dead, max_dead_total=total, ignore=tuple(sorted(ignore)))
     sites = [snapshot(n, units=4, name=f"act{i}") for i, n in enumerate(silent)]
-    told = predict_verdict(sites, policy, "verdict", check=1)
+    predicted = predict_verdict(sites, policy, "verdict", check=1)
     later = [woken.draw(st.integers(0, n)) for n in silent]
-    if told == "pass":
+    if predicted == "pass":
         assert verdict(later, policy) == "pass"
-    if told is None and "DR002" not in ignore:
+    if predicted is None and "DR002" not in ignore:
         assert verdict(silent, policy) == "fail", "the scan went on although as many dead units would have passed"
 
 
@@ -82,7 +82,7 @@ def needed(units: int, check: int, rare: float, confidence: float) -> int:
 
 
 @pytest.mark.parametrize("check", [1, 2, 7])
-def test_a_fail_is_likely_from_the_number_of_samples_on_that_the_union_bound_asks_for(check: int) -> None:
+def test_a_fail_is_likely_from_the_number_of_samples_that_the_union_bound_requires(check: int) -> None:
     policy = Policy(max_dead=0.1, rare_below=0.01, confidence=0.95)
     n = needed(10 + 30, check, 0.01, 0.95)
     for samples, verdict in ((n - 1, None), (n + 1, "fail")):
@@ -91,7 +91,7 @@ def test_a_fail_is_likely_from_the_number_of_samples_on_that_the_union_bound_ask
         assert predict_verdict(sites, policy, "verdict", check=check) is None
 
 
-def test_nothing_is_likely_where_nothing_is_rare() -> None:
+def test_no_fail_is_likely_if_nothing_is_rare() -> None:
     assert predict_verdict([snapshot(10, samples=10**9)], Policy(rare_below=0.0), "likely", check=1) is None
 
 
@@ -101,12 +101,12 @@ def test_a_site_at_its_limit_passes_whatever_the_samples(until: Until) -> None:
 
 
 def test_likely_is_wrong_less_often_than_the_confidence_allows() -> None:
-    """Units that all fire on just the rate of "rare", looked at again and again: a fail would be wrong each time."""
-    dice = random.Random(0)
+    """Every unit fires exactly at the rate of "rare" and is checked repeatedly: each fail would be wrong."""
+    rng = random.Random(0)
     policy = Policy(max_dead=0.0, rare_below=0.05, confidence=0.8)
     units, wrong, rounds = 20, 0, 400
     for _ in range(rounds):
-        first = [math.ceil(math.log(dice.random()) / math.log(1 - 0.05)) for _ in range(units)]  # geometric
+        first = [math.ceil(math.log(rng.random()) / math.log(1 - 0.05)) for _ in range(units)]  # geometric
         for check, samples in enumerate((16, 32, 64, 128, 256, 512), 1):
             silent = sum(n > samples for n in first)
             if predict_verdict([snapshot(silent, units, samples)], policy, "likely", check=check) == "fail":

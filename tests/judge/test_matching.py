@@ -1,4 +1,4 @@
-"""Which site is which: by id where nothing speaks against it, else by what it has kept; never unlike with unlike."""
+"""Sites are matched by id if everything agrees, else by what they kept; different sites never match."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def report(*sites: object) -> Report:
 
 
 @given(marks, marks)
-def test_a_match_is_one_to_one_and_joins_no_sites_of_other_units_or_activation(
+def test_matching_is_one_to_one_and_requires_equal_units_and_activation(
     old: list[Identity], new: list[Identity]
 ) -> None:
     found = match(old, new)
@@ -52,11 +52,11 @@ def test_a_match_is_one_to_one_and_joins_no_sites_of_other_units_or_activation(
 
 
 @given(marks)
-def test_every_site_is_itself(same: list[Identity]) -> None:
+def test_every_site_matches_itself(same: list[Identity]) -> None:
     assert match(same, same) == {mark.id: place for place, mark in enumerate(same)}
 
 
-def test_a_site_with_another_id_is_found_by_its_producer_and_is_said_to_have_moved() -> None:
+def test_a_site_with_a_new_id_is_found_by_its_producer_and_reported_as_moved() -> None:
     before = report(site("m:relu#1", 8, 0, after="stem"), site("m:relu#2", 8, 3, after="conv"))
     after = report(site("m:relu#1", 8, 3, after="conv"))
     known = renew_entries(before, Policy(), None)
@@ -70,7 +70,7 @@ def test_a_site_with_another_id_is_found_by_its_producer_and_is_said_to_have_mov
     assert (change.has_moved, gone.has_moved) == (True, False)
 
 
-def test_a_site_that_is_only_numbered_in_another_way_has_not_moved() -> None:
+def test_a_site_that_is_only_numbered_differently_has_not_moved() -> None:
     before, after = report(site(":relu#1", 8, 3)), report(site("conv1:relu", 8, 3, alias=":relu#1"))
     comparison = compare(before, after)
     (change,) = comparison.sites
@@ -79,7 +79,7 @@ def test_a_site_that_is_only_numbered_in_another_way_has_not_moved() -> None:
     assert "was" not in compare(after, after).to_dict()["sites"][0]
 
 
-def test_an_id_that_means_another_layer_now_is_not_compared_but_said() -> None:
+def test_an_id_that_means_another_layer_now_is_reported_and_not_compared() -> None:
     known = renew_entries(report(site("act", 32, 0, after="a")), Policy(), None)
     held = gate(report(site("act", 64, 2, after="b")), Policy(max_dead=0.5), known)
     assert held.verdict == "pass"
@@ -116,9 +116,9 @@ def test_a_baseline_of_an_earlier_version_is_read_by_the_former_ids() -> None:
         site("conv2:relu", 4, 0, after="conv2", alias=":relu#2"),
     )
     assert gate(now, Policy(), known).verdict == "pass"
-    stands = compare_to_baseline(now, known)
-    assert (stands.renumbered, stands.moved, stands.new, stands.gone) == (("conv1:relu", "conv2:relu"), {}, (), ())
-    # What was the second call of four units is not taken for the first of eight.
+    changes = compare_to_baseline(now, known)
+    assert (changes.renumbered, changes.moved, changes.new, changes.gone) == (("conv1:relu", "conv2:relu"), {}, (), ())
+    # What was the second call of four units is not mistaken for the first of eight.
     edited = report(site("conv2:relu", 4, 0, after="conv2", alias=":relu#1"))
     assert match_entries(edited, known).was == {}
 

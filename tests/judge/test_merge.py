@@ -1,4 +1,4 @@
-"""Merging adds: counts come back exactly, order and grouping play no part, and strangers are refused."""
+"""Merging adds counts exactly, in any order and grouping, and refuses reports that do not belong together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plain(report: Report) -> dict[str, Any]:
 
 @few
 @given(measured())
-def test_counts_come_back_exactly_from_a_report_that_was_written_and_read(made: Measured) -> None:
+def test_counts_are_recovered_exactly_from_a_report_that_was_written_and_read(made: Measured) -> None:
     report, counted = made
     for stats in Report.from_json(report.to_json()).sites:
         back, true = counts_of(stats), counted[stats.site.id]
@@ -73,7 +73,7 @@ def test_merging_is_associative(a: Measured, b: Measured, c: Measured) -> None:
 
 @few
 @given(measured())
-def test_one_report_merged_is_itself(a: Measured) -> None:
+def test_merging_one_report_returns_it(a: Measured) -> None:
     assert merge([a[0]]).to_dict() == a[0].to_dict()
 
 
@@ -84,7 +84,7 @@ def test_a_merged_report_can_be_written_and_read(a: Measured, b: Measured) -> No
     assert Report.from_json(both.to_json()).to_json() == both.to_json()
 
 
-def test_reports_of_other_models_sites_and_kinds_of_data_are_refused() -> None:
+def test_reports_of_different_models_sites_or_kinds_of_data_are_refused() -> None:
     report = dead_report({"a": (1,), "b": ()})
     with pytest.raises(UsageError, match="different models"):
         merge([report, of_other_bytes(report)])
@@ -106,7 +106,7 @@ def test_the_limits_are_those_of_the_reports_or_those_that_are_given() -> None:
     assert merge([a, b], common_policy([a, b], max_dead=0.5)).verdict == "pass"
 
 
-def test_a_size_that_differs_and_the_skipped_of_both_are_kept() -> None:
+def test_a_merged_report_marks_varying_sizes_and_keeps_the_skipped_sites_of_both() -> None:
     a = dead_report({"a": ()})
     wide = replace(a.sites[0], site=replace(a.sites[0].site, shape=("N", 6, 9, "*")))
     skipped = (Skipped(id="z", op="relu", reason="never called"),)
@@ -129,20 +129,20 @@ def test_a_site_that_the_data_of_one_report_did_not_reach_has_the_figures_of_the
         merge([two, replace(one, skipped=(replace(unreached, reason="its pre-activation is a sparse tensor"),))])
 
 
-def test_the_older_of_two_versions_is_named() -> None:
+def test_a_merged_report_names_the_older_version() -> None:
     report = dead_report({"a": ()})
     newer = replace(report, tool=replace(report.tool, version="9.0.0"))
     assert merge([newer, report]).tool == merge([report, newer]).tool == report.tool
 
 
-def test_what_one_scan_left_out_as_padding_is_not_said_of_both() -> None:
+def test_the_padding_of_one_scan_is_left_out_of_the_merged_report() -> None:
     report = dead_report({"a": (1,)})
     padded = replace(report, settings=report.settings | {"padding": ("5 of 10 positions (mask)",)})
     assert "padding" not in merge([padded, padded]).settings
 
 
 @given(st.permutations(["a.npz", "b.npz", "c.npz"]))
-def test_the_source_names_each_data_once(order: list[str]) -> None:
+def test_the_source_names_each_data_set_once(order: list[str]) -> None:
     reports = [dead_report({"a": ()}) for _ in order]
     named = [replace(r, data=replace(r.data, source=s)) for r, s in zip(reports, order, strict=True)]
     assert merge([*named, named[0]]).data.source == "a.npz + b.npz + c.npz"

@@ -1,4 +1,4 @@
-"""Which findings a report gets, in which order, and what the gate makes of them."""
+"""Which findings a report gets, in which order, and the verdict that follows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_fraction_is_a_percentage_or_a_decimal(text: str, value: float) -> Non
 
 
 @given(st.integers(0, 10_000))
-def test_a_percentage_is_the_very_float_that_dead_over_units_gives(hundredths: int) -> None:
+def test_a_percentage_is_the_same_float_as_dead_over_units(hundredths: int) -> None:
     assert parse_fraction(f"{hundredths / 100:.2f}%") == hundredths / 10_000
 
 
@@ -70,7 +70,7 @@ def test_a_percentage_is_the_very_float_that_dead_over_units_gives(hundredths: i
         ("500", "outside 0% to 100%", "such as 5%"),
     ],
 )
-def test_what_is_no_fraction_is_refused_with_the_reason(text: str, says: str, hint: str) -> None:
+def test_text_that_is_not_a_fraction_is_refused_with_the_reason(text: str, says: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_fraction(text)
     assert says in caught.value.message
@@ -84,14 +84,14 @@ def test_what_is_no_fraction_is_refused_with_the_reason(text: str, says: str, hi
         ({"ignore": ("DR001", "DR007")}, "--ignore: there is no rule 'DR007'"),
     ],
 )
-def test_a_policy_that_cannot_be_judged_by_is_refused(policy: dict[str, object], says: str) -> None:
+def test_an_invalid_policy_is_refused(policy: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError) as caught:
         Policy(**policy)  # type: ignore[arg-type]
     assert says in caught.value.message
     assert caught.value.hint
 
 
-def test_a_setting_that_a_report_lacks_has_its_default() -> None:
+def test_a_missing_setting_of_a_report_has_its_default() -> None:
     assert Policy.from_settings({"invocation": ("m.pt",), "max_dead": 0.1}) == Policy(max_dead=0.1)
 
 
@@ -127,7 +127,7 @@ def test_a_message_names_the_figures_and_what_the_limit_allows() -> None:
 
 
 @given(st.integers(1, 300), st.integers(0, 1000))
-def test_the_number_that_a_limit_allows_is_where_the_gate_turns(units: int, thousandths: int) -> None:
+def test_the_gate_fails_exactly_above_the_number_that_a_limit_allows(units: int, thousandths: int) -> None:
     limit = thousandths / 1000
     for dead in range(1, units):
         report = make_report([site(dead=dead, units=units)], policy=Policy(max_dead=limit, select=("DR001",)))
@@ -144,7 +144,7 @@ def test_the_total_over_all_sites_has_its_own_limit() -> None:
     assert make_report([site("a", 2), site("b")], policy=Policy(max_dead_total=0.05)).verdict == "pass"
 
 
-def test_a_wholly_dead_site_is_an_error_whatever_the_limit_and_is_said_once() -> None:
+def test_a_wholly_dead_site_is_one_error_whatever_the_limit() -> None:
     report = make_report([site(dead=20)], policy=Policy(max_dead=1.0))
     assert found(report) == [("DR002", "error", "a")]
     assert "everything after it that has no other input is constant" in only(report).message
@@ -157,7 +157,7 @@ def test_a_site_with_a_nan_is_not_wholly_dead() -> None:
     assert only(replace(report, findings=report.findings[:1])).units == (4,)
 
 
-def test_nonfinite_weights_come_before_all() -> None:
+def test_nonfinite_weights_come_first() -> None:
     weights = {f"layer{n}.weight": 2 for n in range(5)}
     report = make_report([site("a", 20), site("b", nonfinite=(4,))], nonfinite_weights=weights)
     assert found(report) == [("DR003", "error", None), ("DR003", "error", "b"), ("DR002", "error", "a")]
@@ -172,7 +172,7 @@ def test_rare_units_and_an_activation_that_does_nothing_are_notes() -> None:
 
 
 @pytest.mark.parametrize(("samples", "raised"), [(298, True), (299, False)])
-def test_too_few_samples_are_named_where_a_dead_unit_rests_on_them(samples: int, raised: bool) -> None:
+def test_too_few_samples_are_reported_if_a_unit_is_dead(samples: int, raised: bool) -> None:
     report = make_report([site(dead=1, samples=samples), site("b", samples=5)], policy=Policy(select=("DR006",)))
     assert found(report) == ([("DR006", "warning", None)] if raised else [])
     if raised:
@@ -180,7 +180,7 @@ def test_too_few_samples_are_named_where_a_dead_unit_rests_on_them(samples: int,
         assert "299 independent samples are needed" in only(report).message
 
 
-def test_few_samples_alone_are_no_finding_where_nothing_is_dead_or_nothing_is_rare() -> None:
+def test_few_samples_are_not_a_finding_if_nothing_is_dead_or_rare() -> None:
     assert make_report([site(samples=5)]).findings == ()
     assert found(make_report([site(dead=1, samples=5)], policy=Policy(rare_below=0.0))) == [("DR001", "warning", "a")]
 
@@ -192,12 +192,12 @@ def test_a_skipped_site_warns_and_fails_if_strict(strict: bool, severity: str, c
     assert exit_code(report) == code
 
 
-def test_synthetic_data_is_said() -> None:
+def test_synthetic_data_is_reported() -> None:
     data = DataInfo(source=None, kind="synthetic", samples=64, batches=2, seed=0)
     assert found(make_report([site()], data=data)) == [("DR009", "note", None)]
 
 
-def test_findings_stand_by_severity_and_then_by_site() -> None:
+def test_findings_are_sorted_by_severity_and_then_by_site() -> None:
     sites = [site("a", 1, rate=0.001), site("b", 20), site("c", 10), site("d", 1, nonfinite=(3,))]
     report = make_report(sites, policy=Policy(max_dead=0.1), skipped=(LATER,))
     assert found(report) == [
@@ -229,24 +229,24 @@ def test_exit_zero_hides_a_failed_gate_only() -> None:
     assert (exit_code(report), exit_code(report, exit_zero=True)) == (ExitCode.GATE_FAILED, ExitCode.OK)
 
 
-def test_judging_twice_changes_nothing_and_a_new_policy_judges_the_figures_anew(canonical: Report) -> None:
+def test_judging_twice_changes_nothing_and_a_new_policy_judges_the_same_figures(canonical: Report) -> None:
     policy = Policy(max_dead=0.05)
     assert judge(canonical, policy) == canonical
-    anew = judge(make_report([site(rate=0.02)]), Policy(rare_below=0.03, confidence=0.99))
-    assert found(anew) == [("DR004", "note", "a")]
-    assert anew.sites[0].silence_bound == pytest.approx(1 - 0.01 ** (1 / SAMPLES))
-    assert anew.settings["rare_below"] == 0.03
-    assert anew.settings["invocation"] == canonical.settings["invocation"]
+    again = judge(make_report([site(rate=0.02)]), Policy(rare_below=0.03, confidence=0.99))
+    assert found(again) == [("DR004", "note", "a")]
+    assert again.sites[0].silence_bound == pytest.approx(1 - 0.01 ** (1 / SAMPLES))
+    assert again.settings["rare_below"] == 0.03
+    assert again.settings["invocation"] == canonical.settings["invocation"]
 
 
-def test_a_limit_by_glob_takes_the_place_of_max_dead_and_the_last_that_matches_counts() -> None:
+def test_a_limit_by_glob_replaces_max_dead_and_the_last_match_wins() -> None:
     policy = Policy(max_dead=0.0, limits=(("a*", 1.0), ("ab", 0.1)))
     report = make_report([site("aa", 5), site("ab", 5), site("b", 5)], policy=policy)
     assert found(report) == [("DR001", "error", "ab"), ("DR001", "error", "b"), ("DR001", "note", "aa")]
     assert "the limit of 10% allows 2." in report.findings[0].message
 
 
-def test_an_ignore_may_hold_for_some_sites_and_carry_its_reason() -> None:
+def test_an_ignore_may_name_sites_and_a_reason() -> None:
     policy = Policy(max_dead=0.0, ignore=("DR001@head.*: pruned on purpose", "DR004: rare by design"))
     report = make_report([site("head.a", 5), site("body", 5, rate=0.001)], policy=policy)
     assert found(report) == [("DR001", "error", "body")]
@@ -255,7 +255,7 @@ def test_an_ignore_may_hold_for_some_sites_and_carry_its_reason() -> None:
         Policy(ignore=("DR999@a: x",))
 
 
-def test_a_policy_comes_back_from_the_settings_of_a_report() -> None:
+def test_a_policy_can_be_read_from_the_settings_of_a_report() -> None:
     policy = Policy(max_dead=0.05, strict=True, select=("DR001",), limits=(("a=b", 0.1), ("c", 1 / 3)))
     report = Report.from_json(make_report([site()], policy=policy).to_json())
     assert Policy.from_settings(report.settings) == policy

@@ -1,4 +1,4 @@
-"""The table of rules is complete and fit to print."""
+"""The table of rules is complete and printable."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES, find_rule
 
 
-def test_the_codes_are_those_of_design_without_the_one_that_nothing_raises_yet() -> None:
+def test_the_codes_are_consecutive_but_for_one_that_is_reserved() -> None:
     assert list(RULES) == [f"DR{number:03}" for number in (1, 2, 3, 4, 5, 6, 8, 9, 10, 11)]
 
 
-def test_each_rule_says_what_why_and_what_to_do_in_one_sentence_each() -> None:
+def test_each_rule_has_a_summary_a_reason_and_a_fix_of_one_sentence_each() -> None:
     names = {rule.name for rule in RULES.values()}
     assert len(names) == len(RULES)
     for code, rule in RULES.items():
@@ -30,14 +30,14 @@ def test_a_rule_is_found_by_its_code_and_by_its_name(text: str) -> None:
     assert find_rule(text) is RULES["DR002"]
 
 
-def test_a_rule_that_is_misspelt_is_asked_back_and_any_other_lists_them_all() -> None:
+def test_a_misspelt_rule_gets_a_suggestion_and_an_unknown_one_the_list() -> None:
     with pytest.raises(UsageError, match=r"there is no rule 'dead-sites' .did you mean 'dead-site'"):
         find_rule("dead-sites")
     with pytest.raises(UsageError, match=r"the rules are DR001 dead-units, DR002 dead-site, .*DR011 guessed-axis"):
         find_rule("frobnicate")
 
 
-def test_a_policy_keeps_the_codes_of_the_names_that_it_is_given() -> None:
+def test_a_policy_replaces_names_of_rules_by_codes() -> None:
     policy = Policy(select=("dead-site", "DR001"), ignore=("rare-units@head.*: rare-units are meant", "always_on"))
     assert policy.select == ("DR002", "DR001")
     assert policy.ignore == ("DR004@head.*: rare-units are meant", "DR005")

@@ -1,4 +1,4 @@
-"""Shares in every form that a person writes, and the errors in the words of the API."""
+"""Shares in every form that a person writes, and their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deadrelu.judge.policy import Policy, policy_of
 
 
 @pytest.mark.parametrize("share", ["5%", "0.05", " 5 % ", 0.05, Fraction(1, 20), np.float64(0.05)])
-def test_a_policy_takes_a_share_in_every_form_and_holds_a_float(share: str | float | Fraction) -> None:
+def test_a_policy_accepts_shares_in_every_form_and_stores_floats(share: str | float | Fraction) -> None:
     policy = Policy(max_dead=share, max_dead_total=share, rare_below=share, confidence=share, limits={"a.*": share})
     assert policy == Policy(
         max_dead=0.05, max_dead_total=0.05, rare_below=0.05, confidence=0.05, limits=(("a.*", 0.05),)
@@ -24,7 +24,7 @@ def test_a_policy_takes_a_share_in_every_form_and_holds_a_float(share: str | flo
     assert asdict(policy)["max_dead"] == policy.to_settings()["max_dead"] == 0.05
 
 
-def test_a_policy_without_arguments_is_the_defaults() -> None:
+def test_a_policy_without_arguments_has_the_defaults() -> None:
     policy = Policy()
     assert (policy.max_dead, policy.max_dead_total, policy.rare_below, policy.confidence) == (None, None, 0.01, 0.95)
     assert policy.limits == ()
@@ -59,7 +59,7 @@ def test_a_share_out_of_range_is_refused_in_pythons_words(given: dict[str, objec
     assert "--" not in str(raised.value)
 
 
-def test_limits_alone_make_a_policy_and_beside_one_are_an_error() -> None:
+def test_limits_make_a_policy_but_beside_a_policy_they_are_an_error() -> None:
     assert policy_of(None) == Policy()
     assert policy_of(None, max_dead="5%", limits={"a": "1%"}, strict=True) == Policy(
         max_dead=0.05, limits=(("a", 0.01),), strict=True

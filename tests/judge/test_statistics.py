@@ -1,4 +1,4 @@
-"""What counts say of units: closed forms, planted units, and laws."""
+"""Statistics from counts: closed forms, planted units, and laws."""
 
 from __future__ import annotations
 
@@ -83,32 +83,32 @@ def test_planted_units_are_told_apart() -> None:
     assert stats.rate_per == "sample"
 
 
-def test_nan_is_no_silence_so_such_a_unit_is_neither_dead_nor_rare() -> None:
+def test_a_unit_that_met_nan_is_neither_dead_nor_rare() -> None:
     stats = described(counted(fires=(0, 1, 2, 100, 200, 1)))
     assert 5 not in (*stats.dead_units, *stats.rare_units)
 
 
-def test_where_only_firing_was_measured_the_rates_of_units_that_fired_are_unknown() -> None:
+def test_if_only_firing_was_measured_the_rates_of_units_that_fired_are_unknown() -> None:
     stats = compute_stats(make_site("a", 6), counted(), rare_below=0.01, confidence=0.95, stats="fired")
     assert stats.firing_rate == stats.sample_rate == (0.0, None, None, None, None, 0.0)
     assert (stats.dead_units, stats.rare_units) == ((0,), ())
 
 
-def test_a_site_that_flattens_time_into_the_batch_gives_rates_per_row_and_its_bound_from_samples() -> None:
+def test_a_site_that_flattens_time_into_the_batch_has_rates_per_row_and_a_bound_from_samples() -> None:
     stats = described(counted(rows=100))
     assert stats.rate_per == "row"
     assert stats.sample_rate[3] == 0.25
     assert stats.silence_bound == silence_bound(50, 0.95)
 
 
-def test_dormancy_is_unknown_where_nothing_was_put_out_or_a_sum_is_not_finite() -> None:
+def test_dormancy_is_unknown_if_all_outputs_are_zero_or_a_sum_is_non_finite() -> None:
     assert described(counted(output_sums=(0.0,) * 6)).dormancy == (None,) * 6
     broken = described(counted(output_sums=(0.0, 2.0, 4.0, 34.0, math.nan, math.inf)))
     assert broken.dormancy == (None,) * 6
     assert broken.mean_activation == (0.0, 0.01, 0.02, 0.17, None, None)
 
 
-def test_where_nothing_was_seen_nothing_is_dead_and_nothing_is_proved() -> None:
+def test_without_samples_no_unit_is_dead_and_nothing_is_proved() -> None:
     stats = described(counted(samples=0, rows=0, positions=0, fires=(0,) * 6, row_fires=(0,) * 6, nonfinite=(0,) * 6))
     assert (stats.dead, stats.always_on_units, stats.silence_bound) == (0, (), 1.0)
 
@@ -147,6 +147,6 @@ def test_the_sum_of_two_scans_is_the_scan_of_both_data_sets() -> None:
     assert described(both).firing_rate == tuple(float(Fraction(f, 400)) for f in both.fires)
 
 
-def test_counts_of_different_sites_do_not_add() -> None:
+def test_counts_of_different_sites_cannot_be_added() -> None:
     with pytest.raises(UsageError, match="6 units and of 5 units cannot be added"):
         add_counts(counted(), counted(fires=(0,) * 5))

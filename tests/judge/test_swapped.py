@@ -1,4 +1,4 @@
-"""A site that a patch has swapped is named as that by diff, trend, merge and baseline, and never counted as cured."""
+"""Diff, trend, merge and baseline report a swapped site as swapped, and never count it as cured."""
 
 from __future__ import annotations
 
@@ -62,13 +62,11 @@ WHOLLY = report({}, leaky("a"), leaky("b", "gelu"), leaky("c:elu#1", "elu"))
         ),
     ],
 )
-def test_what_took_the_place_of_a_site_is_found_by_id_module_and_layer(
-    site: LostSite, became: Leaky, found: bool
-) -> None:
+def test_a_leaky_call_is_matched_by_id_module_and_layer(site: LostSite, became: Leaky, found: bool) -> None:
     assert match_leaky([site], [became]) == ({site.id: became} if found else {})
 
 
-def test_each_leaky_call_stands_for_one_site_in_the_order_of_calls() -> None:
+def test_each_leaky_call_matches_one_site_in_the_order_of_calls() -> None:
     gone = [LostSite(id="n:relu#1", units=4), LostSite(id="n:relu#2", units=8), LostSite(id="n:relu#3", units=4)]
     leaks = [leaky("n:elu#1", units=4), leaky("n:elu#2", units=8), leaky("n:elu#3", units=4)]
     assert {name: each.id for name, each in match_leaky(gone, leaks).items()} == {
@@ -78,7 +76,7 @@ def test_each_leaky_call_stands_for_one_site_in_the_order_of_calls() -> None:
     }
 
 
-def test_a_site_that_has_found_its_call_leaves_the_others_to_the_next() -> None:
+def test_a_site_that_is_matched_leaves_the_other_calls_to_the_next() -> None:
     gone = [LostSite(id=f"layer:relu#{call}", units=4, after="fc", module="layer") for call in (1, 2)]
     leaks = [leaky("layer:elu#1", after="fc"), leaky("layer.activation", after="fc")]
     found = match_leaky(gone, leaks)
@@ -88,7 +86,7 @@ def test_a_site_that_has_found_its_call_leaves_the_others_to_the_next() -> None:
     }
 
 
-def test_a_comparison_names_what_was_swapped_and_counts_no_drop_for_it() -> None:
+def test_a_comparison_names_swapped_sites_and_does_not_count_them_as_cured() -> None:
     comparison = compare(BEFORE, PARTLY)
     assert {site.id: (site.change, site.swapped_for) for site in comparison.sites} == {
         "a": ("swapped", "leaky_relu"),
@@ -137,15 +135,15 @@ def test_a_trend_of_leaky_checkpoints_says_that_nothing_can_die() -> None:
     assert "Nothing can die here" in trend_rendering.render(trend([("1.pt", WHOLLY), ("2.pt", WHOLLY)]))
 
 
-def test_a_baseline_from_before_says_swapped_and_not_gone() -> None:
+def test_an_older_baseline_reports_swapped_sites_and_not_gone_ones() -> None:
     known = renew_entries(BEFORE, Policy(), None)
-    stands = compare_to_baseline(PARTLY, known)
-    assert stands.swapped == {"a": "leaky_relu", "c:relu#1": "elu"}
-    assert stands.gone == stands.worse == ()
+    changes = compare_to_baseline(PARTLY, known)
+    assert changes.swapped == {"a": "leaky_relu", "c:relu#1": "elu"}
+    assert changes.gone == changes.worse == ()
     assert compare_to_baseline(report({"b": 2}), known).gone == ("a", "c:relu#1")
 
 
-def test_merged_reports_keep_the_leaky_calls_once() -> None:
+def test_merged_reports_list_each_leaky_call_once() -> None:
     assert merge([PARTLY, PARTLY]).leaky == PARTLY.leaky
     other = replace(PARTLY, leaky=(leaky("z", "gelu"), *PARTLY.leaky))
     assert merge([PARTLY, other]).leaky == merge([other, PARTLY]).leaky
@@ -161,7 +159,7 @@ def test_a_report_that_lists_a_leaky_call_twice_or_passes_with_a_skipped_site_is
     assert "leaky" not in BEFORE.to_dict(), "a report without any is written as before"
 
 
-def test_every_page_names_them_and_none_is_alarmed() -> None:
+def test_every_format_lists_leaky_calls_without_a_warning() -> None:
     many = report({"b": 0}, *(leaky(f"m{number}") for number in range(12)))
     for text in (table.render(many), markdown.render(many), html.render(many)):
         plain = " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What decided a verdict: the rule that failed, or what dead units were held against."""
+"""What decided a verdict: the rule that failed, or what dead units were compared to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def held(now: dict[str, tuple[int, ...]], before: dict[str, tuple[int, ...]], st
 
 
 @pytest.mark.parametrize(
-    ("policy", "said"),
+    ("policy", "reason"),
     [
         (Policy(), "no limit was given (only a wholly dead site fails); set one with --max-dead"),
         (Policy(ignore=("DR002",)), "no limit was given; set one with --max-dead"),
@@ -49,11 +49,11 @@ def held(now: dict[str, tuple[int, ...]], before: dict[str, tuple[int, ...]], st
         ),
     ],
 )
-def test_the_reason_names_the_limit_and_how_many_sites_are_above_it(policy: Policy, said: str) -> None:
-    assert verdict_reason(dead_report(SICK, policy=policy)) == said
+def test_the_reason_names_the_limit_and_how_many_sites_are_above_it(policy: Policy, reason: str) -> None:
+    assert verdict_reason(dead_report(SICK, policy=policy)) == reason
 
 
-def test_a_baseline_is_named_and_counts_sites_that_died_wholly_among_its_own() -> None:
+def test_the_baseline_is_named_and_covers_wholly_dead_sites() -> None:
     assert verdict_reason(held(SICK, SICK, "same")) == "no more dead units than in ci/dead.json"
     assert verdict_reason(held({**SICK, "a": ()}, SICK, "better")) == "fewer dead units than in ci/dead.json"
     assert verdict_reason(held(SICK, SICK, "tolerated")) == "within the tolerance of ci/dead.json"
@@ -66,16 +66,16 @@ def test_every_rule_that_failed_is_named() -> None:
     skipped = (Skipped(id="x", op="relu", reason="never called"),)
     report = make_report(sites, policy=Policy(strict=True), skipped=skipped)
     assert {failed.rule for failed in explain_verdict(report).failed} == {"DR002", "DR003", "DR008"}
-    said = verdict_reason(report)
-    assert "1 of 2 sites is wholly dead" in said
-    assert "1 of 2 sites met NaN or infinity" in said
-    assert "1 site was skipped, which fails with --strict" in said
+    reason = verdict_reason(report)
+    assert "1 of 2 sites is wholly dead" in reason
+    assert "1 of 2 sites met NaN or infinity" in reason
+    assert "1 site was skipped, which fails with --strict" in reason
     weights = make_report([sites[1]], nonfinite_weights={"fc.bias": 2})
     assert explain_verdict(weights).failed[0] == FailedRule(rule="DR003", sites=0)
     assert verdict_reason(weights) == "weights are NaN or infinite; the one site met NaN or infinity"
 
 
-def test_a_pass_of_a_mostly_dead_model_is_doubtful_whichever_way_it_came_without_a_limit() -> None:
+def test_a_mostly_dead_model_that_passes_without_a_limit_is_doubtful() -> None:
     dying = {"a": (0, 1, 2, 3, 4)}
     assert mood(dead_report(dying)) == "doubtful"
     assert mood(dead_report(dying, policy=Policy(ignore=("DR001",)))) == "doubtful"
@@ -84,6 +84,6 @@ def test_a_pass_of_a_mostly_dead_model_is_doubtful_whichever_way_it_came_without
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_reason_stands_within_the_last_ten_lines_of_a_log(canonical: Report, width: int) -> None:
+def test_the_reason_is_in_the_last_ten_lines_of_a_log(canonical: Report, width: int) -> None:
     tail = " ".join(" ".join(table.render(canonical, Screen(width=width)).splitlines()[-10:]).split())
     assert f"FAIL {verdict_reason(canonical)}" in tail

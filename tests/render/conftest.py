@@ -1,4 +1,4 @@
-"""Golden files: what a person has read and found right."""
+"""Golden files, which a person has read and approved."""
 
 from __future__ import annotations
 

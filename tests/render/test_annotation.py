@@ -1,4 +1,4 @@
-"""Where a finding stands and how it is known again, as every CI format uses it."""
+"""The location and the fingerprint of a finding, as every CI format uses them."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def test_a_path_is_a_percent_encoded_uri_with_forward_slashes(path: str, uri: st
         assert unquote(parts.path) == found.path
 
 
-def test_a_file_name_that_is_no_utf8_still_gives_a_uri() -> None:
+def test_a_file_name_that_is_not_utf8_still_gives_a_uri() -> None:
     assert Location("a\udcff.pt").uri.isascii()
 
 
-def test_a_functional_call_stands_at_its_source_and_a_module_at_the_model_file() -> None:
+def test_a_functional_call_is_located_at_its_source_and_a_module_at_the_model_file() -> None:
     source = Source(file="./src/net.py", line=42, column=9, end_column=18)
     sites = [make_stats(make_site(name, 2, source=s), [0.0, 0.5]) for name, s in (("f:relu#1", source), ("m", None))]
     report = make_report(sites, nonfinite_weights={"w": 1})
@@ -56,12 +56,12 @@ def test_a_functional_call_stands_at_its_source_and_a_module_at_the_model_file()
     assert places["m"] == places[None] == Location("models/naïve [bold]50%[/bold].pt", 1)
 
 
-def test_a_model_in_memory_has_no_place() -> None:
+def test_a_model_in_memory_has_no_location() -> None:
     report = at(None)
     assert locate(report.findings[0], report, {}) is None
 
 
-def test_a_fingerprint_knows_a_finding_again_when_its_figures_change() -> None:
+def test_a_fingerprint_stays_the_same_when_figures_change() -> None:
     def scanned(dead: int) -> Report:
         return make_report([make_stats(make_site("a", 8), [0.0] * dead + [0.5] * (8 - dead))])
 
@@ -71,7 +71,7 @@ def test_a_fingerprint_knows_a_finding_again_when_its_figures_change() -> None:
     assert not set(fingerprints(scanned(1))) & set(fingerprints(other))
 
 
-def test_fingerprints_differ_also_for_the_same_rule_at_the_same_site() -> None:
+def test_fingerprints_differ_even_for_the_same_rule_at_the_same_site() -> None:
     report = at("a.pt")
     finding = report.findings[0]
     scan_wide, nameless = replace(finding, site=None), replace(finding, site="")
@@ -79,7 +79,7 @@ def test_fingerprints_differ_also_for_the_same_rule_at_the_same_site() -> None:
     assert len(set(fingerprints(report))) == 4
 
 
-def test_what_is_said_is_one_line_with_the_line_breaks_of_an_id_visible() -> None:
+def test_the_summary_line_shows_line_breaks_of_an_id_escaped() -> None:
     finding = Finding(
         rule="DR001", severity="error", site="a\nb\x1b", units=(1, 2), message="some\nare dead.", suggestion=""
     )

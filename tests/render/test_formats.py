@@ -1,4 +1,4 @@
-"""Each format finds its renderer, and renders the canonical report as a person approved it."""
+"""Each format finds its renderer and renders the canonical report."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from deadrelu.report import Report, SiteStats
 
 
 @pytest.mark.parametrize("format", Format)
-def test_no_format_is_without_a_renderer(format: Format, canonical: Report) -> None:
+def test_every_format_has_a_renderer(format: Format, canonical: Report) -> None:
     text = format.render(canonical)
     assert text.endswith("\n")
     assert format.render.__module__.rpartition(".")[2] == format.value
 
 
-def test_no_renderer_of_a_report_is_without_a_format() -> None:
+def test_every_renderer_of_a_report_has_a_format() -> None:
     nouns = {}
     for found in pkgutil.walk_packages(deadrelu.render.__path__, "deadrelu.render."):
         module = importlib.import_module(found.name)
         if hasattr(module, "render"):
             nouns[found.name.rpartition(".")[2]] = next(iter(get_type_hints(module.render).values()))
     assert {format.value for format in Format} == {name for name, noun in nouns.items() if noun is Report}
-    assert SiteStats in nouns.values()  # a picture of one site is no format
+    assert SiteStats in nouns.values()  # a map of one site is not a format
 
 
-def test_json_is_the_report_and_reads_back_as_it(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_json_is_the_report_and_reads_back(canonical: Report, golden: Callable[[str, str], None]) -> None:
     text = Format.JSON.render(canonical)
     golden("report.json", text)
     assert Report.from_json(text) == canonical

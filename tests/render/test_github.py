@@ -1,4 +1,4 @@
-"""Workflow commands that GitHub's runner reads back as they were meant, whatever a model calls its parts."""
+"""GitHub's runner reads workflow commands back exactly, whatever names a model has."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unescape(text: str, *, colon: str = "", comma: str = "") -> str:
     return text.replace("%25", "%")
 
 
-def test_annotations_are_as_a_person_approved_them(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_annotations_match_the_golden_files(canonical: Report, golden: Callable[[str, str], None]) -> None:
     golden("report.github.txt", github.render(canonical))
 
 
@@ -64,7 +64,7 @@ def test_every_command_has_a_file_and_a_line(canonical: Report) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
-def test_no_name_ends_a_command_or_begins_another(name: str, path: str) -> None:
+def test_no_name_ends_a_command_or_starts_another(name: str, path: str) -> None:
     stats = make_stats(make_site(f"\n::error::{name}", 2), [0.0, 0.5])
     skipped = (Skipped(id=name, op="relu", reason=f"{name}\r\n::set-output name=a::b"),)
     report = make_report([stats], skipped=skipped)
@@ -75,7 +75,7 @@ def test_no_name_ends_a_command_or_begins_another(name: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a,b:c%3A.pt", "a\r\nb.pt", "line=7,title=x"])
-def test_a_file_name_comes_through_exactly(path: str) -> None:
+def test_a_file_name_is_preserved_exactly(path: str) -> None:
     report = make_report([make_stats(make_site("a", 2), [0.0, 0.5])])
     for _, properties, _ in read(github.render(replace(report, model=replace(report.model, path=path)))):
         assert properties["file"] == path
@@ -95,7 +95,7 @@ def test_of_many_errors_the_last_annotation_names_the_rest(sites: int, shown: in
     ("report", "level"),
     [(make_report([make_stats(make_site("a", 1), [0.5])]), "notice"), (make_report([]), "error")],
 )
-def test_a_run_without_findings_says_its_verdict(report: Report, level: str) -> None:
+def test_a_run_without_findings_reports_its_verdict(report: Report, level: str) -> None:
     assert [found[0] for found in read(github.render(report))] == [level]
 
 

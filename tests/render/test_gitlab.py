@@ -1,4 +1,4 @@
-"""Code Quality that GitLab takes: unique fingerprints, relative paths, its own severities."""
+"""GitLab accepts the Code Quality report: unique fingerprints, relative paths, its own severities."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def issues(report: Report) -> list[dict[str, Any]]:
     return list(found)
 
 
-def test_gitlab_is_as_a_person_approved_it(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_gitlab_matches_the_golden_file(canonical: Report, golden: Callable[[str, str], None]) -> None:
     golden("report.gitlab.json", gitlab.render(canonical))
 
 
-def test_each_finding_is_an_issue_with_a_fingerprint_of_its_own(canonical: Report) -> None:
+def test_each_finding_is_an_issue_with_its_own_fingerprint(canonical: Report) -> None:
     found = issues(canonical)
     assert [issue["check_name"] for issue in found] == [finding.rule for finding in canonical.findings]
     assert len({issue["fingerprint"] for issue in found}) == len(found)

@@ -1,4 +1,4 @@
-"""The HTML page: complete without a script, closed to requests, and no name from a model can add to it."""
+"""The HTML page: complete without its script, without requests, and no name from a model can break it."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def sick(name: str = "a", units: int = 8) -> SiteStats:
     return make_stats(make_site(name, units), [0.0] + [0.5] * (units - 1))
 
 
-def test_the_page_is_as_a_person_approved_it(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_the_page_matches_the_golden_file(canonical: Report, golden: Callable[[str, str], None]) -> None:
     golden("report.html", html.render(canonical))
 
 
-def test_each_unit_has_one_cell_that_says_its_number_and_how_it_fires(canonical: Report) -> None:
+def test_each_unit_has_one_cell_with_its_number_and_firing_rate(canonical: Report) -> None:
     titles = [cell["title"] for cell in Page(html.render(canonical)).of("i") if "title" in cell]
     assert len(titles) == canonical.summary.units
     dead = [title for title in titles if title and ": dead, headroom −" in title]
@@ -83,7 +83,7 @@ def test_each_unit_has_one_cell_that_says_its_number_and_how_it_fires(canonical:
     assert "unit 1: NaN or infinite, fired at 0% or more" in titles
 
 
-def test_the_verdict_comes_before_all_else_and_synthetic_data_is_said_beside_it(canonical: Report) -> None:
+def test_the_verdict_comes_first_with_a_banner_for_synthetic_data(canonical: Report) -> None:
     words = [text.strip() for text in Page(html.render(canonical)).text if text.strip()]
     assert words[0] == "FAIL: models/naïve [bold]50%[/bold].pt (deadrelu)"
     assert words[1:5] == ["deadrelu", "models/naïve [bold]50%[/bold].pt", "✗", "FAIL"]
@@ -112,7 +112,7 @@ def test_the_verdict_comes_before_all_else_and_synthetic_data_is_said_beside_it(
         ({"max_dead": None}, "none given"),
     ],
 )
-def test_the_limit_stands_beside_the_verdict(canonical: Report, settings: dict[str, Setting], expected: str) -> None:
+def test_the_limit_is_shown_beside_the_verdict(canonical: Report, settings: dict[str, Setting], expected: str) -> None:
     report = replace(canonical, settings={**canonical.settings, **settings})
     words = [text.strip() for text in Page(html.render(report)).text if text.strip()]
     assert words[words.index("Limit") - 1 :][:3] == ["FAIL", "Limit", expected]
@@ -133,7 +133,7 @@ def test_a_name_from_the_model_adds_no_element_and_no_attribute(name: str) -> No
     assert shape(name) == shape("plain")
 
 
-def test_the_page_asks_for_nothing_from_outside(canonical: Report) -> None:
+def test_the_page_makes_no_requests(canonical: Report) -> None:
     page = Page(html.render(canonical))
     for _, attributes in page.tags:
         for key in ("src", "href", "action", "data", "poster", "srcset"):
@@ -142,7 +142,7 @@ def test_the_page_asks_for_nothing_from_outside(canonical: Report) -> None:
     assert "@import" not in html.render(canonical)
 
 
-def test_the_policy_of_the_page_allows_its_own_script_and_no_other(canonical: Report) -> None:
+def test_the_content_security_policy_allows_only_the_script_of_the_page(canonical: Report) -> None:
     text = html.render(canonical)
     (policy,) = (a["content"] for a in Page(text).of("meta") if a.get("http-equiv") == "Content-Security-Policy")
     (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
@@ -152,7 +152,7 @@ def test_the_policy_of_the_page_allows_its_own_script_and_no_other(canonical: Re
     assert re.findall("script-src ([^;]*)", policy) == [f"'sha256-{digest}'"]
 
 
-def test_every_link_leads_somewhere_on_the_page_and_no_id_is_double(canonical: Report) -> None:
+def test_every_link_has_a_target_on_the_page_and_ids_are_unique(canonical: Report) -> None:
     page = Page(html.render(canonical))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -161,7 +161,7 @@ def test_every_link_leads_somewhere_on_the_page_and_no_id_is_double(canonical: R
     assert {link.removeprefix("#") for link in links} <= set(ids)
 
 
-def test_maps_and_histograms_have_a_label_and_the_table_its_heads(canonical: Report) -> None:
+def test_maps_and_histograms_have_labels_and_the_table_has_headers(canonical: Report) -> None:
     page = Page(html.render(canonical))
     pictures = [a for _, a in page.tags if a.get("role") == "img"]
     assert len(pictures) == 3 * len(canonical.sites) - 1  # map, histogram, sparkline; none for the wholly dead
@@ -171,7 +171,7 @@ def test_maps_and_histograms_have_a_label_and_the_table_its_heads(canonical: Rep
     assert len(page.of("caption")) == len(page.of("table")) == 2
 
 
-def test_skipped_sites_stand_with_their_reason_and_findings_with_their_advice(canonical: Report) -> None:
+def test_skipped_sites_have_their_reason_and_findings_their_advice(canonical: Report) -> None:
     text = "".join(Page(html.render(canonical)).text)
     for site in canonical.skipped:
         assert site.id in text
@@ -182,7 +182,7 @@ def test_skipped_sites_stand_with_their_reason_and_findings_with_their_advice(ca
             assert finding.suggestion.replace("`", "") in text
 
 
-def test_a_hundred_thousand_units_stay_a_page_that_opens() -> None:
+def test_a_page_with_a_hundred_thousand_units_stays_small() -> None:
     sites = [make_stats(make_site(f"s{n}", 2_000), [0.0, 0.5] * 1_000) for n in range(49)]
     sites.append(make_stats(make_site("dead", 2_000), [0.0] * 2_000))
     text = html.render(make_report(sites))
@@ -196,7 +196,7 @@ def test_a_hundred_thousand_units_stay_a_page_that_opens() -> None:
     assert len(page.of("i", "x")) == 250 + 1  # the wholly dead site, and the legend
 
 
-def test_of_very_many_sites_all_are_in_the_table_and_the_sick_have_their_part() -> None:
+def test_of_very_many_sites_all_are_in_the_table_and_the_sick_ones_have_details() -> None:
     sites = [sick(f"s{n}", 2) if n % 50 == 49 else make_stats(make_site(f"s{n}", 1), [0.5]) for n in range(1_000)]
     page = Page(html.render(make_report(sites)))
     rows = [a for a in page.of("tr") if "data-place" in a]
@@ -207,7 +207,7 @@ def test_of_very_many_sites_all_are_in_the_table_and_the_sick_have_their_part() 
     assert "700 more sites are only in the table" in " ".join(page.text)
 
 
-def test_a_scan_of_nothing_has_a_page_too() -> None:
+def test_a_scan_that_measured_nothing_has_a_page_too() -> None:
     skipped = (Skipped(id="aux", op="relu", reason="never called"),)
     text = " ".join(Page(html.render(make_report([], skipped=skipped))).text)
     assert "NOTHING MEASURED" in text

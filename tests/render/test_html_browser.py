@@ -1,4 +1,4 @@
-"""The page in a real browser, headless Chromium; skipped, saying so, where there is none."""
+"""The page in headless Chromium; skipped if it is not installed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def show(browser: webdriver.Chrome, tmp_path: Path) -> Callable[[str], webdriver
 
 
 def requests(browser: webdriver.Chrome) -> list[str]:
-    """Every address that the page asked for since it was opened, but for itself and what lies in it."""
+    """Every address that the page has requested since it was opened, except itself and inline data."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
     # The browser's own start page may still be asking for its parts.
@@ -106,13 +106,15 @@ def click(browser: webdriver.Chrome, title: str) -> None:
     browser.find_element("xpath", f"//table[@id='sites']/thead//button[text()='{title}']").click()
 
 
-def test_no_console_error_and_no_request(canonical: Report, show: Callable[[str], webdriver.Chrome]) -> None:
+def test_the_page_makes_no_request_and_no_console_error(
+    canonical: Report, show: Callable[[str], webdriver.Chrome]
+) -> None:
     browser = show(html.render(canonical))
     assert browser.get_log("browser") == []
     assert requests(browser) == []
 
 
-def test_an_error_and_a_request_would_be_seen(show: Callable[[str], webdriver.Chrome]) -> None:
+def test_an_error_and_a_request_would_be_noticed(show: Callable[[str], webdriver.Chrome]) -> None:
     browser = show("<!doctype html><img src='missing.png'><script>throw new Error('seen')</script>")
     assert any("seen" in entry["message"] for entry in browser.get_log("browser"))
     assert [url.rpartition("/")[2] for url in requests(browser)] == ["missing.png"]
@@ -124,11 +126,11 @@ def test_the_dead_units_of_a_site_can_be_seen(canonical: Report, show: Callable[
     numbers = [int((cell.get_attribute("title") or "").split(":")[0].removeprefix("unit ")) for cell in cells]
     assert numbers == list(canonical.sites[1].dead_units) == [1, 5, 9, 10, 11]
     assert all(cell.is_displayed() and cell.size["width"] > 8 for cell in cells)
-    look = "return getComputedStyle(document.querySelector(arguments[0])).backgroundImage"
-    assert browser.execute_script(look, "#site-1 .map i.x") != browser.execute_script(look, "#site-1 .map i.k5")
+    script = "return getComputedStyle(document.querySelector(arguments[0])).backgroundImage"
+    assert browser.execute_script(script, "#site-1 .map i.x") != browser.execute_script(script, "#site-1 .map i.k5")
 
 
-def test_a_click_on_a_head_sorts_and_another_turns_the_order(
+def test_a_click_on_a_header_sorts_and_a_second_one_reverses_the_order(
     canonical: Report, show: Callable[[str], webdriver.Chrome]
 ) -> None:
     browser = show(html.render(canonical))
@@ -149,7 +151,7 @@ def test_a_click_on_a_head_sorts_and_another_turns_the_order(
     assert [(head.text[:4], head.get_attribute("aria-sort")) for head in sorted_by] == [("site", "ascending")]
 
 
-def test_the_filter_hides_rows_and_parts(canonical: Report, show: Callable[[str], webdriver.Chrome]) -> None:
+def test_the_filter_hides_rows_and_details(canonical: Report, show: Callable[[str], webdriver.Chrome]) -> None:
     browser = show(html.render(canonical))
 
     def shown() -> tuple[int, int]:
@@ -193,15 +195,15 @@ def test_on_paper_every_site_is_unfolded_and_the_tools_are_gone(
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         show(html.render(canonical))
-        look = "return [...document.querySelectorAll('.map')].map((picture) => picture.checkVisibility())"
-        assert browser.execute_script(look) == [True] * 6
+        script = "return [...document.querySelectorAll('.map')].map((picture) => picture.checkVisibility())"
+        assert browser.execute_script(script) == [True] * 6
         assert not browser.find_element("css selector", ".tools").is_displayed()
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out_from_its_ground(
+def test_every_text_has_enough_contrast(
     canonical: Report, show: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome, scheme: str
 ) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -223,8 +225,8 @@ def test_the_page_never_scrolls_sideways(
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         show(html.render(report))
-        look = "const page = document.scrollingElement; return [page.scrollWidth, page.clientWidth]"
-        scrolled, seen = browser.execute_script(look)
+        script = "const page = document.scrollingElement; return [page.scrollWidth, page.clientWidth]"
+        scrolled, seen = browser.execute_script(script)
         assert scrolled <= seen <= width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -242,7 +244,7 @@ def test_several_sites_fit_on_a_printed_page(
     assert pages(13) - pages(1) <= 4
 
 
-def test_hostile_names_are_text_and_run_nothing(show: Callable[[str], webdriver.Chrome]) -> None:
+def test_hostile_names_stay_text_and_run_nothing(show: Callable[[str], webdriver.Chrome]) -> None:
     attack = "window.stolen = 1"
     names = [
         f"<script>{attack}</script>",

@@ -1,4 +1,4 @@
-"""JUnit XML that Jenkins' and Ant's schemas take, with a case for each site."""
+"""The schemas of Jenkins and Ant accept the JUnit XML, and each site has a case."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def outcomes(report: Report) -> dict[str, str]:
     return {case.get("name", ""): (case[0].tag if len(case) else "passed") for case in cases}
 
 
-def test_junit_is_as_a_person_approved_it(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_junit_matches_the_golden_file(canonical: Report, golden: Callable[[str, str], None]) -> None:
     golden("report.xml", junit.render(canonical))
 
 
@@ -61,7 +61,7 @@ def test_the_counts_are_those_of_the_cases(canonical: Report) -> None:
         assert int(only.get("tests", "")) == len(only.findall("testcase"))
 
 
-def test_a_failure_says_which_units_and_what_to_do(canonical: Report) -> None:
+def test_a_failure_lists_the_units_and_the_advice(canonical: Report) -> None:
     (failure,) = suite(canonical).xpath("testcase[@name='layer1.0.[red]relu#1']/failure")
     assert failure.get("type") == "DR001"
     assert failure.get("message") == "5 of 64 units are dead (7.8%); the limit of 5% allows 3."
@@ -74,7 +74,7 @@ def test_two_errors_of_one_site_are_one_failure(canonical: Report) -> None:
     assert failure.get("type") == "DR003, DR001"
 
 
-def test_warnings_and_notes_fail_nothing_and_are_in_the_output() -> None:
+def test_warnings_and_notes_do_not_fail_and_are_in_the_output() -> None:
     report = make_report([make_stats(make_site("a", 4), [0.0, 0.001, 0.5, 0.5])])
     assert outcomes(report) == {"a": "passed"}
     output = suite(report).findtext("system-out") or ""
@@ -89,12 +89,12 @@ def test_a_strict_skip_is_a_failure() -> None:
     assert outcomes(make_report(sites, skipped=skipped, policy=Policy(strict=True)))["aux"] == "failure"
 
 
-def test_an_error_at_a_site_that_is_gone_has_a_case_of_its_own(canonical: Report) -> None:
+def test_an_error_at_an_unmeasured_site_has_its_own_case(canonical: Report) -> None:
     gone = Finding(rule="DR001", severity="error", site="gone", message="Gone.", suggestion="Look.")
     assert outcomes(replace(canonical, findings=(gone,)))["gone"] == "failure"
 
 
-def test_a_clean_run_has_passing_cases_and_a_run_of_nothing_has_an_error() -> None:
+def test_a_clean_run_has_passing_cases_and_an_empty_run_has_an_error() -> None:
     assert outcomes(make_report([make_stats(make_site("a", 2), [0.5, 0.5])])) == {"a": "passed"}
     assert list(outcomes(make_report([])).values()) == ["error"]
 

@@ -1,4 +1,4 @@
-"""Markdown that says the same as the table, and that no name from a model can break."""
+"""Markdown says the same as the table, and no name from a model can break it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import make_report, make_site, make_stats
 HOSTILE = ["a|b", "`x`", "``", "<img src=x onerror=1>", "a\n\n# title", "[a](http://b)", "@user", "\x1b[31m", "\\"]
 
 
-def test_markdown_is_as_a_person_approved_it(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_markdown_matches_the_golden_file(canonical: Report, golden: Callable[[str, str], None]) -> None:
     golden("report.md", markdown.render(canonical))
 
 
@@ -39,7 +39,7 @@ def test_a_name_from_the_model_stays_text(name: str) -> None:
     assert not [line for line in text.splitlines() if line.startswith("# ")]
 
 
-def test_sick_sites_are_in_the_open_and_healthy_ones_behind_a_fold(canonical: Report) -> None:
+def test_sick_sites_are_visible_and_healthy_ones_behind_a_fold(canonical: Report) -> None:
     before, _, folded = markdown.render(canonical).partition("<details>")
     for stats in canonical.sites:
         shown = stats.site.id.replace("\n", "\\n").replace("|", "\\|")
@@ -47,7 +47,7 @@ def test_sick_sites_are_in_the_open_and_healthy_ones_behind_a_fold(canonical: Re
         assert f"`{shown}`" in before + folded
 
 
-def test_a_report_of_very_many_sites_fits_a_github_comment_and_says_what_is_left_out() -> None:
+def test_a_report_of_very_many_sites_fits_a_github_comment_and_counts_the_rest() -> None:
     long = "block" * 20
     ill = [make_stats(make_site(f"{long}.{n}", 2), [0.0, 0.001]) for n in range(1000)]
     well = [make_stats(make_site(f"{long}.w{n}", 1), [0.5]) for n in range(1000)]

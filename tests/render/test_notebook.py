@@ -1,4 +1,4 @@
-"""The report in a notebook: a fragment that styles nothing but itself, and that no name from a model can break."""
+"""The report in a notebook: its style applies only to itself, and no name from a model can break it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import make_report, make_site, make_stats
 from tests.render.test_html import HOSTILE, Page
 
 
-def test_the_fragment_says_the_verdict_the_limit_and_every_site(canonical: Report) -> None:
+def test_the_fragment_shows_the_verdict_the_limit_and_every_site(canonical: Report) -> None:
     words = [text.strip() for text in Page(canonical._repr_html_()).text if text.strip()]
     assert words[0] == "FAIL"
     head = words[: words.index("site")]
@@ -26,7 +26,7 @@ def test_the_fragment_says_the_verdict_the_limit_and_every_site(canonical: Repor
     assert "ALL DEAD" in rows[4]
 
 
-def test_its_style_reaches_nothing_outside_of_it(canonical: Report) -> None:
+def test_its_style_applies_to_nothing_outside(canonical: Report) -> None:
     style = re.search(r"<style>(.*?)</style>", canonical._repr_html_(), re.S)
     assert style
     selectors = [one.strip() for head in re.findall(r"([^{}]+)\{", style[1]) for one in head.split(",")]
@@ -34,7 +34,7 @@ def test_its_style_reaches_nothing_outside_of_it(canonical: Report) -> None:
     assert [one for one in selectors if not one.startswith(".deadrelu-report")] == []
 
 
-def test_it_needs_no_script_and_no_request(canonical: Report) -> None:
+def test_it_has_no_script_and_makes_no_request(canonical: Report) -> None:
     page = Page(canonical._repr_html_())
     assert page.of("script") == page.of("link") == page.of("a") == page.of("img") == []
     assert "url(" not in canonical._repr_html_()
@@ -49,7 +49,7 @@ def test_a_name_from_the_model_adds_no_element(name: str) -> None:
     assert tags(name) == tags("plain")
 
 
-def test_of_many_sites_the_healthy_ones_are_counted() -> None:
+def test_among_many_sites_the_healthy_ones_are_only_counted() -> None:
     sites = [make_stats(make_site(f"layer{n}", 2), [0.0 if n == 33 else 0.5, 0.5]) for n in range(100)]
     shown = make_report(sites)._repr_html_()
     assert "layer33" in shown
@@ -58,7 +58,7 @@ def test_of_many_sites_the_healthy_ones_are_counted() -> None:
     assert "100 sites" in shown
 
 
-def test_a_report_without_a_site_is_a_sentence() -> None:
+def test_a_report_without_sites_is_a_sentence() -> None:
     page = Page(make_report([], policy=Policy())._repr_html_())
     assert page.of("table") == []
     assert any("No activation site ran" in text for text in page.text)

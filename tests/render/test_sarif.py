@@ -1,4 +1,4 @@
-"""SARIF that the official schema takes and that GitHub's code scanning can place."""
+"""The official schema accepts the SARIF, and GitHub's code scanning can locate each result."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def run(report: Report) -> dict[str, Any]:
     return dict(only)
 
 
-def test_sarif_is_as_a_person_approved_it(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_sarif_matches_the_golden_file(canonical: Report, golden: Callable[[str, str], None]) -> None:
     golden("report.sarif", sarif.render(canonical))
 
 
-def test_the_official_schema_takes_it_and_would_refuse_a_wrong_level(canonical: Report) -> None:
+def test_the_official_schema_accepts_it_and_would_refuse_a_wrong_level(canonical: Report) -> None:
     run(canonical)
     broken = json.loads(sarif.render(canonical))
     broken["runs"][0]["results"][0]["level"] = "fatal"
@@ -41,7 +41,7 @@ def test_the_official_schema_takes_it_and_would_refuse_a_wrong_level(canonical: 
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_schema_takes_any_name(name: str) -> None:
+def test_the_schema_accepts_any_name(name: str) -> None:
     stats = make_stats(make_site(name, 2, after=name), [0.0, 0.5])
     report = make_report([stats], nonfinite_weights={name: 1})
     run(replace(report, model=replace(report.model, path=name or None)))
@@ -60,7 +60,7 @@ def test_each_finding_is_a_result_of_its_rule_and_level(canonical: Report) -> No
         assert result["properties"]["units"] == list(finding.units)
 
 
-def test_each_result_has_a_place_that_github_can_show(canonical: Report) -> None:
+def test_each_result_has_a_location_that_github_can_show(canonical: Report) -> None:
     for result, finding in zip(run(canonical)["results"], canonical.findings, strict=True):
         (location,) = result["locations"]
         physical = location["physicalLocation"]
@@ -76,7 +76,7 @@ def test_each_result_has_a_place_that_github_can_show(canonical: Report) -> None
         assert named == ([] if finding.site is None else [finding.site])
 
 
-def test_the_verdict_is_no_error_of_the_tool_but_a_scan_of_nothing_is(canonical: Report) -> None:
+def test_a_failed_gate_is_not_an_error_of_the_tool_but_measuring_nothing_is(canonical: Report) -> None:
     assert run(canonical)["invocations"] == [{"executionSuccessful": True}]
     (invocation,) = run(make_report([]))["invocations"]
     assert invocation["executionSuccessful"] is False

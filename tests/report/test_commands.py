@@ -1,4 +1,4 @@
-"""The lines that are printed: what they repeat of an invocation, what they leave out, and what they pin."""
+"""Printed commands: what they repeat of an invocation, what they leave out, and what they pin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_each_command_repeats_what_it_takes() -> None:
     assert patch_command(report(*WORDS), "--reinit") == f"deadrelu patch {kept} --reinit"
 
 
-def test_an_option_that_is_added_takes_the_place_of_the_one_before_unless_it_repeats() -> None:
+def test_an_added_option_replaces_the_former_one_unless_it_is_repeatable() -> None:
     words = ("m.pt", "--skip-site=a", "--max-dead=1%", "--strict", "--update-baseline", "--baseline=b.json")
     line = scan_command(report(*words), "--max-dead=5%", "--strict", "--skip-site=b", "-o=json=r.json")
     options = "--skip-site a --baseline b.json --max-dead 5% --strict --skip-site b -o json=r.json"
@@ -35,7 +35,7 @@ def test_an_option_that_is_added_takes_the_place_of_the_one_before_unless_it_rep
     assert scan_command(report("m.pt", "--samples=9"), without=("--samples",)) == "deadrelu scan m.pt"
 
 
-def test_trust_is_repeated_for_the_bytes_that_were_trusted_alone() -> None:
+def test_trust_is_repeated_only_for_the_bytes_that_were_trusted() -> None:
     trusted = report("m.ts", "--trust")
     assert scan_command(trusted) == f"deadrelu scan m.ts --trust-sha256 {trusted.model.sha256}"
     unknown = replace(trusted, model=replace(trusted.model, sha256=None))
@@ -47,11 +47,11 @@ def test_there_is_no_command_for_what_lives_in_memory(command: object) -> None:
     assert command(report(live=True)) is None  # type: ignore[operator]
 
 
-def test_what_the_configuration_gives_alone_needs_no_words() -> None:
+def test_an_invocation_from_the_configuration_needs_no_words() -> None:
     assert suggest_command(report()) == "deadrelu suggest"
 
 
-def test_another_file_is_scanned_on_the_same_data_without_what_opened_the_first() -> None:
+def test_another_file_is_scanned_on_the_same_data_without_the_options_that_opened_the_first() -> None:
     words = (*WORDS, "--batch-size=32", "--weights-key=ema", "--trust")
     assert next_scan(words, "p.pt", "--trust-sha256=ab") == (
         "deadrelu scan p.pt --trust-sha256 ab --data x.npy --batch-size 32"
@@ -80,7 +80,7 @@ def test_values_become_words_as_the_command_line_writes_them() -> None:
     )
 
 
-def test_what_a_shell_would_read_otherwise_is_quoted() -> None:
+def test_special_characters_of_the_shell_are_quoted() -> None:
     words = ("it's.pt", "--data=a b.npz", "--site=x$(y)*")
     assert shlex.split(scan_command(report(*words)) or "") == [
         *("deadrelu", "scan", "it's.pt", "--data", "a b.npz", "--site", "x$(y)*"),

@@ -1,4 +1,4 @@
-"""A report that breaks the contract is refused, and it is said where."""
+"""A report that breaks the schema is refused, and the error says where."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str]] = {
     "a unit out of range": (_site(1, "dead_units", [1, 5, 9, 10, 64]), r"sites\[1\].dead_units names unit 64 of 64"),
     "a negative unit": (_site(1, "rare_units", [-1]), r"sites\[1\].rare_units is -1, out of range"),
     "a unit named twice": (_site(1, "dead_units", [1, 5, 9, 10, 10]), "lists an entry twice"),
-    "a unit that is no number": (_site(1, "dead_units", [1, 5, 9, 10, True]), "True, not of type integer"),
+    "a unit that is not a number": (_site(1, "dead_units", [1, 5, 9, 10, True]), "True, not of type integer"),
     "a negative count": (_site(0, "samples", -5), r"sites\[0\].samples is -5, out of range"),
     "a huge count": (_site(0, "positions", 10**400), "out of range"),
     "a rate above 1": (_site(0, "firing_rate", [0.5] * 15 + [1.5]), r"firing_rate is 1.5, out of range"),
     "a rate below 0": (_site(0, "sample_rate", [0.5] * 15 + [-0.5]), r"sample_rate is -0.5, out of range"),
-    "a rate that is no number": (_site(0, "firing_rate", ["0.5"] * 16), "'0.5', not of type number or null"),
+    "a rate that is not a number": (_site(0, "firing_rate", ["0.5"] * 16), "'0.5', not of type number or null"),
     "a bound above 1": (_site(0, "silence_bound", 2), "silence_bound is 2, out of range"),
     "too few rates": (_site(0, "firing_rate", [0.5] * 15), "has 15 entries for 16 units"),
     "a count of dead units that is another": (_site(1, "dead", 4), "counts 4 dead units and lists 5"),
     "a share of dead units that is another": (_site(1, "dead_fraction", 0.5), "dead units and lists"),
     "a dead unit that fired": (_site(1, "dead_units", [1, 5, 9, 10, 12]), "as dead that fired"),
     "a site without units": (_site(0, "units", 0), r"units is 0, out of range"),
-    "a site that stands there twice": (_twice("sites"), "the site 'stem.relu' is listed twice"),
+    "a site listed twice": (_twice("sites"), "the site 'stem.relu' is listed twice"),
     "a skipped site that does": (_twice("skipped"), "the skipped site .* is listed twice"),
     "a verdict that is another": (_summary("verdict", "pass"), "the verdict is 'pass', but the findings give 'fail'"),
     "no verdict": (_summary("verdict", "maybe"), "'maybe', not one of pass, fail, nothing measured"),
@@ -66,23 +66,23 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_breaks_the_contract_is_refused_and_named(canonical: Report, name: str) -> None:
-    change, said = BROKEN[name]
+def test_what_breaks_the_schema_is_refused_and_named(canonical: Report, name: str) -> None:
+    change, message = BROKEN[name]
     broken = json.loads(canonical.to_json())
     change(broken)
-    with pytest.raises(FileError, match=f"a broken deadrelu report: .*{said}"):
+    with pytest.raises(FileError, match=f"a broken deadrelu report: .*{message}"):
         Report.from_json(json.dumps(broken))
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_report_of_guessed_sites_alone_is_read_back(strict: bool) -> None:
+def test_a_report_with_only_guessed_sites_is_read_back(strict: bool) -> None:
     site = replace(make_site("relu", 4), feature_axis_by="guess")
     report = judge(make_report([make_stats(site, [0.5] * 4)]), Policy(strict=strict))
     assert report.verdict == ("fail" if strict else "nothing measured")
     assert Report.from_json(report.to_json()) == report
 
 
-def test_figures_that_are_not_finite_are_refused(canonical: Report) -> None:
+def test_nonfinite_figures_are_refused(canonical: Report) -> None:
     for text in ("1e999", "NaN", "-Infinity"):
         broken = json.loads(canonical.to_json())
         broken["sites"][0]["mean_activation"][3] = "HERE"
@@ -90,7 +90,7 @@ def test_figures_that_are_not_finite_are_refused(canonical: Report) -> None:
             Report.from_json(json.dumps(broken).replace('"HERE"', text))
 
 
-def test_whole_numbers_may_stand_for_fractions_and_unknown_keys_are_let_pass(canonical: Report) -> None:
+def test_integers_are_accepted_as_fractions_and_unknown_keys_are_ignored(canonical: Report) -> None:
     written = json.loads(canonical.to_json())
     written["sites"][4]["firing_rate"] = [1] * 24
     written["sites"][0]["later"] = {"a": 1}

@@ -1,4 +1,4 @@
-"""The report as a data frame: one row a site or a unit, with types that do not depend on what is in it."""
+"""The report as a data frame: one row per site or unit, with types that do not depend on the content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import make_report
 pandas = pytest.importorskip("pandas")
 
 
-def test_a_row_a_site_adds_up_to_the_summary(canonical: Report) -> None:
+def test_one_row_per_site_adds_up_to_the_summary(canonical: Report) -> None:
     frame = canonical.to_pandas()
     assert list(frame["site"]) == [stats.site.id for stats in canonical.sites]
     assert frame[["units", "dead", "rare", "always_on"]].sum().to_dict() == {
@@ -31,7 +31,7 @@ def test_a_row_a_site_adds_up_to_the_summary(canonical: Report) -> None:
     assert frame["headroom"].isna().tolist() == [True, False, True, False, True, False]
 
 
-def test_a_row_a_unit_names_every_dead_unit(canonical: Report) -> None:
+def test_one_row_per_unit_marks_every_dead_unit(canonical: Report) -> None:
     frame = canonical.to_pandas(units=True)
     assert len(frame) == 148
     dead = frame[frame["dead"]].groupby("site", sort=False)["unit"].apply(tuple).to_dict()
@@ -41,9 +41,7 @@ def test_a_row_a_unit_names_every_dead_unit(canonical: Report) -> None:
 
 
 @pytest.mark.parametrize("units", [False, True])
-def test_the_types_of_the_figures_are_the_same_with_no_rows_and_with_nothing_measured(
-    canonical: Report, units: bool
-) -> None:
+def test_columns_have_the_same_types_without_rows_and_without_figures(canonical: Report, units: bool) -> None:
     unknown = tuple(
         replace(stats, firing_rate=(None,) * stats.site.units, max_preactivation=(None,) * stats.site.units)
         for stats in canonical.sites

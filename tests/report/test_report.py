@@ -1,4 +1,4 @@
-"""The JSON contract: the schema fits the report exactly, and what was written reads back."""
+"""The JSON of a report: the schema fits exactly, and what was written reads back."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ few = settings(max_examples=50, deadline=None, suppress_health_check=[HealthChec
 
 @few
 @given(reports)
-def test_what_is_written_reads_back_and_fits_the_schema(report: Report) -> None:
+def test_a_report_reads_back_and_fits_the_schema(report: Report) -> None:
     written = report.to_json()
     VALIDATOR.validate(json.loads(written))
     again = Report.from_json(written)
@@ -185,7 +185,7 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
-def test_numbers_that_are_not_finite_are_null(canonical: Report) -> None:
+def test_nonfinite_numbers_are_null(canonical: Report) -> None:
     site = replace(canonical.sites[0], mean_activation=(float("nan"), float("inf"), *[1.0] * 14))
     written = json.loads(replace(canonical, sites=(site,)).to_json())
     assert written["sites"][0]["mean_activation"][:3] == [None, None, 1.0]
@@ -208,14 +208,14 @@ def test_the_summary_is_the_sum_of_the_sites(canonical: Report) -> None:
         ('{"schema_version": 1}', "a broken deadrelu report"),
     ],
 )
-def test_what_is_no_report_is_refused_with_the_next_command(broken: str, says: str) -> None:
+def test_data_that_is_not_a_report_is_refused_with_the_next_command(broken: str, says: str) -> None:
     with pytest.raises(FileError) as caught:
         Report.from_json(broken)
     assert says in caught.value.message
     assert "deadrelu scan" in caught.value.hint
 
 
-def test_a_site_is_found_by_place_by_slice_and_by_id(canonical: Report) -> None:
+def test_sites_are_indexed_by_position_slice_and_id(canonical: Report) -> None:
     sites = canonical.sites
     assert sites["layer1.0.[red]relu#1"] is sites[1] is sites[-5]
     assert [stats.site.id for stats in sites[:2]] == ["stem.relu", "layer1.0.[red]relu#1"]
@@ -225,7 +225,7 @@ def test_a_site_is_found_by_place_by_slice_and_by_id(canonical: Report) -> None:
     assert sites[3] in sites
 
 
-def test_sites_are_a_tuple_in_all_else(canonical: Report) -> None:
+def test_sites_are_otherwise_a_plain_tuple(canonical: Report) -> None:
     plain = tuple(canonical.sites)
     assert canonical.sites == plain
     assert hash(canonical.sites) == hash(plain)
@@ -249,18 +249,18 @@ def test_sites_are_a_tuple_in_all_else(canonical: Report) -> None:
         ("zzz", "there are 'stem.relu', 'layer1.0.[red]relu#1', "),
     ],
 )
-def test_an_unknown_id_names_those_that_are_near(canonical: Report, key: str, message: str) -> None:
+def test_an_unknown_id_gets_similar_ids(canonical: Report, key: str, message: str) -> None:
     with pytest.raises(KeyError) as raised:
         canonical.sites[key]
     assert f"no site {key!r}; {message}" in raised.value.args[0]
 
 
-def test_a_report_without_a_site_says_so_when_asked_for_one() -> None:
+def test_indexing_a_report_without_sites_says_so() -> None:
     with pytest.raises(KeyError, match="the report has none"):
         make_report([]).sites["stem.relu"]
 
 
-def test_what_python_prints_of_a_report_is_one_short_line(canonical: Report) -> None:
+def test_the_repr_of_a_report_is_one_short_line(canonical: Report) -> None:
     assert repr(canonical) == (
         "<Report models/naïve [bold]50%[/bold].pt: FAIL, 14 of 148 units dead (9.5%) at 6 sites, 2 skipped>"
     )
@@ -273,7 +273,7 @@ def test_what_python_prints_of_a_report_is_one_short_line(canonical: Report) -> 
     )
 
 
-def test_what_python_prints_steers_no_terminal() -> None:
+def test_a_repr_holds_no_control_codes() -> None:
     report = make_report([make_stats(make_site("a\x1b[2Jb\nc", 2), [0.0, 0.5])])
     for noun in (report, *report.sites, *report.findings):
         assert repr(noun).isprintable()
@@ -288,7 +288,7 @@ def test_a_report_in_which_every_axis_is_a_guess_reads_back() -> None:
     assert Report.from_json(report.to_json()) == report
 
 
-def test_leaky_calls_are_in_the_schema_and_left_out_where_there_is_none(canonical: Report) -> None:
+def test_leaky_calls_are_in_the_schema_and_optional(canonical: Report) -> None:
     call = Leaky(id="act", op="gelu", module="act", call=1, calls=1, after=None, units=None)
     schema = json.loads(files("deadrelu").joinpath("report.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(json.loads(replace(canonical, leaky=(call,)).to_json()))

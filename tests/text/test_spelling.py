@@ -1,4 +1,4 @@
-"""The question that a misspelt name raises."""
+"""Suggestions for a misspelt name."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ KNOWN = ("leaky_relu", "prelu", "--max-dead", "--max-dead-total", "DR001", "DR01
         ("", ""),
     ],
 )
-def test_what_is_meant_is_asked_and_what_is_far_is_not(word: str, question: str) -> None:
+def test_similar_names_are_suggested_and_others_are_not(word: str, question: str) -> None:
     assert did_you_mean(word, KNOWN) == question
 
 
-def test_at_most_three_are_named_in_the_order_in_which_they_are_known() -> None:
+def test_at_most_three_are_suggested_in_their_order() -> None:
     assert did_you_mean("DR0", [f"DR00{n}" for n in range(1, 6)]) == "did you mean 'DR001', 'DR002' or 'DR003'?"
 
 
-def test_names_stand_as_they_are_typed_where_the_form_is_known() -> None:
+def test_suggestions_are_written_as_they_are_typed() -> None:
     known = ["Net", "Decoder", "Encoder{}"]
     assert did_you_mean("DECODER", known, write="m.py:{}") == "did you mean m.py:Decoder?"
     assert did_you_mean("Encoder", ["Encoder{}"], write="{}") == "did you mean Encoder{}?"

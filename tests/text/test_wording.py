@@ -1,4 +1,4 @@
-"""Figures in words: never rounded into a lie, never longer than need be."""
+"""Figures in words: never misleadingly rounded, never longer than necessary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deadrelu.text.wording import count, exact_percent, percent, ranges
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))
-def test_a_percentage_never_rounds_something_to_nothing_or_part_to_all(part: int, rest: int) -> None:
+def test_a_percentage_never_rounds_a_part_to_nothing_or_to_all(part: int, rest: int) -> None:
     shown = float(percent(part / (part + rest)).rstrip("%"))
     assert 0 < shown < 100
     assert shown == pytest.approx(100 * part / (part + rest), rel=0.06)
@@ -39,13 +39,13 @@ def test_one_is_singular() -> None:
 
 
 @given(st.sets(st.integers(0, 60)))
-def test_ranges_name_each_unit_and_no_other(units: set[int]) -> None:
+def test_ranges_name_exactly_the_units(units: set[int]) -> None:
     text = ranges(sorted(units), limit=100)
     named = [piece.split("–") for piece in text.split(", ")] if text else []
     assert {n for piece in named for n in range(int(piece[0]), int(piece[-1]) + 1)} == units
 
 
-def test_past_the_limit_the_rest_is_counted() -> None:
+def test_after_the_limit_the_rest_is_counted() -> None:
     assert ranges([0, 1, 2, 5, 8, 9], limit=2) == "0–2, 5 and 2 more"
 
 
@@ -86,7 +86,7 @@ def bypasses(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_counted_noun_is_put_into_words_by_count_alone(path: Path) -> None:
+def test_only_count_puts_a_counted_noun_into_words(path: Path) -> None:
     assert [found for found in bypasses(path.read_text(encoding="utf-8")) if found not in SEVERAL] == []
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 
 from rich.text import Text
 
-from deadrelu.render.advice import HEALTHY, alone, place_of, site_parts
+from deadrelu.render.advice import HEALTHY, alone, edit_place, site_parts
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
 from deadrelu.render.terminal.screen import Screen
@@ -92,6 +92,6 @@ def _remedy(number: int, remedy: Remedy, screen: Screen) -> Iterator[Text]:
 
 def edit_lines(edit: Edit, screen: Screen, indent: str) -> Iterator[Text]:
     """Yield an edit as a small diff under its place; it is never wrapped, so that it can be copied."""
-    yield Text.assemble(indent, (screen.text(place_of(edit)), "bold"))
+    yield Text.assemble(indent, (screen.text(edit_place(edit)), "bold"))
     yield Text.assemble(indent, (screen.text(f"- {edit.old}"), "red"))
     yield Text.assemble(indent, (screen.text(f"+ {edit.new}"), "green"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import escape
+from importlib.resources import files
 
 from deadrelu.render.glyphs import BLOCKS
 
@@ -68,3 +69,8 @@ def facts(*pairs: tuple[str, str | None]) -> Html:
 def _escaped(raw: str) -> str:
     """Escape HTML, and make control and direction codes visible."""
     return escape(BLOCKS.text(raw))
+
+
+def asset(name: str) -> str:
+    """Return the text of a style or script that ships as a file."""
+    return files("deadrelu.render.webpage").joinpath(name).read_text(encoding="utf-8")

@@ -23,7 +23,7 @@
     const sign = order === "ascending" ? 1 : -1;
     const place = (row) => Number(row.dataset.place);
     const missing = (row) => key(row, column) === "";
-    // What has no value stays at the end in both orders.
+    // Rows without a value stay at the end in both orders.
     const sorted = [...rows].sort(
       (a, b) =>
         missing(a) - missing(b) || sign * compare(key(a, column), key(b, column)) || place(a) - place(b)
@@ -48,7 +48,7 @@
   const only = document.createElement("input");
   only.type = "checkbox";
   const label = document.createElement("label");
-  label.append(only, " only sites that need a look");
+  label.append(only, " only sites that need attention");
   tools.append(search, label);
   tools.hidden = false;
 

@@ -1,4 +1,4 @@
-"""Advice that a person can read and copy from, and that no name from a model can break."""
+"""Advice can be read and copied, and no name from a model can break it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def full(canonical: Report) -> Advice:
     return replace(advice, items=(*advice.items, item))
 
 
-def test_advice_is_as_a_person_approved_it(full: Advice, golden: Callable[[str, str], None]) -> None:
+def test_advice_matches_the_golden_file(full: Advice, golden: Callable[[str, str], None]) -> None:
     golden("advice-80.txt", draw.render(full, Screen(width=80)))
     golden("advice-80-full.txt", draw.render(full, Screen(width=80), full=True))
     golden("advice-120.txt", draw.render(full, Screen(width=120)))
@@ -42,7 +42,7 @@ def test_advice_is_as_a_person_approved_it(full: Advice, golden: Callable[[str, 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize("unicode", [True, False])
-def test_prose_is_wrapped_and_what_is_to_be_copied_is_not(full: Advice, width: int, unicode: bool) -> None:
+def test_prose_is_wrapped_and_commands_and_edits_are_not(full: Advice, width: int, unicode: bool) -> None:
     remedies = [*full.whole, *(remedy for item in (*full.first, *full.items) for remedy in item.remedies)]
     text = draw.render(full, Screen(width=width, unicode=unicode), full=True)
     lines = [line.strip() for line in text.splitlines()]
@@ -59,7 +59,7 @@ def test_prose_is_wrapped_and_what_is_to_be_copied_is_not(full: Advice, width: i
         assert code or cell_len(line) <= max(width, 24)
 
 
-def test_colour_adds_codes_and_no_letters(full: Advice) -> None:
+def test_colour_adds_only_escape_codes(full: Advice) -> None:
     coloured = draw.render(full, Screen(color=True))
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == draw.render(full)
@@ -82,7 +82,7 @@ def test_every_ailment_can_be_drawn(ailment: Ailment) -> None:
 
 
 @pytest.mark.parametrize("text", [draw.render, markdown.render])
-def test_nothing_sick_is_one_friendly_line(text: Callable[[Advice], str]) -> None:
+def test_advice_on_a_healthy_model_is_one_friendly_line(text: Callable[[Advice], str]) -> None:
     shown = text(Advice(model="m.pt", data=None, first=(), whole=(), groups=(), items=(), caution=""))
     assert shown.splitlines()[2:] == [f"{'✓' if text is draw.render else '✅'} {draw.HEALTHY}"]
 
@@ -124,7 +124,7 @@ def test_a_name_from_the_model_stays_text(name: str) -> None:
     assert not re.search(r"(?<!\\)(<img|\[a\])", prose)
 
 
-def test_json_carries_everything(full: Advice) -> None:
+def test_json_holds_everything(full: Advice) -> None:
     data = json.loads(to_json(full.to_dict()))
     assert data["schema_version"] == 1
     assert data["caution"] == full.caution

@@ -1,4 +1,4 @@
-"""Comparison, trend and rules on a screen: what changed is named, and nothing that a model chose gets through raw."""
+"""Comparison, trend and rules at a terminal: changes are named, and names from a model are escaped."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_trend_is_drawn(golden: Golden) -> None:
     golden("trend_ascii.txt", trend_rendering.render(lined, Screen(width=60, unicode=False)))
 
 
-def test_a_trend_says_where_nan_begins_and_counts_nothing_there() -> None:
+def test_a_trend_marks_nan_and_counts_nothing_there() -> None:
     lined = trend([("1.pt", dead_report({"a": (1,)})), ("2.pt", with_nan("a"))])
     assert (lined.lines[0].dead, lined.lines[0].nonfinite) == ((1, None), (False, True))
     text = trend_rendering.render(lined)
@@ -72,7 +72,7 @@ def test_a_comparison_fits_the_width(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_names_from_a_model_can_neither_colour_nor_break_the_page() -> None:
+def test_names_from_a_model_can_neither_colour_nor_break_the_text() -> None:
     evil = "a\n::error::x\x1b[31m[bold]"
     comparison = compare(dead_report({evil: (1,)}), dead_report({evil: (1, 2)}))
     named = replace(comparison, new=replace(comparison.new, model=replace(comparison.new.model, path=evil)))

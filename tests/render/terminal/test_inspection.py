@@ -1,4 +1,4 @@
-"""The inspection on a screen."""
+"""The inspection at a terminal."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def test_the_screen_in_ascii(golden: Callable[[str, str], None]) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_no_line_runs_over_but_what_is_to_be_copied_whole(width: int) -> None:
+def test_only_lines_to_be_copied_are_wider_than_the_screen(width: int) -> None:
     lines = render(FOUND, Screen(width=width)).splitlines()
     assert all(len(line) <= width or "76005ba6" in line for line in lines)
 
 
-def test_colours_come_only_where_they_are_asked_for_and_never_from_the_file() -> None:
+def test_colours_come_only_on_request_and_never_from_the_file() -> None:
     assert "\x1b" not in render(FOUND, Screen(width=80))
     assert "\x1b[31mevil" not in render(FOUND, Screen(width=80, color=True))
 
@@ -91,7 +91,7 @@ def test_equal_neighbours_are_drawn_once_and_counted() -> None:
     assert text.count("weight 64×64") == 1
 
 
-def test_a_long_tree_is_cut_and_the_rest_counted_unless_in_full() -> None:
+def test_a_long_tree_is_cut_and_the_rest_counted_unless_full() -> None:
     many = TreeNode(name="", kind="dict", children=tuple(_linear(f"l{n}", f"l{n}", n + 1, 2) for n in range(300)))
     found = Inspection(
         path="m", kind="torch-zip", what="x", bytes=1, sha256=None, opening=Opening(way="as it is"), tree=many
@@ -101,7 +101,7 @@ def test_a_long_tree_is_cut_and_the_rest_counted_unless_in_full() -> None:
     assert len(render(found, Screen(width=80), full=True).splitlines()) > 300
 
 
-def test_sizes_read_as_people_say_them() -> None:
+def test_sizes_have_readable_units() -> None:
     assert [size(n) for n in (0, 1, 999, 1500, 46_827_520, 3 * 10**12)] == [
         "0 bytes",
         "1 byte",

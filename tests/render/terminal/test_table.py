@@ -1,4 +1,4 @@
-"""The table: readable at any width, never hiding a sick site, never trusting a name."""
+"""The table: readable at any width, without hiding a sick site or trusting a name."""
 
 from __future__ import annotations
 
@@ -42,13 +42,11 @@ def verdict_line(text: str) -> str:
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_the_table_is_as_a_person_approved_it(
-    canonical: Report, golden: Callable[[str, str], None], width: int
-) -> None:
+def test_the_table_matches_the_golden_file(canonical: Report, golden: Callable[[str, str], None], width: int) -> None:
     golden(f"table-{width}.txt", table.render(canonical, Screen(width=width)))
 
 
-def test_the_coloured_and_the_ascii_table_are_as_a_person_approved_them(
+def test_the_coloured_and_the_ascii_table_match_the_golden_files(
     canonical: Report, golden: Callable[[str, str], None]
 ) -> None:
     golden("table-80-color.txt", table.render(canonical, Screen(color=True)))
@@ -57,7 +55,7 @@ def test_the_coloured_and_the_ascii_table_are_as_a_person_approved_them(
 
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize("width", [30, 40, 57, 79, 80, 81, 100, 120, 200, 400])
-def test_lines_fit_but_for_the_command_and_none_ends_in_spaces(canonical: Report, width: int, unicode: bool) -> None:
+def test_lines_fit_except_the_command_and_none_ends_in_spaces(canonical: Report, width: int, unicode: bool) -> None:
     *lines, command = table.render(canonical, Screen(width=width, unicode=unicode)).splitlines()
     assert command.startswith("  deadrelu ")
     assert [line for line in lines if cell_len(line) > width] == []
@@ -65,7 +63,7 @@ def test_lines_fit_but_for_the_command_and_none_ends_in_spaces(canonical: Report
     assert unicode or all(line.isascii() for line in lines)
 
 
-def test_colour_adds_codes_and_no_letters(canonical: Report) -> None:
+def test_colour_adds_only_escape_codes(canonical: Report) -> None:
     coloured, plain = table.render(canonical, Screen(color=True)), table.render(canonical)
     assert "\x1b" not in plain
     assert ANSI.search(coloured)
@@ -80,7 +78,7 @@ def test_the_environment_changes_nothing(canonical: Report, monkeypatch: pytest.
     assert table.render(canonical, Screen(color=True)) == before
 
 
-def test_markup_in_names_comes_through_and_control_codes_do_not() -> None:
+def test_markup_in_names_is_preserved_and_control_codes_are_escaped() -> None:
     name = "a.[red]x[/red]\n\x1b[2J\u202e:smile:"
     report = make_report([sickly(name)], skipped=(Skipped(id=name, op="relu", reason="[bold]why\x1b[0m"),))
     text = table.render(report, Screen(width=120))
@@ -108,7 +106,7 @@ def test_a_wholly_dead_site_is_loud_with_and_without_colour(canonical: Report) -
     assert "\x1b[1;37;41m" in table.render(canonical, Screen(color=True))
 
 
-def test_of_many_sites_the_healthy_are_counted_and_the_sick_are_listed() -> None:
+def test_among_many_sites_the_healthy_are_counted_and_the_sick_are_listed() -> None:
     sites = [sickly(f"block{n}.relu") if n % 7 == 0 else healthy(f"block{n}.relu") for n in range(400)]
     rare = replace(healthy("rare.relu"), firing_rate=(0.001,) + (0.5,) * 9)
     report = make_report([*sites, rare])
@@ -122,7 +120,7 @@ def test_of_many_sites_the_healthy_are_counted_and_the_sick_are_listed() -> None
     assert "healthy site" not in full
 
 
-def test_of_many_healthy_sites_those_with_rare_units_are_shown_first() -> None:
+def test_among_many_healthy_sites_those_with_rare_units_are_shown_first() -> None:
     rare = [make_stats(make_site(f"rare{n}", 4), [0.001, 0.5, 0.5, 0.5]) for n in range(3)]
     text = table.render(make_report([*(healthy(f"s{n}") for n in range(60)), *rare]))
     assert all(f"rare{n} " in text.split("Findings")[0] for n in range(3))
@@ -153,7 +151,7 @@ def test_wide_letters_count_as_two_columns() -> None:
     assert cell_len(wide) == cell_len(narrow) == 80
 
 
-def test_the_conclusion_gives_the_bound_of_the_silence_and_never_more() -> None:
+def test_the_conclusion_claims_no_more_than_the_silence_bound() -> None:
     text = table.render(make_report([sickly(), healthy()], policy=Policy(max_dead=0.5)))
     # 1 − 0.05^(1/1797) is 1 in 600.3: 600 is proved, 601 is not.
     assert statistics(text) == (
@@ -162,13 +160,13 @@ def test_the_conclusion_gives_the_bound_of_the_silence_and_never_more() -> None:
     )
 
 
-def test_where_every_unit_fired_it_says_so() -> None:
+def test_the_conclusion_says_that_every_unit_fired() -> None:
     text = table.render(make_report([healthy()]))
     assert statistics(text) == "All 10 units fired at least once on 1,797 samples."
     assert verdict_line(text) == "PASS no unit is dead; no limit was given"
 
 
-def test_synthetic_data_is_said_in_the_head_and_in_the_conclusion() -> None:
+def test_synthetic_data_is_named_in_the_header_and_in_the_conclusion() -> None:
     text = table.render(make_report([sickly()], data=SYNTHETIC))
     assert "SYNTHETIC inputs (seed 7), no real data" in text.split("\n\n")[0]
     assert statistics(text) == (
@@ -196,7 +194,7 @@ def test_only_a_pass_on_real_data_with_nothing_skipped_is_green(report: Report, 
     assert verdict[1] == colour
 
 
-def test_a_skipped_site_is_named_with_its_reason_even_where_nothing_else_was_measured() -> None:
+def test_a_skipped_site_has_its_reason_even_if_nothing_was_measured() -> None:
     text = table.render(make_report([], skipped=(Skipped(id="aux.relu", op="relu", reason="never\ncalled"),)))
     assert " ? aux.relu  relu  never called\n" in text
     assert statistics(text).startswith("No activation site ran, so nothing is known")
@@ -214,13 +212,13 @@ def test_a_skipped_site_is_named_with_its_reason_even_where_nothing_else_was_mea
         ),
     ],
 )
-def test_the_next_command_can_be_typed_as_it_stands(report: Report, command: str) -> None:
+def test_the_next_command_can_be_copied(report: Report, command: str) -> None:
     report = replace(report, settings={**report.settings, "invocation": ("my model.pt", "--data=v.npz")})
     assert table.render(report).endswith(f"\n  {command}\n")
 
 
 @pytest.mark.parametrize("report", [make_report([sickly()]), make_report([healthy()])])
-def test_what_lives_in_memory_gets_python_and_a_sum_of_reports_a_sentence(report: Report) -> None:
+def test_a_model_in_memory_gets_python_and_a_merged_report_a_sentence(report: Report) -> None:
     report = replace(report, settings={**report.settings, "invocation": None})
     live = replace(report, model=replace(report.model, path=None))
     assert re.search(r"\n  deadrelu\.(suggest|check)\(.*\)\n$", table.render(live))
@@ -237,7 +235,7 @@ def test_what_lives_in_memory_gets_python_and_a_sum_of_reports_a_sentence(report
     st.integers(1, 250),
     st.booleans(),
 )
-def test_no_name_width_or_number_of_sites_makes_it_crash(
+def test_no_name_width_or_number_of_sites_makes_it_fail(
     sites: list[tuple[str, list[float]]], width: int, unicode: bool
 ) -> None:
     stats = [make_stats(make_site(name, len(rates), after=name), rates) for name, rates in sites]

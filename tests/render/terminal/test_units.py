@@ -1,4 +1,4 @@
-"""The map of one site shows each unit once, in its place."""
+"""The map of a site shows each unit once, in its place."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def cells(text: str) -> str:
     return "".join("".join(row.split()[1:]) for row in rows if re.match(r" *\d", row))
 
 
-def test_the_maps_are_as_a_person_approved_them(canonical: Report, golden: Callable[[str, str], None]) -> None:
+def test_the_maps_match_the_golden_files(canonical: Report, golden: Callable[[str, str], None]) -> None:
     golden("units-80.txt", "\n".join(units.render(stats) for stats in canonical.sites))
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 64, 257])
-def test_each_unit_has_the_cell_that_its_rate_asks_for(count: int, width: int) -> None:
+def test_each_unit_has_the_cell_of_its_rate(count: int, width: int) -> None:
     rates = [unit % 9 / 8 for unit in range(count)]
     text = units.render(make_stats(make_site("a", count), rates, samples=8), Screen(width=width))
     assert cells(text) == ("✗▂▃▄▅▆▇██" * count)[:count]
@@ -55,7 +55,7 @@ def test_ascii_cells_are_the_tenths_of_the_rate() -> None:
     assert cells(units.render(stats, Screen(unicode=False))) == "X.299"
 
 
-def test_of_very_many_units_only_the_rows_with_a_sick_one_are_shown() -> None:
+def test_of_very_many_units_only_rows_with_a_sick_one_are_shown() -> None:
     stats = make_stats(make_site("a", 100_000), [0.0 if unit in (7, 55_555) else 0.5 for unit in range(100_000)])
     text = units.render(stats)
     assert "    0 " in text
@@ -65,7 +65,7 @@ def test_of_very_many_units_only_the_rows_with_a_sick_one_are_shown() -> None:
     assert len(cells(units.render(stats, full=True))) == 100_000
 
 
-def test_colour_adds_codes_and_no_letters(canonical: Report) -> None:
+def test_colour_adds_only_escape_codes(canonical: Report) -> None:
     for stats in canonical.sites:
         coloured = units.render(stats, Screen(color=True))
         assert "\x1b[" in coloured

@@ -12,12 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deadrelu.data.batches import Batches
+from deadrelu.errors import NothingMeasuredError
+from deadrelu.judge.judgement import judge
+from deadrelu.judge.policy import Policy
+from deadrelu.measure.reporting import report_on
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch, Program
 from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.programs.rng import seed_all
-from deadrelu.remedy.gradient import PerSite, PerUnit, backward, on_entry, optimizer_step, own_gradient
+from deadrelu.remedy.gradient import NonzeroUnits, backward, on_entry, optimizer_step, own_gradient
+from deadrelu.report import ModelInfo, Report
 from deadrelu.report.advice import Drift
 
 
@@ -25,10 +31,10 @@ from deadrelu.report.advice import Drift
 class Evidence:
     """What the comparison of two programs showed.
 
-    By call of a swapped module (`path#1` is its first), or by id of a leaky call of a graph, per unit: `alive` says
-    whether the activation's own gradient was anywhere other than zero, `reached` whether that of a random projection of
-    the output got to it, after `steps` steps of an optimiser. `no_gradient` is the reason where there was no backward
-    pass.
+    `alive` and `reached` have an entry for each unit, by call of a swapped module (`path#1` is its first) or by id of a
+    leaky call of a graph: whether the activation's own gradient was non-zero anywhere, and whether the gradient of a
+    random projection of the output was, after `steps` optimiser steps. `no_gradient` is the reason if there was no
+    backward pass.
     """
 
     drift: Drift
@@ -41,6 +47,14 @@ class Evidence:
     steps: int = 0
 
 
+def scan_patched(program: Program, info: ModelInfo, batches: Batches) -> Report | None:
+    """The judged report on a patched model; None if every site was swapped for one without a flat region."""
+    try:
+        return judge(report_on(program, info, batches), Policy())
+    except NothingMeasuredError:
+        return None
+
+
 def compare_programs(
     before: Program,
     after: Program,
@@ -51,11 +65,11 @@ def compare_programs(
 ) -> Evidence:
     """Run both programs over `batches`; `swapped` maps each call of a swapped module (`path#1`) to its feature axis.
 
-    Where units were `restarted`, the weights out of them are zero and no gradient gets past these: then it is taken
-    from a copy of `after` that has made one optimiser step. Backward passes go on until a gradient got to every unit.
+    Where units were `restarted`, the weights out of them are zero and block the gradient: then it is taken from a copy
+    of `after` that has made one optimiser step. Backward passes go on until a gradient has reached every unit.
     """
-    drift, alive = _DriftTally(), PerUnit(swapped)
-    reached: PerUnit | PerSite = PerSite() if isinstance(after, ExportedProgram) else PerUnit(swapped)
+    drift, alive = _DriftTally(), NonzeroUnits.of_calls(swapped)
+    reached = NonzeroUnits.of_sites() if isinstance(after, ExportedProgram) else NonzeroUnits.of_calls(swapped)
     reason, is_taken = "there was no batch", False
     # Copied before it is watched, or the copy would hold our hooks.
     learner = EagerProgram(copy.deepcopy(after.module), after.device) if restarted else after
@@ -68,20 +82,20 @@ def compare_programs(
             seed_all(index)  # a model that draws random numbers in eval mode must draw the same ones twice
             old = run_before(copy.deepcopy(batch))
             seed_all(index)
-            with on_entry(modules, lambda call, module, z: alive.add(call, own_gradient(module, z))):
+            with on_entry(modules, lambda call, module, z: alive.update(call, own_gradient(module, z))):
                 new = run_after(copy.deepcopy(batch))
-            drift.add(old, new)
+            drift.update(old, new)
             if tapped is None or reached.is_complete or (index and not is_taken):
                 continue
             if restarted and index == 0:
                 optimizer_step(learner.module, lambda: run_learner(copy.deepcopy(batch)))  # noqa: B023
-            why = backward(lambda: run_learner(copy.deepcopy(batch)), tapped, reached.add)  # noqa: B023
+            why = backward(lambda: run_learner(copy.deepcopy(batch)), tapped, reached.update)  # noqa: B023
             reason, is_taken = "" if is_taken else why, is_taken or not why
     changed, added = _changed(before.module, after.module)
     return Evidence(
-        drift=drift.result(),
-        alive=alive.result(),
-        reached=reached.result(),
+        drift=drift.compute(),
+        alive=alive.compute(),
+        reached=reached.compute(),
         parameters_changed=changed,
         parameters_added=added,
         modules_changed=_modules_changed(before.module, after.module),
@@ -93,7 +107,7 @@ def compare_programs(
 def _tapped(
     program: Program, calls: Iterable[str]
 ) -> Callable[[Callable[[Any, Tensor], Tensor]], AbstractContextManager[None]] | None:
-    """What has a function called at each swapped call of a forward pass; None where nothing can."""
+    """What calls a function at each swapped call of a forward pass; None if nothing can."""
     if isinstance(program, ExportedProgram):
         return program.tapped
     modules = _modules(program, calls)
@@ -107,7 +121,7 @@ def _modules(program: Program, calls: Iterable[str]) -> dict[str, nn.Module]:
 
 @dataclass
 class _DriftTally:
-    """Sums over the outputs of two programs."""
+    """Sums over the outputs of two programs, from which the drift is computed."""
 
     moved: float = 0.0
     size: float = 0.0
@@ -116,8 +130,8 @@ class _DriftTally:
     same: int = 0
     classes: bool = True
 
-    def add(self, old: Any, new: Any) -> None:
-        """Take in the outputs of one batch."""
+    def update(self, old: Any, new: Any) -> None:
+        """Add the outputs of one batch."""
         before, after = list(_floats(old)), list(_floats(new))
         for a, b in zip(before, after, strict=True):
             a, b = a.detach().double(), b.detach().double()
@@ -131,7 +145,7 @@ class _DriftTally:
         else:
             self.classes = False
 
-    def result(self) -> Drift:
+    def compute(self) -> Drift:
         """The drift over all batches."""
         relative = math.sqrt(self.moved / self.size) if self.size else (None if self.moved else 0.0)
         shown = self.classes and self.rows > 0
@@ -139,21 +153,21 @@ class _DriftTally:
 
 
 def _changed(before: nn.Module, after: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The parameters and buffers that differ, of those that both have, and those that are new."""
+    """The shared parameters and buffers that differ, and the new ones."""
     old, new = before.state_dict(), after.state_dict()
     changed = (name for name, value in old.items() if name in new and not _same(value, new[name]))
     return tuple(changed), tuple(name for name in new if name not in old)
 
 
 def _modules_changed(before: nn.Module, after: nn.Module) -> tuple[str, ...]:
-    """The paths at which one program has another class of module than the other, or none."""
+    """The paths at which the two have different classes of modules, or only one has a module."""
     old = {path: type(m).__qualname__ for path, m in before.named_modules(remove_duplicate=False)}
     new = {path: type(m).__qualname__ for path, m in after.named_modules(remove_duplicate=False)}
     return tuple(path for path in {**old, **new} if old.get(path) != new.get(path))
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Bit for bit, so that NaN equals itself."""
+    """Whether two values are equal bit for bit, so that NaN equals itself."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return bool(a == b)
     if a.shape != b.shape or a.dtype != b.dtype:

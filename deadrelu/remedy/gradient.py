@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from deadrelu.measure.units import by_unit
-from deadrelu.programs.program import CallSite, Features
+from deadrelu.programs.program import Features
 from deadrelu.programs.pytree import tensor_leaves
 
 _STRIDE = 1e-3
@@ -21,53 +21,44 @@ _STRIDE = 1e-3
 
 
 @dataclass
-class PerUnit:
-    """The units that have had a value other than zero, for each call of each module."""
+class NonzeroUnits:
+    """The units of each call that have had a value other than zero; a call is a string, or a site of a graph.
 
-    axes: Mapping[str, int | None]
-    seen: dict[str, Tensor] = field(default_factory=dict)
+    `features_of` gives the axes of a call's units, None to leave it out; `expected` are calls that have to be seen.
+    """
 
-    def add(self, call: str, values: Tensor) -> None:
-        """Update with one tensor in the shape of the pre-activation."""
-        if call in self.axes:
-            hit = (by_unit(values.detach(), self._features(call)) != 0).any(2).any(0).cpu()
+    features_of: Callable[[Any], Features | None]
+    expected: frozenset[str] = frozenset()
+    seen: dict[Any, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of_calls(cls, axes: Mapping[str, int | None]) -> NonzeroUnits:
+        """For calls of modules, by their feature axes."""
+        features = {call: Features(() if axis is None else (axis,)) for call, axis in axes.items()}
+        return cls(features.get, frozenset(axes))
+
+    @classmethod
+    def of_sites(cls) -> NonzeroUnits:
+        """For the leaky calls of a graph, which know their feature axes."""
+        return cls(lambda site: site.features if site.features.by == "producer" and site.obstacle is None else None)
+
+    def update(self, call: Any, values: Tensor) -> None:
+        """Take one tensor in the shape of the pre-activation into account."""
+        features = self.features_of(call)
+        if features is not None:
+            hit = (by_unit(features.apart(values.detach()), features) != 0).any(2).any(0).cpu()
             self.seen[call] = self.seen[call] | hit if call in self.seen else hit
 
-    def _features(self, call: str) -> Features:
-        axis = self.axes[call]
-        return Features(() if axis is None else (axis,))
-
     @property
     def is_complete(self) -> bool:
         """Whether every unit has had one."""
-        return all(call in self.seen and bool(self.seen[call].all()) for call in self.axes)
+        return (
+            bool(self.seen) and self.expected <= self.seen.keys() and all(bool(hit.all()) for hit in self.seen.values())
+        )
 
-    def result(self) -> dict[str, tuple[bool, ...]]:
+    def compute(self) -> dict[str, tuple[bool, ...]]:
         """Whether each unit has had one, by call."""
-        return {call: tuple(hit.tolist()) for call, hit in self.seen.items()}
-
-
-@dataclass
-class PerSite:
-    """The same for the leaky calls of a graph, which know their feature axes."""
-
-    seen: dict[CallSite, Tensor] = field(default_factory=dict)
-
-    def add(self, site: CallSite, values: Tensor) -> None:
-        """Update with one tensor in the shape of the pre-activation."""
-        if site.features.by == "producer" and site.obstacle is None:
-            z = site.features.apart(values.detach())
-            hit = (by_unit(z, site.features) != 0).any(2).any(0).cpu()
-            self.seen[site] = self.seen[site] | hit if site in self.seen else hit
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every unit has had one."""
-        return bool(self.seen) and all(bool(hit.all()) for hit in self.seen.values())
-
-    def result(self) -> dict[str, tuple[bool, ...]]:
-        """Whether each unit has had one, by site."""
-        return {site.id: tuple(hit.tolist()) for site, hit in self.seen.items()}
+        return {c if isinstance(c, str) else c.id: tuple(hit.tolist()) for c, hit in self.seen.items()}
 
 
 Enter = Callable[[Any, Tensor], Tensor]

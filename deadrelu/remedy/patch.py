@@ -11,18 +11,17 @@ from torch import nn
 
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
-from deadrelu.errors import NothingMeasuredError, UsageError
+from deadrelu.errors import UsageError
 from deadrelu.files.writing import check_writable, replacing
 from deadrelu.load.open import open_program
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import sha256_of
 from deadrelu.measure.plan import Plan
-from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.remedy.apply import apply_swaps, preview_result
 from deadrelu.remedy.choose import SwapOptions
-from deadrelu.remedy.compare import compare_programs
+from deadrelu.remedy.compare import compare_programs, scan_patched
 from deadrelu.remedy.export import export_program
 from deadrelu.remedy.folder import is_folder, patch_folder
 from deadrelu.remedy.reopen import patched_spec, reopen
@@ -107,10 +106,7 @@ def patch_module(
         if preview or not result.changes:
             return result
         batches = open_data(data, program)
-        try:
-            after = report_on(program, info, batches)
-        except NothingMeasuredError:
-            after = None
+        after = scan_patched(program, info, batches)
         before = EagerProgram(untouched, device)
         evidence = compare_programs(before, program, batches, applied.axes, restarted=applied.has_restarts)
         result = verify(result, applied, after, evidence)

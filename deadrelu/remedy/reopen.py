@@ -17,14 +17,11 @@ from typing import Any
 
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec, ImageOptions
-from deadrelu.errors import DeadreluError, ModelError, NothingMeasuredError, UsageError
-from deadrelu.judge.judgement import judge
-from deadrelu.judge.policy import Policy
+from deadrelu.errors import DeadreluError, ModelError, UsageError
 from deadrelu.load.open import open_program
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Trust, sha256_of
-from deadrelu.measure.reporting import report_on
-from deadrelu.remedy.compare import Evidence, compare_programs
+from deadrelu.remedy.compare import Evidence, compare_programs, scan_patched
 from deadrelu.report import Report
 from deadrelu.report.advice import Drift
 
@@ -130,12 +127,10 @@ def _measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
     before, _ = open_program(_model_spec(question["original"]))
     after, info = open_program(patched)
     batches = open_data(data, before)
-    try:
-        report = judge(report_on(after, info, batches), Policy()).to_dict()
-    except NothingMeasuredError:  # every site was swapped, and the new ones have no flat region
-        report = None
+    report = scan_patched(after, info, batches)
     evidence = compare_programs(before, after, batches, question["swapped"], restarted=question["restarted"])
-    return {"report": report, "evidence": asdict(evidence), "needs": asdict(needs)}
+    found = None if report is None else report.to_dict()
+    return {"report": found, "evidence": asdict(evidence), "needs": asdict(needs)}
 
 
 def _needs(patched: ModelSpec) -> Needs:

@@ -20,7 +20,7 @@ from torch import nn
 from deadrelu.cli.app import app, every_command
 from deadrelu.cli.options import OUTPUT
 from deadrelu.measure import reporting
-from deadrelu.remedy import apply
+from deadrelu.remedy import apply, compare
 from deadrelu.report import Report, commands
 from tests.reopening import reopen_here
 
@@ -105,7 +105,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
         seen.append(report)
         return report
 
-    for module in (reporting, apply):
+    for module in (reporting, apply, compare):
         monkeypatch.setattr(module, "report_on", recorded)
 
     reopen_here(monkeypatch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -325,6 +326,15 @@ def test_the_activation_of_torchs_encoder_layer_can_be_swapped(tmp_path: Path) -
     by_hand.load_state_dict(model.state_dict())
     with torch.no_grad():
         assert torch.equal(patched.eval()(data), by_hand.eval()(data))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_the_copy_is_a_zip_archive_where_the_original_is(tmp_path: Path, is_zip: bool) -> None:
+    torch.manual_seed(0)
+    torch.save(sick(plain(nn.ReLU)), tmp_path / "model.pt", _use_new_zipfile_serialization=is_zip)
+    torch.save(torch.randn(64, 6), tmp_path / "data.pt")
+    deadrelu.patch(tmp_path / "model.pt", str(tmp_path / "data.pt"), output=tmp_path / "out.pt")
+    assert zipfile.is_zipfile(tmp_path / "out.pt") is is_zip
 
 
 def test_nothing_to_do_writes_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, reduce
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,8 @@ from deadrelu.report import Source
 Spelling = Activation | Leak | str
 """What a torch function spells: an activation, or what may be one: a leak, or (as its own name) one of the clamps."""
 
-ActivationCall = tuple[str, Parameters, Tensor]
-"""An activation call: which activation, its parameters, its pre-activation."""
+ActivationCall = tuple[str, Parameters, Tensor, bool]
+"""An activation call: which activation, its parameters, its pre-activation, and whether it is leaky."""
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _FUNCTIONAL = os.path.join(_TORCH, "nn", "functional.py")
@@ -93,22 +93,26 @@ def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, A
     """The activation calls that a call of torch makes: none, one, or of a list of tensors one for each."""
     first = args[0] if args else kwargs.get("self")
     if not isinstance(first, (list, tuple)):
-        found = read_call(spelling, args, kwargs)
-        return [] if found is None else [found]
+        if (found := read_call(spelling, args, kwargs)) is not None:
+            return [(*found, False)]
+        z = first if args else kwargs.get("input", first)
+        return [(spelling.name, (), z, True)] if isinstance(spelling, Leak) and _has_gradient(z) else []
     given = dict(zip(("self", "bound"), args, strict=False)) | dict(kwargs)
     bound = next((given[name] for name in ("bound", "scalar", "scalars", "other") if name in given), None)
     bounds = bound if isinstance(bound, (list, tuple)) else [bound] * len(first)
     calls = (read_call("clamp_min", (z, low), {}) for z, low in zip(first, bounds, strict=False))
-    return [call for call in calls if call is not None]
+    return [(*call, False) for call in calls if call is not None]
 
 
-def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall | None:
-    """The activation that a call applies, its parameters and its pre-activation; None if it is no activation after all.
+def read_call(
+    spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[str, Parameters, Tensor] | None:
+    """The activation that a call applies, its parameters and its pre-activation.
 
-    Integers have no gradient, so a clamp of indices is none either.
+    None if it leaks, or is not an activation after all, as a clamp at 1e-6 or of indices.
     """
     z = args[0] if args else kwargs.get("input", kwargs.get("self"))
-    if not isinstance(z, Tensor) or not (z.is_floating_point() or z.is_quantized):
+    if not _has_gradient(z):
         return None
     if isinstance(spelling, str):
         low = _number(args[1] if len(args) > 1 else kwargs.get("min"))
@@ -128,15 +132,9 @@ def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, An
     return None if found is None else (*found, z)
 
 
-def read_leak(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Tensor] | None:
-    """The leaky activation that a call applies, and its pre-activation; None for every other.
-
-    For calls in which `read_calls` finds none, since a leak may be a ReLU too.
-    """
-    z = args[0] if args else kwargs.get("input", kwargs.get("self"))
-    if not isinstance(spelling, Leak) or not isinstance(z, Tensor):
-        return None
-    return (spelling.name, z) if z.is_floating_point() or z.is_quantized else None
+def _has_gradient(z: object) -> TypeGuard[Tensor]:
+    """Whether this is a tensor in which gradients can flow: integers have none."""
+    return isinstance(z, Tensor) and (z.is_floating_point() or z.is_quantized)
 
 
 def is_leaky_module(module: nn.Module | None) -> bool:

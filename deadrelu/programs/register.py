@@ -1,4 +1,4 @@
-"""Counts the calls of one forward pass, and keeps the name that each call site got when it was first met."""
+"""Counts the calls of each forward pass, and keeps the name that each call site got when it was first met."""
 
 from __future__ import annotations
 
@@ -21,81 +21,84 @@ GroupKey = tuple[object, ...]
 
 @dataclass(frozen=True)
 class CallContext:
-    """What is asked about a call site when it is new, and again while its features are open.
+    """What is looked up about a call site when it is new, and again while its features are open.
 
-    `reading` is None in a pass in which operators are not followed.
+    `axes` is None in a pass in which operators are not tracked.
     """
 
-    reading: UnitAxes | None
+    axes: UnitAxes | None
     source: Source | None
     rectified: bool = False
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a call stands: the module whose forward makes it, and whether that is an activation module of torch.nn."""
+    """Where a call is: the module whose forward makes it, and whether that is an activation module of torch.nn."""
 
     path: str
     is_module: bool
     source: Source | None
 
     def group(self, op: str) -> GroupKey:
-        """The calls with which a call of activation `op` here is counted."""
+        """The group in which a call of activation `op` here is counted."""
         return ("module", self.path) if self.is_module else ("call", self.path, op)
 
 
 class CallCounter:
-    """The calls that are counted together: how many there were in this forward pass, and the site of each."""
+    """Counts the calls of one group in a forward pass: `number` is that of the last one.
+
+    A call is new until `sites` has it, then known, and finished once nothing more is to be learnt from it.
+    """
 
     def __init__(self, observer: Observer) -> None:
-        """None yet; `observer` will be told of every one."""
+        """Start without calls."""
         self._observer = observer
         self.number = 0
         self.sites: dict[int, CallSite] = {}
         self.group = CallGroup()
-        self._settled: set[int] = set()
+        self._finished: set[int] = set()
 
-    def tells(self, z: Tensor) -> bool:
-        """Count the next call, and tell the observer, if its site is known; False, and not counted, otherwise.
+    def observe_known(self, z: Tensor) -> bool:
+        """Count the next call and notify the observer, if it is known; else return False and count nothing.
 
-        The short way of `Register.observe`, for what is called in every pass, but for one in which operators are seen.
+        The fast path of `Register.observe`, for passes in which operators are not watched.
         """
         number = self.number + 1
-        if number not in self._settled:
+        if number not in self._finished:
             site = self.sites.get(number)
             if site is None or _unreadable(z):
                 return False
             with torch._C.DisableTorchFunction():  # what is computed there is no part of the model
                 if self._observer(site, z.detach() if z.requires_grad else z):
-                    self._settled.add(number)
+                    self._finished.add(number)
         self.number = number
         return True
 
-    def passes(self) -> bool:
-        """Count the next call if nothing more is to be learnt from it; False, and not counted, otherwise."""
-        if self.number + 1 not in self._settled:
+    def skip_finished(self) -> bool:
+        """Count the next call if it is finished; else return False and count nothing."""
+        if self.number + 1 not in self._finished:
             return False
         self.number += 1
         return True
 
-    def settle(self, number: int) -> None:
+    def finish(self, number: int) -> None:
         """Nothing more is to be learnt from the call of this number."""
-        self._settled.add(number)
+        self._finished.add(number)
 
     @property
-    def are_settled(self) -> bool:
-        """Whether nothing more is to be learnt from any that was ever made."""
-        return 0 < self.group.calls == len(self._settled)
+    def all_finished(self) -> bool:
+        """Whether every call that was ever made is finished."""
+        return 0 < self.group.calls == len(self._finished)
 
 
 class Register:
     """Every call site met so far, in all forward passes."""
 
     def __init__(self, observer: Observer) -> None:
-        """Nothing met yet; `observer` will be told of every call."""
+        """Start without sites."""
         self._observer = observer
         self._calls: dict[GroupKey, CallCounter] = {}
-        self._readings: dict[CallSite, UnitAxes | None] = {}
+        self._open: dict[CallSite, UnitAxes | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
         self._naming = Naming()
         self._leaky: list[CallSite] = []
@@ -107,26 +110,26 @@ class Register:
             calls.number = 0
 
     def end_pass(self) -> None:
-        """Decide where the features lie of the sites that waited for what comes after them."""
-        for site, reading in list(self._readings.items()):
-            if reading is not None:
-                site.features = reading.features(is_final=True)
-                del self._readings[site]
+        """Decide on the features that were open until their consumers had run."""
+        for site, axes in list(self._open.items()):
+            if axes is not None:
+                site.features = axes.features(is_final=True)
+                del self._open[site]
 
     @property
     def is_waiting(self) -> bool:
-        """Whether some site was met while operators were not followed, so that its features are still open."""
-        return bool(self._readings)
+        """Whether some site was met while operators were not tracked, and its features are still open."""
+        return bool(self._open)
 
     def calls(self, group: GroupKey) -> CallCounter:
-        """The calls of a group, also before the first."""
+        """The counter of a group, also before its first call."""
         found = self._calls.get(group)
         if found is None:
             found = self._calls[group] = CallCounter(self._observer)
         return found
 
-    def pass_over(self, group: GroupKey) -> int:
-        """Count the next call of a group without telling the observer; its number."""
+    def count_unobserved(self, group: GroupKey) -> int:
+        """Count the next call of a group without notifying the observer; returns its number."""
         calls = self.calls(group)
         calls.number += 1
         calls.group.calls = max(calls.group.calls, calls.number)
@@ -143,48 +146,48 @@ class Register:
         op: str,
         parameters: Parameters,
         z: Tensor,
-        surroundings: Callable[[], CallContext],
+        context: Callable[[], CallContext],
         number: int | None = None,
         *,
         leaky: bool = False,
     ) -> CallSite:
-        """Count the call (as this number, if one is given), name its site if it is new, and tell the observer.
+        """Count the call (as this number, if one is given), name its site if it is new, and notify the observer.
 
-        Of a `leaky` call it is told nothing.
+        The observer is not notified of a `leaky` call.
         """
         calls = self.calls(group)
         calls.number = number or calls.number + 1
         site = calls.sites.get(calls.number)
-        # Where one branch of a graph leaks at this call of a module and another does not, the site is what is measured.
+        # Where one branch of a graph leaks at this call of a module and another does not, the latter is the site.
         if site is not None and leaky and site.shape is None:
             return site
         if site is not None and not leaky and site.shape is not None:
             self._leaky.remove(site)
             site = None
         if site is None or site.features.by == "open":
-            around = surroundings()
+            found = context()
             if site is None:
-                site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, around, z.ndim)
+                site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, found, z.ndim)
                 if leaky:
                     site.shape = tuple(z.shape)
                     self._leaky.append(site)
-            self._learn(site, around.reading)
+            self._learn(site, found.axes)
         elif site.name is not None:
             self._naming.meet(site.name)
         if leaky:
             if site.functional:
                 self._naming.pass_leak(path, site.after)
-            calls.settle(site.call)
+            calls.finish(site.call)
         elif why := _unreadable(z) or site.obstacle:
             self.skip(site, op, why)
             if site.obstacle:
-                calls.settle(site.call)
+                calls.finish(site.call)
         elif self._observer(site, z.detach()):
-            calls.settle(site.call)
+            calls.finish(site.call)
         return site
 
     def leaky(self) -> tuple[Leaky, ...]:
-        """The calls of leaky activations, in the order in which they were met; ask when all ran, as for the others."""
+        """The calls of leaky activations, in the order in which they were met. Their ids are final after all passes."""
         return tuple(
             Leaky(
                 id=site.id,
@@ -205,12 +208,12 @@ class Register:
         return tuple(site for site in met if site.shape is None and site not in self._unreadable)
 
     def skip(self, site: CallSite | str, op: str, reason: str) -> None:
-        """Note a site that cannot be read, or the id of one, once."""
+        """Record once that a site, or what has this id, cannot be measured."""
         self._unreadable.setdefault(site, (op, reason))
 
     @property
     def unreadable(self) -> dict[str, Skipped]:
-        """What could not be read, by id. The id of a site depends on how many calls there are, so ask when all ran."""
+        """What could not be measured, by id. Ids depend on the number of calls, so they are final after all passes."""
         found = (
             Skipped(id=site, op=op, reason=reason)
             if isinstance(site, str)
@@ -219,23 +222,23 @@ class Register:
         )
         return {skipped.id: skipped for skipped in found}
 
-    def _learn(self, site: CallSite, reading: UnitAxes | None) -> None:
-        """Take in what is known of the features of a site; what is open is decided when the pass ends."""
-        if reading is not None:
-            site.features, site.after = reading.features(), reading.after
-            site.obstacle, site.axes = reading.obstacle, reading.descriptions
+    def _learn(self, site: CallSite, axes: UnitAxes | None) -> None:
+        """Record the features of a site; what is open is decided when the pass ends."""
+        if axes is not None:
+            site.features, site.after = axes.features(), axes.after
+            site.obstacle, site.axes = axes.obstacle, axes.descriptions
             if site.functional and site.name is None:
                 site.name = self._naming.name(site.module, site.op, site.call, site.after)
         if site.features.by == "open" and site.obstacle is None:
-            self._readings[site] = reading
+            self._open[site] = axes
         else:
-            self._readings.pop(site, None)
+            self._open.pop(site, None)
 
 
 def _new_site(
-    group: GroupKey, path: str, op: str, parameters: Parameters, calls: CallCounter, around: CallContext, ndim: int
+    group: GroupKey, path: str, op: str, parameters: Parameters, calls: CallCounter, found: CallContext, ndim: int
 ) -> CallSite:
-    """A site whose features are open: an axis to guess at is that of an image, or the last of anything flatter."""
+    """A site with open features: until they are known, axis 1 of an image and the last axis of anything flatter."""
     calls.group.calls = max(calls.group.calls, calls.number)
     return CallSite(
         op=op,
@@ -245,14 +248,14 @@ def _new_site(
         functional=group[0] == "call",
         features=Features((1,) if ndim > 3 else (-1,), "open"),
         after=None,
-        source=around.source,
+        source=found.source,
         group=calls.group,
-        rectified=around.rectified,
+        rectified=found.rectified,
     )
 
 
 def _units(site: CallSite) -> int | None:
-    """How many units a leaky call has; None where nothing around it says which axis holds them."""
+    """The number of units of a leaky call; None where its axis is not known."""
     if site.shape is None or site.obstacle is not None or site.features.by != "producer":
         return None
     z = site.features.apart(torch.empty(site.shape, device="meta"))
@@ -260,7 +263,7 @@ def _units(site: CallSite) -> int | None:
 
 
 def _unreadable(z: Tensor) -> str | None:
-    """Why the values of a pre-activation cannot be read; None if they can.
+    """Why the values of a pre-activation cannot be read; None if they can be.
 
     `is_functorch_wrapped_tensor` is private to torch (seen on 2.13.0); a test scans a model that needs it.
     """

@@ -1,4 +1,4 @@
-"""Watches a torch.export program run, node by node, also inside its branches."""
+"""Watches a torch.export program run, node by node and inside its branches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
-from torch.utils._python_dispatch import _disable_current_modes
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.axes.provenance import Provenance, following
-from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
+from deadrelu.programs.callsites import read_call, read_calls, spellings
 from deadrelu.programs.export.batchsize import PaddedRows
 from deadrelu.programs.export.graph import activation_nodes, export_operator, place_of, weight_or_argument
+from deadrelu.programs.modes import without_modes
 from deadrelu.programs.program import ROOT, CallSite, site_id
 from deadrelu.programs.register import CallContext, Place, Register
 from deadrelu.report import Skipped
@@ -25,7 +25,7 @@ _FUSED = ("_transformer_encoder_layer_fwd", "rnn_relu", "_addmm_activation")
 
 
 class ExportWatch:
-    """A session of forward passes that are watched."""
+    """A session of forward passes whose activation calls are observed."""
 
     def __init__(self, module: GraphModule, register: Register) -> None:
         """Nothing runs yet."""
@@ -40,19 +40,19 @@ class ExportWatch:
         self._rows = PaddedRows(0, 0)
         self._rehearsed: list[Tensor] = []
         self._is_rehearsing = False
-        self._heard = 0
+        self._compared = 0
         self._pass = 0
         self.tap: Callable[[CallSite, Tensor], Tensor] | None = None
 
     def run(self, leaves: list[Any], rows: PaddedRows) -> Any:
-        """One forward pass over flattened inputs, of which only `rows` are real; the flattened outputs.
+        """One forward pass over flattened inputs, of which only `rows` are real; returns the flattened outputs.
 
-        On passes whose number is a power of two the operators are followed too, to learn where features lie. With a
-        `tap` the pass is one with gradients, and each leaky call works on what the tap makes of its input.
+        In passes whose number is a power of two the operators are tracked too, to learn on which axes the features are.
+        With a `tap` the pass has gradients, and each leaky call works on what the tap returns for its input.
         """
         self._pass += 1
         self._rows = rows
-        self._heard = 0
+        self._compared = 0
         self._register.start_pass()
         audit = (self._pass & (self._pass - 1) == 0 or self._register.is_waiting) and self.tap is None
         self._provenance = Provenance(leaves, rows.all) if audit else None
@@ -63,9 +63,9 @@ class ExportWatch:
         return output
 
     def rehearse(self, leaves: list[Any], rows: PaddedRows) -> None:
-        """Run once without telling anyone, and remember what the next run must find again in the real rows.
+        """Run once without observing, and keep the pre-activations that the next run must find again in the real rows.
 
-        With other values in the padded rows, what differs depends on them: it is none of the samples' own.
+        The padded rows have other values in the next run, so what differs depends on them and not only on the samples.
         """
         self._rows, self._rehearsed, self._is_rehearsing = rows, [], True
         try:
@@ -75,7 +75,7 @@ class ExportWatch:
             self._is_rehearsing = False
 
     def unmet(self) -> list[Skipped]:
-        """The calls whose branch no batch took."""
+        """The calls that no batch reached."""
         out: dict[str, Skipped] = {}
         for owner, node in activation_nodes(self._module):
             known = {key: value for key, value in node.kwargs.items() if key != "self"}
@@ -89,9 +89,9 @@ class ExportWatch:
         return list(out.values())
 
     def short(self) -> Iterator[tuple[str, str, bool]]:
-        """The calls whose padded rows could not be told from the others: id, activation, and whether it was measured.
+        """The calls that had a batch left out since its padded rows could not be told from the others.
 
-        Such a batch is left out.
+        Each with its id, its activation, and whether other batches were measured.
         """
         for place, op, number in self._short:
             calls = self._register.calls(place.group(op))
@@ -100,7 +100,7 @@ class ExportWatch:
             yield site.id if site else counted, op, site is not None
 
     def enter(self, node: Node, outer: str) -> str:
-        """Note which layer is at work; its path."""
+        """Record which layer runs now; returns its path."""
         place = self._places.get(node)
         if place is None:
             place = self._places[node] = place_of(node, outer)
@@ -109,32 +109,31 @@ class ExportWatch:
             self._register.skip(place.path or ROOT, "relu", f"fused into {name}: its pre-activation is never formed")
         return place.path
 
-    def hear(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """Observe the call, if it is one of an activation; the arguments that it is to be made with."""
+    def observe(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Observe the node if it is an activation call; returns the arguments to call it with."""
         spelling = spellings().get(node.target)
         if spelling is None:
             return args
-        calls = read_calls(spelling, args, kwargs)
-        for found in calls:
-            self._hear(node, *found)
-        if not calls and (leak := read_leak(spelling, args, kwargs)) is not None:
-            z = self._hear_leak(node, *leak)
-            return (z, *args[1:]) if args else args
+        for op, parameters, z, leaky in read_calls(spelling, args, kwargs):
+            if leaky:
+                z = self._observe_leak(node, op, z)
+                return (z, *args[1:]) if args else args
+            self._observe(node, op, parameters, z)
         return args
 
-    def _hear_leak(self, node: Node, op: str, z: Tensor) -> Tensor:
-        """Note a leaky call, of which only its name and units are wanted: padded rows do no harm."""
+    def _observe_leak(self, node: Node, op: str, z: Tensor) -> Tensor:
+        """Record a leaky call. Only its name and units are wanted, so padded rows do no harm."""
         place = self._places[node]
         if self._is_rehearsing:
             return z
-        around = lambda: self._surroundings(place, z)  # noqa: E731  it has no other name
-        site = self._register.observe(place.group(op), place.path, op, (), z, around, leaky=True)
+        context = lambda: self._context(place, z)  # noqa: E731  it has no other name
+        site = self._register.observe(place.group(op), place.path, op, (), z, context, leaky=True)
         return z if self.tap is None else self.tap(site, z)
 
-    def _surroundings(self, place: Place, z: Tensor) -> CallContext:
+    def _context(self, place: Place, z: Tensor) -> CallContext:
         return CallContext(self._provenance.read(z) if self._provenance is not None else None, place.source)
 
-    def _hear(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
+    def _observe(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
         place = self._places[node]
         if self._is_rehearsing:
             if (rehearsed := self._rows.of(z)) is not None:
@@ -142,23 +141,23 @@ class ExportWatch:
             return
         real = self._own(z)
         if real is None:
-            self._short[place, op, self._register.pass_over(place.group(op))] = None
+            self._short[place, op, self._register.count_unobserved(place.group(op))] = None
             return
-        around = lambda: self._surroundings(place, z)  # noqa: E731  it has no other name
-        site = self._register.observe(place.group(op), place.path, op, parameters, real, around)
+        context = lambda: self._context(place, z)  # noqa: E731  it has no other name
+        site = self._register.observe(place.group(op), place.path, op, parameters, real, context)
         self.served.setdefault(site, set()).add(self._numbers[node])
 
     def _own(self, z: Tensor) -> Tensor | None:
-        """The rows of the real samples; None where they cannot be told from the padded ones."""
+        """The rows of the real samples; None where they cannot be told from padded ones."""
         real = self._rows.of(z)
         if self._rows.real == self._rows.all or real is None:
             return real
-        self._heard += 1
-        before = self._rehearsed[self._heard - 1] if self._heard <= len(self._rehearsed) else real.new_empty(0)
+        self._compared += 1
+        before = self._rehearsed[self._compared - 1] if self._compared <= len(self._rehearsed) else real.new_empty(0)
         return real if _alike(before, real) else None
 
     def nested(self, module: GraphModule, outer: str) -> Any:
-        """The graph of a branch as a function, watched too."""
+        """The graph of a branch as a function that is watched too."""
 
         def call(*operands: Any) -> Any:
             return _Runner(module, self, outer).run(*operands, enable_io_processing=False)
@@ -167,7 +166,7 @@ class ExportWatch:
 
 
 class _Runner(Interpreter):
-    """Runs one graph and tells the watch of each call."""
+    """Runs one graph and passes each call to the watch."""
 
     def __init__(self, module: GraphModule, watch: ExportWatch, outer: str) -> None:
         super().__init__(module)
@@ -175,7 +174,7 @@ class _Runner(Interpreter):
         self._outer = outer
 
     def run_node(self, n: Node) -> Any:
-        """Run a node; the watch hears of it first, since it may work in place."""
+        """Run a node. The watch gets it first, since it may work in place."""
         if n.op != "call_function":
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -183,12 +182,12 @@ class _Runner(Interpreter):
         if isinstance(n.target, HigherOrderOperator):
             inside = [self._watch.nested(a, path) if isinstance(a, GraphModule) else a for a in args]
             return _higher_order(n.target, inside, dict(kwargs))
-        args = self._watch.hear(n, args, kwargs)
+        args = self._watch.observe(n, args, kwargs)
         return n.target(*args, **kwargs)  # type: ignore[operator]  # a call_function's target is called
 
 
 def _higher_order(target: HigherOrderOperator, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """Call what takes graphs. The common ones are written out: torch lets no mode of ours look into them."""
+    """Call an operator that takes graphs. Common ones are written out: dispatch modes do not reach into them."""
     name = target.name()
     if name == "cond":
         predicate, if_true, if_false, operands = args[:4]
@@ -196,7 +195,7 @@ def _higher_order(target: HigherOrderOperator, args: list[Any], kwargs: dict[str
         return chosen(*operands)
     if name == "wrap_with_set_grad_enabled":
         return args[1](*args[2:])
-    with _disable_current_modes():
+    with without_modes():
         return target(*args, **kwargs)
 
 
@@ -205,7 +204,7 @@ def _truth(predicate: Any) -> bool:
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
-    """Whether two pre-activations are the same but for rounding."""
+    """Whether two pre-activations are equal up to rounding."""
     if a.is_quantized:
         a, b = a.dequantize(), b.dequantize()
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)

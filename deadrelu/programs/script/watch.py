@@ -1,4 +1,4 @@
-"""Two ways to watch a TorchScript module run: by probes in a copy of its graph, and by the operators that it calls."""
+"""Watches a TorchScript module run, by probes in a copy of its graph or by the operators that it calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deadrelu.activations import Leak
 from deadrelu.programs.axes.provenance import Provenance, following
-from deadrelu.programs.callsites import read_call, read_calls, read_leak, spellings
+from deadrelu.programs.callsites import read_call, read_calls, spellings
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import ROOT, Batch, CallSite, Output
 from deadrelu.programs.register import CallContext, Register
@@ -22,28 +22,28 @@ from deadrelu.report import Skipped
 
 
 class ScriptWatch(Protocol):
-    """A session of forward passes that are watched."""
+    """A session of forward passes whose activation calls are observed."""
 
     served: dict[CallSite, set[int]]
-    """The calls in the graph, by number, that each site stands for."""
+    """The numbers of the calls in the graph that are each site."""
 
     def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
-        """One forward pass over the arguments of a batch, where they lie now."""
+        """One forward pass over the arguments of a batch, already on their device."""
 
     def unmet(self) -> list[Skipped]:
-        """What is in the graph and was never called."""
+        """The calls in the graph that no batch reached."""
 
     def has_met(self, path: str) -> bool:
         """Whether the activation module at `path` was called."""
 
 
 class ProbeWatch:
-    """Hears of each activation call from the probe before it: nearly free."""
+    """Observes each activation call by the probe before it, which is nearly free."""
 
     def __init__(self, script: ScriptModule, register: Register, light: Probed, marked: Callable[[], Probed]) -> None:
-        """Use the probes of `light`; on passes whose number is a power of two those of `marked`, with the operators.
+        """Use the probes of `light`; in passes whose number is a power of two, those of `marked` and the operator mode.
 
-        Only these passes learn where features lie, and they cost more.
+        Only these passes learn on which axes the features are, and they cost more.
         """
         self.served: dict[CallSite, set[int]] = {}
         self._script = script
@@ -57,7 +57,7 @@ class ProbeWatch:
         self._raised: BaseException | None = None
 
     def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
-        """One forward pass. Raises what the model raises, and what the observer raises as it is."""
+        """One forward pass. Raises what the model raises; what the observer raises passes unchanged."""
         self._pass += 1
         audit = self._pass & (self._pass - 1) == 0 or self._register.is_waiting
         graph = self._marked() if audit else self._light
@@ -98,14 +98,14 @@ class ProbeWatch:
         return self._register.has_met(("module", path))
 
     def _on_probe(self, z: Tensor, number: int) -> None:
-        """An error of the observer's would reach us as one of torch's: keep it."""
+        """Observe the call. Keep an error of the observer, which would come back as one of torch's."""
         try:
-            self._hear(self._probes[number], z)
+            self._observe(self._probes[number], z)
         except BaseException as error:
             self._raised = error
             raise
 
-    def _hear(self, probe: Probe, z: Tensor) -> None:
+    def _observe(self, probe: Probe, z: Tensor) -> None:
         path = probe.place.path
         if probe.fused is not None:
             reason = f"fused into {probe.fused}: its pre-activation is never formed"
@@ -118,25 +118,20 @@ class ProbeWatch:
             op = "relu" if isinstance(probe.spelling, Leak) else probe.operator.rstrip("_")
             self._register.skip(f"{path}:{op}", op, "its parameters are computed while the model runs")
             return
-        found = read_call(probe.spelling, (z, *probe.arguments), {})
-        leak = read_leak(probe.spelling, (z,), {}) if found is None else None
 
-        def surroundings() -> CallContext:
-            reading = self._provenance.read(z) if self._provenance is not None else None
-            return CallContext(reading, probe.place.source)
+        def context() -> CallContext:
+            axes = self._provenance.read(z) if self._provenance is not None else None
+            return CallContext(axes, probe.place.source)
 
-        if leak is not None:
-            self._register.observe(probe.place.group(leak[0]), path, leak[0], (), z, surroundings, leaky=True)
-        if found is None:
-            return
-        op, parameters, _ = found
-        site = self._register.observe(probe.place.group(op), path, op, parameters, z, surroundings)
-        if probe.node is not None:
-            self.served.setdefault(site, set()).add(probe.node)
+        for op, parameters, _, leaky in read_calls(probe.spelling, (z, *probe.arguments), {}):
+            group = probe.place.group(op)
+            site = self._register.observe(group, path, op, parameters, z, context, leaky=leaky)
+            if probe.node is not None and not leaky:
+                self.served.setdefault(site, set()).add(probe.node)
 
 
 class DispatchWatch:
-    """Sees every operator that the module calls, and needs nothing of its graph: no paths, and a slower pass."""
+    """Watches every operator that the module calls, without its graph: slower, and sites have no paths."""
 
     def __init__(self, script: ScriptModule, register: Register) -> None:
         """Nothing runs yet."""
@@ -151,15 +146,12 @@ class DispatchWatch:
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)
-            found = read_calls(spelling, args, kwargs) if spelling is not None else []
-            leak = read_leak(spelling, args, kwargs) if spelling is not None and not found else None
-            for op, parameters, z in [*found, *([(leak[0], (), leak[1])] if leak is not None else [])]:
+            for op, parameters, z, leaky in read_calls(spelling, args, kwargs) if spelling is not None else ():
 
-                def surroundings(z: Tensor = z) -> CallContext:
+                def context(z: Tensor = z) -> CallContext:
                     return CallContext(provenance.read(z), None)
 
-                group = ("call", "", op)
-                self._register.observe(group, "", op, parameters, z, surroundings, leaky=leak is not None)
+                self._register.observe(("call", "", op), "", op, parameters, z, context, leaky=leaky)
             output = function(*args, **kwargs)
             provenance.follow(function, args, kwargs, output, lambda: None)
             return output
@@ -170,9 +162,9 @@ class DispatchWatch:
         return output
 
     def unmet(self) -> list[Skipped]:
-        """Nothing is known of what does not run."""
+        """Empty: without the graph, calls that do not run are unknown."""
         return []
 
     def has_met(self, path: str) -> bool:  # noqa: ARG002  the protocol's parameter
-        """The paths are not known, so that nothing can be missed."""
+        """True: without the graph, no module can be found missing."""
         return True

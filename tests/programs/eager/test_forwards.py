@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.programs.eager import interception
+from deadrelu.programs.eager import interception, watch_state
 from deadrelu.programs.eager.forwards import is_stock, only_calls_modules
 
 
@@ -173,7 +173,7 @@ def test_the_figures_are_the_same_when_functions_are_no_longer_watched(
     torch.manual_seed(0)
     model, data = nn.Sequential(kind(), nn.ReLU()), list(torch.randn(30, 5, 4))
     found = deadrelu.scan(model, data)
-    monkeypatch.setattr(interception, "SETTLED", 1000)
+    monkeypatch.setattr(watch_state, "SETTLED", 1000)
     assert deadrelu.scan(model, data).sites == found.sites
     assert all(site.samples == 150 for site in found.sites)
 
@@ -192,11 +192,11 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "watched"), [(Residual, interception.SETTLED - 1), (Function, 30)])
+@pytest.mark.parametrize(("kind", "watched"), [(Residual, 2), (Function, 30)])
 def test_functions_are_watched_only_as_long_as_they_must_be(
     kind: type[nn.Module], watched: int, entered: list[object]
 ) -> None:
-    """Our own hooks on activation modules are no reason to think that a forward was altered."""
+    """In the first batch and in an audit; our own hooks on activation modules do not make a forward look altered."""
     deadrelu.scan(nn.Sequential(kind(), nn.ReLU()), list(torch.randn(30, 5, 4)))
     assert len(entered) == watched
 
@@ -255,17 +255,17 @@ class Heir(nn.TransformerEncoderLayer):
 @pytest.mark.parametrize(
     ("make", "watched", "calls"),
     [
-        (lambda: encoder_layer(F.relu), 1, 1),
-        (lambda: encoder_layer(torch.relu), 1, 1),
-        (lambda: encoder_layer(F.relu6), 1, 1),
-        (lambda: nn.TransformerEncoder(encoder_layer("relu"), 3, enable_nested_tensor=False), 1, 3),
-        (Cross, 1, 2),
+        (lambda: encoder_layer(F.relu), 2, 1),
+        (lambda: encoder_layer(torch.relu), 2, 1),
+        (lambda: encoder_layer(F.relu6), 2, 1),
+        (lambda: nn.TransformerEncoder(encoder_layer("relu"), 3, enable_nested_tensor=False), 2, 3),
+        (Cross, 2, 2),
         (lambda: encoder_layer(nn.ReLU()), 1, 1),
         (lambda: encoder_layer(lambda x: F.relu(x) * 2), 30, 1),
         (Borrowed, 30, 1),
         (lambda: replaced(F.relu), 30, 1),
         (lambda: replaced(nn.ReLU()), 30, 1),
-        (Recurrent, 1, 2),
+        (Recurrent, 2, 2),
         (lambda: Heir(4, 2, 6, batch_first=True), 30, 1),
     ],
 )
@@ -281,7 +281,7 @@ def test_the_activation_of_a_transformer_layer_is_seen_by_a_hook_where_that_is_s
     found = deadrelu.scan(model, data)
     assert len(entered) == watched
     assert [site.positions for site in found.sites] == [30 * 2 * 5] * calls
-    monkeypatch.setattr(interception, "SETTLED", 1000)
+    monkeypatch.setattr(watch_state, "SETTLED", 1000)
     assert deadrelu.scan(model, data).sites == found.sites
 
 

@@ -1,4 +1,4 @@
-"""Names each activation call: which activation it spells, which module made it, where in the source it stands."""
+"""Identifies each activation call: which activation it is, which module made it, and where in the source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from deadrelu.programs.process_state import working_folder
 from deadrelu.report import Source
 
 Spelling = Activation | Leak | str
-"""What a torch function spells: an activation, or what may be one: a leak, or (as its own name) one of the clamps."""
+"""What a torch function may be: a kind of activation, or one of the clamps (by its name)."""
 
 ActivationCall = tuple[str, Parameters, Tensor, bool]
 """An activation call: which activation, its parameters, its pre-activation, and whether it is leaky."""
@@ -41,7 +41,7 @@ _CALL = nn.Module.__call__.__code__
 
 @cache
 def spellings() -> Mapping[Any, Spelling]:
-    """Every torch function, method and operator that can be an activation call, by the object itself."""
+    """Every torch function, method and operator that can be an activation call, keyed by the object itself."""
     table: dict[Any, Spelling] = {}
     for kind in KINDS:
         for dotted in kind.functions:
@@ -60,7 +60,7 @@ def spellings() -> Mapping[Any, Spelling]:
 
 
 def _add_operator(table: dict[Any, Spelling], name: str, spelling: Spelling) -> None:
-    """Enter an aten operator, with its overloads, if this torch has it; and its twin for quantised tensors."""
+    """Add an aten operator and its twin for quantised tensors, with overloads, where this torch has them."""
     for packet in (getattr(torch.ops.aten, name, None), getattr(torch.ops.quantized, name, None)):
         if packet is not None:
             table[packet] = spelling
@@ -69,12 +69,12 @@ def _add_operator(table: dict[Any, Spelling], name: str, spelling: Spelling) -> 
 
 @cache
 def module_kinds() -> Mapping[Any, Activation | Leak]:
-    """Each activation module of torch.nn, by its forward: a subclass that keeps it is still that activation."""
+    """The activation modules of torch.nn, keyed by forward: a subclass that keeps it is still that activation."""
     return {getattr(nn, kind.module).forward: kind for kind in KINDS}
 
 
 def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
-    """The activation which this module applies, and its parameters; None if it leaks, or has a forward of its own."""
+    """The activation that this module applies, and its parameters; None if it leaks or has its own forward."""
     if isinstance(module, torch.jit.ScriptModule) or "forward" in module.__dict__:
         return None
     kind = module_kinds().get(type(module).forward)
@@ -86,7 +86,7 @@ def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
             return leak_of(values)
         return canonical(kind.name, tuple(map(float, values)))
     except (TypeError, ValueError, OverflowError):
-        return None  # no number: torch refuses it when the module is called
+        return None  # not a number: torch refuses it when the module is called
 
 
 def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[ActivationCall]:
@@ -145,14 +145,14 @@ def is_leaky_module(module: nn.Module | None) -> bool:
 
 
 def leak_of(values: list[Any], trains: object = False) -> tuple[str, Parameters] | None:
-    """The activation that leaks with these values of its slope; None where it leaks, or where nobody can know."""
+    """The ReLU that an activation with these slopes is; None if it leaks, or if that cannot be known."""
     if not values:
         return None
     if len(values) == 1 and isinstance(weight := values[0], Tensor):
         if weight.is_meta:
             return None
         weight = weight.dequantize() if weight.is_quantized else weight.detach()
-        # Most weights hold no zero, and then they need not be copied.
+        # Most weights hold no zero and need not be copied.
         return leak_kind(weight.flatten().tolist()) if not bool(weight.all()) else None
     slopes = [float(value) for value in values if isinstance(value, (int, float))]
     if len(slopes) != len(values) or (trains and len(set(slopes)) > 1):
@@ -161,7 +161,7 @@ def leak_of(values: list[Any], trains: object = False) -> tuple[str, Parameters]
 
 
 def _number(value: object) -> object:
-    """A bound as a number, also where it was given as a tensor whose elements are all the same."""
+    """A bound as a number, even if given as a tensor whose elements are all equal."""
     if not isinstance(value, Tensor) or value.numel() == 0 or value.is_meta:
         return value
     first = value.flatten()[0]
@@ -178,7 +178,7 @@ def _frames() -> Iterator[FrameType]:
 
 
 def calling_module() -> nn.Module | None:
-    """The innermost module whose `__call__` is on the stack: the one whose forward makes the present call."""
+    """The innermost module whose `__call__` is on the stack: its forward makes the present call."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is _CALL:
@@ -189,7 +189,7 @@ def calling_module() -> nn.Module | None:
 
 
 def calling_source() -> Source | None:
-    """Where the present call stands in the user's code; None if torch itself makes it (inside a stock layer)."""
+    """Where the present call is in the user's code; None if torch itself makes it (inside a stock layer)."""
     for frame in _frames():
         name = frame.f_code.co_filename
         if name == _FUNCTIONAL or (name.startswith(_TORCH) and os.sep + "nn" + os.sep not in name):
@@ -201,7 +201,7 @@ def calling_source() -> Source | None:
 
 
 def _columns(frame: FrameType) -> dict[str, int]:
-    """First and last column of the call, counted in characters from 1, where Python keeps them (3.11 and later)."""
+    """First and last column of the call, in characters from 1, where Python keeps them (3.11 and later)."""
     if sys.version_info < (3, 11):
         return {}
     line, end_line, start, end = list(frame.f_code.co_positions())[frame.f_lasti // 2]
@@ -212,6 +212,6 @@ def _columns(frame: FrameType) -> dict[str, int]:
 
 
 def display_path(name: str) -> str:
-    """A path as a person would type it: relative where it lies below the working directory."""
+    """A path as a person would type it: relative where it is below the working directory."""
     path, here = Path(name), working_folder()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()

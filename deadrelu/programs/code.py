@@ -1,4 +1,4 @@
-"""Import what the user points at: `path/to/file.py:Name` or `package.module:Name`."""
+"""Imports the user's code: `path/to/file.py:Name` or `package.module:Name`."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _FORMS = "write it as path/to/file.py:Name or package.module:Name"
 
 
 def is_import_spec(text: str) -> bool:
-    """Whether `text` reads as `file.py`, `file.py:Name` or `package.module:Name`.
+    """Whether `text` has the form `file.py`, `file.py:Name` or `package.module:Name`.
 
-    A module without a name (`package.module`) does not count: `model.pt` would look the same.
+    A module without a name (`package.module`) does not count, since `model.pt` has that form.
     """
     match = _SPEC.fullmatch(text)
     return match is not None and (match["name"] is not None or match["target"].endswith(".py"))
 
 
 def import_spec(spec: str, *, error: type[DeadreluError]) -> tuple[ModuleType, object | None]:
-    """The module that `spec` names and the attribute in it, or None where `:Name` is left out.
+    """Import the module that `spec` names; returns it and its attribute, or None where `:Name` is left out.
 
-    The working folder and the file's folder come first on `sys.path` during the import, and stay at its end, since
+    The working folder and the file's folder come first on `sys.path` during the import and stay at its end, since
     functions may import their neighbours later. What the code prints goes to stderr.
 
     Raises `error` if the file, the module or the attribute does not exist, or if the code raises or calls `sys.exit`.
@@ -59,53 +59,53 @@ def import_spec(spec: str, *, error: type[DeadreluError]) -> tuple[ModuleType, o
     return module, None if name is None else _attribute(module, target, name, error)
 
 
-class users_code:  # noqa: N801  entered for each batch: a generator would take longer
-    """Runs the user's code. Whatever it raises, also by `sys.exit`, becomes the `error` that is made of one line.
+class users_code:  # noqa: N801  entered for each batch, and a class is faster than a generator
+    """Runs the user's code. Whatever it raises, `sys.exit` included, becomes an `error` with a one-line message.
 
-    Ctrl-C and our own errors pass.
+    Ctrl-C and our own errors pass unchanged.
     """
 
     def __init__(self, error: Callable[[str], DeadreluError]) -> None:
         self._error = error
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
-        """Raise the error in the place of what was raised."""
+        """Raise the error instead of what was raised."""
         if raised is not None and not isinstance(raised, (DeadreluError, KeyboardInterrupt)):
             raise self._error(blame(raised)) from raised
 
 
 def blame(exception: BaseException) -> str:
-    """One line that says where the user's code raised: `data.py, line 12: ValueError: bad row`."""
-    said = _said(exception)
+    """One line about where the user's code raised: `data.py, line 12: ValueError: bad row`."""
+    text = _text(exception)
     if isinstance(exception, SystemExit):
-        said = f"it called sys.exit({said})"
+        text = f"it called sys.exit({text})"
     elif isinstance(exception, SyntaxError) and exception.filename:
         return f"{exception.filename}, line {exception.lineno}: {type(exception).__name__}: {exception.msg}"
     else:
-        said = f"{type(exception).__name__}: {said}" if said else type(exception).__name__
+        text = f"{type(exception).__name__}: {text}" if text else type(exception).__name__
     place = _place(exception)
-    return f"{place}: {said}" if place else said
+    return f"{place}: {text}" if place else text
 
 
-def _said(exception: BaseException) -> str:
-    """The exception's text on one line, without the advice of torch and pydantic: it speaks of calls that are not ours.
+def _text(exception: BaseException) -> str:
+    """The exception's text on one line, without the advice of torch and pydantic, which does not fit here.
 
-    Torch's is to set `weights_only=False`, which runs whatever a file holds. "" where it cannot give its own text.
+    Torch advises `weights_only=False`, which runs whatever a file holds. "" if `str` of the exception raises.
     """
     try:
-        said = " ".join(str(exception).split())
+        text = " ".join(str(exception).split())
     except Exception:
         return ""
-    if (refused := _REFUSED.search(said)) is not None:
+    if (refused := _REFUSED.search(text)) is not None:
         return f"torch.load refuses a file: {refused[1].strip()}"
-    return _PYDANTIC.sub("", said)
+    return _PYDANTIC.sub("", text)
 
 
 def _place(exception: BaseException) -> str | None:
-    """The innermost frame in the user's own code: not in this package, an installed one, or the standard library."""
+    """The innermost frame that is not in this package, an installed one, or the standard library."""
     not_theirs = (str(Path(__file__).parents[1]), os.path.dirname(os.__file__))
     frames = [
         frame
@@ -117,7 +117,7 @@ def _place(exception: BaseException) -> str | None:
 
 @contextmanager
 def _importable(*folders: Path) -> Iterator[None]:
-    """Put `folders` first on `sys.path`; afterwards leave the new ones at its end, where they shadow nothing."""
+    """Put `folders` first on `sys.path`; on leaving, move the new ones to its end, where they shadow nothing."""
     texts = list(dict.fromkeys(str(folder) for folder in folders))
     before = list(sys.path)
     sys.path[:0] = texts
@@ -129,7 +129,7 @@ def _importable(*folders: Path) -> Iterator[None]:
 
 
 def _import_module(name: str, error: type[DeadreluError]) -> ModuleType:
-    """Import by dotted name, with the working folder in reach."""
+    """Import by dotted name, also from the working folder."""
 
     def failed(why: str) -> DeadreluError:
         return error(f"{name} cannot be imported: {why}", hint=f"try `python -c 'import {name}'`")
@@ -146,7 +146,7 @@ def _import_module(name: str, error: type[DeadreluError]) -> ModuleType:
 
 
 def _near_module(name: str) -> str:
-    """Which module beside a missing one may have been meant."""
+    """The hint for a missing module: one with a similar name."""
     parent, _, last = name.rpartition(".")
     places = list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [str(working_folder())]
     known = [found.name for found in pkgutil.iter_modules(places)]
@@ -154,7 +154,7 @@ def _near_module(name: str) -> str:
 
 
 def _import_file(file: Path, error: type[DeadreluError]) -> ModuleType:
-    """Import a file: as part of its package if it lies in one, since only then do its relative imports work."""
+    """Import a file, as part of its package if it is in one, so that relative imports work."""
     path = (working_folder() / file).resolve()
     if not path.is_file():
         raise error(
@@ -192,7 +192,7 @@ def _is_from(module: ModuleType, path: Path) -> bool:
 
 
 def _execute(path: Path, name: str) -> ModuleType:
-    """Run the file as a module called `name`; under a longer name if another module has that one."""
+    """Run the file as a module called `name`, or a longer name if that is taken."""
     if _taken(name, path):
         name = f"{name}_{zlib.crc32(str(path).encode()):08x}"
         if name in sys.modules:
@@ -211,7 +211,7 @@ def _execute(path: Path, name: str) -> ModuleType:
 
 
 def _taken(name: str, path: Path) -> bool:
-    """Whether `name` already means another module: a user's `random.py` must not replace the real one."""
+    """Whether `name` is another module already: a user's `random.py` must not replace the real one."""
     if name in sys.modules or name in sys.stdlib_module_names:
         return True
     elsewhere = [folder for folder in sys.path if Path(folder or ".").resolve() != path.parent]
@@ -225,13 +225,13 @@ def _attribute(module: ModuleType, target: str, name: str, error: type[DeadreluE
     for part in name.split("."):
         if not hasattr(found, part):
             public = [key for key, value in vars(module).items() if not key.startswith("_") and _is_own(value, module)]
-            raise error(f"{target} has no {name!r}", hint=_what_there_is(target, name, public))
+            raise error(f"{target} has no {name!r}", hint=_hint_for(target, name, public))
         found = getattr(found, part)
     return found
 
 
-def _what_there_is(target: str, name: str, public: list[str]) -> str:
-    """The name that was meant, and all that could be."""
+def _hint_for(target: str, name: str, public: list[str]) -> str:
+    """The hint for a missing attribute: a similar name, and all names."""
     if not public:
         return "it defines no public names"
     return f"{did_you_mean(name, public, write=f'{target}:{{}}')} it has {', '.join(public)}".strip()

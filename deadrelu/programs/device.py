@@ -1,4 +1,4 @@
-"""Where a model runs."""
+"""Chooses the device on which a model runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from deadrelu.errors import UsageError
 
 
 def choose_device(name: str | None) -> torch.device | None:
-    """The device of that name; "auto" is the fastest there is; None, also for None, is wherever the model lies.
+    """The device of that name, the fastest one for "auto", or None for None: wherever the model is.
 
-    Raises `UsageError` where this machine has no such device.
+    Raises `UsageError` if this machine has no such device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name is None:

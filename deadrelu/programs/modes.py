@@ -1,4 +1,4 @@
-"""Two of torch's ways to stand between a model and what it calls: functions by name, and operators."""
+"""Torch's function and dispatch modes, and how to leave them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -13,10 +15,10 @@ Handler = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any]
 
 
 class Functions(TorchFunctionMode):
-    """Hands every torch function call to a handler, which makes the call."""
+    """Passes every torch function call to a handler, which makes the call."""
 
     def __init__(self, handler: Handler) -> None:
-        """Nothing happens before the mode is entered."""
+        """Nothing happens until the mode is entered."""
         super().__init__()
         self._handler = handler
 
@@ -26,10 +28,10 @@ class Functions(TorchFunctionMode):
 
 
 class Operators(TorchDispatchMode):
-    """Hands every aten operator call to a handler, which makes the call."""
+    """Passes every aten operator call to a handler, which makes the call."""
 
     def __init__(self, handler: Handler) -> None:
-        """Nothing happens before the mode is entered."""
+        """Nothing happens until the mode is entered."""
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own annotations have a gap
         self._handler = handler
 
@@ -47,8 +49,20 @@ class Operators(TorchDispatchMode):
 
 
 def without_modes() -> AbstractContextManager[object]:
-    """While it lasts, no operator mode hears of anything: what we compute ourselves is no part of the model.
+    """Disable every dispatch mode: what we compute ourselves is not part of the model.
 
     `_disable_current_modes` is private to torch (seen on 2.13.0); a canary test says what to do when it is gone.
     """
     return _disable_current_modes()
+
+
+without_functions: Callable[[], AbstractContextManager[object]] = torch._C.DisableTorchFunction
+"""Disables every function mode. Private to torch (seen on 2.13.0), and watched by the same canary."""
+
+
+def is_transformed(value: Tensor) -> bool:
+    """Whether a tensor is inside a transform of torch.func (vmap, jvp, …), where no value can be read.
+
+    `is_functorch_wrapped_tensor` is private to torch (seen on 2.13.0), and watched by the same canary.
+    """
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(value))

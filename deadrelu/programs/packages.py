@@ -1,4 +1,4 @@
-"""Say which package an import failed for, and how to mend it: one that is missing, or one that is broken."""
+"""Explains a failed import: which package is missing or broken, and how to fix it."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-"""Packages that are installed under another name than they are imported."""
+"""Packages that are imported by another name than they are installed by."""
 
 _OF_TORCH = ("torchaudio", "torchvision")
-"""Packages that are compiled against one build of torch, and come from the same index as it does."""
+"""Packages that are compiled against one build of torch and come from the same index."""
 
 
 def install(package: str) -> str:
-    """The command that installs a package which is imported under this name."""
+    """The command that installs the package with this import name."""
     local = torch.__version__.partition("+")[2]
     index = f" --index-url https://download.pytorch.org/whl/{local}" if package in _OF_TORCH and local else ""
     return f"pip install {_DISTRIBUTIONS.get(package, package)}{index}"
 
 
 def import_failure(error: BaseException, importer: str, folder: Path | None = None) -> tuple[str, str] | None:
-    """The message and the hint for an import that failed in `importer`; None if a package is not to blame.
+    """The message and hint for an import that failed in `importer`; None if no package is to blame.
 
-    `importer` is the user's file or module, or the package itself. The code in `folder` and in the working folder is
-    the user's own.
+    `importer` is the user's file or module, or the package itself. Code in `folder` and in the working folder is the
+    user's own.
     """
     root: BaseException = error
     while root.__cause__ is not None:
@@ -66,16 +66,16 @@ def import_failure(error: BaseException, importer: str, folder: Path | None = No
     package = packages[-1]
     lines = str(root).strip().splitlines()
     why = f"{type(root).__name__}: {lines[0].strip()}" if lines else type(root).__name__
-    said = f"{package} cannot be imported: {why}"
+    message = f"{package} cannot be imported: {why}"
     return (
-        said if package == importer else f"{importer} needs {package}, and {said}",
+        message if package == importer else f"{importer} needs {package}, and {message}",
         f"reinstall {package} to match torch {torch.__version__}; `python -c 'import {package}'` shows the whole error",
     )
 
 
 @contextmanager
 def explain_imports(importer: str, error: type[DeadreluError], folder: Path | None = None) -> Iterator[None]:
-    """Raise `error` in the place of what a missing or broken package raises in the block; all else passes."""
+    """Raise `error` instead of what a missing or broken package raises in the block; all else passes unchanged."""
     try:
         yield
     except DeadreluError:
@@ -87,7 +87,7 @@ def explain_imports(importer: str, error: type[DeadreluError], folder: Path | No
 
 
 def _missing(top: str, importer: str, package: str | None) -> tuple[str, str]:
-    """A package that is not there; or a file of the user's own that lies where Python does not look."""
+    """The message and hint for a missing package, or a file of the user's that is not on the path."""
     if top == importer:
         return f"{top} is not installed", install(top)
     needs = f"{importer} needs {top}" if package == importer else f"{importer} imports {top}"
@@ -103,7 +103,7 @@ def _missing(top: str, importer: str, package: str | None) -> tuple[str, str]:
 
 
 def _is_absent(top: str) -> bool:
-    """Whether Python finds no such package or module."""
+    """Whether there is no such package or module."""
     if top in sys.modules:
         return sys.modules[top] is None
     try:
@@ -113,7 +113,7 @@ def _is_absent(top: str) -> bool:
 
 
 def _beside(name: str) -> Path | None:
-    """The folder near the working folder (in it, or up to three above) that holds a module of this name."""
+    """The folder in the working folder, or up to three above it, that holds a module of this name."""
     here = working_folder().resolve()
     try:
         inside = sorted(entry.path for entry in os.scandir(here) if entry.is_dir() and not entry.name.startswith("."))
@@ -126,7 +126,7 @@ def _beside(name: str) -> Path | None:
 
 
 def _importing(error: BaseException, importer: str, folder: Path | None) -> Iterator[str]:
-    """The installed packages in whose own imports the error was raised, each needed by the one before it."""
+    """The installed packages whose own imports raised the error, each needed by the one before it."""
     own = tuple(str(place.resolve()) for place in (working_folder(), folder) if place is not None)
     trace = error.__traceback__
     while trace is not None:
@@ -140,7 +140,7 @@ def _importing(error: BaseException, importer: str, folder: Path | None) -> Iter
 
 
 def _is_foreign(frame: FrameType, own: tuple[str, ...]) -> bool:
-    """Whether a frame belongs to an installed package other than torch, and to nothing of the user's or Python's."""
+    """Whether a frame belongs to an installed package other than torch, not to the user's or Python's code."""
     file = frame.f_code.co_filename
     if file.startswith((_OURS, "<")) or _top(frame) in ("torch", "__main__"):
         return False
@@ -148,5 +148,5 @@ def _is_foreign(frame: FrameType, own: tuple[str, ...]) -> bool:
 
 
 def _top(frame: FrameType) -> str:
-    """The package that a frame's code belongs to."""
+    """The package of a frame's code."""
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]

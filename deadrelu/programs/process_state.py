@@ -1,4 +1,4 @@
-"""What the user's code may change in the process is put back: working folder, default dtype, grad mode, stdout."""
+"""Restores what the user's code may change in the process: working folder, default dtype, grad mode, stdout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass
 class _Folders:
-    """Where a call of ours began, and where the user's code stands since it went elsewhere."""
+    """The folder in which a call of ours began, and the one that the user's code has changed to since."""
 
     ours: str
     theirs: str | None = None
@@ -30,12 +30,12 @@ _lock = threading.Lock()
 
 @contextmanager
 def restore_process_state() -> Iterator[None]:
-    """One call of ours: afterwards working folder, default dtype and grad mode are as they were before it."""
+    """Restore working folder, default dtype and grad mode on leaving."""
     import torch
 
     before, dtype, grad = _here.folders, torch.get_default_dtype(), torch.is_grad_enabled()
     folders = None
-    with suppress(OSError):  # a folder that is gone
+    with suppress(OSError):  # the folder is gone
         folders = _Folders(os.getcwd())
     _here.folders = folders
     try:
@@ -51,7 +51,7 @@ def restore_process_state() -> Iterator[None]:
 
 @contextmanager
 def in_users_folder() -> Iterator[None]:
-    """The user's code runs where it last went to; our own files are still found from where the call began."""
+    """Run the user's code in the folder that it last changed to; our own files are found from where the call began."""
     folders = _here.folders
     if folders is None:
         yield
@@ -67,18 +67,18 @@ def in_users_folder() -> Iterator[None]:
 
 
 def working_folder() -> Path:
-    """The folder from which relative paths are read and shown."""
+    """The folder to which relative paths belong."""
     return Path(_here.folders.ours) if _here.folders is not None else Path.cwd()
 
 
 def _go(folder: str) -> None:
-    """Change to a folder, if it is still there."""
+    """Change to a folder if it still exists."""
     with suppress(OSError):
         os.chdir(folder)
 
 
-class stdout_on_stderr:  # noqa: N801  entered for each batch: a generator would take longer
-    """What Python code prints goes to stderr. The first thread to come turns stdout, the last to go turns it back."""
+class stdout_on_stderr:  # noqa: N801  entered for each batch, and a class is faster than a generator
+    """Sends what Python code prints to stderr, from when the first thread enters until the last leaves."""
 
     _inside = 0
     _stdout: Any = None

@@ -1,4 +1,4 @@
-"""The protocol that every runnable model answers to, and the nouns that it speaks in."""
+"""The protocol of every runnable model, and its nouns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = "(root)"
 
 @dataclass(frozen=True)
 class Batch:
-    """One call of the model: what `forward` gets, and how many independent samples that is.
+    """One call of the model: the arguments of `forward`, and how many independent samples they hold.
 
     `axis` is the position of the samples in the model's input: 0, or 1 where time comes first.
     """
@@ -36,7 +36,7 @@ class Batch:
 
 @dataclass(eq=False)
 class CallGroup:
-    """The calls that are counted together: those of one module, or of one function in one module's forward."""
+    """Calls that are counted together: those of one module, or of one function in one module's forward."""
 
     calls: int = 0
     """The most calls seen in one forward pass."""
@@ -44,15 +44,15 @@ class CallGroup:
 
 @dataclass(frozen=True)
 class Features:
-    """Which axes of a pre-activation tell its units apart, in order; all from the front, or all from the end.
+    """Which axes of a pre-activation hold its units, in order; all counted from the front, or all from the end.
 
-    More than one where a reshape has split them (the heads of an attention): together they count one unit for each
-    combination. None where the whole tensor is one unit: a feature was picked out of its axis, or features summed up.
+    More than one where a reshape has split them (the heads of an attention): then each combination is a unit. None
+    where the whole tensor is one unit: a feature was picked out of its axis, or features were summed.
 
-    `by` says who knows: the layers around the call, `--feature-axis`, or nobody (a guess). It is "open" until the
-    forward pass is over in which the site was met, since a layer that reads the output may tell. With `cut`, the axes
-    are those after an axis (first) was cut into these sizes: features that were merged with the samples. `has_samples`
-    says that every sample of the batch is known to be in the tensor, wherever its axis is.
+    `by` is the source of this: the layers around the call, `--feature-axis`, or a guess. It is "open" until the end of
+    the forward pass in which the site was met, since a layer that reads the output may decide it. With `cut`, the axes
+    are those after an axis (first) is split into these sizes: features that were merged with the samples. `has_samples`
+    means that every sample of the batch is known to be in the tensor, on whichever axis.
     """
 
     axes: tuple[int, ...]
@@ -61,20 +61,19 @@ class Features:
     has_samples: bool = False
 
     def apart(self, z: Tensor) -> Tensor:
-        """The tensor in which `axes` count."""
+        """The tensor to which `axes` refer."""
         return z if self.cut is None else z.unflatten(*self.cut)
 
 
 @dataclass(eq=False)
 class CallSite:
-    """One activation call as the program meets it: a `report.Site` in the making, compared by identity.
+    """One activation call of the program, from which a `report.Site` is made; compared by identity.
 
-    `parameters` are the activation's own: the bounds of a hardtanh; the slopes, along dimension 1, of a ReLU that leaks
-    in some units. `group` knows how many calls share its name.
-    `after` is the path of the layer that produced the pre-activation. Where that was `rectified`, the ReLU is fused
-    into the layer and the observer gets what it left: zero stands for everything that was silent. `obstacle` says why
-    the pre-activation has no units, if it has none; `axes` what each of its axes looks like, for a person. `shape` is
-    that of the pre-activation where the activation is leaky: such a call is listed, and no observer gets it.
+    `parameters` are those of the activation: the bounds of a hardtanh; the slopes, along dimension 1, of a ReLU that
+    leaks in some units. `group` counts the calls that share its name. `after` is the path of the layer that produced
+    the pre-activation. If `rectified`, the ReLU is fused into that layer and the observer gets its output, in which
+    zero means silent. `obstacle` is why the pre-activation has no units, if so; `axes` describes each of its axes for a
+    person. `shape` is that of the pre-activation of a leaky call, which is listed and not observed.
     """
 
     op: str
@@ -91,7 +90,7 @@ class CallSite:
     axes: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
     name: Name | None = None
-    """Of a functional call, once the layer is known that produced its pre-activation."""
+    """That of a functional call, once the layer that produced its pre-activation is known."""
 
     @property
     def region(self) -> Region:
@@ -105,7 +104,7 @@ class CallSite:
 
     @property
     def alias(self) -> str | None:
-        """The id by which earlier versions knew a functional call: the number of the call alone; None if it is `id`."""
+        """The id of a functional call in earlier versions, by its number alone; None if it is the same as `id`."""
         return self._counted if self.id != self._counted else None
 
     @property
@@ -114,7 +113,7 @@ class CallSite:
 
 
 def site_id(module: str, op: str, call: int, calls: int, *, functional: bool) -> str:
-    """The id of one call of so many: of an activation module, or of a function whose producer is not known."""
+    """The id of one of `calls` calls of an activation module, or of a function whose producer is unknown."""
     if functional:
         return f"{module}:{op}#{call}"
     name = module or ROOT
@@ -122,9 +121,9 @@ def site_id(module: str, op: str, call: int, calls: int, *, functional: bool) ->
 
 
 Observer = Callable[[CallSite, Tensor], bool | None]
-"""Called with each site and its pre-activation as it executes. It must read at once: the call may be in place.
+"""Called with each site and its pre-activation, which it must read at once: the call may be in place.
 
-It returns True where it has nothing more to learn of the site: then it need not be called again.
+Returns True once it needs no more of the site: then it need not be called again.
 """
 
 Run = Callable[[Batch], Output]

@@ -1,4 +1,4 @@
-"""Walks the nests of tuples, lists, mappings and dataclasses that models take and return."""
+"""Walks the pytrees of tuples, lists, mappings and dataclasses that models take and return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def tensor_leaves(value: Any) -> Iterator[Tensor]:
-    """Every tensor in a nest, in order."""
+    """Every tensor in a pytree, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -27,17 +27,17 @@ def tensor_leaves(value: Any) -> Iterator[Tensor]:
 
 
 def is_dataclass_instance(value: object) -> bool:
-    """Whether `value` is an instance, not the class itself."""
+    """Whether `value` is an instance of a dataclass, not the class itself."""
     return is_dataclass(value) and not isinstance(value, type)
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """The same nest with every tensor on `device`; an object with a `.to()` of its own moves itself."""
+    """The same pytree with every tensor on `device`; an object that has `.to()` moves itself."""
     return map_tensors(value, lambda x: x.to(device), lambda x: x.to(device) if _moves(x) else None)
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor], whole: Callable[[Any], Any] = lambda _: None) -> Any:
-    """The same nest with every tensor changed; what `whole` gives for anything else takes its place, unless None."""
+    """The same pytree with every tensor changed; anything else becomes what `whole` returns for it, unless None."""
     if isinstance(value, Tensor):
         return change(value)
     if (made := whole(value)) is not None:
@@ -58,7 +58,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor], whole: Callable[
 
 
 def _refilled(value: Mapping[Any, Any], inner: dict[Any, Any]) -> Mapping[Any, Any]:
-    """A mapping of the same class with other values; a plain dict where its class cannot be written to."""
+    """A mapping of the same class with other values; a plain dict if the class is immutable."""
     if not isinstance(value, MutableMapping):
         return inner
     out = copy.copy(value)
@@ -68,5 +68,5 @@ def _refilled(value: Mapping[Any, Any], inner: dict[Any, Any]) -> Mapping[Any, A
 
 
 def _moves(value: object) -> bool:
-    """Whether this is an object that knows how to move itself: a graph, a BatchEncoding, a packed sequence."""
+    """Whether this is an object with a `.to()`: a graph, a BatchEncoding, a packed sequence."""
     return callable(getattr(value, "to", None)) and not isinstance(value, (type, torch.nn.Module))

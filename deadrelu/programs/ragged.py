@@ -1,4 +1,4 @@
-"""Nested tensors: sequences of several lengths in one tensor, without padding."""
+"""Nested tensors: sequences of different lengths in one tensor, without padding."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def jagged_values(z: Tensor) -> Tensor:
-    """The rows `(sum of lengths, …)` of a jagged tensor `(N, length, …)` that has them in one piece, else `z` itself.
+    """The rows `(sum of lengths, …)` of a jagged tensor `(N, length, …)` that has them in one tensor, else `z` itself.
 
-    It is that very piece, so that what is known of it is not lost. `_values`, `_lengths` and `_ragged_idx` are private
-    to torch (seen on 2.13.0); a test scans models that need them.
+    It is that very tensor and not a copy, so its layout is still known. `_values`, `_lengths` and `_ragged_idx` are
+    private to torch (seen on 2.13.0); a test scans models that need them.
     """
     if z.layout is torch.jagged and getattr(z, "_ragged_idx", 0) == 1 and getattr(z, "_lengths", 0) is None:
         values: Any = z._values
@@ -21,7 +21,7 @@ def jagged_values(z: Tensor) -> Tensor:
 
 
 def flatten_nested(z: Tensor) -> Tensor:
-    """The rows `(sum of lengths, F)` of a nested tensor of sequences `(length, F)`; `z` itself where it is another."""
+    """The rows `(sum of lengths, F)` of a nested tensor of sequences `(length, F)`; any other tensor as it is."""
     if not z.is_nested or not (piece := jagged_values(z)).is_nested:
         return piece if z.is_nested else z
     try:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deadrelu.activations import Parameters
 from deadrelu.programs.axes.unit_axes import UnitAxes
+from deadrelu.programs.modes import is_transformed, without_functions
 from deadrelu.programs.naming import Naming
 from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
 from deadrelu.report import Leaky, Skipped, Source
@@ -68,7 +69,7 @@ class CallCounter:
             site = self.sites.get(number)
             if site is None or _unreadable(z):
                 return False
-            with torch._C.DisableTorchFunction():  # what is computed there is no part of the model
+            with without_functions():  # what the observer computes is not part of the model
                 if self._observer(site, z.detach() if z.requires_grad else z):
                     self._finished.add(number)
         self.number = number
@@ -263,13 +264,10 @@ def _units(site: CallSite) -> int | None:
 
 
 def _unreadable(z: Tensor) -> str | None:
-    """Why the values of a pre-activation cannot be read; None if they can be.
-
-    `is_functorch_wrapped_tensor` is private to torch (seen on 2.13.0); a test scans a model that needs it.
-    """
+    """Why the values of a pre-activation cannot be read; None if they can be."""
     if z.layout is not torch.strided or z.is_nested:
         kind = "nested" if z.is_nested else str(z.layout).removeprefix("torch.")
         return f"its pre-activation is a {kind} tensor"
-    if torch._C._functorch.is_functorch_wrapped_tensor(z):
+    if is_transformed(z):
         return "called inside a transform of torch.func (vmap, jvp, …), where no value can be read"
     return None

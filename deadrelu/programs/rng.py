@@ -1,4 +1,4 @@
-"""The random numbers of a run: the same each time, and as before when it is over."""
+"""Seeds the RNGs for a run, and restores them after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def seed_all(seed: int) -> None:
-    """Begin with this seed in torch, Python and NumPy."""
+    """Seed torch, Python and NumPy."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
@@ -19,9 +19,9 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def seeded(device: torch.device) -> Iterator[None]:
-    """Random numbers from seed 0: torch's on the CPU and on `device`, Python's, and NumPy's global ones.
+    """Seed torch's RNGs on the CPU and on `device`, Python's, and NumPy's global one with 0; restore them on leaving.
 
-    `torch.manual_seed` alone would tell every GPU that is not at work yet to begin with that seed, for good.
+    `torch.manual_seed` alone would also seed, for good, every GPU that is not initialised yet.
     """
     python, numpy = random.getstate(), np.random.get_state()
     try:

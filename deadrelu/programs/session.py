@@ -1,4 +1,4 @@
-"""What holds while a program is watched, of whatever kind it is."""
+"""The process-wide settings of a scan: its turn, the folder of the user's code, torch's fused path, the grad mode."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deadrelu.programs.turns import Turn, turn
 
 @contextmanager
 def session() -> Iterator[Turn]:
-    """One scan's turn, in the folder of the user's code, with torch's fused encoder path off.
+    """One scan's turn, in the folder of the user's code, with torch's fused encoder path off: it never calls relu.
 
-    That path calls no relu at all. Raises `UsageError` where a scanned model starts a scan.
+    Raises `UsageError` if a scanned model starts a scan.
     """
     with turn() as mine, in_users_folder():
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -26,8 +26,8 @@ def session() -> Iterator[Turn]:
             torch.backends.mha.set_fastpath_enabled(fast)
 
 
-class one_run:  # noqa: N801  a class is entered in less time than a generator, and this is entered for each batch
-    """One forward pass of the session. The model may change the grad mode, but not for longer."""
+class one_run:  # noqa: N801  entered for each batch, and a class is faster than a generator
+    """One forward pass of the session, after which the grad mode is as before."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
@@ -37,5 +37,5 @@ class one_run:  # noqa: N801  a class is entered in less time than a generator, 
         self._mode = torch.is_grad_enabled()
 
     def __exit__(self, *_: object) -> None:
-        torch._C._set_grad_enabled(self._mode)
+        torch.set_grad_enabled(self._mode)
         self._turn.end()

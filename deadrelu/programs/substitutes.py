@@ -1,4 +1,4 @@
-"""What takes an activation's place in a graph of operators: the operator's name and its arguments."""
+"""What replaces an activation in a graph of operators: the operator's name and its arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Substitute:
 
 
 class RefusedError(Exception):
-    """A site that is not swapped; the message is the reason, for the user."""
+    """Raised for a site that cannot be swapped; the message is the reason, for the user."""
 
 
 def plan_swaps(

@@ -1,4 +1,4 @@
-"""Where in the user's code a call stands, read from the frames that a saved graph carries as text."""
+"""Finds the user's line of a call in the stack traces that a saved graph carries as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deadrelu.programs.callsites import display_path
 from deadrelu.report import Source
 
 Frame = tuple[str, int]
-"""A file, as the machine that saved the graph called it, and a line in it."""
+"""A file, by its path on the machine that saved the graph, and a line in it."""
 
 _PYTHON = re.compile(r'File "([^"]+)", line (\d+)')
 _TRACED = re.compile(r"^\s*(.+)\((\d+)\): \S+$")
@@ -24,9 +24,9 @@ def python_frames(text: str) -> list[Frame]:
 
 
 def script_frames(text: str) -> list[Frame]:
-    """The frames of a TorchScript source range, innermost first: one where it was scripted, a stack where traced.
+    """The frames of a TorchScript source range, innermost first: one of scripted code, a whole stack of traced code.
 
-    What follows "Serialized" is torch's own rendering of the graph, which no user wrote.
+    What follows "Serialized" is torch's own rendering of the graph.
     """
     return list(_script_frames(text.partition("Serialized ")[0]))
 
@@ -38,7 +38,7 @@ def _script_frames(text: str) -> Iterator[Frame]:
 
 
 def source_in(frames: Iterable[Frame]) -> Source | None:
-    """The innermost frame of the user's; None if a layer of torch's own makes the call, or no frame is theirs."""
+    """The innermost frame in the user's code; None if there is none, or one of torch's own layers makes the call."""
     for file, line in frames:
         if _MODULES.search(file):
             return None

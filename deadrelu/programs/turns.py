@@ -1,4 +1,4 @@
-"""Scans take turns in a process: eval mode, the fused path and the random state belong to one of them at a time."""
+"""Scans in one process take turns: only one at a time may set eval mode, the fused path and the RNG state."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from deadrelu.programs.threads import here
 
 _changed = threading.Condition()
 _turns: list[Turn] = []
-"""The scans under way. Each came while no model ran in those before it, and ends before they go on.
+"""The scans under way. Each began while no model ran in those before it, and ends before they go on.
 
-So what each found and changed is put back in order. A scan that starts while another waits for its data does not have
-to wait for it, since the data may depend on the new scan.
+So each restores what it found and changed in order. A scan that starts while another waits for its data does not wait
+for it, since that data may depend on the new scan.
 """
 
 
 class Turn:
-    """One scan's place among those under way."""
+    """The turn of one scan among those under way."""
 
     def __init__(self) -> None:
-        """A turn of the present thread, which has begun to change things."""
+        """A turn of the present thread, which is now setting up."""
         self.thread = get_ident()
         self.is_running = True
 
     def begin(self) -> None:
-        """Wait until the scans that started later are over, and let no other start: the model is about to run."""
+        """Wait until scans that started later are over, and let no other start: the model is about to run."""
         with _changed:
             self._wait()
             self.is_running = True
@@ -41,7 +41,7 @@ class Turn:
 
     @contextmanager
     def between_runs(self) -> Iterator[None]:
-        """From when all is set up until it is put back: other scans may start, but while the model runs."""
+        """After set-up and until all is restored, let other scans start whenever the model does not run."""
         self.end()
         try:
             yield
@@ -49,7 +49,7 @@ class Turn:
             self.begin()
 
     def leave(self) -> None:
-        """End the scan, after those that started later."""
+        """End the scan after those that started later."""
         with _changed:
             self._wait()
             _turns.remove(self)
@@ -64,7 +64,7 @@ class Turn:
 def turn() -> Iterator[Turn]:
     """Wait until no model runs in another scan, and begin one.
 
-    Raises `UsageError` where it is a scanned model itself that asks, from its forward: that would wait forever.
+    Raises `UsageError` if the forward of a scanned model starts a scan, since that would wait forever.
     """
     mine = Turn()
     with _changed:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from deadrelu.measure.units import by_unit
+from deadrelu.programs.modes import without_functions
 from deadrelu.programs.program import Features
 from deadrelu.programs.pytree import tensor_leaves
 
@@ -67,7 +68,7 @@ Enter = Callable[[Any, Tensor], Tensor]
 
 def own_gradient(module: nn.Module, z: Tensor) -> Tensor:
     """The derivative of the activation itself at each pre-activation."""
-    with torch.enable_grad(), torch._C.DisableTorchFunction():
+    with torch.enable_grad(), without_functions():
         x = z.detach().clone().requires_grad_()
         # clone: the module may work in place, and a leaf cannot be changed. forward: no hook must see this call.
         (gradient,) = torch.autograd.grad(module.forward(x.clone()).sum(), [x])

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from deadrelu.measure.padding.named import Mask, masks_in, tells_of_padding, tokens_of_packed
 from deadrelu.measure.padding.tokens import read_mask
-from deadrelu.programs.modes import without_modes
+from deadrelu.programs.modes import without_functions, without_modes
 
 _ENCODERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
 _DECODERS = (nn.TransformerDecoder, nn.TransformerDecoderLayer)
@@ -82,7 +82,7 @@ def speakers(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[Speaker]:
 @contextmanager
 def unseen() -> Iterator[None]:
     """While it lasts, nobody takes what we compute for a part of the model. Entering it costs more than a hook."""
-    with torch._C.DisableTorchFunction(), without_modes():
+    with without_functions(), without_modes():
         yield
 
 

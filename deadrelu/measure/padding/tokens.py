@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from deadrelu.programs.modes import is_transformed
 from deadrelu.programs.program import Features
 
 
@@ -107,10 +108,7 @@ def read_mask(mask: object, *, one_is_padding: bool, is_added: bool = False) -> 
 
 
 def can_be_read(value: object) -> bool:
-    """Whether something is a dense tensor of which the values are at hand: not so inside of torch.func's transforms.
-
-    `is_functorch_wrapped_tensor` is private to torch (seen on 2.13.0).
-    """
+    """Whether something is a dense tensor of which the values are at hand: not so inside of torch.func's transforms."""
     if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_nested or value.is_meta:
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(value)
+    return not is_transformed(value)

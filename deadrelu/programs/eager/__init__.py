@@ -1,1 +1,1 @@
-"""Live `nn.Module` objects as programs."""
+"""Live modules as programs."""

@@ -1,7 +1,7 @@
-"""What the forward of a module can call, read from its source and never run.
+"""Reads from the source of a module's forward, without running it, whether it can call an activation function.
 
-Where it calls nothing but modules, hooks see everything that it does. Whatever is not plainly harmless may call
-anything.
+If it calls nothing but modules, hooks see everything that it does. Anything unknown is assumed to call a function; what
+is wrongly assumed not to is found by the audits of `WatchState`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch import nn
 from deadrelu.programs.callsites import spellings
 
 _FEED_FORWARDS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-"""Torch's own layers that call an activation which they were given: `self.activation(self.linear1(x))`."""
+"""Torch's layers that call an activation passed to them: `self.activation(self.linear1(x))`."""
 
 _FUNCTIONS = frozenset({"add", "cat", "flatten", "matmul", "mean", "mul", "stack", "sum"})
-"""Functions of torch that are no activation and call none."""
+"""Functions of torch that neither are nor call an activation."""
 
 _METHODS = frozenset(
     {"add", "add_", "chunk", "contiguous", "dim", "expand", "flatten", "matmul", "mean", "mul", "permute", "repeat"}
     | {"reshape", "size", "split", "squeeze", "sum", "t", "transpose", "unsqueeze", "view"}
 )
-"""The same of a tensor's methods."""
+"""Such methods of a tensor."""
 
 _ATTRIBUTES = frozenset({"T", "device", "dtype", "mT", "ndim", "shape"})
 
@@ -40,7 +40,7 @@ _SYNTAX: tuple[type[ast.AST], ...] = (
     *(ast.Name, ast.Constant, ast.Tuple, ast.List, ast.Subscript, ast.Slice, ast.Starred, ast.keyword),
     ast.expr_context,
 )
-"""What calls nothing by itself."""
+"""Nodes that call nothing by themselves."""
 
 
 def is_stock(module: nn.Module) -> bool:
@@ -51,14 +51,14 @@ def is_stock(module: nn.Module) -> bool:
 
 
 def only_calls_modules(module: nn.Module) -> bool:
-    """Whether all that the forward of a module calls, as far as it can be an activation, are its submodules."""
+    """Whether every activation that the forward of a module can call is one of its submodules."""
     return is_stock(module) or (not _is_altered(module) and _is_plain(module, "forward", set()))
 
 
 def feed(module: nn.Module) -> nn.Module | None:
-    """The submodule of one of torch's transformer layers whose output, and nothing else, it gives to its activation.
+    """The submodule whose output is all that one of torch's transformer layers passes to its activation function.
 
-    A hook on that one sees what a function mode would see. None for every other module.
+    A hook on it sees what a function mode would see. None for every other module.
     """
     if type(module) not in _FEED_FORWARDS or _is_altered(module):
         return None
@@ -66,7 +66,7 @@ def feed(module: nn.Module) -> nn.Module | None:
 
 
 def feeds(own: list[nn.Module], modules: list[nn.Module]) -> list[tuple[nn.Module, nn.Module]]:
-    """Each layer that hands what a submodule of it alone gives to an activation function, with that submodule."""
+    """Each layer that passes the output of a submodule, which it alone owns, to an activation function; with both."""
     owners = Counter(id(child) for module in modules for child in module.children())
 
     def can_be_read(layer: nn.Module, feeding: nn.Module) -> bool:
@@ -78,14 +78,14 @@ def feeds(own: list[nn.Module], modules: list[nn.Module]) -> list[tuple[nn.Modul
 
 
 def _is_altered(module: nn.Module) -> bool:
-    """Whether something other than the methods of the class runs in a call."""
+    """Whether a call runs anything besides the methods of the class."""
     replaced = any(callable(value) and hasattr(type(module), name) for name, value in module.__dict__.items())
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     return any(not getattr(hook, "__module__", "").startswith("deadrelu.measure.") for hook in hooks) or replaced
 
 
 def _is_plain(module: nn.Module, name: str, seen: set[str]) -> bool:
-    """Whether a method, with the other methods of the module that it calls, is plain."""
+    """Whether a method, and the other methods of the module that it calls, are harmless."""
     kind = type(module)
     function = inspect.getattr_static(kind, name, None)
     overridden = any(getattr(kind, call) is not getattr(nn.Module, call) for call in ("__call__", "__getattr__"))
@@ -102,7 +102,7 @@ def _is_plain(module: nn.Module, name: str, seen: set[str]) -> bool:
 
 @cache
 def _parsed(function: FunctionType) -> ast.FunctionDef | None:
-    """The source of a function; None where there is none to be had."""
+    """The syntax tree of a function; None where there is no source."""
     try:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     except (OSError, TypeError, ValueError, SyntaxError):
@@ -111,17 +111,17 @@ def _parsed(function: FunctionType) -> ast.FunctionDef | None:
 
 
 class _Reader:
-    """Reads one method node by node, each call before what it calls, and notes which other methods it calls."""
+    """Checks one method node by node, each call before what it calls, and collects the other methods that it calls."""
 
     def __init__(self, module: nn.Module, me: str, names: dict[str, Any]) -> None:
-        """`me` is what the method calls `self`, and `names` are the globals that it sees."""
+        """`me` is the name of `self` in the method, and `names` are its globals."""
         self._module, self._me, self._names = module, me, names
         self._callees: set[ast.AST] = set()
         self._compared: set[ast.AST] = set()
         self.methods: set[str] = set()
 
     def is_harmless(self, node: ast.AST) -> bool:
-        """Whether this node calls nothing that could be an activation, but for a submodule or a method of `self`."""
+        """Whether this node calls nothing that may be an activation, apart from a submodule or a method of `self`."""
         if isinstance(node, ast.Call):
             self._callees.add(node.func)
             return isinstance(node.func, ast.Attribute)
@@ -142,7 +142,7 @@ class _Reader:
         return node.attr in (_FUNCTIONS if owner is torch else _METHODS)
 
     def _is_read(self, node: ast.Attribute) -> bool:
-        """What is read may be given another name and called by that, so that it must be no module or object."""
+        """Whether a read attribute is plain data: a module or object may be called later under another name."""
         if not self._is_mine(node):
             return node.attr in _ATTRIBUTES
         if node in self._compared and node.attr in self._module._modules:

@@ -1,8 +1,7 @@
-"""The operators that compute a layer and its ReLU in one: the pre-activation never exists, but what is left of it does.
+"""The operators that compute a layer and its ReLU in one, so that only the output exists and no pre-activation.
 
-What such an operator gives out is max(z, 0) on the grid of the output, so that a unit fires (z > 0, as the unfused
-quantised network would round z to the same grid) exactly where the output is above zero, which is its zero point. Only
-how far below zero a silent unit stays is lost.
+Their output is max(z, 0) on its quantisation grid. So a unit fires (z > 0, with z rounded to the same grid as in the
+unfused network) exactly where the output is above its zero point. Only how far a silent unit is below zero is lost.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ _RECTIFIED = frozenset(
 )
 _LIBRARIES = ("quantized", "onednn", "mkldnn", "mkldnn_prepacked", "xnnpack", "prepacked")
 _OTHERS = ("leaky_relu", "prelu", "relu6")
-"""What has `relu` in its name and is none: two that leak, and one that takes its pre-activation as an argument."""
+"""Not a fused ReLU despite `relu` in the name: two that leak, and one whose input is a pre-activation."""
 
 
 def gives_rectified(namespace: str, name: str) -> bool:
-    """Whether the operator `namespace::name` gives out what its fused ReLU leaves, and nothing else."""
+    """Whether the output of the operator `namespace::name` is that of its fused ReLU."""
     return namespace == "quantized" and name in _RECTIFIED
 
 
 def hides_relu(namespace: str, name: str) -> bool:
-    """Whether the operator seems to hold a ReLU of which nothing certain is known."""
+    """Whether the operator seems to hold a fused ReLU that cannot be measured."""
     if gives_rectified(namespace, name) or namespace not in _LIBRARIES:
         return False
     return "relu" in name and not any(other in name for other in _OTHERS)

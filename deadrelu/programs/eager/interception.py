@@ -36,7 +36,7 @@ from deadrelu.programs.eager.fused import gives_rectified, hides_relu
 from deadrelu.programs.eager.recurrence import Recurrence, steps_of
 from deadrelu.programs.eager.scripted import can_call_script
 from deadrelu.programs.eager.watch_state import WatchState
-from deadrelu.programs.modes import Functions, Operators, without_modes
+from deadrelu.programs.modes import Functions, Operators, without_functions, without_modes
 from deadrelu.programs.program import ROOT, Batch, CallSite, Observer
 from deadrelu.programs.ragged import flatten_nested
 from deadrelu.programs.register import CallContext, CallCounter, GroupKey, Register
@@ -219,7 +219,7 @@ class Interception:
             path = self._path_of(calling_module()) or ROOT
             reason = f"fused into {function.namespace}::{name}: its pre-activation is never formed"
             self._register.skip(path, "relu", reason)
-        with torch._C.DisableTorchFunction():  # an operator is a function too: it must not be seen twice
+        with without_functions():  # an operator is a function too: it must not be seen twice
             output = function(*args, **kwargs)
         if self._provenance is not None:
             self._provenance.follow(function, args, kwargs, output, lambda: self._path_of(calling_module()) or None)
@@ -280,7 +280,7 @@ class Interception:
         """Enter the call into the register, which notifies the observer."""
         here.inside = True  # what we compute is not part of the model
         try:
-            with torch._C.DisableTorchFunction(), without_modes() if self._state.operators else nullcontext():
+            with without_functions(), without_modes() if self._state.operators else nullcontext():
                 z = flatten_nested(z)
 
                 def context() -> CallContext:

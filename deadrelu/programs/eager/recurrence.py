@@ -1,4 +1,4 @@
-"""The calls of an nn.RNN: its relu runs once a step and layer, and those of one layer and direction are one site."""
+"""Groups the relu calls of an nn.RNN: one per step and layer, and all of one layer and direction are one site."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 @dataclass
 class Recurrence:
-    """An nn.RNN at work, over so many `steps`; `sites_before` of its sites were called earlier in this forward pass."""
+    """A running nn.RNN over so many `steps`; `sites_before` of its sites were called earlier in this pass."""
 
     steps: int
     sites_before: int
     calls: int = 0
 
     def next(self) -> int:
-        """The site, counted from 1 within the forward pass, to which the next call belongs."""
+        """The number of the site, from 1 in each forward pass, to which the next call belongs."""
         self.calls += 1
         return self.sites_before + -(-self.calls // self.steps)
 

@@ -1,4 +1,4 @@
-"""Whether a module's own code can call a scripted function: neither hooks nor function modes see what that calls."""
+"""Finds out whether a module's code can call scripted code, which neither hooks nor function modes see into."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 _MANY = 4000
-"""So many objects are looked at, and then no more: a large program is reached from one function."""
+"""The most objects that are searched: one function may reach all of a large program."""
 
 
 def can_call_script(modules: Iterable[nn.Module]) -> bool:
-    """Whether the code of these modules, or a function that it names, holds a scripted or traced function or module.
+    """Whether the code of these modules, or a function that it names, refers to a scripted or traced object.
 
-    Reads what names stand for, and runs nothing. What is made or looked up while the model runs is not found.
+    Resolves names without running anything. What is created or looked up at run time is not found.
     """
     waiting: list[Any] = []
     seen: set[int] = set()
@@ -35,7 +35,7 @@ def can_call_script(modules: Iterable[nn.Module]) -> bool:
 
 
 def _reached(value: Any) -> Iterator[Any]:
-    """What a function, a class or a container holds or names."""
+    """The objects that a function, a class or a container holds or names."""
     if isinstance(value, (list, tuple)):
         yield from value[:64]
     elif isinstance(value, dict):
@@ -55,7 +55,7 @@ def _reached(value: Any) -> Iterator[Any]:
 
 
 def _named(function: FunctionType) -> Iterator[Any]:
-    """What the names in a function's code stand for: globals, with what is taken from modules, and the enclosed."""
+    """The objects that a function's code names: globals, attributes of modules, and enclosed variables."""
     yield from function.__defaults__ or ()
     yield getattr(function, "__wrapped__", None)
     for cell in function.__closure__ or ():
@@ -80,5 +80,5 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _is_own(module: str | None) -> bool:
-    """Whether something is neither torch's nor Python's, by the name of the module where it stands."""
+    """Whether an object is neither torch's nor Python's, by the name of its module."""
     return (module or "").partition(".")[0] not in ("torch", "builtins", "typing", "collections", "numpy")

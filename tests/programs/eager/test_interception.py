@@ -14,6 +14,7 @@ from torch.utils import _python_dispatch
 
 import deadrelu
 from deadrelu.errors import NothingMeasuredError
+from deadrelu.programs.modes import is_transformed
 
 Call = Callable[[Tensor], Tensor]
 
@@ -254,13 +255,15 @@ def test_a_feature_axis_that_changes_its_length_is_skipped_with_its_reason() -> 
 
 
 def test_torch_still_has_the_private_pieces_that_interception_uses() -> None:
-    """Seen on torch 2.13.0; this says what to do when one is gone.
+    """Seen on torch 2.13.0; this says what to do in `modes.py` when one is gone.
 
-    `modes.without_modes` may do nothing (slower, not wrong); `torch._C.DisableTorchFunction` may be replaced by a flag
-    that the handlers of `interception.py` look at; without `_should_skip_dynamo` a scan imports torch._dynamo again,
-    and `Operators._should_skip_dynamo` can go.
+    `without_modes` may do nothing (slower, not wrong); `without_functions` may be a flag that the handlers of
+    `interception.py` check; `is_transformed` may try `.item()`; without `_should_skip_dynamo` a scan imports
+    torch._dynamo again, and `Operators._should_skip_dynamo` can go.
     """
     assert hasattr(_python_dispatch.TorchDispatchMode, "_should_skip_dynamo")
     assert callable(_python_dispatch._disable_current_modes)
     assert torch._C.DisableTorchFunction is not None
+    assert torch.func.vmap(lambda row: torch.tensor(is_transformed(row)) & (row == row))(torch.ones(2)).all()
+    assert not is_transformed(torch.ones(2))
     assert nn.Module.__call__.__code__.co_varnames[0] == "self"

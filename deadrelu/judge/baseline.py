@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from deadrelu.errors import UsageError
 from deadrelu.judge.judgement import conclude
-from deadrelu.judge.matching import Identity, identities, is_renumbered, match
+from deadrelu.judge.matching import Identity, identities, match
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.shares import parse_fraction
@@ -106,7 +106,9 @@ def match_entries(report: Report, known: Entries) -> MatchedEntries:
         entries={id: known[old] for id, old in was.items()},
         was=was,
         gone=tuple(id for id in names if id in gone),
-        unlike={mark.id: known[mark.id] for mark in here if mark.units is not None and mark.id in gone},
+        unlike={
+            identity.id: known[identity.id] for identity in here if identity.units is not None and identity.id in gone
+        },
     )
 
 
@@ -116,9 +118,7 @@ def compare_to_baseline(report: Report, known: Entries) -> BaselineChanges:
     entries, renamed = found.entries, {id: old for id, old in found.was.items() if old != id}
     changes = {s.site.id: s.dead - len(entries[s.site.id].dead) for s in report.gated if _measured(entries, s.site.id)}
     unknown = {stats.site.id for stats in report.sites if stats.nonfinite_units}
-    renumbered = tuple(
-        mark.id for mark in identities(report) if mark.id in renamed and is_renumbered(renamed[mark.id], mark)
-    )
+    renumbered = tuple(now.id for now in identities(report) if now.id in renamed and now.alias == renamed[now.id])
     lost = [LostSite(id=site, units=known[site].units, after=known[site].after) for site in found.gone]
     leaky = match_leaky(lost, report.leaky)
     return BaselineChanges(

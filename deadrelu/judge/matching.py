@@ -47,23 +47,19 @@ def match(old: Sequence[Identity], new: Sequence[Identity]) -> dict[str, int]:
     taken: set[int] = set()
     for rule in _RULES:
         places: dict[_Key, list[int]] = {}
-        for place, mark in enumerate(old):
-            for key in rule.old(mark) if place not in taken else ():
+        for place, identity in enumerate(old):
+            for key in rule.old(identity) if place not in taken else ():
                 places.setdefault(key, []).append(place)
-        for mark in new:
-            if mark.id in found:
+        keys = rule.new or rule.old
+        for identity in new:
+            if identity.id in found:
                 continue
-            candidates = (place for key in rule.new(mark) for place in places.get(key, ()) if place not in taken)
-            same = next((place for place in candidates if rule.is_same(old[place], mark)), None)
+            candidates = (place for key in keys(identity) for place in places.get(key, ()) if place not in taken)
+            same = next((place for place in candidates if rule.is_same(old[place], identity)), None)
             if same is not None:
-                found[mark.id] = same
+                found[identity.id] = same
                 taken.add(same)
     return found
-
-
-def is_renumbered(old: str, new: Identity) -> bool:
-    """Return whether a site has another id only because this version names it differently."""
-    return old == new.alias
 
 
 def _alike(a: Identity, b: Identity) -> bool:
@@ -84,28 +80,25 @@ def _as_wide(a: Identity, b: Identity) -> bool:
 
 
 _Key = tuple[str | int | None, ...]
+_Keys = Callable[[Identity], Sequence[_Key]]
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """Two sites that share a key match if `is_same` holds."""
+    """Two sites that share a key match if `is_same` holds; `new` gives other keys to the new site."""
 
-    old: Callable[[Identity], Sequence[_Key]]
-    new: Callable[[Identity], Sequence[_Key]]
     is_same: Callable[[Identity, Identity], bool]
+    old: _Keys
+    new: _Keys | None = None
 
 
 _RULES = (
-    _Rule(lambda mark: [(mark.id,)], lambda mark: [(mark.id,)], _alike),
+    _Rule(_alike, lambda site: [(site.id,)]),
     _Rule(
-        lambda mark: [("id", mark.id), ("former", mark.alias)],
-        lambda mark: [("id", mark.alias), ("former", mark.id)],
         _alike,
+        lambda site: [("id", site.id), ("former", site.alias)],
+        lambda site: [("id", site.alias), ("former", site.id)],
     ),
-    _Rule(
-        lambda mark: [(mark.op, mark.after, mark.units)],
-        lambda mark: [(mark.op, mark.after, mark.units)],
-        _identical,
-    ),
-    _Rule(lambda mark: [(mark.id,)], lambda mark: [(mark.id,)], _as_wide),
+    _Rule(_identical, lambda site: [(site.op, site.after, site.units)]),
+    _Rule(_as_wide, lambda site: [(site.id,)]),
 )

@@ -58,18 +58,14 @@ def _end(advice: Advice, screen: Screen, full: bool) -> Iterator[list[Text]]:
 
 def _part(part: GroupAdvice, screen: Screen) -> Iterator[Text]:
     """Yield a part: the sites, what is wrong with them, and what to do about it."""
-    mark = {
-        "non-finite": screen.glyphs.error,
-        "wholly dead": screen.glyphs.error,
-        "rare": screen.glyphs.note,
-        "skipped": screen.glyphs.skipped,
-    }
+    glyphs = screen.glyphs
+    mark = {"non-finite": glyphs.error, "wholly dead": glyphs.error, "rare": glyphs.note, "skipped": glyphs.skipped}
     style = styles.AILMENT[part.ailment]
     name = Text(screen.text(", ".join(part.sites[:_MOST_NAMES])) if part.sites else "the whole scan", "bold")
     if len(part.sites) > _MOST_NAMES:
         name.append(f" and {len(part.sites) - _MOST_NAMES} more", "bold")
-    name.append(f" {screen.glyphs.dash} ").append(part.ailment, style)
-    yield from paragraph(name, screen, first=Text(f" {mark.get(part.ailment, screen.glyphs.warning)} ", style))
+    name.append(f" {glyphs.dash} ").append(part.ailment, style)
+    yield from paragraph(name, screen, first=Text(f" {mark.get(part.ailment, glyphs.warning)} ", style))
     yield from paragraph(Text(screen.sentence(part.says)), screen, first="   ")
     for number, remedy in enumerate(part.remedies, 1):
         yield from _remedy(number, remedy, screen)

@@ -44,7 +44,7 @@ def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
     """Yield a row for each swapped site, with its modules below."""
     if not result.changes:
         return
-    proved = result.drift is not None
+    proved, glyphs = result.drift is not None, screen.glyphs
     yield Text("Swapped" if proved else "To be swapped", "bold")
     rows = [_row(change, proved=proved) for change in result.changes]
     gradient = "gradient after 1 step" if result.gradient_steps else "receive gradient"
@@ -57,14 +57,10 @@ def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
     yield heading
     shown: dict[str, set[str]] = {}
     for change, name, row in zip(result.changes, names, rows, strict=True):
-        mark = (
-            (f" {screen.glyphs.healthy} ", "green")
-            if not change.dead_after
-            else (f" {screen.glyphs.warning} ", "yellow")
-        )
+        mark = (f" {glyphs.warning} ", "yellow") if change.dead_after else (f" {glyphs.healthy} ", "green")
         yield Text.assemble(mark, _line(name, row, first, widths, screen))
         above = shown.setdefault(change.site.partition("#")[0], set())  # once for all calls of a module
-        swap = f"{screen.text(change.old)} {screen.glyphs.arrow} {screen.text(change.new)}"
+        swap = f"{screen.text(change.old)} {glyphs.arrow} {screen.text(change.new)}"
         if swap not in above:
             yield from paragraph(Text(swap, "dim"), screen, first="     ")
         if note := "; ".join(part for part in change.note.split("; ") if part and part not in above):
@@ -109,9 +105,8 @@ def _refused(result: PatchResult, screen: Screen) -> Iterator[Text]:
     if result.refused:
         yield Text("Not swapped", "bold yellow")
     for refusal in result.refused:
-        text = Text.assemble(
-            (screen.text(refusal.site), "bold"), f" {screen.glyphs.dash} ", screen.sentence(refusal.reason)
-        )
+        name = (screen.text(refusal.site), "bold")
+        text = Text.assemble(name, f" {screen.glyphs.dash} ", screen.sentence(refusal.reason))
         yield from paragraph(text, screen, first=Text(f" {screen.glyphs.warning} ", "yellow"))
         if refusal.edit is not None:
             yield from edit_lines(refusal.edit, screen, "     ")

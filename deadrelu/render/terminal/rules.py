@@ -37,13 +37,8 @@ def _listed(rules: Sequence[Rule], screen: Screen) -> Iterator[Text]:
     """Yield a line for each rule."""
     names = max(len(rule.name) for rule in rules)
     for rule in rules:
-        first = Text.assemble(
-            (rule.code, "bold"),
-            "  ",
-            f"{rule.name:<{names}}  ",
-            (f"{rule.severity:<7}", styles.SEVERITY[rule.severity]),
-            "  ",
-        )
+        severity = (f"{rule.severity:<7}", styles.SEVERITY[rule.severity])
+        first = Text.assemble((rule.code, "bold"), f"  {rule.name:<{names}}  ", severity, "  ")
         yield from paragraph(Text(screen.text(rule.summary)), screen, first=first)
     yield Text()
     yield from paragraph(Text("To explain one of them:", "dim"), screen)

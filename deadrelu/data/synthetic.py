@@ -59,7 +59,7 @@ def synthesise(program: Program, spec: DataSpec) -> Batches:
     Raises `DataError` where the model runs on none of them.
     """
     seed = spec.seed or 0
-    samples = spec.samples or SYNTHETIC_SAMPLES
+    samples = SYNTHETIC_SAMPLES if spec.samples is None else spec.samples
     batch_size = samples if spec.batch_size is None else spec.batch_size
     check_sizes(batch_size, samples)
     example = None if spec.input_shapes else program.example_inputs()

@@ -1,8 +1,8 @@
-/* Counts float32 pre-activations of ReLU and its kin, clamps all of them, in one trip to memory.
+/* Counts float32 pre-activations of ReLU and other clamps in one pass over memory.
 
 A tensor lies densely as (rows, units, positions), or "across": as (rows, positions, units). Each thread has rows or
 units of its own, and with rows figures of its own, too: those are added up when they are read, not in every call.
-The OpenMP runtime is the one that torch has loaded: this is not linked to another, so that a process keeps one pool. */
+The OpenMP runtime is the one that torch has loaded: this links to no other, so a process keeps one pool of threads. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000

@@ -10,7 +10,7 @@ from deadrelu.programs.program import CallSite, Features
 
 
 class Leaks:
-    """Which units of a site leak. Such a unit passes a gradient everywhere, so that it fires at every position."""
+    """Which units of a site leak. Such a unit passes a gradient everywhere, so it fires at every position."""
 
     def __init__(self, site: CallSite, axis: int) -> None:
         """`axis` holds the units, from the front; torch applies the slopes along dimension 1."""
@@ -27,13 +27,13 @@ class Leaks:
             raise ValueError("it leaks in some places along dimension 1, which does not hold its units")
         return cls(site, axes[0])
 
-    def rectified(self, z: Tensor) -> Tensor:
-        """Pre-activations of a plain ReLU with the same outputs, by size, that fires where this one does."""
+    def rectify(self, z: Tensor) -> Tensor:
+        """Pre-activations with which a plain ReLU fires where this one does, and has outputs of the same size."""
         slopes = self._slopes.to(z.device, z.dtype)
         shape = [len(slopes) if axis == self._axis else 1 for axis in range(z.ndim)]
         sizes = F.prelu(z, slopes).abs().clamp_min(torch.finfo(z.dtype).tiny)
         return torch.where(slopes.view(shape) == 0, z, sizes)
 
-    def known(self, maxima: tuple[float | None, ...]) -> tuple[float | None, ...]:
-        """The largest pre-activations; None in the units that leak, where only the outputs were looked at."""
+    def hide_leaky(self, maxima: tuple[float | None, ...]) -> tuple[float | None, ...]:
+        """The maxima, with None in the units that leak: of these only the outputs were counted."""
         return tuple(None if slope else value for slope, value in zip(self._slopes.tolist(), maxima, strict=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from deadrelu.measure.measurement import SiteCounts, with_unique_ids
-from deadrelu.measure.padding.session import Padding
+from deadrelu.measure.padding.padding import Padding
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reach import Reach, samples_first
 from deadrelu.measure.tally import Tally, UncountableError

@@ -1,4 +1,4 @@
-"""How many samples of a batch reached a site: those whose rows it was given, never more than it has rows."""
+"""How many samples of a batch reached a site: those whose rows it got, never more than it has rows."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Reach:
         self._may_be_time_first = True
 
     def new(self, z: Tensor, features: Features, batch: Batch, number: int) -> int:
-        """How many samples reach the site by `z` for the first time in the forward pass of this `number`."""
+        """How many samples reach the site with `z` for the first time in the forward pass of this `number`."""
         samples = batch.samples
         if not features.has_samples and (not z.ndim or z.shape[0] != samples or batch.axis):
             samples = self._within(z, features, batch)
         return self.at_most(min(samples, _positions(z, features)), number)
 
     def at_most(self, samples: int, number: int) -> int:
-        """Count a call that so many samples reach; how many of them are new in this forward pass."""
+        """Count a call that so many samples reach; return how many of them are new in this forward pass."""
         if self._pass != number:
             self._pass, self._in_pass = number, samples
             return samples
@@ -38,7 +38,7 @@ class Reach:
         return new
 
     def _within(self, z: Tensor, features: Features, batch: Batch) -> int:
-        """How many samples there can be in `z`."""
+        """How many samples `z` can hold."""
         if z.ndim < 2:
             return min(batch.samples, 1 if features.axes else z.numel())
         axes = {axis % z.ndim for axis in features.axes}
@@ -54,7 +54,7 @@ class Reach:
 
 
 def _positions(z: Tensor, features: Features) -> int:
-    """How many positions of each unit there are in `z`: a sample that reached it has one at least."""
+    """How many positions each unit has in `z`: a sample that reached it has at least one."""
     units = math.prod(z.shape[axis] for axis in features.axes)
     return z.numel() // units if units else 0
 
@@ -62,14 +62,14 @@ def _positions(z: Tensor, features: Features) -> int:
 def _is_square(batch: Batch) -> bool:
     """Whether an input has another dimension as long as that of the samples.
 
-    Then (k, T, F) of k samples that were picked out of the batch cannot be told from (T, N, F), with time first.
+    Then (k, T, F) of k samples that were picked out of the batch looks like (T, N, F), with time first.
     """
     tensors = tensor_leaves((batch.args, batch.kwargs))
     return any(size == batch.samples for x in tensors for dim, size in enumerate(x.shape) if dim != batch.axis)
 
 
 def samples_first(z: Tensor, features: Features, samples: int) -> Tensor:
-    """`z` with the samples on dimension 0, where it has them on 1: `(T, N, F)` as `(N, T, F)`."""
+    """`z` with the samples on dimension 0 if they are on 1: `(T, N, F)` as `(N, T, F)`."""
     if z.ndim < 3 or z.shape[1] != samples or any(axis % z.ndim < 2 for axis in features.axes):
         return z
     return z.transpose(0, 1)

@@ -160,6 +160,6 @@ def _check(measurement: Measurement, plan: Plan) -> None:
     sites: list[Named] = [*(s.site for s in measurement.measured), *measurement.unmeasured, *measurement.leaky]
     if not any(plan.wants(site) for site in sites):
         raise NothingMeasuredError(
-            "the model made no activation call with a flat region (ReLU and its kin)",
+            "the model made no activation call with a flat region (ReLU-like activations)",
             hint="Tanh, Sigmoid and x*(x>0) are not measured; a ReLU that was never called would be listed",
         )

@@ -83,7 +83,7 @@ class Tally:
         if z.is_quantized:
             z = z.dequantize()
         if self._leaks is not None:
-            z = self._leaks.rectified(z)
+            z = self._leaks.rectify(z)
         size = samples if batch is None else batch
         key = (size, type(z), z.shape, z.stride(), z.dtype, z.device, z.is_neg())
         if self._latest is None or self._latest[0] != key:
@@ -108,7 +108,7 @@ class Tally:
             positions=self.positions,
             fires=tuple(figures.fires.tolist()),
             row_fires=tuple(figures.row_fires.tolist()),
-            maxima=maxima if self._leaks is None else self._leaks.known(maxima),
+            maxima=maxima if self._leaks is None else self._leaks.hide_leaky(maxima),
             output_sums=tuple(figures.output_sums.tolist()),
             nonfinite=tuple(figures.nonfinite.tolist()),
         )

@@ -1,4 +1,4 @@
-"""A pre-activation seen by its units."""
+"""Views a pre-activation by its units."""
 
 from __future__ import annotations
 

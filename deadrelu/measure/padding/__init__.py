@@ -1,1 +1,1 @@
-"""Leaves out the positions that are padding, however the model is told which these are."""
+"""Leaves out padding, however the model gets to know which positions are padding."""

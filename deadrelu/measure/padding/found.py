@@ -1,4 +1,4 @@
-"""What a scan left out as padding, and where it may have taken padding for data; and how that is said."""
+"""What a scan left out as padding, where it may have counted padding as data, and the notes about both."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from deadrelu.text.wording import count
 class LeftOut:
     """How many of the positions of a scan one mask marked as padding."""
 
-    said_by: str
+    mask: str
     padded: int
-    places: int
+    positions: int
 
     def __str__(self) -> str:
         """For a person, and for the settings of a report."""
-        return f"{self.padded:,} of {count(self.places, 'position')} ({self.said_by})"
+        return f"{self.padded:,} of {count(self.positions, 'position')} ({self.mask})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaddingFound:
-    """What was left out, by each mask; what was not, though it may be padding; and the sites where that is open.
+    """What was left out, by mask; what was not, though it may be padding; and the sites where that is open.
 
-    A mask that left nothing out is there too: in another part of the scan it may have.
+    A mask that left nothing out is listed too: in another part of the scan it may have.
     `suspects` maps the path of an embedding to its padding_idx, where that occurred in the input and no mask was known.
-    `doubtful` are the ids of sites to which two masks seemed to apply.
+    `doubtful` are the ids of sites that two masks fit.
     """
 
     left_out: tuple[LeftOut, ...] = ()
@@ -39,13 +39,13 @@ NOTHING = PaddingFound()
 
 
 def merge_found(parts: Iterable[PaddingFound]) -> PaddingFound:
-    """What several processes found, as one."""
+    """What several processes found, added up."""
     parts = list(parts)
     sums: dict[str, LeftOut] = {}
     for out in (out for part in parts for out in part.left_out):
-        had = sums.get(out.said_by)
-        padded, places = (had.padded, had.places) if had else (0, 0)
-        sums[out.said_by] = LeftOut(said_by=out.said_by, padded=padded + out.padded, places=places + out.places)
+        had = sums.get(out.mask)
+        padded, positions = (had.padded, had.positions) if had else (0, 0)
+        sums[out.mask] = LeftOut(mask=out.mask, padded=padded + out.padded, positions=positions + out.positions)
     return PaddingFound(
         left_out=tuple(sums.values()),
         suspects=tuple(dict.fromkeys(suspect for part in parts for suspect in part.suspects)),

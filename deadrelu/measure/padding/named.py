@@ -1,4 +1,4 @@
-"""Finds the masks and lengths among what a forward is given, by the names of its parameters."""
+"""Finds masks and lengths among the arguments of a forward, by the names of its parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deadrelu.measure.padding.tokens import Tokens, can_be_read, read_mask
 
 Side = Literal["encoder", "decoder"]
 
-# Not just any name that ends so: a `global_attention_mask` is 1 at few of the real tokens.
+# Not every name with this ending: a `global_attention_mask` is 1 at few of the real tokens.
 _KEEPS = re.compile(r"^(encoder_|decoder_|src_|tgt_|source_|target_|text_)?(attention|input)_mask$")
 _DROPS = re.compile(r"(^|_)(padding|pad)_mask$")
 _LENGTHS = re.compile(r"(^|_|seq|seqs)(lens?|lengths?)$")
@@ -27,16 +27,16 @@ _SIDES: tuple[tuple[str, Side], ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """What is padding, who says so, and where that holds.
+    """Which positions are padding, the `name` of the argument that marks them, and where that holds.
 
-    `scope` is the path of the module that was given it, "" for the model: it holds for what runs inside. `side` is the
-    half of an encoder–decoder model for which it is meant, and `rivals` are how long the inputs of the other half are.
-    `time_first` says that the module works on `(T, N, F)`. `is_cut` says that padding which all sequences share was cut
-    off before the mask was made, so that it is shorter than an input may be.
+    `scope` is the path of the module that got it, "" for the model: it holds for what runs inside. `side` is the half
+    of an encoder–decoder model for which it is meant, and `rivals` are the lengths of the inputs of the other half.
+    `time_first` says that the module works on `(T, N, F)`. With `is_cut`, padding that all sequences share was cut
+    off before the mask was made: an input may be longer.
     """
 
     tokens: Tokens
-    said_by: str
+    name: str
     scope: str = ""
     side: Side | None = None
     rivals: frozenset[int] = frozenset()
@@ -44,7 +44,7 @@ class Mask:
     is_cut: bool = False
 
     def at_lengths(self, sizes: Iterable[int]) -> Iterator[Mask]:
-        """The mask, and what it says of inputs of these lengths where they are longer."""
+        """The mask, and the same mask for inputs of these lengths if it `is_cut` and they are longer."""
         yield self
         samples, length = self.tokens.real.shape
         for size in sizes:
@@ -53,11 +53,11 @@ class Mask:
                 yield replace(self, tokens=Tokens(torch.cat([self.tokens.real, rest], 1)))
 
     def as_of(self, other: Mask) -> Mask:
-        """The same mask, which another has told of before."""
-        return replace(self, tokens=other.tokens, said_by=other.said_by)
+        """The same mask under the name of `other`, which was known before."""
+        return replace(self, tokens=other.tokens, name=other.name)
 
 
-def tells_of_padding(name: str) -> bool:
+def may_name_padding(name: str) -> bool:
     """Whether a parameter of this name may be a mask of padding, or lengths."""
     return any(pattern.search(name) for pattern in (_KEEPS, _DROPS, _LENGTHS))
 
@@ -65,7 +65,7 @@ def tells_of_padding(name: str) -> bool:
 def masks_in(given: Mapping[str, Any], scope: str = "", *, axis: int = 0) -> list[Mask]:
     """The masks among the arguments of one call, by name. `axis` is where its inputs have the samples.
 
-    Of a model with decoder inputs, a mask whose name tells no side is the encoder's.
+    Of a model with decoder inputs, a mask whose name has no side is the encoder's.
     """
     has_decoder = any(name.startswith(("decoder_", "tgt", "trg")) for name in given)
     dim = 1 - axis
@@ -76,7 +76,7 @@ def masks_in(given: Mapping[str, Any], scope: str = "", *, axis: int = 0) -> lis
             own: set[Side | None] = {None, "encoder", "decoder"} if side is None else {side}
             own |= {None} if side == "encoder" else set()
             tokens = list(_of_lengths(value, _lengths_of_inputs(given, own, dim)))
-        elif tells_of_padding(name):
+        elif may_name_padding(name):
             tokens = [known] if (known := read_mask(value, one_is_padding=bool(_DROPS.search(name)))) else []
         else:
             continue
@@ -126,5 +126,5 @@ def _side_of(name: str) -> Side | None:
 
 def _lengths_of_inputs(given: Mapping[str, Any], sides: set[Side | None], dim: int) -> set[int]:
     """How long the inputs of these sides are in time."""
-    inputs = (value for name, value in given.items() if _side_of(name) in sides and not tells_of_padding(name))
+    inputs = (value for name, value in given.items() if _side_of(name) in sides and not may_name_padding(name))
     return {value.shape[dim] for value in inputs if can_be_read(value) and value.ndim > 1}

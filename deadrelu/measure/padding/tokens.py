@@ -1,4 +1,4 @@
-"""The positions of one padded batch of sequences: which are real, and what of a pre-activation stands there."""
+"""The positions of one padded batch of sequences: which are real, and the values of a pre-activation there."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Tokens:
     real: Tensor
 
     @cached_property
-    def places(self) -> int:
+    def positions(self) -> int:
         """How many positions there are."""
         return self.real.numel()
 
     @cached_property
     def padded(self) -> int:
         """How many of them are padding."""
-        return self.places - int(self.real.sum())
+        return self.positions - int(self.real.sum())
 
     def equals(self, other: Tokens) -> bool:
-        """Whether both say the same of every position."""
+        """Whether both mark the same positions."""
         return self is other or torch.equal(self.real, other.real)
 
-    def arranged(self, z: Tensor, features: Features, *, time_first: bool) -> Tensor | None:
+    def arrange(self, z: Tensor, features: Features, *, time_first: bool) -> Tensor | None:
         """`z` as `(N, T, F)` or flattened to `(N·T, F)`; None where it is not laid out by these positions.
 
-        Also taken are `(N, F, T)` of a convolution over time, and `(T, N, F)` and `(T·N, F)` with `time_first`; the
-        former too where T is not N, so that there is no doubt.
+        Also accepted are `(N, F, T)` of a convolution over time, and `(T, N, F)` and `(T·N, F)` with `time_first`; the
+        former without it too where T is not N, which leaves no doubt.
         """
         (samples, length), axes = self.real.shape, [axis % z.ndim for axis in features.axes] if z.ndim else []
         if z.ndim == 2 and axes == [1] and len(z) == samples * length:
@@ -62,8 +62,8 @@ class Tokens:
         if z.ndim == 2:
             yield rows.index_select(0, self.real.flatten().nonzero().squeeze(1).to(rows.device))
             return
-        for samples, places in self._groups:
-            yield rows.index_select(0, places.to(rows.device)).view(samples, -1, rows.shape[1])
+        for samples, positions in self._groups:
+            yield rows.index_select(0, positions.to(rows.device)).view(samples, -1, rows.shape[1])
 
     @cached_property
     def sequences(self) -> int:
@@ -72,21 +72,21 @@ class Tokens:
 
     @cached_property
     def _groups(self) -> list[tuple[int, Tensor]]:
-        """For each length, how many sequences have it, and where in `(N·T)` their real positions stand."""
-        lengths, places = self.real.sum(1), torch.arange(self.places).view(self.real.shape)
+        """For each length, how many sequences have it, and where in `(N·T)` their real positions are."""
+        lengths, positions = self.real.sum(1), torch.arange(self.positions).view(self.real.shape)
         groups = []
         for length in sorted({int(n) for n in lengths if n > 0}):
             rows = lengths == length
-            groups.append((int(rows.sum()), places[rows][self.real[rows]]))
+            groups.append((int(rows.sum()), positions[rows][self.real[rows]]))
         return groups
 
 
 def read_mask(mask: object, *, one_is_padding: bool, is_added: bool = False) -> Tokens | None:
-    """The positions that a mask `(N, T)` (or `(N, 1, 1, T)`) speaks of; None where it is no such mask.
+    """The positions that a mask `(N, T)` (or `(N, 1, 1, T)`) marks; None where it is not such a mask.
 
     Zeros and ones of any type are read as flags: the ones are padding, or are real. A mask of floats that holds minus
-    infinity, or nearly, is added to the attention: what it takes away is padding. With `is_added` floats are never
-    flags. A mask that leaves nothing, or with any other values, is none.
+    infinity, or nearly, is added to the attention: what it removes is padding. With `is_added` floats are never flags.
+    A mask that leaves nothing, or with any other values, is not one.
     """
     if not isinstance(mask, Tensor) or not can_be_read(mask) or mask.is_complex():
         return None
@@ -108,7 +108,7 @@ def read_mask(mask: object, *, one_is_padding: bool, is_added: bool = False) -> 
 
 
 def can_be_read(value: object) -> bool:
-    """Whether something is a dense tensor of which the values are at hand: not so inside of torch.func's transforms."""
+    """Whether something is a dense tensor whose values can be read: inside of torch.func's transforms they cannot."""
     if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_nested or value.is_meta:
         return False
     return not is_transformed(value)

@@ -1,4 +1,4 @@
-"""Keeps what is known of the padding in one forward pass, and decides which mask holds at a site."""
+"""Keeps the masks that are known in one forward pass, and chooses the one that holds at a site."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from deadrelu.measure.padding.found import LeftOut, PaddingFound
-from deadrelu.measure.padding.inside import Handed, hearing, speakers, unseen
+from deadrelu.measure.padding.layers import LayerCall, masked_layers, unobserved, watch_layers
 from deadrelu.measure.padding.named import Mask, lengths_of_inputs, masks_in
 from deadrelu.measure.padding.tokens import can_be_read
 from deadrelu.programs.program import Batch, CallSite, Features, Program
@@ -18,26 +18,26 @@ Release = Callable[[CallSite, Tensor], None]
 
 
 class Padding:
-    """The masks that are known in the forward pass at work.
+    """The masks that are known in the current forward pass.
 
-    A mask that the model makes itself is known once it is handed to a layer. What ran before is held back until then,
-    or until the first such layer was given none.
+    A mask that the model makes itself is known once it is passed to a layer. Pre-activations from before are held back
+    until then, or until the first such layer gets none.
     """
 
     def __init__(self, program: Program, release: Release) -> None:
-        """`release` is called with what was held back, as soon as all is known that can be known of it."""
+        """`release` gets what was held back, as soon as the masks for it are known."""
         self._program = program
         self._release = release
         self._modules = list(program.modules()) if program.kind == "eager" else []
-        self._speakers = list(speakers(self._modules))
-        self._may_wait = bool(self._speakers)
-        self._only_packs = all(isinstance(one.module, nn.RNNBase) for one in self._speakers)
-        self._waits = self._is_releasing = self._is_settled = False
-        self._settle: Callable[[], None] = lambda: None
+        self._layers = list(masked_layers(self._modules))
+        self._may_wait = bool(self._layers)
+        self._only_packs = all(isinstance(one.module, nn.RNNBase) for one in self._layers)
+        self._waits = self._is_releasing = self._has_run = False
+        self._drop_inner: Callable[[], None] = lambda: None
         self._batch = Batch(samples=0)
         self._given: list[Mask] = []
         self._lengths: set[int] = set()
-        self._handed: list[Mask] = []
+        self._passed: list[Mask] = []
         self._bare: set[str] = set()
         self._held: list[tuple[CallSite, Tensor]] = []
         self._used: dict[str, Mask] = {}
@@ -46,13 +46,13 @@ class Padding:
         self._suspects: dict[tuple[str, int], None] = {}
         self._suspected: dict[tuple[str, int], None] = {}
         self.is_idle = True
-        """Whether everything counts: no mask is known in this pass, and none is waited for."""
+        """Whether every position counts: no mask is known in this pass, and none is awaited."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Listen to what the model hands to its layers, while the block runs."""
+        """Watch what the model passes to its layers while the block runs."""
         with ExitStack() as stack:
-            self._settle = stack.enter_context(hearing(self._speakers, self._hear))
+            self._drop_inner = stack.enter_context(watch_layers(self._layers, self._on_call))
             for path, module in self._modules:
                 if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                     self._suspect(stack, path, module, module.padding_idx)
@@ -60,22 +60,23 @@ class Padding:
 
     @property
     def found(self) -> PaddingFound:
-        """What was left out of the passes so far, and what is open."""
+        """What was left out so far, and what is open."""
         return PaddingFound(
             left_out=tuple(
-                LeftOut(said_by=by, padded=padded, places=places) for by, (padded, places) in self._left_out.items()
+                LeftOut(mask=by, padded=padded, positions=positions)
+                for by, (padded, positions) in self._left_out.items()
             ),
             suspects=tuple(self._suspected),
             doubtful=tuple(self._doubtful),
         )
 
     def start(self, batch: Batch) -> None:
-        """A forward pass over `batch` begins: read the masks among what the model is given."""
+        """Begin a forward pass over `batch`: read the masks among its arguments."""
         given = dict(zip(self._program.parameter_names, batch.args, strict=False)) | dict(batch.kwargs)
         self._batch = batch
         self._given = [m for m in masks_in(given, axis=batch.axis) if len(m.tokens.real) == batch.samples]
         self._lengths = lengths_of_inputs(given, axis=batch.axis)
-        self._handed.clear()
+        self._passed.clear()
         self._bare.clear()
         self._used.clear()
         self._suspects.clear()
@@ -84,76 +85,76 @@ class Padding:
         self.is_idle = not self._waits and not any(mask.tokens.padded for mask in self._given)
 
     def finish(self, *, is_counted: bool) -> None:
-        """The pass is over: release what is held, and add up what was left out if the pass `is_counted`."""
+        """End the pass: release what is held, and add up what was left out if the pass `is_counted`."""
         self._waits = False
         self._release_held(None)
-        if not self._is_settled:
-            self._is_settled = True
-            self._settle()
+        if not self._has_run:
+            self._has_run = True
+            self._drop_inner()
         if not is_counted:
             return
-        for mask in (*self._given, *self._handed):
+        for mask in (*self._given, *self._passed):
             if not mask.tokens.padded:
-                self._used.setdefault(mask.said_by, mask)
-        if self._only_packs and not self._handed:
-            self._may_wait = False  # a model that packs its sequences always does so
-        for by, mask in self._used.items():
-            padded, places = self._left_out.get(by, (0, 0))
-            self._left_out[by] = padded + mask.tokens.padded, places + mask.tokens.places
-        if not self._given and not self._handed:
+                self._used.setdefault(mask.name, mask)
+        if self._only_packs and not self._passed:
+            self._may_wait = False  # a model that packs its sequences does so in every pass
+        for name, mask in self._used.items():
+            padded, positions = self._left_out.get(name, (0, 0))
+            self._left_out[name] = padded + mask.tokens.padded, positions + mask.tokens.positions
+        if not self._given and not self._passed:
             self._suspected |= self._suspects
 
     def holds(self, site: CallSite, z: Tensor, features: Features) -> bool:
-        """Hold back a pre-activation, if a mask that is not known yet may speak of its positions."""
+        """Hold back a pre-activation if a mask that is not known yet may apply to it; return whether it is held."""
         if not self._waits or not _has_time(z, features, self._batch.samples):
             return False
         self._held.append((site, z.clone()))
         return True
 
     def real(self, site: CallSite, z: Tensor, features: Features) -> tuple[Iterator[Tensor], int] | None:
-        """What of a pre-activation is data, in parts, and of how many sequences; None where all of it is."""
+        """The data in a pre-activation, in parts, and of how many sequences it is; None where all of it is data."""
         if not z.ndim:
             return None
-        chosen = self._chosen(site, z, features)
+        chosen = self._choose(site, z, features)
         if chosen is None or not chosen[0].tokens.padded:
             return None
         mask, arranged = chosen
-        used = self._used.get(mask.said_by)
-        if used is None or used.tokens.places < mask.tokens.places:
-            self._used[mask.said_by] = mask
+        used = self._used.get(mask.name)
+        if used is None or used.tokens.positions < mask.tokens.positions:
+            self._used[mask.name] = mask
         parts = mask.tokens.parts(arranged)
         if z.ndim == 3 and features.axes[0] % 3 == 1:
-            parts = (part.transpose(1, 2) for part in parts)  # the features stand where they did
+            parts = (part.transpose(1, 2) for part in parts)  # the features back where they were
         return parts, mask.tokens.sequences
 
-    def _chosen(self, site: CallSite, z: Tensor, features: Features) -> tuple[Mask, Tensor] | None:
-        """The mask that holds at a site, with `z` as it is laid out by it."""
+    def _choose(self, site: CallSite, z: Tensor, features: Features) -> tuple[Mask, Tensor] | None:
+        """The mask that holds at a site, with `z` arranged by it."""
 
         def fitting(masks: list[Mask]) -> list[tuple[Mask, Tensor]]:
             found = []
             for mask in masks:
                 first = mask.time_first or (not mask.scope and self._batch.axis == 1)
-                arranged = mask.tokens.arranged(z, features, time_first=first)
+                arranged = mask.tokens.arrange(z, features, time_first=first)
                 if arranged is not None:
                     found.append((mask, arranged))
             return found
 
         path = site.module
-        # The last that was handed comes first: an encoder may be called again, with another mask.
-        inside = [mask for mask in reversed(self._handed) if _is_in(path, mask.scope) and _is_on_side(path, mask)]
+        # The latest comes first: an encoder may be called again, with another mask.
+        inside = [mask for mask in reversed(self._passed) if _is_in(path, mask.scope) and _is_on_side(path, mask)]
         if fits := fitting(sorted(inside, key=lambda mask: len(mask.scope), reverse=True)):
-            return self._agreed(site, fits[:1])
+            return self._unambiguous(site, fits[:1])
         if fits := fitting([mask for mask in self._given if _is_on_side(path, mask)]):
-            return self._agreed(site, fits)
+            return self._unambiguous(site, fits)
         if any(_is_in(path, scope) for scope in self._bare):
             return None
-        fits = fitting([mask for mask in self._handed if not _is_in(path, mask.scope)])
+        fits = fitting([mask for mask in self._passed if not _is_in(path, mask.scope)])
         if len(fits) > 1 and not self._is_releasing:
-            return fits[-1]  # it ran after all of them, most likely on what the last has made
-        return self._agreed(site, fits)
+            return fits[-1]  # it ran after all of them, most likely on the output of the last
+        return self._unambiguous(site, fits)
 
-    def _agreed(self, site: CallSite, fits: list[tuple[Mask, Tensor]]) -> tuple[Mask, Tensor] | None:
-        """The one mask that fits, or the first of several that say the same; None where there is a doubt."""
+    def _unambiguous(self, site: CallSite, fits: list[tuple[Mask, Tensor]]) -> tuple[Mask, Tensor] | None:
+        """The one mask that fits, or the first of several equal ones; None where they differ."""
         if not fits:
             return None
         first = fits[0][0]
@@ -164,37 +165,37 @@ class Padding:
             return None
         return fits[0]
 
-    def _hear(self, handed: Handed) -> None:
-        """A layer is about to be called."""
+    def _on_call(self, call: LayerCall) -> None:
+        """Note the masks of a layer that is about to be called."""
         if self._given and all(mask.side is None for mask in self._given):
             return
-        if not handed.masks and not self._held:
-            self._bare.update(handed.bare)
+        if not call.masks and not self._held:
+            self._bare.update(call.bare)
             self._stop_waiting()
             return
-        with unseen():
-            self._take(handed)
+        with unobserved():
+            self._add_masks(call)
 
-    def _take(self, handed: Handed) -> None:
-        for mask in (mask for given in handed.masks for mask in given.at_lengths(self._lengths)):
-            outer = (*self._given, *(m for m in self._handed if _is_in(mask.scope, m.scope)))
+    def _add_masks(self, call: LayerCall) -> None:
+        for mask in (mask for given in call.masks for mask in given.at_lengths(self._lengths)):
+            outer = (*self._given, *(m for m in self._passed if _is_in(mask.scope, m.scope)))
             known = next((m for m in outer if m.tokens.equals(mask.tokens)), None)
-            self._handed.append(mask if known is None else mask.as_of(known))
+            self._passed.append(mask if known is None else mask.as_of(known))
             self.is_idle = self.is_idle and not mask.tokens.padded
-        self._bare.difference_update(mask.scope for mask in handed.masks)
-        self._bare.update(handed.bare)
+        self._bare.difference_update(mask.scope for mask in call.masks)
+        self._bare.update(call.bare)
         if self._held:
-            self._release_held(None if handed.masks else handed.input)
+            self._release_held(None if call.masks else call.input)
         self._stop_waiting()
 
     def _stop_waiting(self) -> None:
-        """All is known that can be known of what comes now."""
+        """Hold nothing back from here on: no more masks are expected in this pass."""
         if self._waits:
             self._waits = False
-            self.is_idle = not any(mask.tokens.padded for mask in self._handed)
+            self.is_idle = not any(mask.tokens.padded for mask in self._passed)
 
     def _release_held(self, x: object) -> None:
-        """Release what is laid out as `x` is, which no mask speaks of; all that is held if `x` is None."""
+        """Release what has the layout of `x`, which has no mask; everything if `x` is None."""
         held, self._held = self._held, []
         for site, z in held:
             if isinstance(x, Tensor) and x.ndim == 3 and z.shape[:2] != x.shape[:2] and z.numel() % x[..., 0].numel():
@@ -207,13 +208,13 @@ class Padding:
                 self._is_releasing = False
 
     def _suspect(self, stack: ExitStack, path: str, module: nn.Embedding, index: int) -> None:
-        """Notice where the padding_idx of an embedding occurs in what it is given."""
+        """Note where the padding_idx of an embedding occurs in its input."""
 
         def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
             key = path, index
             if not args or key in self._suspected or key in self._suspects or self._given or not can_be_read(args[0]):
                 return
-            with unseen():
+            with unobserved():
                 if args[0].ndim > 1 and bool((args[0] == index).any()):
                     self._suspects[key] = None
 
@@ -228,16 +229,16 @@ def _has_time(z: Tensor, features: Features, samples: int) -> bool:
 
 
 def _is_in(path: str, scope: str) -> bool:
-    """Whether what stands at a path runs inside of the module at another."""
+    """Whether the module at `path` runs inside of the one at `scope`."""
     return not scope or path == scope or path.startswith(f"{scope}.")
 
 
 def _side_of(path: str) -> str | None:
-    """The half of an encoder–decoder model in which a module stands, by its path."""
+    """The half of an encoder–decoder model that a module belongs to, by its path."""
     parts = path.split(".")
     return next((side for side in ("decoder", "encoder") if any(side in part for part in parts)), None)
 
 
 def _is_on_side(path: str, mask: Mask) -> bool:
-    """Whether a mask may speak of what a module sees: one of the other half does not."""
+    """Whether a mask may apply to the input of a module: one of the other half does not."""
     return mask.side is None or _side_of(path) in (None, mask.side)

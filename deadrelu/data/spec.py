@@ -1,6 +1,7 @@
 """Where batches come from: one value, made once from flags, configuration or arguments, and handed on whole.
 
-The same batches can be made from it twice. A new option is a field here and a flag in `cli/options.py`.
+The same batches can be made from it twice. A new option is a field here (and in `DataOptions`, for type checkers) and a
+flag in `cli/model_options.py`.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class DataSpec:
     @classmethod
     def of(cls, data: object, options: Mapping[str, Any]) -> DataSpec:
         """The spec by those of the API's keywords that say how batches are made."""
-        names = {f.name for f in fields(cls)}
-        empty = {"inputs": options.get("inputs") or {}, "images": options.get("images") or ImageOptions()}
-        return cls(data=data, **{k: v for k, v in options.items() if k in names} | empty)
+        given = {f.name: options[f.name] for f in fields(cls) if f.name in options}
+        for name in ("inputs", "images"):
+            if given.get(name, ()) is None:
+                del given[name]  # None is the default
+        return cls(data=data, **given)

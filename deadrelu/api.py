@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from functools import partial, wraps
 from pathlib import Path
 from types import NoneType
@@ -152,35 +152,23 @@ def scan(
     policy = policy_of(policy, max_dead=max_dead, max_dead_total=max_dead_total, limits=limits, strict=strict)
     if until is not None and ranks is not None:
         raise UsageError("processes that share the work cannot stop early", hint="scan in one process, or all the data")
+    device = "one a rank" if ranks is not None and device_map is not None else device
     opening = ModelSpec.of(model, {**options, "device": device, "device_map": device_map})
     source = DataSpec.of(data, options)
     plan = Plan(
         sites=tuple(sites),
         skip_sites=tuple(skip_sites),
-        feature_axes=feature_axes,
+        feature_axes=feature_axes or {},
         stats=stats,
         selectors=policy.selectors,
         unmatched=unmatched,
     )
-    if invocation is None and not opening.is_live and isinstance(source.data, (str, Path, NoneType)):
-        flags = {"site": sites, "skip-site": skip_sites, "feature-axis": feature_axes}
-        flags |= {} if stats == "full" else {"stats": stats}
+    if invocation is None and not opening.is_live and isinstance(data, (str, Path, NoneType)):
         usual, chosen = Policy().to_settings(), policy.to_settings()
-        limits_and_rules = {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual[name]}
-        invocation = words_of(str(model), {**flags_of(opening), **flags_of(source), **flags, **limits_and_rules})
-    axes = tuple(f"{glob}={'none' if axis is None else axis}" for glob, axis in (feature_axes or {}).items())
-    settings = {
-        "invocation": None if invocation is None else tuple(invocation),
-        **settings_of(opening),
-        **settings_of(source),
-        "sites": plan.sites,
-        "skip_sites": plan.skip_sites,
-        "feature_axes": axes,
-        "stats": stats,
-        "until": until,
-    }
-    if ranks is not None and device_map is not None:
-        opening = replace(opening, device="one a rank")
+        gate = {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual[name]}
+        invocation = words_of(str(model), flags_of(opening) | flags_of(source) | flags_of(plan) | gate)
+    words = None if invocation is None else tuple(invocation)
+    settings = {"invocation": words, **settings_of(opening), **settings_of(source), **settings_of(plan), "until": until}
     program, info = open_program(opening)
     batches = open_data(source, program)
     if ranks is not None:
@@ -236,7 +224,7 @@ def patch(
     from deadrelu.remedy.patch import patch_file, patch_module
 
     wanted = SwapOptions(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
-    plan = Plan(feature_axes=feature_axes, unmatched=unmatched)
+    plan = Plan(feature_axes=feature_axes or {}, unmatched=unmatched)
     source = DataSpec.of(data, options)
     if not isinstance(model, (str, Path)):
         return patch_module(model, source, wanted, plan, choose_device(device), preview=preview)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -21,6 +21,11 @@ Unmatched = Literal["error", "note"]
 """What happens on a glob that matches no site: an error, or a note where the same settings serve several models."""
 
 
+def _axes(axes: Mapping[str, int | None]) -> dict[str, object]:
+    """The axes as --feature-axis takes them."""
+    return {glob: "none" if axis is None else axis for glob, axis in axes.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to measure.
@@ -30,12 +35,14 @@ class Plan:
     policy or of this plan, that matches no site.
     """
 
-    sites: tuple[str, ...] = ()
-    skip_sites: tuple[str, ...] = ()
-    feature_axes: Mapping[str, int | None] | None = None
-    stats: Stats = "full"
-    selectors: tuple[Selector, ...] = ()
-    unmatched: Unmatched = "error"
+    sites: tuple[str, ...] = field(default=(), metadata={"flag": "site", "setting": True})
+    skip_sites: tuple[str, ...] = field(default=(), metadata={"flag": "skip-site", "setting": True})
+    feature_axes: Mapping[str, int | None] = field(
+        default_factory=dict, metadata={"flag": "feature-axis", "write": _axes, "setting": True}
+    )
+    stats: Stats = field(default="full", metadata={"setting": True})
+    selectors: tuple[Selector, ...] = field(default=(), metadata={"flag": None})
+    unmatched: Unmatched = field(default="error", metadata={"flag": None})
 
     def wants(self, site: Named) -> bool:
         """Whether this site is to be reported."""
@@ -47,7 +54,7 @@ class Plan:
 
         Raises `UsageError` for an axis that the pre-activation `z` does not have.
         """
-        for glob, axis in (self.feature_axes or {}).items():
+        for glob, axis in self.feature_axes.items():
             if matches(glob, site) or matches(glob, site.module):
                 if axis is None:
                     return Features((), "flag", has_samples=site.features.has_samples)
@@ -85,6 +92,6 @@ class Plan:
             yield Selector(glob=glob, written=f"--site {glob}")
         for glob in self.skip_sites:
             yield Selector(glob=glob, written=f"--skip-site {glob}")
-        for glob, axis in (self.feature_axes or {}).items():
+        for glob, axis in self.feature_axes.items():
             written = f"--feature-axis {glob}={'none' if axis is None else axis}"
             yield Selector(glob=glob, written=written, takes_modules=True)

@@ -1,7 +1,7 @@
 """Options that are kept in frozen dataclasses: as a command line writes them, and as a report's settings hold them.
 
-A field may say more in its metadata: `flag` is its long flag where that is not its name, `write` turns its value into
-what the flag takes, and `setting` is whether a report keeps it.
+A field may say more in its metadata: `flag` is its long flag where that is not its name (None for no flag), `write`
+turns its value into what the flag takes, and `setting` is whether a report keeps it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ def flags_of(options: Any) -> dict[str, object]:
     found: dict[str, object] = {}
     for f in fields(options):
         value = getattr(options, f.name)
-        if f.default is MISSING and f.default_factory is MISSING:
+        flag = f.metadata.get("flag", f.name.replace("_", "-"))
+        if flag is None or (f.default is MISSING and f.default_factory is MISSING):
             continue
         if is_dataclass(value):
             found |= flags_of(value)
         elif value != (f.default if f.default_factory is MISSING else f.default_factory()):
-            found[f.metadata.get("flag", f.name.replace("_", "-"))] = "none" if value is None else _written(f, value)
+            found[flag] = "none" if value is None else _written(f, value)
     return found
 
 

@@ -207,7 +207,7 @@ class Program(Protocol):
         """The batch, cut into as many as the model takes in one call, if its batch size is fixed."""
 
     def watched(self, observer: Observer) -> AbstractContextManager[Run]:
-        """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call.
+        """A function that runs one batch in eval mode without gradients and notifies `observer` of activation calls.
 
         On leaving, also by an error, the model is as it was: training flags, hooks, switches.
         """

@@ -13,8 +13,11 @@ from deadrelu.activations import Parameters
 from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.modes import is_transformed, without_functions
 from deadrelu.programs.naming import Naming
-from deadrelu.programs.program import CallGroup, CallSite, Features, Observer
+from deadrelu.programs.program import ROOT, CallGroup, CallSite, Features, Observer
 from deadrelu.report import Leaky, Skipped, Source
+
+NEVER_CALLED = "never called: no batch reached it"
+"""Why an activation of the model is skipped that did not run."""
 
 GroupKey = tuple[object, ...]
 """The calls that are counted together: ("module", which) or ("call", path, function)."""
@@ -43,6 +46,11 @@ class Place:
     def group(self, op: str) -> GroupKey:
         """The group in which a call of activation `op` here is counted."""
         return ("module", self.path) if self.is_module else ("call", self.path, op)
+
+    def never_called(self, op: str) -> Skipped:
+        """The entry for a call of activation `op` here that no batch reached."""
+        id = (self.path or ROOT) if self.is_module else f"{self.path}:{op}"
+        return Skipped(id=id, op=op, reason=NEVER_CALLED)
 
 
 class CallCounter:
@@ -103,9 +111,11 @@ class Register:
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
         self._naming = Naming()
         self._leaky: list[CallSite] = []
+        self._passes = 0
 
     def start_pass(self) -> None:
         """Count the calls from 1 again."""
+        self._passes += 1
         self._naming.start_pass()
         for calls in self._calls.values():
             calls.number = 0
@@ -121,6 +131,11 @@ class Register:
     def is_waiting(self) -> bool:
         """Whether some site was met while operators were not tracked, and its features are still open."""
         return bool(self._open)
+
+    @property
+    def is_audit(self) -> bool:
+        """Whether the axes are tracked in this pass of a graph: its number is a power of two, or features are open."""
+        return self._passes & (self._passes - 1) == 0 or self.is_waiting
 
     def calls(self, group: GroupKey) -> CallCounter:
         """The counter of a group, also before its first call."""

@@ -49,12 +49,14 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    before = dict(sys.modules)
-    for name in [*sys.modules]:
-        if name.partition(".")[0] in ("torchvision", "timm", "transformers"):
-            del sys.modules[name]
+
+    def loaded() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "timm", "transformers")]
+
+    before = {name: sys.modules.pop(name) for name in loaded()}
     yield
-    sys.modules.clear()
+    for name in loaded():
+        del sys.modules[name]
     sys.modules.update(before)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import deadrelu
 from deadrelu.errors import ArchitectureError, TrustError
 from deadrelu.load.trust import Trust
-from deadrelu.programs.eager.fused import _RECTIFIED, gives_rectified, hides_relu
+from deadrelu.programs.special_operators import _RECTIFIED, gives_rectified, hides_relu
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -32,14 +32,14 @@ from deadrelu.programs.callsites import (
     spellings,
 )
 from deadrelu.programs.eager.forwards import feeds, is_stock, only_calls_modules
-from deadrelu.programs.eager.fused import gives_rectified, hides_relu
 from deadrelu.programs.eager.recurrence import Recurrence, steps_of
 from deadrelu.programs.eager.scripted import can_call_script
 from deadrelu.programs.eager.watch_state import WatchState
 from deadrelu.programs.modes import Functions, Operators, without_functions, without_modes
 from deadrelu.programs.program import ROOT, Batch, CallSite, Observer
 from deadrelu.programs.ragged import flatten_nested
-from deadrelu.programs.register import CallContext, CallCounter, GroupKey, Register
+from deadrelu.programs.register import NEVER_CALLED, CallContext, CallCounter, GroupKey, Register
+from deadrelu.programs.special_operators import fused_reason, gives_rectified, hides_relu
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
 from deadrelu.report import Leaky, Skipped
 
@@ -135,7 +135,7 @@ class Interception:
             out.append(Skipped(id=f"{path}:relu", op="relu", reason=reason))
         for key, (_, (op, _)) in self._kinds.items():
             if not self._register.has_met(("module", key)):
-                out.append(Skipped(id=self._paths[key] or ROOT, op=op, reason="never called: no batch reached it"))
+                out.append(Skipped(id=self._paths[key] or ROOT, op=op, reason=NEVER_CALLED))
         for module in self._recurrent:
             path = self._paths[id(module)]
             if not self._register.has_met(("call", path, "relu")):
@@ -217,8 +217,7 @@ class Interception:
         name = function.overloadpacket.__name__
         if hides_relu(function.namespace, name):
             path = self._path_of(calling_module()) or ROOT
-            reason = f"fused into {function.namespace}::{name}: its pre-activation is never formed"
-            self._register.skip(path, "relu", reason)
+            self._register.skip(path, "relu", fused_reason(f"{function.namespace}::{name}"))
         with without_functions():  # an operator is a function too: it must not be seen twice
             output = function(*args, **kwargs)
         if self._provenance is not None:

@@ -86,7 +86,7 @@ class EagerProgram:
 
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:
-        """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call.
+        """A function that runs one batch in eval mode without gradients and notifies `observer` of activation calls.
 
         `no_grad`, not `inference_mode`: a tensor that the model caches in passing must stay usable for its owner.
         """

@@ -1,4 +1,4 @@
-"""Fits batches to a program that takes only some batch sizes: cut into pieces, padded, the padded rows hidden again."""
+"""Fits batches to a program with a fixed range of batch sizes: splits and pads them, and hides the padded rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from deadrelu.programs.pytree import map_tensors
 
 @dataclass(frozen=True)
 class BatchSize:
-    """The least and the largest number of samples in one call; `high` None is without limit."""
+    """The smallest and largest number of samples in one call; `high` None is unlimited."""
 
     low: int = 0
     high: int | None = None
 
     def pieces(self, batch: Batch) -> Iterator[Batch]:
-        """The batch, cut into pieces that are not too large."""
+        """The batch, split into pieces that are not too large."""
         if self.high is None or batch.samples <= self.high or batch.axis:
             yield batch
             return
@@ -34,7 +34,7 @@ class BatchSize:
             yield replace(_with_rows(batch, cut), samples=stop - start)
 
     def rows(self, batch: Batch) -> PaddedRows:
-        """How many rows of the padded batch are real; where the samples are not on axis 0, it is taken as it is."""
+        """How many rows of the padded batch are real; a batch whose samples are not on axis 0 is not padded."""
         return PaddedRows(batch.samples, batch.samples if batch.axis else max(self.low, batch.samples))
 
     def padded(self, batch: Batch, *, zeros: bool = False) -> Batch:
@@ -61,7 +61,7 @@ class PaddedRows:
     all: int
 
     def of(self, z: Tensor) -> Tensor | None:
-        """The real rows of a pre-activation; None where its first dimension does not count samples.
+        """The real rows of a pre-activation; None where its first dimension does not hold the samples.
 
         Time that is flattened into the samples (N·T) is cut in proportion.
         """
@@ -72,7 +72,7 @@ class PaddedRows:
         return z[: len(z) // self.all * self.real]
 
     def out(self, output: Any) -> Any:
-        """The same nest with the rows of the real samples alone."""
+        """The same pytree with only the rows of the real samples."""
         return output if self.real == self.all else map_tensors(output, lambda x: x[: self.real] if self._is(x) else x)
 
     def _is(self, x: Tensor) -> bool:
@@ -80,7 +80,7 @@ class PaddedRows:
 
 
 def join_outputs(outputs: list[Any]) -> Any:
-    """The outputs of several pieces as one: tensors one after the other, nests by their parts."""
+    """The outputs of several pieces as one: tensors concatenated, pytrees leaf by leaf."""
     first = outputs[0]
     if len(outputs) == 1:
         return first
@@ -94,7 +94,7 @@ def join_outputs(outputs: list[Any]) -> Any:
 
 
 def _with_rows(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    """The batch with every tensor that has a row a sample changed."""
+    """The batch with every tensor changed that has one row per sample."""
 
     def each(x: Tensor) -> Tensor:
         return change(x) if x.ndim > 0 and len(x) == batch.samples else x

@@ -1,4 +1,4 @@
-"""Reads and changes the graph of a torch.export program: its activation calls, where they stand, what it takes."""
+"""Reads and edits the graph of a torch.export program: its activation calls, their places, its inputs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,17 @@ from torch.fx import GraphModule, Node
 from deadrelu.activations import KINDS
 from deadrelu.programs.callsites import spellings
 from deadrelu.programs.register import Place
+from deadrelu.programs.special_operators import TRAINING_FLAGS
 from deadrelu.programs.substitutes import Substitute
 from deadrelu.programs.tracebacks import python_frames, source_in
 
 _AGAIN = re.compile(r"@\d+$")
 _CLASSES = {kind.module_path for kind in KINDS}
-_TRAINING = {
-    "batch_norm": 5,
-    "native_batch_norm": 5,
-    "_native_batch_norm_legit": 5,
-    "_native_batch_norm_legit_functional": 5,
-    "dropout": 2,
-    "native_dropout": 2,
-}
-"""Where the operators of training mode have their flag."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One tensor that the program takes: its dtype, and for each dimension the least and the largest size."""
+    """One tensor input of the program: its dtype, and the smallest and largest size of each dimension."""
 
     dtype: torch.dtype
     sizes: tuple[tuple[int, int | None], ...]
@@ -43,15 +35,15 @@ class Input:
 
 
 def activation_nodes(module: GraphModule) -> list[tuple[GraphModule, Node]]:
-    """The nodes that may be activation calls, each with the graph that holds it, in order.
+    """The nodes that may be activation calls, each with its graph, in order.
 
-    The graphs of branches and loops are looked into where the program takes hold of them.
+    The graphs of branches and loops come where the program refers to them.
     """
     return list(_activation_nodes(module))
 
 
 def place_of(node: Node, outer: str = "") -> Place:
-    """The place of a node; `outer` is the path of what runs its graph, where that is a branch and says nothing."""
+    """The place of a node; `outer` is the path of the node that runs its graph, if that is a branch without paths."""
     stack = [(str(path), kind) for path, kind in (node.meta.get("nn_module_stack") or {}).values()]
     path = _AGAIN.sub("", stack[-1][0]) if stack else outer
     kind = stack[-1][1] if stack else ""
@@ -62,7 +54,7 @@ def place_of(node: Node, outer: str = "") -> Place:
 
 
 def inputs(program: ExportedProgram) -> list[Input | None]:
-    """What the program takes, flattened, in order; None for what is no tensor."""
+    """The flattened inputs of the program, in order; None for anything but a tensor."""
     names = program.graph_signature.user_inputs
     found = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     ranges = program.range_constraints
@@ -84,18 +76,18 @@ def inputs(program: ExportedProgram) -> list[Input | None]:
 
 
 def exported_in_training(module: GraphModule) -> bool:
-    """Whether training mode was exported: batch norm would use the batch's own statistics, dropout would drop."""
+    """Whether the program was exported in training mode: batch norm uses each batch's statistics, dropout drops."""
     return any(
         len(node.args) > place and node.args[place] is True
         for inner in module.modules()
         if isinstance(inner, GraphModule)
         for node in inner.graph.nodes
-        if (place := _TRAINING.get(export_operator(node))) is not None
+        if (place := TRAINING_FLAGS.get(export_operator(node))) is not None
     )
 
 
 def rewrite_export(module: GraphModule, wanted: Mapping[int, Sequence[Substitute]]) -> None:
-    """Put other operators in the place of the calls with these numbers."""
+    """Replace the calls with these numbers by other operators."""
     found = activation_nodes(module)
     for number, chain in wanted.items():
         owner, node = found[number]
@@ -113,14 +105,14 @@ def rewrite_export(module: GraphModule, wanted: Mapping[int, Sequence[Substitute
 
 
 def export_operator(node: Node) -> str:
-    """The name of the aten operator that a node calls, without overload; "" for every other node."""
+    """The name of the aten operator that a node calls, without overload; "" for any other node."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return ""
     return str(node.target.overloadpacket.__name__)
 
 
 def weight_or_argument(module: GraphModule, value: Any) -> Any:
-    """What an argument of a node is where that is known without a run: a weight of the program, or the argument."""
+    """The value of a node's argument: the weight that it refers to, or the argument itself."""
     if not isinstance(value, Node) or value.op != "get_attr":
         return value
     return reduce(getattr, str(value.target).split("."), module)

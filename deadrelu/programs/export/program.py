@@ -1,4 +1,4 @@
-"""The torch.export kind of program: run node by node, its batch sizes kept, its guards checked."""
+"""torch.export programs, run node by node within their batch sizes and guards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("deadrelu")
 
 
 class ExportedProgram:
-    """A loaded torch.export program on a device (None: wherever it is)."""
+    """A loaded torch.export program on a device (None: where it is)."""
 
     kind = "exported"
 
@@ -77,11 +77,11 @@ class ExportedProgram:
         return any(i is not None and not i.dtype.is_floating_point and i.dtype != torch.bool for i in self._inputs)
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """The program itself, under the empty path: its inputs are known, so that no layer need tell of them."""
+        """The program itself, under the empty path: its inputs are known without its layers."""
         yield "", self.module
 
     def example_inputs(self) -> Batch | None:
-        """The inputs with which it was exported, where the file kept them; else noise in their shapes."""
+        """The inputs with which it was exported, if the file has kept them; else noise in their shapes."""
         if self.program.example_inputs is not None:
             args, kwargs = self.program.example_inputs
         else:
@@ -114,10 +114,10 @@ class ExportedProgram:
 
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:
-        """A function that runs one batch without gradients, telling `observer` of each activation call.
+        """A function that runs one batch without gradients, and notifies `observer` of each activation call.
 
-        A batch of another size than the program takes is cut into pieces; what is too small is padded, and the
-        observer and the caller get the real rows alone. Raises `ModelError` where an input breaks another guard.
+        A batch that is too large is split, one that is too small is padded, and observer and caller get only the real
+        rows. Raises `ModelError` if an input breaks another guard.
         """
         self._register = Register(observer)
         self._watch = watch = ExportWatch(self.module, self._register)
@@ -218,7 +218,7 @@ class ExportedProgram:
 
 
 def _fitted(leaf: Any, wanted: Input | None) -> Any:
-    """The leaf, if the program may take it: the guards are not run, so that they are checked here."""
+    """The leaf in the dtype that the program takes. Checks its shape, since the guards are not run."""
     if wanted is None or not isinstance(leaf, Tensor):
         return leaf
     sizes = tuple(leaf.shape)
@@ -246,7 +246,7 @@ def _batch_size(found: Sequence[Input | None]) -> BatchSize:
 
 
 def _noise(wanted: Input, generator: torch.Generator) -> Tensor:
-    """Noise of the least size: of two samples where that is free, since one is often a case of its own."""
+    """Noise of the smallest size, but of two samples where that is free, since one is often a special case."""
     sizes = [low if low == high else max(low, 2) for low, high in wanted.sizes]
     if wanted.dtype.is_floating_point:
         return torch.randn(sizes, generator=generator).to(wanted.dtype)

@@ -19,9 +19,8 @@ from deadrelu.programs.export.graph import activation_nodes, export_operator, pl
 from deadrelu.programs.modes import without_modes
 from deadrelu.programs.program import ROOT, CallSite, site_id
 from deadrelu.programs.register import CallContext, Place, Register
+from deadrelu.programs.special_operators import FUSED, fused_reason
 from deadrelu.report import Skipped
-
-_FUSED = ("_transformer_encoder_layer_fwd", "rnn_relu", "_addmm_activation")
 
 
 class ExportWatch:
@@ -41,7 +40,6 @@ class ExportWatch:
         self._rehearsed: list[Tensor] = []
         self._is_rehearsing = False
         self._compared = 0
-        self._pass = 0
         self.tap: Callable[[CallSite, Tensor], Tensor] | None = None
 
     def run(self, leaves: list[Any], rows: PaddedRows) -> Any:
@@ -50,11 +48,10 @@ class ExportWatch:
         In passes whose number is a power of two the operators are tracked too, to learn on which axes the features are.
         With a `tap` the pass has gradients, and each leaky call works on what the tap returns for its input.
         """
-        self._pass += 1
         self._rows = rows
         self._compared = 0
         self._register.start_pass()
-        audit = (self._pass & (self._pass - 1) == 0 or self._register.is_waiting) and self.tap is None
+        audit = self._register.is_audit and self.tap is None
         self._provenance = Provenance(leaves, rows.all) if audit else None
         following_operators = following(self._provenance, lambda: self._layer or None) if self._provenance else None
         with torch.set_grad_enabled(self.tap is not None), following_operators or nullcontext():
@@ -84,8 +81,8 @@ class ExportWatch:
             place = self._places.get(node) or place_of(node)
             was_short = found is not None and any((at, op) == (place, found[0]) for at, op, _ in self._short)
             if found is not None and not was_short and not self._register.has_met(place.group(found[0])):
-                id = (place.path or ROOT) if place.is_module else f"{place.path}:{found[0]}"
-                out[id] = Skipped(id=id, op=found[0], reason="never called: no batch reached it")
+                skipped = place.never_called(found[0])
+                out[skipped.id] = skipped
         return list(out.values())
 
     def short(self) -> Iterator[tuple[str, str, bool]]:
@@ -105,8 +102,8 @@ class ExportWatch:
         if place is None:
             place = self._places[node] = place_of(node, outer)
         self._layer = place.path
-        if (name := export_operator(node)) in _FUSED:
-            self._register.skip(place.path or ROOT, "relu", f"fused into {name}: its pre-activation is never formed")
+        if (name := export_operator(node)) in FUSED:
+            self._register.skip(place.path or ROOT, "relu", fused_reason(name))
         return place.path
 
     def observe(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""Surgery on the graph of a TorchScript module: probes before its activation calls, other operators in their place.
+"""Edits the graph of a TorchScript module: inserts probes before its activation calls, or replaces these.
 
-The graph API is torch's private one, as it is in torch 2.13.0. The canary in `tests/programs/test_torchscript.py` says
-which parts are used; without them a program falls back to `DispatchWatch`, which needs none.
+The graph API is private to torch (seen on 2.13.0). The canary in `tests/programs/test_torchscript.py` lists the parts
+that are used; without them a program falls back to `DispatchWatch`, which needs none.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from deadrelu.programs.script.nodes import (
 )
 from deadrelu.programs.script.paths import operator_paths
 from deadrelu.programs.script.probe import KIND
+from deadrelu.programs.special_operators import FUSED
 from deadrelu.programs.substitutes import Substitute
 
 _LEAKY = frozenset(operator for leak in LEAKS for operator in leak.operators)
-_FUSED = ("_transformer_encoder_layer_fwd", "_addmm_activation")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a probe stands before: an activation call (`spelling`), a fused one (`fused`), or a layer.
+    """A probe before an activation call (`spelling`), an operator with a fused one (`fused`), or a layer.
 
-    `node` counts the activation calls of the graph from 0, before anything is removed from it; None where the probe
-    stands before something else. `arguments` are those of the call after its input; None if they are not constant.
+    `node` numbers the activation calls of the graph from 0, before anything is removed from it; None for the others.
+    `arguments` are those of the call after its input; None if they are not constant.
     """
 
     place: Place
@@ -59,9 +59,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Probed:
-    """A function `run(script._c, *inputs)` that does what the module does, and the probes in it by their numbers.
+    """A function `run(script._c, *inputs)` equal to the module, and the probes in it by number.
 
-    `calls` are the numbers of the calls that are left in the graph, also of those that are no activation after all.
+    `calls` are the numbers of all calls that are left in the graph, even if they turned out not to be activations.
     """
 
     run: Any
@@ -75,7 +75,7 @@ class Probed:
 
 
 def call_places(script: ScriptModule) -> list[Place]:
-    """Where each of the activation calls of the module's inlined graph stands, in order."""
+    """The place of each activation call of the module's inlined graph, in order."""
     paths = operator_paths(script)
     found = [node for node in walk_nodes(script.inlined_graph) if script_operator(node)]
     return [
@@ -86,9 +86,9 @@ def call_places(script: ScriptModule) -> list[Place]:
 def probe_graph(
     script: ScriptModule, known: Sequence[Place], *, marked: bool, device: torch.device | None = None
 ) -> Probed:
-    """A copy of the module's forward with a probe before each activation call, and where `marked` before each layer.
+    """A copy of the module's forward with a probe before each activation call and, if `marked`, before each layer.
 
-    `known` are the places of its calls. Branches that are never taken (`if inplace:`) fall away, with their probes.
+    `known` are the places of its calls. Branches that are never taken (`if inplace:`) are removed with their probes.
     """
     graph = script.inlined_graph.copy()
     inserted = _insert_probes(graph, script, known, marked=marked)
@@ -115,10 +115,10 @@ def probe_graph(
 def _insert_probes(
     graph: ScriptGraph, script: ScriptModule, known: Sequence[Place], *, marked: bool
 ) -> dict[int, Probe]:
-    """Insert the probes; by number, what each stands before.
+    """Insert the probes; returns them by number.
 
-    No reference to a node may outlive this: torch gives the address of a node that is gone to a new one, and Python
-    would take the new one for the old.
+    No reference to a node may outlive this call: torch reuses the address of a deleted node, and Python would mistake
+    the new node for the old one.
     """
     inserted: dict[int, Probe] = {}
 
@@ -152,10 +152,10 @@ def _insert_probes(
 
 
 def rewrite_script(script: ScriptModule, wanted: Mapping[int, Sequence[Substitute]]) -> list[int]:
-    """Put other operators in the place of the calls with these numbers, in the module's own graph.
+    """Replace the calls with these numbers by other operators, in the module's own graph.
 
     The graph is inlined first, so that one call of a shared module can change alone. Returns the numbers of the calls
-    that are left, in their new order. Do it before the module's first own call: torch then keeps what it compiled.
+    that are left, in their new order. Must come before the module's first own call, whose compiled code torch keeps.
     """
     numbers = probe_graph(script, call_places(script), marked=False).calls
     graph = script.graph
@@ -181,14 +181,14 @@ def rewrite_script(script: ScriptModule, wanted: Mapping[int, Sequence[Substitut
 
 
 def _with_arguments(probe: Probe, node: ScriptNode, script: ScriptModule) -> Probe | None:
-    """The probe with the arguments of the call behind it; None where that is a clamp which is no activation."""
+    """The probe with the arguments of the call after it; None if that is a clamp that is not an activation."""
     if probe.spelling is None:
         return probe
     call = node.output().uses()[0].user
     try:
         arguments = tuple(known_value(value, script) for value in list(call.inputs())[1:])
     except UnknownValueError:
-        # A clamp at a bound that is computed guards a number. The others may be flat, whatever is computed.
+        # A clamp at a computed bound guards a number. The others may be flat, whatever is computed.
         return None if isinstance(probe.spelling, str) else replace(probe, arguments=None)
     is_leak = isinstance(probe.spelling, Leak)
     is_call = is_leak or read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
@@ -196,7 +196,7 @@ def _with_arguments(probe: Probe, node: ScriptNode, script: ScriptModule) -> Pro
 
 
 def _first_of_list(node: ScriptNode, script: ScriptModule) -> ScriptNode | None:
-    """What makes the list on which a clamp at zero works; None for every other node."""
+    """The node that makes the list on which a clamp at zero works; None for any other node."""
     source = node.inputsAt(0).node()
     try:
         bound = known_value(node.inputsAt(1), script)
@@ -209,7 +209,7 @@ def _first_of_list(node: ScriptNode, script: ScriptModule) -> ScriptNode | None:
 
 def _is_fused(node: ScriptNode) -> bool:
     name = str(node.kind()).partition("::")[2]
-    return name in _FUSED or ("relu" in name and name not in _LEAKY and not node.kind().startswith("prim::"))
+    return name in FUSED or ("relu" in name and name not in _LEAKY and not node.kind().startswith("prim::"))
 
 
 def _is_tensor(value: ScriptValue) -> bool:
@@ -217,7 +217,7 @@ def _is_tensor(value: ScriptValue) -> bool:
 
 
 def _move_constants(graph: ScriptGraph, device: torch.device) -> None:
-    """Weights that freezing wrote into the graph follow the others to the device."""
+    """Move weights that freezing wrote into the graph to the device."""
     for node in walk_nodes(graph):
         if node.kind() == "prim::Constant" and isinstance(value := node.output().toIValue(), Tensor):
             node.t_("value", value.to(device))

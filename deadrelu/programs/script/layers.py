@@ -1,4 +1,4 @@
-"""What a TorchScript module tells of its inputs: its layers, in the order in which they run, and its signature."""
+"""What is known of the inputs of a TorchScript module: its layers in the order in which they run, and its signature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose
 
 
 class _Root(nn.Module):
-    """Stands for the whole model: nothing but its signature."""
+    """A stand-in for the whole model, with nothing but its signature."""
 
     def __init__(self, signature: inspect.Signature) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _Root(nn.Module):
 
 
 def layers(script: ScriptModule) -> Iterator[tuple[str, nn.Module]]:
-    """Path and stand-in of the model, and of each layer whose weights say what it takes.
+    """Path and stand-in of the model, and of each layer whose weights show what it takes.
 
     A stand-in is a module of torch.nn of the same kind and sizes on the meta device: it holds no values.
     """
@@ -70,7 +70,7 @@ def signature(script: ScriptModule) -> inspect.Signature:
 
 
 def _value(value: Any, script: ScriptModule) -> Any:
-    """A known value, or None: the input is never known."""
+    """A value that is known before the graph runs, or None."""
     try:
         return known_value(value, script)
     except UnknownValueError:
@@ -87,7 +87,7 @@ def _convolution(values: list[Any], node: ScriptNode) -> nn.Module:
     general = name.endswith("::_convolution")
     transposed = bool(values[6]) if general else "transpose" in name
     dims = weight.ndim - 2
-    # The size of the kernel says nothing of the input's, so that 1 will do.
+    # The kernel size does not restrict the input, so 1 will do.
     if transposed:
         return _TRANSPOSED[dims](weight.shape[0], weight.shape[1], 1, device=_META)
     groups = values[8 if general else 6]

@@ -9,7 +9,7 @@ from deadrelu.programs.register import Place
 from deadrelu.report import Source
 
 NAMES_FILE = "deadrelu_sites.json"
-"""Goes into a patched archive: patching inlines the graph, and with that the paths of its modules are gone."""
+"""A file in a patched archive, since patching inlines the graph and so loses the paths of its modules."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Names:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Names | None:
-        """The inverse of `to_json`; None if it is no such thing."""
+        """The inverse of `to_json`; None for anything else."""
         try:
             data = json.loads(text)
             places = tuple(

@@ -1,4 +1,4 @@
-"""Reads the graph of a TorchScript module: where each node stands, and what is known of it before it runs."""
+"""Reads the graph of a TorchScript module: the place of each node, and the values known before it runs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from torch import Tensor
 from deadrelu.activations import KINDS, Leak
 from deadrelu.programs.callsites import Spelling, leak_of, spellings
 from deadrelu.programs.register import Place
+from deadrelu.programs.special_operators import TRAINING_FLAGS
 from deadrelu.programs.tracebacks import script_frames, source_in
 
 ScriptGraph = Any
 ScriptNode = Any
 ScriptValue = Any
 ScriptModule = Any
-"""Torch gives its graph classes no annotations."""
+"""Torch's graph classes have no annotations."""
 
 _ACTIVATION = re.compile(r"__torch__\.torch\.nn\.modules\.activation\.(?:___torch_mangle_\d+\.)?(\w+)")
 _CLASSES = {kind.module: kind for kind in KINDS}
 
 
 class UnknownValueError(Exception):
-    """A value of the graph that is known only while it runs."""
+    """Raised for a value of the graph that is known only while it runs."""
 
 
 def walk_nodes(block: Any) -> Iterator[ScriptNode]:
-    """Every node of a graph or block, in the order of execution, with those of the branches and loops in it."""
+    """Every node of a graph or block, in the order of execution, including those in branches and loops."""
     for node in block.nodes():
         yield node
         for inner in node.blocks():
@@ -49,12 +50,12 @@ def layer_path(node: ScriptNode) -> str:
 
 
 def script_activation_nodes(graph: ScriptGraph) -> list[ScriptNode]:
-    """The nodes that may be activation calls; a list, since editing a graph invalidates what walks it."""
+    """The nodes that may be activation calls; a list, since editing a graph invalidates its iterators."""
     return [node for node in walk_nodes(graph) if spelling_of(node) is not None]
 
 
 def spelling_of(node: ScriptNode) -> Spelling | None:
-    """What the node's operator spells, if it may be an activation call of one tensor."""
+    """The spelling of the node's operator, if it may be an activation call of one tensor."""
     if not node.inputsSize() or is_of_lists(node):
         return None
     return spellings().get(getattr(torch.ops.aten, script_operator(node), None))
@@ -71,7 +72,7 @@ def is_spelling(operator: str) -> bool:
 
 
 def script_operator(node: ScriptNode) -> str:
-    """The name of an aten operator; "" for every other node."""
+    """The name of an aten operator; "" for any other node."""
     return str(node.kind()).removeprefix("aten::") if node.kind().startswith("aten::") else ""
 
 
@@ -82,12 +83,12 @@ def place_at(script: ScriptModule, node: ScriptNode, path: str) -> Place:
 
 
 def activation_modules(script: ScriptModule) -> Iterator[tuple[str, ScriptModule]]:
-    """Path and module of every activation module of torch.nn, under every name that it has."""
+    """Path and module of every activation module of torch.nn, under each of its names."""
     yield from ((path, module) for path, module in script.named_modules() if activation_class(module) is not None)
 
 
 def is_activation(script: ScriptModule, path: str) -> bool:
-    """Whether the module at `path` was made from an activation class of torch.nn's own."""
+    """Whether the module at `path` was made from an activation class of torch.nn."""
     try:
         return activation_class(reduce(getattr, path.split("."), script) if path else script) is not None
     except AttributeError:
@@ -97,7 +98,7 @@ def is_activation(script: ScriptModule, path: str) -> bool:
 def op_of(module: ScriptModule) -> str | None:
     """The activation that a scripted or traced module applies; None if it leaks, or was made from another class.
 
-    A trace forgets the slope of a module that it did not call, and then nothing is known of it.
+    None also where a trace has lost the slope, since it did not call the module.
     """
     kind = _CLASSES.get(activation_class(module) or "")
     if not isinstance(kind, Leak):
@@ -107,7 +108,7 @@ def op_of(module: ScriptModule) -> str | None:
 
 
 def activation_class(module: ScriptModule) -> str | None:
-    """The activation class of torch.nn from which a scripted or traced module was made; None if it was another."""
+    """The name of the activation class of torch.nn from which a module was made; None if it was another class."""
     found = _ACTIVATION.fullmatch(module._c._type().qualified_name())
     return found[1] if found is not None and found[1] in _CLASSES else None
 
@@ -115,7 +116,7 @@ def activation_class(module: ScriptModule) -> str | None:
 def known_value(value: ScriptValue, script: ScriptModule) -> Any:
     """A value that is known before the graph runs: a constant, an attribute of the module, or a list of these.
 
-    Raises `UnknownValueError` for every other.
+    Raises `UnknownValueError` for any other.
     """
     node = value.node()
     if node.kind() == "prim::Constant":
@@ -131,10 +132,9 @@ def known_value(value: ScriptValue, script: ScriptModule) -> Any:
 
 
 def traced_in_training(script: ScriptModule) -> bool:
-    """Whether tracing has written training mode into the graph, where `eval` cannot reach it."""
-    flags = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
+    """Whether tracing wrote training mode into the graph, where `eval` cannot change it."""
     return any(
-        (place := flags.get(node.kind())) is not None
+        (place := TRAINING_FLAGS.get(script_operator(node))) is not None
         and node.inputsAt(place).node().kind() == "prim::Constant"
         and node.inputsAt(place).toIValue() is True
         for node in walk_nodes(script.inlined_graph)
@@ -142,14 +142,14 @@ def traced_in_training(script: ScriptModule) -> bool:
 
 
 def constants(graph: ScriptGraph) -> Iterator[Tensor]:
-    """The tensors that are written into the graph itself, as freezing does with the weights."""
+    """The tensors that are written into the graph itself, such as the weights of a frozen module."""
     for node in walk_nodes(graph):
         if node.kind() == "prim::Constant" and isinstance(value := node.output().toIValue(), Tensor):
             yield value
 
 
 def attribute_names(node: ScriptNode) -> list[str]:
-    """The attribute names from `self` down to what the node gives; none for `self` itself.
+    """The attribute names from `self` down to the node's output; empty for `self` itself.
 
     Raises `UnknownValueError` where it comes from elsewhere.
     """

@@ -1,7 +1,7 @@
 """Recovers the module paths of a TorchScript graph, which inlining loses.
 
-The methods are walked as inlining expands them, and each operator that is met takes the path of the walk. Nothing of
-the module is changed. The graph API is torch's private one, as in 2.13.0.
+Methods are walked as inlining expands them, and each operator gets the path of the walk. The module is not changed. The
+graph API is private to torch (seen on 2.13.0).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from deadrelu.programs.script.nodes import (
 def operator_paths(script: ScriptModule) -> list[str]:
     """For each aten node of the inlined graph, in order, the path of the module whose forward makes the call.
 
-    In a method that is no forward, this is the module that called it, as in eager mode. Activations have their paths,
-    and so have layers; other nodes have none. Neither kind has any where the walk does not meet the same ones as
-    inlining does (a module behind an interface; what torch makes simpler on its way).
+    In a method other than forward, this is the module that called it, as in eager mode. Activations and layers have
+    paths; other nodes have none. Neither kind has any if the walk meets other nodes of that kind than inlining does (a
+    module behind an interface; code that torch simplifies on its way).
     """
     inlined = [operator for node in walk_nodes(script.inlined_graph) if (operator := script_operator(node))]
     try:
@@ -52,9 +52,9 @@ def _is_activation(operator: str) -> bool:
 
 
 def _walk(script: ScriptModule, path: str, at: str, method: str, *, is_root: bool) -> Iterator[tuple[str, str]]:
-    """The operators of a method of the module at `path`, each with the path of the forward which was last entered.
+    """The operators of a method of the module at `path`, each with the path of the innermost forward.
 
-    Inlining takes the methods that are called, but not the root, in the form which torch has made simpler first.
+    Inlining uses the simplified form of every method but the root's.
     """
     owner = reduce(getattr, path.split("."), script) if path else script
     graph = owner._c._get_method(method).graph
@@ -73,7 +73,7 @@ def _walk(script: ScriptModule, path: str, at: str, method: str, *, is_root: boo
 
 
 def _operators_of(call: ScriptNode, *, is_root: bool) -> list[str]:
-    """The operators of a function, by inlining a graph which only calls it."""
+    """The operators of a function, by inlining a graph that only calls it."""
     graph: ScriptGraph = torch._C.Graph()
     inputs = {}
     for value in call.inputs():

@@ -1,4 +1,4 @@
-"""The probe: an operator that gives back its input and tells of it, for graphs which torch's own interpreter runs."""
+"""The probe: an operator that returns its input and passes it to a listener, for graphs that torch itself runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from torch import Tensor, library
 
 KIND = "deadrelu::probe"
-"""The operator's name in a graph. It returns its input, marked as an alias: what returns nothing is removed as dead."""
+"""The operator's name in a graph. It returns its input as an alias, since a node without output is removed as dead."""
 
 Listener = Callable[[Tensor, int], None]
-"""Called with the tensor that passes a probe, and the number of the probe."""
+"""Called with the tensor at a probe and the number of the probe."""
 
 _listeners: list[Listener] = []
 
@@ -29,7 +29,7 @@ _LIBRARY.impl("probe", _probe, "CompositeExplicitAutograd")
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send what passes a probe to `listener`, and to no other, while the block runs."""
+    """Pass each tensor at a probe to `listener` alone."""
     _listeners.append(listener)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The TorchScript kind of program: scripted, traced or frozen, watched by probes in a copy of its graph."""
+"""TorchScript modules (scripted, traced or frozen) as programs, watched by probes in a copy of the graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deadrelu.errors import ModelError, UsageError
 from deadrelu.files.writing import replacing
 from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.pytree import to_device
-from deadrelu.programs.register import Place, Register
+from deadrelu.programs.register import NEVER_CALLED, Place, Register
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.script import graph as scriptgraph
 from deadrelu.programs.script.graph import Probed
@@ -34,14 +34,14 @@ _log = logging.getLogger("deadrelu")
 
 @dataclass(frozen=True)
 class Example:
-    """One input that the archive remembers from its tracing: its shape, with the samples first, and its type."""
+    """One input that the archive has kept from its tracing: its shape, with the samples first, and its dtype."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
 
 class TorchScriptProgram:
-    """A loaded ScriptModule on a device (None: wherever it is)."""
+    """A loaded ScriptModule on a device (None: where it is)."""
 
     kind = "torchscript"
 
@@ -54,9 +54,9 @@ class TorchScriptProgram:
         names: Names | None = None,
         way: Literal["probes", "operators"] = "probes",
     ) -> None:
-        """Read the graph; nothing runs. `way` "operators" watches without the graph, as where torch denies it.
+        """Read the graph; nothing runs. `way` "operators" watches without the graph, as if it could not be read.
 
-        `names` are the places that an archive carries whose graph a patch has inlined.
+        `names` are those kept in an archive whose graph a patch has inlined.
         """
         if not hasattr(script, "forward"):
             raise ModelError("the TorchScript module has no forward", hint="save one that can be called")
@@ -99,11 +99,11 @@ class TorchScriptProgram:
         return any(isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) for _, layer in self.modules())
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """Path and stand-in of each layer that tells what it takes, in the order in which they run."""
+        """Path and stand-in of each layer whose input is known, in the order in which they run."""
         yield from layers(self.module)
 
     def example_inputs(self) -> Batch | None:
-        """Noise in the shapes with which the module was traced, always the same; None if it was not."""
+        """The same noise each time in the shapes with which the module was traced; None if it was not traced."""
         if not self._examples or not self._examples[0].shape:
             return None
         sizes = [layer.num_embeddings for _, layer in self.modules() if isinstance(layer, nn.Embedding)]
@@ -138,7 +138,7 @@ class TorchScriptProgram:
 
     @contextmanager
     def watched(self, observer: Observer) -> Iterator[Run]:
-        """A function that runs one batch in eval mode without gradients, telling `observer` of each activation call."""
+        """A function that runs one batch in eval mode without gradients and notifies `observer` of activation calls."""
         self._register = register = Register(observer)
         with ExitStack() as stack:
             turn = stack.enter_context(session())
@@ -230,7 +230,7 @@ class TorchScriptProgram:
 
 
 def _never(module: Any) -> str:
-    """Why a module was not met. A trace gives no forward to what it did not call, nor to a second name."""
+    """Why a module was not met. In a trace, a module that was not called, or a second name of one, has no forward."""
     if module._c._has_method("forward"):
-        return "never called: no batch reached it"
+        return NEVER_CALLED
     return "never called when the model was traced, unless it is another name of a module that was"

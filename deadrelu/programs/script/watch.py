@@ -18,6 +18,7 @@ from deadrelu.programs.register import CallContext, Register
 from deadrelu.programs.script.graph import Probe, Probed
 from deadrelu.programs.script.nodes import ScriptModule
 from deadrelu.programs.script.probe import listening
+from deadrelu.programs.special_operators import fused_reason
 from deadrelu.report import Skipped
 
 
@@ -53,17 +54,15 @@ class ProbeWatch:
         self._probes = light.probes
         self._provenance: Provenance | None = None
         self._layer = ""
-        self._pass = 0
         self._raised: BaseException | None = None
 
     def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
         """One forward pass. Raises what the model raises; what the observer raises passes unchanged."""
-        self._pass += 1
-        audit = self._pass & (self._pass - 1) == 0 or self._register.is_waiting
+        self._register.start_pass()
+        audit = self._register.is_audit
         graph = self._marked() if audit else self._light
         self._probes, self._raised = graph.probes, None
         self._provenance = Provenance(arguments, batch.samples, batch.axis) if audit else None
-        self._register.start_pass()
         with ExitStack() as stack:
             if self._provenance is not None:
                 stack.enter_context(following(self._provenance, lambda: self._layer or None))
@@ -89,8 +88,8 @@ class ProbeWatch:
                     continue  # it leaks
                 op = found[0]
                 if not self._register.has_met(probe.place.group(op)):
-                    id = probe.place.path or ROOT if probe.place.is_module else f"{probe.place.path}:{op}"
-                    out[id] = Skipped(id=id, op=op, reason="never called: no batch reached it")
+                    skipped = probe.place.never_called(op)
+                    out[skipped.id] = skipped
         return list(out.values())
 
     def has_met(self, path: str) -> bool:
@@ -108,8 +107,7 @@ class ProbeWatch:
     def _observe(self, probe: Probe, z: Tensor) -> None:
         path = probe.place.path
         if probe.fused is not None:
-            reason = f"fused into {probe.fused}: its pre-activation is never formed"
-            self._register.skip(path or ROOT, "relu", reason)
+            self._register.skip(path or ROOT, "relu", fused_reason(probe.fused))
             return
         self._layer = path
         if probe.spelling is None:

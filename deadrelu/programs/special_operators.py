@@ -1,7 +1,8 @@
-"""The operators that compute a layer and its ReLU in one, so that only the output exists and no pre-activation.
+"""Operators that need special care: those that compute a layer and its ReLU in one, and those with a training flag.
 
-Their output is max(z, 0) on its quantisation grid. So a unit fires (z > 0, with z rounded to the same grid as in the
-unfused network) exactly where the output is above its zero point. Only how far a silent unit is below zero is lost.
+A fused operator has an output, but no pre-activation. The output of those in `gives_rectified` is max(z, 0) on its
+quantisation grid. So a unit fires (z > 0, with z rounded to the same grid as in the unfused network) exactly where the
+output is above its zero point. Only how far a silent unit is below zero is lost.
 """
 
 from __future__ import annotations
@@ -14,9 +15,24 @@ _RECTIFIED = frozenset(
         *("add_relu", "add_scalar_relu", "mul_relu", "mul_scalar_relu", "cat_relu"),
     }
 )
+FUSED = ("_transformer_encoder_layer_fwd", "_addmm_activation", "rnn_relu")
+"""The operators of torch itself in which an activation may be fused."""
+
+TRAINING_FLAGS = {
+    **dict.fromkeys(("batch_norm", "native_batch_norm"), 5),
+    **dict.fromkeys(("_native_batch_norm_legit", "_native_batch_norm_legit_functional"), 5),
+    **dict.fromkeys(("dropout", "native_dropout", "feature_dropout"), 2),
+}
+"""The position of the training flag in the arguments of an operator."""
+
 _LIBRARIES = ("quantized", "onednn", "mkldnn", "mkldnn_prepacked", "xnnpack", "prepacked")
 _OTHERS = ("leaky_relu", "prelu", "relu6")
 """Not a fused ReLU despite `relu` in the name: two that leak, and one whose input is a pre-activation."""
+
+
+def fused_reason(operator: str) -> str:
+    """Why a ReLU that is fused into this operator is skipped."""
+    return f"fused into {operator}: its pre-activation is never formed"
 
 
 def gives_rectified(namespace: str, name: str) -> bool:

@@ -30,10 +30,10 @@ class RefusedError(Exception):
 def plan_swaps(
     swaps: Sequence[Swap], served: Mapping[CallSite, set[int]], in_place: Callable[[int], bool]
 ) -> tuple[dict[int, tuple[Substitute, ...]], Swapped]:
-    """What each call of a graph, by number, is to become; and which of the wanted swaps that does.
+    """The replacements of each call of a graph, by number, and which of the wanted swaps they make.
 
-    `served` are the calls that each site stands for, as a run showed; `in_place` tells how such a call works. Where one
-    call is several sites (a loop), it changes only if all of them are to change alike.
+    `served` maps each site to its calls, as a run showed them; `in_place` says whether a call works in place. A call
+    that is several sites (in a loop) changes only if all of them change alike.
     """
     sites = {site.id: (site, numbers) for site, numbers in served.items()}
     wanted: dict[int, tuple[Substitute, ...]] = {}
@@ -60,7 +60,7 @@ def plan_swaps(
 
 
 def _renamed(sites: Collection[CallSite], gone: Mapping[str, str]) -> dict[str, str]:
-    """The new ids of the sites that stay; `gone` says what became of the others.
+    """The new ids of the sites that stay; `gone` maps the others to what replaced them.
 
     What takes the place of a module's call is still a call of that module: only functions are renamed.
     """
@@ -89,10 +89,10 @@ def _is_counted(other: CallSite, site: CallSite) -> bool:
 
 
 def substitutes_for(swap: Swap, op: str, parameters: Parameters, *, in_place: bool) -> tuple[Substitute, ...]:
-    """The calls, one after the other, that do the work of `swap` for an activation `op` with these parameters.
+    """The calls, in order, that replace an activation `op` with these parameters.
 
-    A cap is kept: below it leaks, above it stays at its limit. The work is done in place where it was and where the
-    module of torch.nn could do so. Raises `RefusedError` where it cannot be done, with the reason.
+    A cap is kept: the result leaks below zero and stays at its limit above. It works in place if the activation did and
+    the module of torch.nn can. Raises `RefusedError` where it cannot be done, with the reason.
     """
     if swap.to == "prelu" or swap.only is not None:
         raise RefusedError("prelu has a weight, and a graph's swap adds none; leaky_relu does the same with one slope")
@@ -107,7 +107,7 @@ def substitutes_for(swap: Swap, op: str, parameters: Parameters, *, in_place: bo
 
 
 def cap_kept(op: str, parameters: Parameters, to: str) -> float | None:
-    """The upper limit which a replacement `to` of this activation has to keep, None if there is none.
+    """The upper limit that a replacement `to` of this activation has to keep; None if there is none.
 
     Raises `RefusedError` where the replacement would lose it, or would change the activation where it is alive.
     """
@@ -117,7 +117,7 @@ def cap_kept(op: str, parameters: Parameters, to: str) -> float | None:
         raise RefusedError(f"{to} would lose the upper limit of {op}; leaky_relu keeps it")
     if to not in kind.replacements:
         others = ", ".join(kind.replacements)
-        raise RefusedError(f"{to} is no substitute for {op}" + (f"; these are: {others}" if others else ""))
+        raise RefusedError(f"{to} is not a substitute for {op}" + (f"; these are: {others}" if others else ""))
     if not kind.replaceable(parameters):
         raise RefusedError(f"{op} does not bend at zero, so that {to} would change it where it is alive")
     return cap

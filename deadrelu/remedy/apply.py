@@ -51,12 +51,14 @@ class Applied:
     def calls(self) -> dict[str, str]:
         """The call of a new module that each swapped site became: `path#1` is the first. Empty for a graph."""
         done = self.swapped.done
-        return {site: f"{done[site].path}#{s.site.call}" for site, s in self.sites.items() if done[site].module}
+        live = ((site, stats.site.call) for site, stats in self.sites.items() if done[site].module is not None)
+        return {site: f"{done[site].path}#{number}" for site, number in live}
 
     @property
     def axes(self) -> dict[str, int | None]:
         """The feature axis of each call of a new module, by `calls`."""
-        return {call: self.sites[site].site.feature_axis for site, call in self.calls.items()}
+        sites = self.sites
+        return {call: sites[site].site.feature_axis for site, call in self.calls.items()}
 
     @property
     def has_restarts(self) -> bool:

@@ -205,7 +205,7 @@ def test_what_is_not_this_activation_is_left(tmp_path: Path, op: str, call: str,
     assert edit_for(source, op, slope=SLOPE, root=tmp_path) is None
 
 
-def test_the_right_call_of_two_on_a_line_is_told_by_its_columns_only(tmp_path: Path) -> None:
+def test_the_right_call_of_two_on_a_line_is_found_by_its_columns_only(tmp_path: Path) -> None:
     source = written(tmp_path, "F.relu(F.relu(x) + 1)")
     assert source.column is not None
     inner = replace(source, column=source.column + 7, end_column=source.column + 16)
@@ -238,7 +238,7 @@ def test_a_line_that_has_moved_gives_no_edit(tmp_path: Path) -> None:
         assert edit_for(moved, "relu", slope=SLOPE, root=tmp_path) is None
 
 
-def test_a_file_in_another_encoding_is_read_by_its_own_word(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_read_in_its_declared_encoding(tmp_path: Path) -> None:
     text = f"# -*- coding: latin-1 -*-\n{IMPORTS}def f(x):\n    é = 'ü'; return F.relu(x)\n"
     (tmp_path / "net.py").write_bytes(text.encode("latin-1"))
     edit = edit_for(Source(file="net.py", line=6, column=21, end_column=30), "relu", slope=SLOPE, root=tmp_path)

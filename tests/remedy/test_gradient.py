@@ -156,6 +156,7 @@ def test_in_an_exported_program_they_are_those_of_a_backward_pass_through_the_sa
             assert {unit for unit, hit in enumerate(reached) if hit} == with_gradient(found[stats.site.id], axis)
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_a_written_in_place_file_is_measured_in_a_fresh_process_as_torch_sees_it(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = sick(nn.Sequential(nn.Linear(6, 12), nn.ReLU(inplace=True), nn.Linear(12, 9), nn.ReLU6(inplace=True)))

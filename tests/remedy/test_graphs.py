@@ -151,11 +151,11 @@ def test_trust_in_one_file_by_its_hash_is_enough(model: nn.Module, data: Tensor,
     assert result.output == str(tmp_path / "out.bin")
 
 
-@pytest.mark.parametrize("order", [{"only_dead_units": True}, {"reinit": True}])
+@pytest.mark.parametrize("options", [{"only_dead_units": True}, {"reinit": True}])
 def test_what_needs_modules_is_refused_in_a_graph(
-    order: dict[str, bool], model: nn.Module, data: Tensor, tmp_path: Path
+    options: dict[str, bool], model: nn.Module, data: Tensor, tmp_path: Path
 ) -> None:
     del data
     path = saved("scripted", model, tmp_path / "model.bin")
     with pytest.raises(UsageError, match="is a graph"):
-        deadrelu.patch(path, str(tmp_path / "x.pt"), output=tmp_path / "out.bin", trust=Trust(all=True), **order)  # type: ignore[arg-type]
+        deadrelu.patch(path, str(tmp_path / "x.pt"), output=tmp_path / "out.bin", trust=Trust(all=True), **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What opening a written file takes is told beside its hash, and opening it by just that works."""
+"""A result says what opening the written file needs, and just that opens it."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_a_module_of_torchs_own_classes_needs_nothing(tmp_path: Path, data: Tens
 def test_weights_whose_code_was_given_need_that_code(tmp_path: Path, data: Tensor) -> None:
     del data
     torch.save(ailing().state_dict(), tmp_path / "w.pt")
-    order = {"output": tmp_path / "out.pt", "sites": ["act#*"], "arch": SPEC}
-    result = deadrelu.patch(tmp_path / "w.pt", str(tmp_path / "x.pt"), **order)  # type: ignore[arg-type]
+    options = {"output": tmp_path / "out.pt", "sites": ["act#*"], "arch": SPEC}
+    result = deadrelu.patch(tmp_path / "w.pt", str(tmp_path / "x.pt"), **options)  # type: ignore[arg-type]
     assert (result.needs_trust, result.needs_arch) == (False, SPEC)
     checked(result, tmp_path / "out.pt")
 
@@ -68,8 +68,8 @@ def test_weights_whose_code_was_given_need_that_code(tmp_path: Path, data: Tenso
 def test_a_pickled_class_of_a_package_needs_trust(tmp_path: Path, data: Tensor) -> None:
     del data
     torch.save(ailing(), tmp_path / "m.pt")
-    order = {"output": tmp_path / "out.pt", "sites": ["act#*"], "trust": Trust(all=True)}
-    result = deadrelu.patch(tmp_path / "m.pt", str(tmp_path / "x.pt"), **order)  # type: ignore[arg-type]
+    options = {"output": tmp_path / "out.pt", "sites": ["act#*"], "trust": Trust(all=True)}
+    result = deadrelu.patch(tmp_path / "m.pt", str(tmp_path / "x.pt"), **options)  # type: ignore[arg-type]
     assert (result.needs_trust, result.needs_arch) == (True, None)
     checked(result, tmp_path / "out.pt")
 
@@ -77,8 +77,8 @@ def test_a_pickled_class_of_a_package_needs_trust(tmp_path: Path, data: Tensor) 
 def test_an_exported_program_needs_trust_and_no_code(tmp_path: Path, data: Tensor) -> None:
     del data
     torch.save(ailing().state_dict(), tmp_path / "w.pt")
-    order = {"output": tmp_path / "out.pt2", "arch": SPEC, "to_pt2": True}
-    result = deadrelu.patch(tmp_path / "w.pt", str(tmp_path / "x.pt"), **order)  # type: ignore[arg-type]
+    options = {"output": tmp_path / "out.pt2", "arch": SPEC, "to_pt2": True}
+    result = deadrelu.patch(tmp_path / "w.pt", str(tmp_path / "x.pt"), **options)  # type: ignore[arg-type]
     assert (result.needs_trust, result.needs_arch) == (True, None)
     checked(result, tmp_path / "out.pt2")
     assert set(result.to_dict()) >= {"sha256", "needs_trust", "needs_arch"}

@@ -64,7 +64,7 @@ def sick(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-def written(tmp_path: Path, model: nn.Module, data: Tensor, **order: object) -> tuple[PatchResult, nn.Module]:
+def written(tmp_path: Path, model: nn.Module, data: Tensor, **options: object) -> tuple[PatchResult, nn.Module]:
     """Patch a saved model, and open what was written by torch alone."""
     torch.save(model, tmp_path / "model.pt")
     torch.save(data, tmp_path / "data.pt")
@@ -72,7 +72,7 @@ def written(tmp_path: Path, model: nn.Module, data: Tensor, **order: object) -> 
         tmp_path / "model.pt",
         str(tmp_path / "data.pt"),
         output=tmp_path / "out.pt",
-        **order,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
     )
     return result, torch.load(tmp_path / "out.pt", weights_only=False)
 
@@ -240,7 +240,7 @@ class Residual(nn.Module):
         return self.out(h) + h
 
 
-def test_reinit_says_why_it_cannot_where_the_reader_is_no_layer() -> None:
+def test_reinit_gives_the_reason_where_more_than_a_layer_reads_the_units() -> None:
     torch.manual_seed(0)
     model = Residual()
     with torch.no_grad():
@@ -412,7 +412,7 @@ def test_a_live_module_that_fails_verification_comes_back_as_it_was(monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("order", "says"),
+    ("options", "message"),
     [
         ({"slope": 0.0}, "--slope"),
         ({"slope": 1.5}, "--slope"),
@@ -421,9 +421,9 @@ def test_a_live_module_that_fails_verification_comes_back_as_it_was(monkeypatch:
         ({"sites": ["nowhere?"]}, "matches no site"),
     ],
 )
-def test_orders_that_cannot_be_followed_are_refused(order: dict[str, object], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        deadrelu.patch(sick(plain(nn.ReLU)), torch.randn(64, 6), **order)  # type: ignore[arg-type]
+def test_options_that_cannot_be_met_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        deadrelu.patch(sick(plain(nn.ReLU)), torch.randn(64, 6), **options)  # type: ignore[arg-type]
 
 
 def test_the_verification_of_one_module_does_not_expect_what_was_planned_for_another() -> None:

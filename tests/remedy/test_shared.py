@@ -90,9 +90,9 @@ def test_the_written_file_is_what_was_planned(tmp_path: Path, data: Tensor) -> N
     torch.save(Shared([range(10), range(5, 15)]).state_dict(), tmp_path / "b.pt")
     torch.save(data, tmp_path / "x.pt")
     arch = f"{tmp_path}/block.py:Shared"
-    order = ["--sites", "relu#*", "--only-dead-units", "--format", "json", "-o", str(tmp_path / "out.pt")]
+    options = ["--sites", "relu#*", "--only-dead-units", "--format", "json", "-o", str(tmp_path / "out.pt")]
     arguments = ["--arch-arg", f"dead={[list(range(10)), list(range(5, 15))]}", "--data", str(tmp_path / "x.pt")]
-    done = CliRunner().invoke(app, ["patch", str(tmp_path / "b.pt"), "--arch", arch, *arguments, *order])
+    done = CliRunner().invoke(app, ["patch", str(tmp_path / "b.pt"), "--arch", arch, *arguments, *options])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out.pt").exists()
 

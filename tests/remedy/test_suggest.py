@@ -150,7 +150,7 @@ def test_half_dead_is_mostly_dead_and_every_swap_has_the_slope() -> None:
     assert any("--with prelu" in command for command in commands(item))
 
 
-def test_a_wholly_dead_layer_is_not_cured_by_a_swap_and_what_follows_is_treated_after_it() -> None:
+def test_a_wholly_dead_layer_is_not_cured_by_a_swap_and_what_follows_is_fixed_after_it() -> None:
     dead, later = suggest(report_of(sick(0, name="a"), sick(8, name="b"), sick(1, name="c"))).items
     assert (dead.site, dead.ailment) == ("b", "wholly dead")
     assert "A swap alone is not enough" in dead.says
@@ -172,7 +172,7 @@ def test_rare_units_are_left_alone() -> None:
     assert suggest(report_of(stats)).caution == ""
 
 
-def test_synthetic_data_and_few_samples_are_settled_before_any_site() -> None:
+def test_synthetic_data_and_few_samples_come_before_any_site() -> None:
     stats = make_stats(site(), [0.0, 0.5, 0.5, 0.5], samples=20)
     report = report_of(stats, data=DataInfo(source=None, kind="synthetic", samples=20, batches=1, seed=0))
     advice = suggest(report)
@@ -277,13 +277,13 @@ def test_a_live_module_gets_a_line_of_python_that_makes_the_swap() -> None:
 
 @pytest.mark.parametrize("op", ["hardsigmoid", "hardshrink", "softshrink", "unheard-of"])
 @pytest.mark.parametrize("dead", [1, 5, 8])
-def test_where_no_swap_makes_sense_none_is_suggested(op: str, dead: int) -> None:
+def test_no_swap_is_suggested_where_none_makes_sense(op: str, dead: int) -> None:
     item = only(suggest(report_of(sick(dead, op=op))))
     assert item.remedies
     assert not [command for command in commands(item) if "patch" in command]
 
 
-def test_relu6_keeps_its_cap_and_units_stuck_at_the_cap_are_told_apart() -> None:
+def test_relu6_keeps_its_cap_and_units_stuck_at_the_cap_are_counted_apart() -> None:
     below = sick(2, op="relu6")
     above = replace(below, max_preactivation=(7.0, 9.0, *below.max_preactivation[2:]))
     assert any("keep the cap at 6" in remedy.title for remedy in only(suggest(report_of(below))).remedies)
@@ -299,9 +299,7 @@ def test_relu6_keeps_its_cap_and_units_stuck_at_the_cap_are_told_apart() -> None
         ((-0.1, -5.0, 2.0, 2.0), "far", "clipped gradients"),
     ],
 )
-def test_the_cause_follows_from_how_deep_the_dead_units_lie(
-    maxima: tuple[float, ...], verdict: str, title: str
-) -> None:
+def test_the_cause_depends_on_the_depth_of_the_dead_units(maxima: tuple[float, ...], verdict: str, title: str) -> None:
     stats = replace(sick(2, 4), max_preactivation=maxima)
     deep = depth(stats)
     assert deep is not None
@@ -326,7 +324,7 @@ def test_after_a_normalisation_its_own_bias_and_weight_are_named(after: str) -> 
 
 
 @pytest.mark.parametrize("after", ["abnormal.fc", "normaliser.fc", "fc", "downsample.0"])
-def test_a_name_that_only_resembles_a_normalisation_is_none(after: str) -> None:
+def test_a_name_that_only_resembles_a_normalisation_is_not_one(after: str) -> None:
     assert "weight and bias" not in only(suggest(report_of(sick(1, after=after)))).remedies[-1].title
 
 
@@ -337,14 +335,14 @@ def test_commands_survive_a_shell() -> None:
     assert words[words.index("--site") + 1] == "it's [[]a]?site"
 
 
-def test_the_caution_says_that_a_swap_is_no_cure() -> None:
+def test_the_caution_says_that_a_swap_is_not_a_cure() -> None:
     assert suggest(report_of(sick(1))).caution == CAUTION
     assert "fine-tune" in CAUTION
     assert "Sokar et al. (2023)" in CAUTION
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0, -0.1, math.nan])
-def test_a_slope_that_is_no_leak_is_refused(slope: float) -> None:
+def test_a_slope_that_does_not_leak_is_refused(slope: float) -> None:
     with pytest.raises(UsageError, match="--slope"):
         suggest(report_of(sick(1)), slope=slope)
 

@@ -1,4 +1,4 @@
-"""The module that takes an activation's place: like it where it was alive, with a gradient where it was not."""
+"""Makes the module that replaces an activation: the same where it is alive, with a gradient where it is dead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deadrelu.programs.substitutes import RefusedError, cap_kept
 
 @dataclass(frozen=True)
 class Activity:
-    """What is to be replaced: its kind, its parameters, whether it works in place, its flag, its tensors' type."""
+    """The activation to replace: kind, parameters, in place or not, training flag, dtype and device of its tensors."""
 
     op: str
     parameters: Parameters

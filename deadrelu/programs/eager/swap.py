@@ -1,4 +1,4 @@
-"""Swaps activation modules of a live model in place: sharing, training flags and in-place work are kept."""
+"""Swaps activation modules of a live model in place: it keeps sharing, training flags and in-place work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 def swap_modules(
     root: nn.Module, sites: Sequence[CallSite], swaps: Sequence[Swap]
 ) -> tuple[nn.Module, Swapped, Callable[[], None]]:
-    """Swap the modules that these calls belong to; `sites` are all calls that a run showed.
+    """Swap the modules that these calls belong to; `sites` are all calls of the last run.
 
     Returns the model (its replacement, if it was one activation alone), what was swapped, and what undoes it.
     """
@@ -100,7 +100,7 @@ def _new_module(root: nn.Module, path: str, sites: Sequence[CallSite], swaps: Se
 
 
 def _dead_in_all(calls: Sequence[DeadUnits]) -> DeadUnits:
-    """The units that are dead in every call of a module. Raises `RefusedError` where they are not the same or none."""
+    """The units that are dead in every call of a module. Raises `RefusedError` if the calls differ or there is none."""
     instead = "leave out --only-dead-units, or give each call its own module in the code"
     if any(call.is_guessed for call in calls):
         raise RefusedError("which axis holds its units is a guess; set it with --feature-axis")

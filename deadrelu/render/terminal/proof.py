@@ -156,7 +156,8 @@ def _end(result: PatchResult, screen: Screen) -> Iterator[Text]:
         return
     units = sum(len(change.dead_before) for change in result.changes)
     if result.drift is None:
-        text = f"Nothing was written. {count(units, 'dead unit')} at {count(len(result.changes), 'site')} would leak."
+        sites = count(len(result.changes), "site")
+        text = f"Nothing was written. The patch would swap {sites} with {count(units, 'dead unit')}."
         yield from paragraph(Text(text, "bold"), screen, first=" ")
         return
     still = {c.site: c.dead_after for c in result.changes if c.dead_after}

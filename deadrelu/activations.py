@@ -184,7 +184,7 @@ Those of a whole list of tensors make one call for each tensor.
 def clamp_kind(low: object, high: object) -> tuple[str, Parameters] | None:
     """The activation that `clamp(min=low, max=high)` spells, and its parameters; None unless it clamps at zero.
 
-    A clamp at any other bound (`clamp(min=1e-6)` before a logarithm) guards a number; it is no activation.
+    A clamp at any other bound (`clamp(min=1e-6)` before a logarithm) guards a number; it is not an activation.
     """
     if isinstance(low, bool) or not isinstance(low, (int, float)) or low != 0:
         return None

@@ -19,7 +19,7 @@ _log = logging.getLogger("deadrelu")
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches made one by one when asked for; each iteration starts anew.
+    """Batches made one by one when asked for; each iteration starts again from the first.
 
     `info` says where they come from. Its `samples` and `batches` are 0: who runs the batches counts them. `shard` says
     which of them are made here; `start` skips the others before any work on them, as far as the data lets it.

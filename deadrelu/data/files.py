@@ -122,8 +122,8 @@ class _Npz(Mapping[str, Any]):
             except Exception as error:
                 pickled = "object" in str(error).lower()
                 raise (_pickled(self._path) if pickled else _broken(self._path, error)) from error
-            if not isinstance(self._kept[name], np.ndarray):  # NumPy gives what is no array as bytes
-                raise _broken(self._path, ValueError(f"{name} is no array"))
+            if not isinstance(self._kept[name], np.ndarray):  # NumPy returns other members as bytes
+                raise _broken(self._path, ValueError(f"{name} is not an array"))
         return self._kept[name]
 
     def __iter__(self) -> Any:
@@ -223,6 +223,6 @@ def _read_safetensors(path: Path, head: bytes) -> Mapping[str, Any]:
         if not _is_utf8(path):
             return safetensors.torch.load(path.read_bytes())
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
     except Exception as error:
         raise _broken(path, error) from error

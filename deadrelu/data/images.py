@@ -76,7 +76,7 @@ class Images:
                     converted = converted.resize((width, height), self._pillow.Resampling.BILINEAR)
                 pixels = torch.from_numpy(np.array(converted, dtype=np.float32))
         except Exception as error:  # Pillow raises many kinds for a damaged file
-            raise DataError(f"{path} is no readable image: {error}", hint="replace it or take it away") from error
+            raise DataError(f"{path} is not a readable image: {error}", hint="replace it or take it away") from error
         channels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
         scaled = channels * self._spec.images.scale - self._per_channel("mean", 0.0, len(channels))
         return scaled / self._per_channel("std", 1.0, len(channels))
@@ -101,7 +101,7 @@ def _import_pillow() -> Any:
 
 
 def _mode(program: Program) -> str:
-    """Pillow's name for the kind of image that the model's first convolution takes; RGB where there is none."""
+    """Pillow's name for the kind of image that the model's first convolution takes; RGB if it has none."""
     for path, module in program.modules():
         if isinstance(module, nn.Conv2d):
             if module.in_channels not in _MODES:

@@ -140,8 +140,8 @@ class LoaderBatches:
 def are_columns(data: Sequence[Any], inputs: int) -> bool:
     """Whether a list or tuple holds whole arrays, one an input and perhaps the labels, rather than batches.
 
-    A list of two arrays that are alike (same type, same number of dimensions) could be either; it is taken for two
-    batches, a tuple for two arrays.
+    A list of two arrays that are alike (same type, same number of dimensions) could be either; it counts as two
+    batches, a tuple as two arrays.
     """
     if not data or not all(is_array(part) and rank_of(part) for part in data):
         return False

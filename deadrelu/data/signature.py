@@ -101,7 +101,7 @@ class _Uses:
 
 
 def _uses(root: Any, name: str) -> _Uses:
-    """Read the source of forward; nothing is known where there is none."""
+    """Read the source of forward; without a source nothing is known."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(root.forward)))
     except (OSError, TypeError, ValueError, SyntaxError):

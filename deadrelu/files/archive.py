@@ -26,8 +26,8 @@ def check_archive(path: Path, packed: tuple[str, ...] = (), *, named: Path | Non
     """Check the zip and return the sizes, in bytes, of its tensor records; errors name it `named`, or else `path`.
 
     Torch stores its members uncompressed, but for those under the folders `packed`, and never repeats a name, so a file
-    that does otherwise is no work of torch's. A bit flipped in a tensor goes unseen by `torch.load`; the checksums find
-    it.
+    that does otherwise was not written by torch. A bit flipped in a tensor goes unseen by `torch.load`; the checksums
+    find it.
 
     Raises `FileError`, which names the member, for repeated names, compression, sizes beyond the file's own and damage.
     """

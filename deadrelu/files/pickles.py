@@ -23,7 +23,7 @@ _LEGACY_PICKLES = 5
 
 _FILLED = (("builtins", "bytearray"), ("__builtin__", "bytearray"), ("builtins", "bytes"), ("__builtin__", "bytes"))
 _WORDS = (b"bytearray", b"builtins\nbytes\n", b"builtin__\nbytes\n", b"\x05bytes", b"\x05\0\0\0bytes")
-"""What stands in a pickle that names one of them."""
+"""The bytes of a pickle that names one of them."""
 
 _ANY = 1 << 63
 

@@ -49,7 +49,7 @@ def _check_place(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise OutputError(f"{path} exists already", hint="give another name, or --force to overwrite it")
     if not path.parent.is_dir():
-        raise OutputError(f"{path.parent} is no folder", hint=f"mkdir -p {path.parent}")
+        raise OutputError(f"{path.parent} is not a folder", hint=f"mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path.parent} is not writable", hint="name a folder of your own, or change its rights")
 
@@ -120,7 +120,7 @@ def replacing_folder(path: Path, *, mark: str, force: bool) -> Iterator[Path]:
 
 
 def encoded(text: str) -> bytes:
-    r"""The text in UTF-8; a lone surrogate, of a name that is no UTF-8, as `\udcff`, which JSON reads back."""
+    r"""The text in UTF-8; a lone surrogate, of a name that is not UTF-8, as `\udcff`, which JSON reads back."""
     return text.encode("utf-8", errors="backslashreplace")
 
 
@@ -160,7 +160,7 @@ def near_file(path: Path, folder: Path = Path()) -> str:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is no regular file but exists: a device, a pipe, or a name for what a process has open."""
+    """Whether a path exists and is not a regular file: a device, a pipe, or a name for what a process has open."""
     return path.exists() and not path.is_dir() and (not path.is_file() or path.is_relative_to("/dev"))
 
 

@@ -67,7 +67,7 @@ def _without_logging() -> Iterator[None]:
 def screen(origin: Origin) -> list[str]:
     """What in the file runs when it is loaded or called, in words, the gravest first; nothing of it does here.
 
-    A pickle that asks for more than tensors, expressions that are no arithmetic, guards, native libraries.
+    A pickle that asks for more than tensors, expressions that are not arithmetic, guards, native libraries.
     """
     grave: list[str] = []
     usual: list[str] = []
@@ -124,10 +124,10 @@ def _screen_json(archive: Archive, name: str, grave: list[str], usual: list[str]
     try:
         texts = list(_expressions(json.loads(archive.read(name))))
     except (ValueError, RecursionError) as error:
-        raise FileError(f"{archive.path} is damaged: {name} is no JSON", hint="copy or download it again") from error
+        raise FileError(f"{archive.path} is damaged: {name} is not JSON", hint="copy or download it again") from error
     strange = [text for text in texts if not _is_arithmetic(text)]
     if strange:
-        grave.append(f"{len(strange)} expressions that are no arithmetic, such as {strange[0][:80]!r} ({name})")
+        grave.append(f"{len(strange)} expressions that are not arithmetic, such as {strange[0][:80]!r} ({name})")
     elif texts:
         usual.append(f"{len(texts)} expressions over sizes ({name})")
 

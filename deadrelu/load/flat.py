@@ -40,6 +40,6 @@ def _described(entry: Any) -> Described:
     """One entry of the header: `{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}`."""
     shape, name = tuple(entry["shape"]), str(entry["dtype"])
     if not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"{shape} is no shape")
+        raise ValueError(f"{shape} is not a shape")
     letters = name.rstrip("0123456789")
     return Described(shape, f"{_DTYPES[letters]}{name[len(letters) :]}" if letters in _DTYPES else name.lower())

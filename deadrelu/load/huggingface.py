@@ -107,7 +107,7 @@ def _shards(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FileError(f"{index} is no index of shards: {error}", hint="download it again") from error
+        raise FileError(f"{index} is not an index of shards: {error}", hint="download it again") from error
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise FileError(f"{index} names files outside of its folder", hint="download it again")
     return [index.parent / name for name in names]

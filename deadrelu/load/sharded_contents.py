@@ -44,7 +44,7 @@ def tensors_in(index: Pickled) -> dict[str, Described]:
     """The tensors that the index lists, by key. Raises `FileError` if it is no such index."""
     listed = _state(index.root).get("state_dict_metadata")
     if not isinstance(listed, dict):
-        raise FileError(f"{INDEX} is no index of a sharded checkpoint", hint=_AGAIN)
+        raise FileError(f"{INDEX} is not the index of a sharded checkpoint", hint=_AGAIN)
     found: dict[str, Described] = {}
     for key, held in members(listed):
         state = _state(held)

@@ -174,7 +174,7 @@ def sniff(path: Path) -> FileKind:
             return _folder(path)
         if not path.is_file():
             if path.exists():
-                raise FileError(f"{path} is no regular file", hint="give the path of a model file")
+                raise FileError(f"{path} is not a regular file", hint="give the path of a model file")
             raise FileError(
                 f"there is no file {path}", hint=near_file(path) or "give the path from the folder that you are in"
             )
@@ -189,7 +189,7 @@ def sniff(path: Path) -> FileKind:
 
 
 def _folder(path: Path) -> FileKind:
-    """A folder is told by the names in it."""
+    """The kind of a folder, by the names in it."""
     names = os.listdir(path)
     if ".metadata" in names and any(name.endswith(".distcp") for name in names):
         return FileKind.SHARDED
@@ -200,7 +200,7 @@ def _folder(path: Path) -> FileKind:
 
 
 def _zip(path: Path) -> FileKind:
-    """A zip is told by its members, which torch keeps in one root folder."""
+    """The kind of a zip, by its members, which torch keeps in one root folder."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -226,7 +226,7 @@ def _zip(path: Path) -> FileKind:
 
 
 def _magic(head: bytes, size: int) -> FileKind:
-    """A file that is no zip is told by its first bytes. A tar comes first: torch also looks for it first."""
+    """The kind of any other file, by its first bytes. A tar comes first: torch also checks for it first."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:32].lower()
     tests = (
         (FileKind.EMPTY, size == 0),

@@ -32,7 +32,7 @@ def draw(root: Any) -> tuple[TreeNode, tuple[KnownSite, ...]]:
     """The tree of a pickle's root, and the activation modules in it, in the order in which they are registered.
 
     What the file holds twice is drawn once. Beyond `DEEPEST` levels and `MOST_NODES` parts, parts are only counted.
-    Ids of sites begin at the whole module, wherever that stands in the file: as in a scan.
+    Ids of sites begin at the whole module, wherever that is in the file: as in a scan.
     """
     drawing = _Drawing()
     if isinstance(root, Described):
@@ -186,7 +186,7 @@ def _state(value: Any) -> dict[str, Any]:
 
 
 def _arguments(value: Any) -> tuple[Any, ...]:
-    """What a stub that is no module was made from."""
+    """What a stub was made from, unless it is a module."""
     if not isinstance(value, Stub):
         return ()
     return (*value.args, *(value.state if isinstance(value.state, tuple) else ()))

@@ -1,4 +1,4 @@
-"""Find the state dicts in whatever was loaded, and count what is not finite in a module."""
+"""Find the state dicts in whatever was loaded, and count the non-finite values of a module."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NOT_WEIGHTS = ("optim", "sched", "scaler", "metric", "loop", "callback")
 def states_in(root: object) -> dict[str, State]:
     """Every state dict in a tree of plain values, by its dotted key ("" is the tree itself), the outermost first.
 
-    A state dict is a dictionary from names to tensors. What stands under an optimizer or its kin is none, and neither
-    are the tables of a whole module.
+    A state dict is a dictionary from names to tensors. What is under an optimizer or the like does not count, and
+    neither do the tables of a whole module.
     """
     return _found(root, _as_state, lambda value: isinstance(value, nn.Module) or is_module(unwrapped(value)))
 
@@ -74,7 +74,7 @@ def _inside(value: object) -> Iterable[tuple[str, object]]:
 
 
 def is_apart(path: Iterable[str]) -> bool:
-    """Whether what stands under these keys belongs to an optimizer or its kin, not to a model."""
+    """Whether the values under these keys belong to an optimizer or the like, not to a model."""
     return any(word in key.lower() for key in path for word in _NOT_WEIGHTS)
 
 

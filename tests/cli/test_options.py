@@ -76,7 +76,7 @@ def test_an_existing_report_is_kept_unless_forced(tmp_path: Path) -> None:
 
 
 def test_a_report_into_nowhere_is_refused_before_the_scan(tmp_path: Path) -> None:
-    check_refusal(deadrelu("scan", "gone.pt", "-o", f"json={tmp_path}/gone/report.json"), "is no folder", "mkdir -p")
+    check_refusal(deadrelu("scan", "gone.pt", "-o", f"json={tmp_path}/gone/report.json"), "is not a folder", "mkdir -p")
     check_refusal(deadrelu("scan", "gone.pt", "-o", f"json={tmp_path}"), "is a folder")
 
 

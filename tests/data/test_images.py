@@ -71,7 +71,7 @@ def test_differing_sizes_name_two_files_and_the_option(folder: Path, program_of)
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n cut"])
 def test_a_broken_image_is_named(folder: Path, program_of, content: bytes) -> None:
     (folder / "bad.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"bad\.png is no readable image"):
+    with pytest.raises(DataError, match=r"bad\.png is not a readable image"):
         list(open_data(DataSpec(data=folder), program_of(nn.Conv2d(3, 2, 3))))
 
 

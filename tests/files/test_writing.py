@@ -50,7 +50,7 @@ def test_what_exists_is_kept_unless_forced_and_a_folder_always(tmp_path: Path) -
     assert "--force" in refusal.value.hint
     with pytest.raises(OutputError, match="is a folder"):
         write_text(tmp_path, "new", force=True)
-    with pytest.raises(OutputError, match="is no folder"):
+    with pytest.raises(OutputError, match="is not a folder"):
         write_text(tmp_path / "gone" / "a", "new", force=True)
     assert (tmp_path / "a").read_text() == "old"
 

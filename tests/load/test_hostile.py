@@ -120,7 +120,7 @@ def test_a_payload_as_an_attribute_or_as_a_hook_is_refused(save: Save, payload: 
 
 def test_a_module_as_a_plain_attribute_of_a_torch_class_is_refused(save: Save) -> None:
     net = _net(note=[nn.ReLU()])
-    with pytest.raises(TrustError, match="no plain value"):
+    with pytest.raises(TrustError, match="not a plain value"):
         open_model(save(net))
 
 

@@ -103,7 +103,7 @@ def test_allowed_classes_are_imported_and_no_others(custom: Path, save: Save) ->
 def test_to_allow_a_function_is_refused(save: Save, payload: Any, marker: Path) -> None:
     net = nn.Sequential(nn.ReLU())
     vars(net[0])["note"] = payload
-    with pytest.raises(TrustError, match="it is no class"):
+    with pytest.raises(TrustError, match="it is not a class"):
         open_model(save(net), trust=Trust(allow=("builtins.exec",)))
     assert not marker.exists()
 

@@ -94,7 +94,7 @@ def test_a_payload_as_index_is_named_and_does_not_run(folder: Path, payload: Any
     (folder / ".metadata").write_bytes(pickle.dumps(payload))
     with pytest.raises(TrustError, match=r"builtins\.exec"):
         open_model(folder, arch=ARCH)
-    with pytest.raises(FileError, match="no index"):
+    with pytest.raises(FileError, match="not the index"):
         inspect(folder)
     assert not marker.exists()
 

@@ -42,7 +42,7 @@ def is_spec(text: str) -> bool:
 def build(spec: str, arguments: Mapping[str, object]) -> nn.Module:
     """The module that `spec` names, built with `arguments` as keywords, on the CPU and with its initial weights.
 
-    Raises `ArchitectureError` if it cannot be imported or built, or if it is no module.
+    Raises `ArchitectureError` if it cannot be imported or built, or if it is not a module.
     """
     name = spec.partition(":")[2]
     if spec.startswith("timm:"):
@@ -127,7 +127,7 @@ def _only_module_class(module: ModuleType, spec: str) -> object:
 
 
 def _call(spec: str, make: Callable[[], object], known: Callable[[], Iterable[str]] = tuple) -> nn.Module:
-    """Run the user's or the hub's code; whatever it raises or prints is no matter of stdout.
+    """Run the user's or the hub's code; what it prints does not go to stdout.
 
     `known` lists the names that the hub has.
     """

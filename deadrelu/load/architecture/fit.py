@@ -19,7 +19,7 @@ _log = logging.getLogger("deadrelu")
 
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "state_dict.", "ema_model.")
 _WRAPPERS = ("_orig_mod", "module")
-"""What torch.compile, and DataParallel and its kin, put into the name of what they wrap: anywhere in it."""
+"""What torch.compile, DataParallel and similar wrappers add to the names of what they wrap, anywhere in a name."""
 
 _COUNTER = "num_batches_tracked"
 

@@ -52,11 +52,11 @@ def _json(archive: Archive, name: str) -> Any:
     try:
         return json.loads(archive.read(name))
     except (ValueError, RecursionError) as error:
-        raise FileError(f"{archive.path} is damaged: {name} is no JSON", hint="copy or download it again") from error
+        raise FileError(f"{archive.path} is damaged: {name} is not JSON", hint="copy or download it again") from error
 
 
 def _tensors(config: Any) -> Iterator[tuple[str, Described]]:
-    """Names, shapes and dtypes of one configuration; sizes that are no numbers are left out."""
+    """Names, shapes and dtypes of one configuration; sizes that are not numbers are left out."""
     entries = config.get("config") if isinstance(config, dict) else None
     for key, entry in (entries if isinstance(entries, dict) else {}).items():
         meta = entry.get("tensor_meta") if isinstance(entry, dict) else None
@@ -118,7 +118,7 @@ def _kind(target: str, node: Mapping[str, Any]) -> str | None:
 
 
 def _name(metadata: Any, op: str) -> str:
-    """The path of the module that a node comes from; with `:op` where that is no activation module itself."""
+    """The path of the module that a node comes from; with `:op` unless that is an activation module itself."""
     stack = metadata.get("nn_module_stack") if isinstance(metadata, dict) else None
     last = stack.split(";")[-1].split(",") if isinstance(stack, str) else []
     path, cls = (last[1].partition("@")[0], last[2]) if len(last) == 3 else ("", "")

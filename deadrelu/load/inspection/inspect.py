@@ -55,7 +55,7 @@ def inspect(model: str | Path) -> Inspection:
     """Say what the file or folder `model` is, what it would run, and what it holds; execute nothing in it.
 
     Raises `FileError` if it cannot be read, is damaged, or is written to meanwhile. A kind of file that deadrelu does
-    not open is no error: the result says which it is, and what to do.
+    not open is not an error: the result says which it is, and what to do.
     """
     path = Path(model)
     kind = sniff(path)
@@ -90,7 +90,7 @@ def _inspected(model: str, path: Path, kind: FileKind, files: Sequence[Path]) ->
 
 
 def _hash(path: Path, kind: FileKind) -> str | None:
-    """What `--trust-sha256` takes; None for a folder that is no sharded checkpoint."""
+    """What `--trust-sha256` takes; None for a folder that is not a sharded checkpoint."""
     if kind is FileKind.SHARDED:
         return sharded_contents.sha256_of_folder(path, sharded_contents.read_index(path))
     return None if path.is_dir() else sha256_of(path)
@@ -131,7 +131,7 @@ def _is_whole(path: Path, kind: FileKind) -> bool:
 
 
 def _without(path: Path, message: str) -> str:
-    """The message without the path, which stands above it."""
+    """The message without the path, which is printed above it."""
     return message.removeprefix(f"{path} ")
 
 
@@ -218,7 +218,7 @@ def _huggingface(path: Path) -> _Contents:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise FileError(f"{path}/config.json is no JSON: {error}", hint="download it again") from error
+        raise FileError(f"{path}/config.json is not JSON: {error}", hint="download it again") from error
     config = config if isinstance(config, dict) else {}
     names = [name for name in config.get("architectures") or () if isinstance(name, str)]
     tensors = {key: held for file in sorted(path.glob("*.safetensors")) for key, held in read_header(file).items()}

@@ -53,7 +53,7 @@ RECORDS = frozenset(
         *("builtins.list", "builtins.frozenset", "builtins.range", "builtins.slice"),
     }
 )
-"""What checkpoints call to make the plain values that stand beside their weights. Here it is left out, never called."""
+"""What checkpoints call to make the plain values beside their weights. Here it is left out, never called."""
 
 
 REASONS = {

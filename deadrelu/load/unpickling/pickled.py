@@ -83,7 +83,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _Pure:
-    """A function that a pickle may call; it is no function itself, so that nothing can be set on it."""
+    """A function that a pickle may call; not a function itself, so nothing can be set on it."""
 
     function: Callable[..., Any]
 
@@ -171,7 +171,7 @@ class _Reader(pickle._Unpickler):
         return self.known[path]
 
     def get_extension(self, code: int) -> None:
-        """Refuse what stands in a registry of this process and not in the file."""
+        """Refuse what is in a registry of this process and not in the file."""
         raise pickle.UnpicklingError(f"extension {code}")
 
     def load_build(self) -> None:
@@ -222,7 +222,7 @@ def _read(file: Any, where: str) -> Pickled:
 
 
 def members(value: Any) -> Iterator[tuple[str, Any]]:
-    """The named parts of a dictionary, a list, or a stub's own entries; keys that are no strings are written out."""
+    """The named parts of a dictionary, a list, or a stub's own entries; keys that are not strings are written out."""
     if isinstance(value, Held):
         yield from members(value.entries)
         yield from members(value.items)

@@ -113,7 +113,7 @@ class _Rebuilder:
     def _module_state(self, stub: Stub, code: type[nn.Module], where: str, theirs: bool) -> dict[str, Any]:
         """The checked `__dict__` of a module."""
         if type(stub.state) not in (dict, OrderedDict):
-            raise self.origin.refuse(f"gives {where} a state that is no dictionary", [stub.path])
+            raise self.origin.refuse(f"gives {where} a state that is not a dictionary", [stub.path])
         items = dict(dict.items(stub.state))
         if any(type(items.get(table)) not in (dict, OrderedDict) for table in _TABLES):
             raise self.origin.refuse(f"gives {where} no parameters, buffers or modules", [stub.path])
@@ -136,9 +136,9 @@ class _Rebuilder:
         return state
 
     def _check_key(self, key: Any, code: type[nn.Module], where: str) -> None:
-        """Refuse a name that would stand before a method or property of the class."""
+        """Refuse a name that would shadow a method or property of the class."""
         if type(key) is not str:
-            raise self.origin.refuse(f"gives {where} a state key that is no string")
+            raise self.origin.refuse(f"gives {where} a state key that is not a string")
         held = getattr(code, key, None)
         if key.startswith("__") or key == "_compiled_call_impl" or callable(held) or isinstance(held, property):
             raise self.origin.refuse(f"gives {where} its own {key!r}, which would replace that of {code.__name__}")
@@ -193,7 +193,9 @@ class _Rebuilder:
         elif isinstance(value, Stub) and theirs:
             return self._partial(value, where) if value.path == PARTIAL else self.made(value, where)
         else:
-            raise self.origin.refuse(f"holds an object that is no plain value at {where}", [getattr(value, "path", "")])
+            raise self.origin.refuse(
+                f"holds an object that is not a plain value at {where}", [getattr(value, "path", "")]
+            )
         if name in torch_functions():
             return torch_functions()[name]
         if theirs and (name in self.allowed or name in torch_classes()):

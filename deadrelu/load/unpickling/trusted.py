@@ -24,13 +24,15 @@ _NEVER_MAPPED = ("torch.", "builtins.", "collections.", "numpy.")
 
 
 def allowed_classes(names: Iterable[str], allow: Iterable[str]) -> dict[str, type[Any]]:
-    """Import those of the classes named by --allow that the file asks for. Raises `TrustError` if one is no class."""
+    """Import those of the classes named by --allow that the file asks for. Raises `TrustError` for other names."""
     found: dict[str, type[Any]] = {}
     for name in sorted(set(names) & set(allow)):
         module, _, attribute = name.rpartition(".")
         named = import_spec(f"{module}:{attribute}", error=ArchitectureError)[1]
         if not isinstance(named, type):
-            raise TrustError(f"--allow {name}: it is no class", hint="--allow takes classes; --trust runs everything")
+            raise TrustError(
+                f"--allow {name}: it is not a class", hint="--allow takes classes; --trust runs everything"
+            )
         found[name] = named
     return found
 

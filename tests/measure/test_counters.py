@@ -204,7 +204,7 @@ def test_every_layout_is_counted_as_numpy_does(name: str, dtype: torch.dtype) ->
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("name", ["large maps", "small maps", "linear", "tokens", "large maps, channels-last"])
-def test_every_activation_is_counted_as_numpy_does_also_with_values_that_are_not_finite(
+def test_every_activation_is_counted_as_numpy_does_even_with_nonfinite_values(
     name: str, op: str, dtype: torch.dtype
 ) -> None:
     layout = LAYOUTS[name]
@@ -217,7 +217,7 @@ def test_every_activation_is_counted_as_numpy_does_also_with_values_that_are_not
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("name", ["large maps", "small maps", "linear", "tokens", "large maps, channels-last"])
-def test_a_single_value_that_is_not_finite_is_found(name: str, op: str, value: float) -> None:
+def test_a_single_nonfinite_value_is_found(name: str, op: str, value: float) -> None:
     layout = LAYOUTS[name]
     z = layout.arrange(normal(layout.shape, torch.float32))
     where = tuple(size // 2 for size in z.shape)
@@ -282,7 +282,7 @@ def test_real_blocks_are_counted_as_numpy_does() -> None:
         ((9, 3, 50, 50), (1,), channels_last),
     ],
 )
-def test_the_cuts_of_the_loop_in_c_are_counted_as_numpy_does(
+def test_the_blocks_of_the_loop_in_c_are_counted_as_numpy_does(
     shape: tuple[int, ...], axes: tuple[int, ...], arrange: Callable[[Tensor], Tensor], threads: int
 ) -> None:
     """Around the sizes of its blocks and tiles, shared among more threads than there are units or rows, too."""
@@ -295,7 +295,9 @@ def test_the_cuts_of_the_loop_in_c_are_counted_as_numpy_does(
         torch.set_num_threads(before)
 
 
-def test_threads_share_units_where_each_its_own_figures_would_take_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_units_where_figures_for_each_thread_would_take_too_much_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     z = awkward(normal((40, 300, 4), torch.float32), seed=5)
     monkeypatch.setattr(native, "ROOM", 2 * 299)
     check(counted([z, z], "relu", (1,)), [rows_units_positions(z, (1,))] * 2, "relu", torch.float32)
@@ -316,7 +318,7 @@ def test_layouts_that_change_are_counted_as_numpy_does(name: str, stats: Any, mo
     check(counts, [rows_units_positions(one, layout.axes) for one in z], "relu", torch.float32, stats)
 
 
-def test_a_tensor_that_is_negative_by_a_flag_is_counted_by_its_values() -> None:
+def test_a_tensor_with_a_negative_bit_is_counted_by_its_values() -> None:
     """The imaginary part of a conjugate holds the numbers with the other sign in memory."""
     z = torch.complex(normal((4, 6), torch.float32), normal((4, 6), torch.float32, seed=1)).conj().imag
     assert z.is_neg()

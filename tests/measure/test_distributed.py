@@ -202,14 +202,14 @@ def test_rows_and_padding_that_only_some_ranks_saw_come_out_as_in_one_process(co
     same_but_for_rounding(report, json.loads(many.out))
 
 
-def test_of_a_data_set_a_rank_touches_its_own_samples_and_the_first_batch(code: Path) -> None:
+def test_a_rank_reads_only_its_own_samples_and_the_first_batch_of_a_dataset(code: Path) -> None:
     run("scan", "fork.py:Fork", "--data", "fork.py:Samples", "--batch-size", "4", cwd=code)
     touched = [set(map(int, (code / f"touched.{rank}").read_text().split())) for rank in (0, 1)]
     assert touched[0] == {i for i in range(40) if i // 4 % 2 == 0}
     assert touched[1] == {i for i in range(40) if i // 4 % 2 == 1} | {0, 1, 2, 3}
 
 
-def test_more_ranks_than_batches_are_no_harm(code: Path) -> None:
+def test_more_ranks_than_batches_change_nothing(code: Path) -> None:
     words = ["scan", "fork.py:Fork", "--data", "fork.py:data", "--samples", "6", "--format", "json"]
     one, many = run(*words, cwd=code, ranks=1), run(*words, cwd=code, ranks=3)
     same_but_for_rounding(json.loads(one.out), json.loads(many.out))
@@ -267,14 +267,14 @@ def test_an_error_of_every_rank_is_printed_once(words: list[str], message: str, 
     assert message in line
 
 
-def test_without_a_site_every_rank_ends_with_3(code: Path) -> None:
+def test_every_rank_exits_with_3_if_there_is_no_site(code: Path) -> None:
     (code / "plain.py").write_text("from torch import nn\ndef make(): return nn.Linear(5, 2)\n")
     done = run("scan", "plain.py:make", "--data", "fork.py:data", cwd=code)
     assert done.code == 3
     assert len(errors(done)) == 1
 
 
-def test_a_user_who_has_a_group_of_their_own_keeps_it(tmp_path: Path) -> None:
+def test_a_process_group_of_the_user_stays_open(tmp_path: Path) -> None:
     program = tmp_path / "own.py"
     program.write_text(
         "import os, sys, torch, torch.distributed as dist, deadrelu\n"
@@ -302,7 +302,7 @@ def test_a_user_who_has_a_group_of_their_own_keeps_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_every_batch_is_counted_once_and_the_first_is_seen_by_all(size: int) -> None:
+def test_every_batch_is_counted_once_and_all_ranks_run_the_first(size: int) -> None:
     shards = [Shard(rank, size) for rank in range(size)]
     for index in range(20):
         assert sum(shard.owns(index) for shard in shards) == 1
@@ -332,7 +332,7 @@ def part(*sites: SiteCounts, skipped: Sequence[Skipped] = ()) -> Measurement:
     return Measurement(sites=sites, skipped=tuple(skipped), samples=1, batches=1)
 
 
-def test_sites_stand_in_the_order_of_their_first_calls_and_bear_the_name_of_the_most_calls() -> None:
+def test_sites_are_in_the_order_of_their_first_calls_and_named_by_the_largest_number_of_calls() -> None:
     zero = part(site("a", (0, 0, 0)), site("c", (4, 0, 1)))
     one = part(site("a", (0, 0, 0), calls=2), site("b", (1, 0, 1)), site("a", (3, 0, 2), call=2, calls=2))
     assert [t.site.id for t in merge_measurements([zero, one]).sites] == ["a#1", "b", "a#2", "c"]
@@ -343,7 +343,7 @@ def test_a_site_whose_units_differ_between_ranks_is_skipped() -> None:
     assert met.failure == "its feature axis has 3 units in one call and 4 in another"
 
 
-def test_what_is_skipped_anywhere_is_skipped_unless_another_rank_called_it() -> None:
+def test_a_site_skipped_by_one_rank_is_skipped_unless_another_rank_called_it() -> None:
     never, sparse = "never called: no batch reached it", "its pre-activation is a sparse tensor"
     zero = part(skipped=[Skipped(id="a", op="relu", reason=never), Skipped(id="b", op="relu", reason=never)])
     one = part(
@@ -353,13 +353,13 @@ def test_what_is_skipped_anywhere_is_skipped_unless_another_rank_called_it() -> 
     assert [(s.id, s.reason) for s in merge_measurements([zero, one]).skipped] == [("b", never), ("c", sparse)]
 
 
-def test_shapes_are_joined_as_one_process_notes_them() -> None:
+def test_shapes_merge_to_what_one_process_notes() -> None:
     assert merge_shapes([(("N", 4, 7), 1), ((), None), (("N", 4, 9), 1)], 4) == (("N", 4, "*"), 1)
     assert merge_shapes([(("N", 5, 4), 2), (("N", 4), 1)], 4) == (("*", 4), 1)
     assert merge_shapes([((), None)], 4) == ((), None)
 
 
-def test_a_batch_is_known_by_its_content() -> None:
+def test_equal_batches_have_equal_fingerprints() -> None:
     x = torch.arange(6.0).reshape(2, 3)
     same = [Batch(2, (x.clone(),)), Batch(2, (x.t().contiguous().t(),))]
     other = [Batch(2, (x + 1,)), Batch(2, (x.half(),)), Batch(2, (x.reshape(3, 2),)), Batch(2, (), {"x": x})]

@@ -78,7 +78,7 @@ def kill(model: nn.Module, share: float, seed: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 5, 16])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_unit_fires_as_often_as_a_second_way_of_intercepting_says(name: str, batch_size: int) -> None:
+def test_every_unit_fires_as_often_as_a_dispatch_mode_counts(name: str, batch_size: int) -> None:
     architecture: Architecture = ARCHITECTURES[name]
     torch.manual_seed(1)
     model = architecture.make()

@@ -146,7 +146,7 @@ def one_by_one() -> Iterator[Tensor]:
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("how", ["argument", "inside", "inside, as floats"])
-def test_torchs_encoder_is_counted_without_padding_and_so_is_what_ran_before_it(
+def test_torchs_encoder_and_the_layers_before_it_are_counted_without_padding(
     how: str, stack: bool, batch_size: int
 ) -> None:
     model, (tokens, pad) = Encoder(how, stack=stack), ids()
@@ -156,7 +156,7 @@ def test_torchs_encoder_is_counted_without_padding_and_so_is_what_ran_before_it(
     alike(together, deadrelu.scan(model, list(one_by_one())))
 
 
-def test_what_is_held_back_is_what_it_was_before_an_in_place_activation() -> None:
+def test_a_held_back_pre_activation_is_a_copy_from_before_an_in_place_activation() -> None:
     tokens, pad = ids()
     model = Encoder("inside")
     with torch.no_grad():
@@ -191,12 +191,12 @@ def test_an_encoder_with_time_first_inside_leaves_out_the_same(n: int) -> None:
     assert report.sites[0].positions == sum(LENGTHS[:n])
 
 
-def test_a_mask_that_is_handed_to_an_attention_holds_in_the_block_around_it() -> None:
+def test_a_mask_passed_to_an_attention_holds_in_the_block_around_it() -> None:
     alike(deadrelu.scan(Attention(), ids()[0]), deadrelu.scan(Attention(), list(one_by_one())))
 
 
 @pytest.mark.parametrize("flat", [False, True])
-def test_what_stands_around_packed_sequences_is_counted_by_their_lengths(flat: bool) -> None:
+def test_layers_around_packed_sequences_are_counted_by_their_lengths(flat: bool) -> None:
     model = Recurrent(flat=flat)
     together, apart = deadrelu.scan(model, ids()[0]), deadrelu.scan(model, list(one_by_one()))
     found = [(s.site.id, s.samples, s.positions, s.firing_rate) for s in together.sites]
@@ -204,7 +204,7 @@ def test_what_stands_around_packed_sequences_is_counted_by_their_lengths(flat: b
     assert {(samples, positions) for _, samples, positions, _ in found} == {(len(LENGTHS), sum(LENGTHS))}
 
 
-def test_padding_that_packing_cuts_off_is_left_out_before_it_too() -> None:
+def test_padding_that_packing_cuts_off_is_left_out_of_earlier_layers_too() -> None:
     tokens = torch.cat([ids()[0], torch.zeros(len(LENGTHS), 3, dtype=torch.long)], 1)  # longer than the longest
     together = deadrelu.scan(Recurrent(), tokens, batch_size=2)
     apart = deadrelu.scan(Recurrent(), list(one_by_one()))
@@ -212,7 +212,7 @@ def test_padding_that_packing_cuts_off_is_left_out_before_it_too() -> None:
     assert found == [(s.site.id, s.samples, s.positions, s.firing_rate) for s in apart.sites]
 
 
-def test_lengths_hide_what_is_beyond_them_also_in_a_convolution_over_time() -> None:
+def test_lengths_hide_the_positions_beyond_them_even_in_a_convolution_over_time() -> None:
     tokens, _ = ids()
     lengths = torch.tensor(LENGTHS)
     rows = zip(one_by_one(), LENGTHS, strict=True)
@@ -221,7 +221,7 @@ def test_lengths_hide_what_is_beyond_them_also_in_a_convolution_over_time() -> N
     alike(together, deadrelu.scan(Lengths(), apart))
 
 
-def test_a_feature_that_is_called_length_hides_nothing() -> None:
+def test_a_feature_named_length_hides_nothing() -> None:
     class Table(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -259,7 +259,7 @@ class Ragged(nn.Module):
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: iter([x]), lambda x: {"x": x}])
-def test_nested_tensors_go_in_as_they_are_and_their_features_are_known(wrap: Any) -> None:
+def test_nested_tensors_go_in_unchanged_and_their_features_are_known(wrap: Any) -> None:
     rows = [torch.randn(length, 5, generator=torch.Generator().manual_seed(length)) for length in (3, 1, 4)]
     nested = torch.nested.nested_tensor(rows, layout=torch.jagged)
     report = deadrelu.scan(Ragged(), wrap(nested))
@@ -309,7 +309,7 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("how", ["argument", "inside"])
-def test_encoder_and_decoder_go_each_by_their_own_mask(how: str) -> None:
+def test_encoder_and_decoder_are_each_counted_by_their_own_mask(how: str) -> None:
     src, pad = ids()
     tgt, other = src.flip(0).clone(), pad.flip(0)
     tgt[0, 3:], other[0, 3:] = 0, True
@@ -333,7 +333,7 @@ def test_a_decoder_without_a_mask_is_counted_whole_beside_a_masked_encoder() -> 
     assert [s.positions for s in report.sites] == [sum(LENGTHS), len(LENGTHS) * WIDTH]
 
 
-def test_what_was_left_out_is_said_with_its_count_in_the_log_and_the_report(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_and_the_report_count_what_was_left_out(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "deadrelu"):
         report = deadrelu.scan(Encoder("inside"), ids()[0], batch_size=3)
     said = "19 of 48 positions (src_key_padding_mask of inner)"
@@ -341,7 +341,7 @@ def test_what_was_left_out_is_said_with_its_count_in_the_log_and_the_report(capl
     assert [m for m in caplog.messages if "padding" in m] == [f"left out as padding: {said}"]
 
 
-def test_likely_padding_without_a_mask_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_likely_padding_without_a_mask_is_noted(caplog: pytest.LogCaptureFixture) -> None:
     model = Encoder("none")
     model.embedding.padding_idx = 0
     with caplog.at_level(logging.INFO, "deadrelu"):

@@ -89,7 +89,7 @@ def test_a_scan_of_what_torch_counts_says_so() -> None:
         (torch.nn.Parameter(torch.ones(2, 3)), "relu", False),  # a subclass may have no memory of its own
     ],
 )
-def test_it_counts_what_it_can_read_and_nothing_else(z: Tensor, op: str, counted: bool) -> None:
+def test_it_counts_only_tensors_that_it_can_read(z: Tensor, op: str, counted: bool) -> None:
     assert NativeCounter.can_count(z, op) is counted
 
 

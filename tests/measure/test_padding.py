@@ -68,14 +68,14 @@ def test_a_mask_is_read_in_every_type_and_by_position_too(dtype: torch.dtype) ->
     assert [stats.positions for stats in placed.sites] == [12, 3]
 
 
-def test_what_is_no_mask_of_the_tokens_hides_nothing() -> None:
+def test_an_argument_that_is_not_a_mask_of_the_tokens_hides_nothing() -> None:
     model, (ids, mask) = Tokens(flat=False), sequences([6, 2, 4], 6)
     for other in (torch.ones_like(mask), torch.zeros_like(mask), mask * 3):
         report = deadrelu.scan(model, {"input_ids": ids, "attention_mask": other})
         assert report.sites[0].positions == 18
 
 
-def test_a_sample_that_is_padding_alone_is_no_sample_of_the_site() -> None:
+def test_a_sample_of_padding_alone_does_not_count_as_a_sample_of_the_site() -> None:
     model, (ids, mask) = Tokens(flat=False), sequences([6, 0, 4], 6)
     report = deadrelu.scan(model, {"input_ids": ids, "attention_mask": mask})
     assert (report.sites[0].samples, report.sites[0].rows, report.sites[0].positions) == (2, 2, 10)

@@ -61,7 +61,7 @@ def test_an_expert_has_the_samples_that_reached_it(stats: Any, flat: bool, batch
     ]
 
 
-def test_a_site_without_a_row_is_never_green() -> None:
+def test_a_site_without_a_row_never_passes() -> None:
     x = torch.zeros(9, 3, 4)
     report = deadrelu.scan(Mixture(skip=False, flat=True), x, sites=["experts.2.1"], policy=Policy(strict=True))
     assert report.verdict == "nothing measured"
@@ -117,7 +117,7 @@ class Routed(nn.Module):
     ],
     ids=["where", "nonzero", "masked_select"],
 )
-def test_an_expert_that_got_the_whole_first_batch_is_not_taken_to_get_every_other(
+def test_an_expert_that_got_the_whole_first_batch_is_not_assumed_to_get_every_other(
     pick: Callable[[Tensor], Tensor],
 ) -> None:
     x = torch.randn(48, 4, generator=torch.Generator().manual_seed(2))
@@ -130,7 +130,7 @@ def test_an_expert_that_got_the_whole_first_batch_is_not_taken_to_get_every_othe
     assert [stats.samples for stats in report.sites] == model.seen
 
 
-def test_a_first_batch_of_one_whose_axis_squeeze_takes_has_the_units_of_the_others() -> None:
+def test_a_first_batch_of_one_that_squeeze_flattens_has_the_units_of_the_others() -> None:
     class Squeezed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -148,7 +148,7 @@ def test_a_first_batch_of_one_whose_axis_squeeze_takes_has_the_units_of_the_othe
     assert [round(rate * 12) for rate in stats.firing_rate if rate is not None] == fires
 
 
-def test_the_findings_speak_of_the_samples_that_reached_the_site() -> None:
+def test_the_findings_name_the_samples_that_reached_the_site() -> None:
     model = Mixture(skip=True, flat=False)
     with torch.no_grad():
         model.experts[1][0].bias[:2] = -100
@@ -163,7 +163,7 @@ def test_the_findings_speak_of_the_samples_that_reached_the_site() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
-def test_each_step_of_an_rnn_is_a_row_and_no_sample(layers: int, both: bool, packed: bool) -> None:
+def test_each_step_of_an_rnn_is_a_row_and_not_a_sample(layers: int, both: bool, packed: bool) -> None:
     class Steps(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -225,7 +225,7 @@ def test_time_first_batches_count_sequences() -> None:
     assert found[0].sample_rate == pytest.approx(tuple(((z > 0).any(0).sum(0) / 12).tolist()))
 
 
-def test_a_few_samples_of_the_batch_are_not_taken_for_time_first() -> None:
+def test_a_few_samples_of_the_batch_are_not_mistaken_for_time_first() -> None:
     features = Features((-1,))
     few = torch.zeros(3, 8, 4)
     assert Reach().new(few, features, Batch(samples=8, args=(torch.zeros(8, 8, 4),)), 1) == 3

@@ -97,13 +97,13 @@ def test_a_silent_unit_that_met_nan_is_never_called_dead(stats: Stats, value: fl
     data[when][2, 11, 3] = value
     report = deadrelu.scan(nn.ReLU(), data, stats=stats, feature_axes={"*": 1})
     assert dead(report) == [()]
-    if value != math.inf:  # at +inf a ReLU fires, and a unit that fired is looked at no more
+    if value != math.inf:  # at +inf a ReLU fires
         assert report.sites[0].nonfinite_units == (11,)
         assert report.verdict == "fail"
 
 
 @pytest.mark.parametrize("stats", get_args(Stats))
-def test_the_report_does_not_hang_on_the_way_of_counting(stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_the_same_with_either_counter(stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
     data = [x[:, :, None].expand(-1, -1, 70).contiguous() for x in batches(20)]
     data[7][2, 11, 3] = math.nan  # in a unit that never fires,
     data[15][1, 2, 5] = math.nan  # and in one that fires from the third batch on
@@ -132,14 +132,14 @@ def test_the_hook_of_a_site_whose_units_have_all_fired_is_removed() -> None:
     model = planted()
     data = [torch.cat([x[:, :11], torch.ones(len(x), 1)], 1) for x in batches(20)]
     hooks = hooks_during(model, data, "fired")
-    assert hooks[1:16] == [1] * 15, "the last unit wakes in batch 11, and it is looked after 1, 2, 4, 8, 16"
+    assert hooks[1:16] == [1] * 15, "the last unit wakes in batch 11; checks come after 1, 2, 4, 8, 16"
     assert hooks[16:] == [0] * 4
     assert set(hooks_during(model, data, "rates")[1:]) == {1}
     assert set(hooks_during(model, batches(14), "fired")[1:]) == {1}, "a unit is silent to the end"
     assert not model[1]._forward_pre_hooks
 
 
-def test_a_site_settles_although_its_units_were_asked_for_on_the_way() -> None:
+def test_a_site_is_done_even_if_its_silent_units_were_counted_on_the_way() -> None:
     """As `--until-verdict` does: what has been added up by then still counts as fired."""
     site = CallSite("relu", (), "", 1, False, Features((-1,)), None, None, CallGroup(1))
     z = torch.tensor([[1.0, -1.0]])
@@ -151,7 +151,7 @@ def test_a_site_settles_although_its_units_were_asked_for_on_the_way() -> None:
     assert counted.is_done
 
 
-def test_a_call_that_comes_late_is_seen_although_the_others_are_settled() -> None:
+def test_a_call_that_comes_late_is_seen_even_if_the_others_are_done() -> None:
     """Where the forward is the user's own a module may be called once more than ever before."""
 
     class Late(nn.Module):
@@ -186,7 +186,7 @@ def test_the_command_line_takes_each_of_the_stats() -> None:
     assert [option.value for option in StatsChoice] == list(get_args(Stats))
 
 
-def test_a_report_of_less_reads_back_as_it_was() -> None:
+def test_a_report_of_fewer_stats_reads_back_unchanged() -> None:
     report = deadrelu.scan(planted(), batches(3), stats="fired")
     assert Report.from_json(report.to_json()) == report
 
@@ -213,12 +213,12 @@ def test_a_scan_that_could_fail_runs_to_the_end() -> None:
     assert not [f for f in report.findings if f.rule == "DR010"]
 
 
-def test_a_scan_that_was_clear_with_its_last_batch_was_not_stopped() -> None:
+def test_a_scan_whose_verdict_is_clear_with_its_last_batch_is_not_stopped() -> None:
     report = scanned("verdict", 6, max_dead=0.5)
     assert (report.data.batches, report.settings["stopped"]) == (6, None)
 
 
-def test_a_likely_fail_stops_only_where_it_was_asked_for_and_says_so() -> None:
+def test_a_likely_fail_stops_only_on_request_and_the_report_says_so() -> None:
     policy = {"max_dead": 0.0, "rare_below": 0.1}
     report = scanned("likely", 400, **policy)
     assert report.settings["stopped"] == "fail"

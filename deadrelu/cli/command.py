@@ -67,10 +67,10 @@ class Command(TyperCommand):
         write_examples(formatter, EXAMPLES.get(ctx.info_name, ()))
 
 
-def command(cls: type[TyperCommand] = Command) -> Callable[[Callable[..., None]], Any]:
+def command(cls: type[TyperCommand] = Command) -> Callable[[Callable[..., Any]], Any]:
     """Make a command of a function: its name, its docstring and the options of its signature are the function's."""
 
-    def make(function: Callable[..., None]) -> Any:
+    def make(function: Callable[..., Any]) -> Any:
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         single.command(cls=cls)(function)
         return get_command(single)

@@ -1,13 +1,10 @@
-"""What the shell completes where Typer cannot know: rules, formats, and the values of enumerations."""
+"""What the shell completes where Typer cannot know: rules, formats, and the words of choices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
+from collections.abc import Callable, Iterable
 
 from deadrelu.judge.rules import RULES
-
-Offers = Callable[[str], list[str]]
 
 
 def rule_names(incomplete: str) -> list[tuple[str, str]]:
@@ -17,15 +14,11 @@ def rule_names(incomplete: str) -> list[tuple[str, str]]:
     return [offer for offer in offered if offer[0].startswith(incomplete)]
 
 
-def values_of(kind: Iterable[Enum]) -> Offers:
-    """The values of an enumeration."""
-    return lambda incomplete: list(_values(kind, incomplete))
+def offer(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Complete these words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-def outputs_as(kind: Iterable[Enum]) -> Offers:
-    """`json=` and the like; after it the shell completes files."""
-    return lambda incomplete: [f"{value}=" for value in _values(kind, incomplete)]
-
-
-def _values(kind: Iterable[Enum], incomplete: str) -> Iterator[str]:
-    return (str(member.value) for member in kind if str(member.value).startswith(incomplete))
+def offer_outputs(formats: Iterable[str]) -> Callable[[str], list[str]]:
+    """Complete `json=` and the like; after it the shell completes files."""
+    return offer([f"{str.__str__(name)}=" for name in formats])

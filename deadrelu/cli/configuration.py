@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import typer
-
 from deadrelu.cli import console
 from deadrelu.cli.command import Command
 from deadrelu.cli.model_options import axis_options, data_options, model_options, scan_options
@@ -138,19 +136,16 @@ class ModelCommand(Command):
             if number:
                 console.write("")
             worst = max(worst, self._code(sub), key=_WORST.index)
-        raise typer.Exit(int(worst))
+        return worst
 
     def _code(self, ctx: Any) -> ExitCode:
         """Run for one of several models: an error of one does not keep the others from their turn."""
         try:
-            self._run(ctx)
-        except typer.Exit as done:
-            return ExitCode(done.exit_code)
+            return ExitCode(self._run(ctx))
         except DeadreluError as error:
             message = f"{ctx.obj.model.name}: {error.message}"
             console.print_error(DeadreluError(message, hint=error.hint, example=error.example))
             return error.exit_code
-        return ExitCode.OK
 
     def _run(self, ctx: Any) -> Any:
         """Run for one model; an error about an option says where its value came from."""
@@ -205,6 +200,8 @@ def _key(hint: Any) -> Key:
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is list:
         return Key("texts")
+    if typing.get_origin(hint) is typing.Literal:
+        return Key("choice", typing.get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return Key("choice", tuple(str(member.value) for member in hint))
     return Key(_KINDS.get(hint, "text"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from deadrelu.cli import options as o
-from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.outputs import show_plain
@@ -21,30 +19,26 @@ from deadrelu.render.formats import Format
 from deadrelu.render.terminal import diff as rendering
 
 
-class FailOn(str, Enum):
-    """What makes the exit code 1."""
-
-    WORSE = "worse"
-
-
 @command(ModelCommand)
 def diff(
     context: typer.Context,
     old: Annotated[str, typer.Argument(metavar="OLD", help="A JSON report, or a model as for scan.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of the later state.")],
     fail_on: Annotated[
-        FailOn | None,
-        choice(FailOn, "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=o.GATE),
+        Literal["worse"] | None,
+        o.choice(
+            ("worse",), "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=o.GATE
+        ),
     ] = None,
     format: o.PlainFormatOption = Format.TABLE,
     full: o.FullOption = False,
     quiet: o.QuietOption = False,
-) -> None:
+) -> ExitCode:
     """Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back."""
     run = run_of(context, quiet=quiet)
     before, after = (saved_report(each) or run.scan(each, policy=Policy()) for each in (old, new))
     comparison = compare(before, after)
     show_plain(format, comparison.to_dict(), lambda screen: rendering.render(comparison, screen, full=full))
     if any(not report.sites and not report.is_all_leaky for report in (before, after)):
-        raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
-    raise typer.Exit(int(ExitCode.GATE_FAILED if fail_on and comparison.worse else ExitCode.OK))
+        return ExitCode.NOTHING_MEASURED
+    return ExitCode.GATE_FAILED if fail_on and comparison.worse else ExitCode.OK

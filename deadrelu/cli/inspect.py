@@ -9,11 +9,13 @@ import typer
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
-from deadrelu.cli.completion import outputs_as
+from deadrelu.cli.completion import offer_outputs
 from deadrelu.cli.values import output_paths
 from deadrelu.files.writing import check_writable, write_text
 from deadrelu.render.formats import PLAIN, Format
 from deadrelu.render.terminal.screen import Screen
+
+_output = o.option_in(o.OUTPUT)
 
 
 @command()
@@ -22,18 +24,15 @@ def inspect(
     format: o.PlainFormatOption = Format.TABLE,
     output: Annotated[
         list[str],
-        typer.Option(
+        _output(
             "--output",
             "-o",
             metavar="[FORMAT=]PATH",
-            autocompletion=outputs_as(PLAIN),
+            autocompletion=offer_outputs(PLAIN),
             help="Also write this to a file: table (.txt) or json (.json). Repeatable.",
-            rich_help_panel=o.OUTPUT,
         ),
     ] = [],
-    full: Annotated[
-        bool, typer.Option("--full", help="Show everything, with nothing left out.", rich_help_panel=o.OUTPUT)
-    ] = False,
+    full: Annotated[bool, _output("--full", help="Show everything, with nothing left out.")] = False,
     force: o.ForceOption = False,
     quiet: o.QuietOption = False,
 ) -> None:

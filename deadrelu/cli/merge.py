@@ -12,6 +12,7 @@ from deadrelu.cli import options as o
 from deadrelu.cli.command import command
 from deadrelu.cli.outputs import check_outputs, show, write_outputs
 from deadrelu.cli.saved_reports import read_report
+from deadrelu.errors import ExitCode
 from deadrelu.judge.judgement import exit_code
 from deadrelu.judge.merge import common_policy
 from deadrelu.judge.merge import merge as merged
@@ -32,7 +33,7 @@ def merge(
     full: o.FullOption = False,
     force: o.ForceOption = False,
     quiet: o.QuietOption = False,
-) -> None:
+) -> ExitCode:
     """Add what several scans of one model counted, over different parts of the data, and judge the sum.
 
     The limits are those of the reports, unless others are given.
@@ -48,4 +49,4 @@ def merge(
         console.print_note("some reports name the same data: samples that are in two of them count twice")
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
-    raise typer.Exit(int(exit_code(report, exit_zero=exit_zero)))
+    return exit_code(report, exit_zero=exit_zero)

@@ -7,17 +7,18 @@ of the data is a parameter here and a field of `DataSpec`.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from deadrelu.cli import values
-from deadrelu.cli.choices import Device, DeviceMap, choice
-from deadrelu.cli.options import DATA, MODEL, WHAT, option_in, split
+from deadrelu.cli.options import DATA, MODEL, WHAT, choice, option_in, split
 from deadrelu.cli.values import SamplesPerBatch, read_batch_size, read_ratio, read_whole, split_globs
 from deadrelu.data.spec import ImageOptions
 from deadrelu.errors import UsageError
 from deadrelu.load.trust import Trust
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 _model, _data, _what = map(option_in, (MODEL, DATA, WHAT))
 
@@ -54,7 +55,9 @@ def model_options(
         list[str], _model(metavar="HEX", help="Run its code only if the file has this SHA-256. Repeatable.")
     ] = [],
     allow: Annotated[list[str], _model(metavar="PKG.CLASS", help="Let the file use this one class. Repeatable.")] = [],
-    device: Annotated[Device, choice(Device, "--device", help="Where to run the model.", panel=MODEL)] = Device.AUTO,
+    device: Annotated[
+        Device, choice(get_args(Device), "--device", help="Where to run the model.", panel=MODEL)
+    ] = "auto",
 ) -> dict[str, Any]:
     """How a model is opened."""
     return {
@@ -62,7 +65,7 @@ def model_options(
         "arch_args": values.read_json_pairs(arch_arg, "--arch-arg", "KEY=JSON"),
         "weights_key": weights_key,
         "trust": Trust(all=trust, sha256=tuple(trust_sha256), allow=tuple(allow)),
-        "device": device.value,
+        "device": device,
     }
 
 
@@ -155,9 +158,9 @@ def data_options(
 def scan_options(
     *,
     device_map: Annotated[
-        DeviceMap | None,
+        Literal["auto"] | None,
         choice(
-            DeviceMap,
+            ("auto",),
             "--device-map",
             help="Spread a Hugging Face folder over all devices with accelerate.",
             panel=MODEL,
@@ -175,7 +178,7 @@ def scan_options(
     ] = [],
 ) -> dict[str, Any]:
     """What is for scans alone."""
-    return {"device_map": device_map.value if device_map else None, "sites": site, "skip_sites": skip_site}
+    return {"device_map": device_map, "sites": site, "skip_sites": skip_site}
 
 
 def axis_options(

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from deadrelu.cli.choices import StatsChoice, choice
-from deadrelu.cli.completion import outputs_as, rule_names
+from deadrelu.cli.completion import offer, offer_outputs, rule_names
 from deadrelu.cli.values import (
+    read_choice,
     read_fraction,
     read_level,
     split_globs,
 )
 from deadrelu.render.formats import PLAIN, Format
+from deadrelu.report import Stats
 
 MODEL = "Model"
 DATA = "Data"
@@ -32,6 +33,19 @@ PANELS = (MODEL, DATA, WHAT, SWAP, GATE, OUTPUT)
 def option_in(panel: str) -> Callable[..., Any]:
     """How an option of one section of the help is declared."""
     return partial(typer.Option, rich_help_panel=panel)
+
+
+def choice(kind: Iterable[Any], *flags: str, help: str, panel: str, metavar: str = "") -> Any:
+    """An option that takes one of a few words, or of the members of an enumeration; the shell completes them."""
+    known = {str(getattr(member, "value", member)): member for member in kind}
+    return typer.Option(
+        *flags,
+        metavar=metavar or "|".join(known),
+        parser=read_choice(known),
+        autocompletion=offer(known),
+        help=help,
+        rich_help_panel=panel,
+    )
 
 
 _gate, _output = map(option_in, (GATE, OUTPUT))
@@ -67,9 +81,9 @@ ModelArgument = Annotated[
     ),
 ]
 StatsOption = Annotated[
-    StatsChoice,
+    Stats,
     choice(
-        StatsChoice,
+        get_args(Stats),
         "--stats",
         help="fired: which units fired at all; rates: how often; full: maxima and means too. Only full finds NaN in"
         " units that fired.",
@@ -158,7 +172,7 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="[FORMAT=]PATH",
-        autocompletion=outputs_as(Format),
+        autocompletion=offer_outputs(Format),
         help="Also write the report to a file, in FORMAT or as its suffix says. Repeatable.",
     ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,6 @@ import deadrelu
 from deadrelu.activations import REPLACEMENTS
 from deadrelu.cli import console
 from deadrelu.cli import options as o
-from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.model_options import axis_options, data_options, model_options
@@ -33,10 +32,7 @@ _EXPORT = (
 Replacement = Enum("Replacement", {name.upper(): name for name in REPLACEMENTS}, type=str)  # type: ignore[misc]  # mypy wants a literal
 
 
-class Target(str, Enum):
-    """What a model can be turned into on the way."""
-
-    PT2 = "pt2"
+_swap, _output = map(o.option_in, (o.SWAP, o.OUTPUT))
 
 
 class PatchCommand(ModelCommand):
@@ -50,22 +46,18 @@ class PatchCommand(ModelCommand):
 def patch(
     context: typer.Context,
     model: o.ModelArgument = "",
-    slope: Annotated[
-        float,
-        typer.Option(metavar="NUMBER", parser=read_number, help="Slope of the leak below 0.", rich_help_panel=o.SWAP),
-    ] = 0.01,
+    slope: Annotated[float, _swap(metavar="NUMBER", parser=read_number, help="Slope of the leak below 0.")] = 0.01,
     site: Annotated[
         list[str],
-        typer.Option(
+        _swap(
             metavar="GLOB",
             callback=o.split,
             help="Sites to swap: a glob, all, or dead (those with dead units). Repeatable.",
-            rich_help_panel=o.SWAP,
         ),
     ] = ["dead"],
     to: Annotated[
         Replacement,
-        choice(
+        o.choice(
             Replacement,
             "--with",
             metavar="NAME",
@@ -73,54 +65,39 @@ def patch(
             panel=o.SWAP,
         ),
     ] = Replacement("leaky_relu"),
-    only_dead_units: Annotated[
-        bool,
-        typer.Option("--only-dead-units", help="Leave live units exactly as they are.", rich_help_panel=o.SWAP),
-    ] = False,
+    only_dead_units: Annotated[bool, _swap("--only-dead-units", help="Leave live units exactly as they are.")] = False,
     reinit: Annotated[
         bool,
-        typer.Option(
-            "--reinit",
-            help="Restart dead units with new incoming weights; the output does not change.",
-            rich_help_panel=o.SWAP,
-        ),
+        _swap("--reinit", help="Restart dead units with new incoming weights; the output does not change."),
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="Where to write the patched model. Default: MODEL.patched.pt.",
-            rich_help_panel=o.OUTPUT,
-        ),
+        _output("--output", "-o", metavar="PATH", help="Where to write the patched model. Default: MODEL.patched.pt."),
     ] = None,
     to_format: Annotated[
-        Target | None,
-        choice(
-            Target,
+        Literal["pt2"] | None,
+        o.choice(
+            ("pt2",),
             "--to",
             help="Export the model to .pt2 first, so that functional calls are swapped too.",
             panel=o.OUTPUT,
         ),
     ] = None,
-    diff: Annotated[
-        bool, typer.Option("--diff", help="Show what would change, and write nothing.", rich_help_panel=o.OUTPUT)
-    ] = False,
+    diff: Annotated[bool, _output("--diff", help="Show what would change, and write nothing.")] = False,
     format: o.PlainFormatOption = Format.TABLE,
     force: o.ForceOption = False,
     quiet: o.QuietOption = False,
-) -> None:
+) -> ExitCode:
     """Swap the ReLUs of MODEL that have dead units for leaky ones, and verify what that changed."""
     run = run_of(context, quiet=quiet)
     if "site" in context.obj.places and not quiet:
         console.print_note(f"patch swaps {', '.join(site)}, by {context.obj.places['site']}")
     result = run.patch(
         model,
-        output or default_output(model, to_pt2=to_format is Target.PT2),
-        to_pt2=to_format is Target.PT2,
+        output or default_output(model, to_pt2=to_format == "pt2"),
+        to_pt2=to_format == "pt2",
         slope=slope,
-        to=to.value,
+        to=str(to.value),
         sites=site,
         only_dead_units=only_dead_units,
         reinit=reinit,
@@ -140,4 +117,4 @@ def patch(
             "none of the sites that were asked for can be swapped in the file",
             hint=_EXPORT if can_export else "the reasons stand above",
         )
-    raise typer.Exit(int(ExitCode.OK))
+    return ExitCode.OK

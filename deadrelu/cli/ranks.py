@@ -36,6 +36,11 @@ def current() -> RankGroup | None:
     return _current
 
 
+def is_silent() -> bool:
+    """Whether another process, rank 0, prints and writes what all have measured."""
+    return _current is not None and _current.rank > 0
+
+
 class RankGroup:
     """The ranks of this run. The first that fails prints why, and ends the run for all."""
 
@@ -113,15 +118,15 @@ class RankGroup:
                 self._print(error)
 
     def finish(self, code: int) -> int:
-        """The exit code of this process: that of the first rank that failed, otherwise `code`, 0 except in rank 0.
+        """The exit code of this process: that of the first rank that failed; otherwise `code` in rank 0, 0 in others.
 
         `cli.torchrun` makes one of them. From here on the launcher may end this process, and that is not an error.
         """
         with suppress(RuntimeError):  # the store is gone where rank 0 kept it and has left
             if self._store.check([_FAILED]):
                 return _code_in(self._store.get(_FAILED))
-        self._code = code
-        return code
+        self._code = 0 if self.rank else code
+        return self._code
 
     def _claims(self, code: int) -> bool:
         """Whether this rank is the first to fail, and this is its first failure."""

@@ -45,10 +45,7 @@ class ModelRun:
         ):
             if others:
                 options |= {"ranks": others.ranks(), "device": others.device_for(options["device"])}
-            report = deadrelu.scan(model, **options, policy=policy, progress=advance)
-        if others and others.rank:
-            raise typer.Exit  # rank 0 goes on: it judges, shows and writes for all
-        return report
+            return deadrelu.scan(model, **options, policy=policy, progress=advance)
 
     def patch(self, model: str, output: Path, **how: Any) -> PatchResult:
         """Swap, write and verify, `how` it says. Raises what `deadrelu.patch` raises."""

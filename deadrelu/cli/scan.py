@@ -7,13 +7,13 @@ from pathlib import Path
 import typer
 
 from deadrelu.cli import options as o
+from deadrelu.cli import ranks
 from deadrelu.cli.baseline import baseline_gate
-from deadrelu.cli.choices import StatsChoice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.outputs import check_outputs, show, write_outputs
 from deadrelu.cli.run import run_of
-from deadrelu.errors import UsageError
+from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge.early import Until
 from deadrelu.judge.judgement import exit_code
 from deadrelu.judge.policy import Policy, parse_limit
@@ -24,7 +24,7 @@ from deadrelu.render.formats import Format
 def scan(
     context: typer.Context,
     model: o.ModelArgument = "",
-    stats: o.StatsOption = StatsChoice.FULL,
+    stats: o.StatsOption = "full",
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
     limits: o.LimitsOption = [],
@@ -45,7 +45,7 @@ def scan(
     full: o.FullOption = False,
     force: o.ForceOption = False,
     quiet: o.QuietOption = False,
-) -> None:
+) -> ExitCode:
     """Run MODEL over the data and report the units that never fire."""
     run = run_of(context, quiet=quiet)
     outputs = check_outputs(output, force=force, name=context.obj.name or Path(model).stem)
@@ -70,7 +70,10 @@ def scan(
         name=context.obj.name,
         quiet=quiet,
     )
-    report = gate.apply(run.scan(model, policy=policy, stats=stats.value, until=until), policy)
+    report = run.scan(model, policy=policy, stats=stats, until=until)
+    if ranks.is_silent():
+        return ExitCode.OK
+    report = gate.apply(report, policy)
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
-    raise typer.Exit(int(exit_code(report, exit_zero=exit_zero)))
+    return exit_code(report, exit_zero=exit_zero)

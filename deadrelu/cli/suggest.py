@@ -10,7 +10,6 @@ import typer
 import deadrelu
 from deadrelu.cli import console
 from deadrelu.cli import options as o
-from deadrelu.cli.choices import choice
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.outputs import show_plain
@@ -25,6 +24,7 @@ from deadrelu.render import advice as markdown
 from deadrelu.render.formats import PLAIN, Format
 from deadrelu.render.terminal import advice as rendering
 
+_output = o.option_in(o.OUTPUT)
 _OF_A_REPORT = ("model", "slope", "format", "full", "quiet")
 """The parameters that mean something where nothing is scanned."""
 
@@ -39,21 +39,14 @@ def suggest(
     confidence: o.ConfidenceOption = 0.95,
     slope: Annotated[
         float,
-        typer.Option(
-            metavar="NUMBER",
-            parser=read_number,
-            help="Slope below 0 of the leaky ReLUs to suggest.",
-            rich_help_panel=o.OUTPUT,
-        ),
+        _output(metavar="NUMBER", parser=read_number, help="Slope below 0 of the leaky ReLUs to suggest."),
     ] = 0.01,
     format: Annotated[
-        Format, choice((*PLAIN, Format.MARKDOWN), "--format", help="Format of stdout.", panel=o.OUTPUT)
+        Format, o.choice((*PLAIN, Format.MARKDOWN), "--format", help="Format of stdout.", panel=o.OUTPUT)
     ] = Format.TABLE,
-    full: Annotated[
-        bool, typer.Option("--full", help="Show each site with all its remedies.", rich_help_panel=o.OUTPUT)
-    ] = False,
+    full: Annotated[bool, _output("--full", help="Show each site with all its remedies.")] = False,
     quiet: o.QuietOption = False,
-) -> None:
+) -> ExitCode:
     """Say what to do about each sick site of MODEL: why, the command, the edit of the source."""
     run = run_of(context, quiet=quiet)
     check_slope(slope)
@@ -72,7 +65,8 @@ def suggest(
     else:
         show_plain(format, advice.to_dict(), lambda screen: rendering.render(advice, screen, full=full))
     if not report.sites and not report.is_all_leaky:
-        raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
+        return ExitCode.NOTHING_MEASURED
+    return ExitCode.OK
 
 
 def _scan_flags(context: typer.Context) -> Iterator[str]:

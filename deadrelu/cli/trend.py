@@ -27,10 +27,11 @@ def trend(
     ],
     format: o.PlainFormatOption = Format.TABLE,
     quiet: o.QuietOption = False,
-) -> None:
+) -> ExitCode:
     """Scan each CHECKPOINT on the same data and show how the dead share of each site changed."""
     run = run_of(context, quiet=quiet)
     trend = line_up([(each, saved_report(each) or run.scan(each, policy=Policy())) for each in checkpoints])
     show_plain(format, trend.to_dict(), lambda screen: rendering.render(trend, screen))
     if not trend.lines and not all(report.is_all_leaky for report in trend.reports):
-        raise typer.Exit(int(ExitCode.NOTHING_MEASURED))
+        return ExitCode.NOTHING_MEASURED
+    return ExitCode.OK

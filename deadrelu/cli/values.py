@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +16,7 @@ from deadrelu.judge.shares import parse_fraction
 from deadrelu.render.formats import Format
 from deadrelu.text.spelling import did_you_mean
 
-_Choice = TypeVar("_Choice", bound=Enum)
+_T = TypeVar("_T")
 
 
 def read_fraction(text: str | float) -> float:
@@ -68,13 +67,12 @@ def read_whole(least: int | None = None) -> Callable[[str | int], int]:
     return read
 
 
-def read_choice(kind: Iterable[_Choice]) -> Callable[[str | _Choice], _Choice]:
-    """A reader of the values of an enumeration, which suggests the nearest for a misspelt one."""
-    known = {str(member.value): member for member in kind}
+def read_choice(known: Mapping[str, _T]) -> Callable[[str], _T]:
+    """A reader of the values with these names, which suggests the nearest for a misspelt one."""
 
-    def read(text: str | _Choice) -> _Choice:
+    def read(text: str) -> _T:
         if text in known:
-            return known[str(text.value) if isinstance(text, Enum) else text]
+            return known[text]
         raise Unreadable(f"{text!r} is not one of {', '.join(known)}", did_you_mean(str(text), known))
 
     return read

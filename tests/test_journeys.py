@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
 
 from tests.cli.conftest import Done, deadrelu
 
@@ -100,14 +101,14 @@ if __name__ == "__main__":
 
 DIABETES = """
 import sys
+import numpy as np
 import torch
-from sklearn.datasets import load_diabetes
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-data = load_diabetes()
-x = torch.tensor(data.data, dtype=torch.float32) * 20
-y = torch.tensor(data.target, dtype=torch.float32)[:, None] / 100
+data = np.load("diabetes.npz")
+x = torch.tensor(data["x"], dtype=torch.float32) * 20
+y = torch.tensor(data["y"], dtype=torch.float32)[:, None] / 100
 
 def loader():
     return DataLoader(TensorDataset(x, y), batch_size=32)
@@ -260,6 +261,8 @@ def test_a_pickled_class_with_functional_relus_until_its_code_is_edited(newcomer
 
 def test_an_mlp_with_ten_checkpoints_and_a_configuration(newcomer: Newcomer) -> None:
     """scikit-learn's diabetes data, from a DataLoader in the training script."""
+    x, y = load_diabetes(return_X_y=True)
+    np.savez(newcomer.folder / "diabetes.npz", x=x, y=y)  # to import scikit-learn in each command would take its time
     (newcomer.folder / "train.py").write_text(DIABETES)
     newcomer.types("python train.py 0 0.3")
     files = " ".join(f"epoch{epoch:02}.pt" for epoch in range(1, 11))

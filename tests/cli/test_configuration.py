@@ -56,11 +56,11 @@ def test_a_configuration_can_be_named(project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('max-dead = "5x"', r"'max-dead' in \[tool.deadrelu\] of pyproject.toml is wrong: '5x' is no fraction"),
+        ('max-dead = "5x"', r"'max-dead' in \[tool.deadrelu\] of pyproject.toml is wrong: '5x' is not a fraction"),
         ('max-daed = "5%"', r"unknown key 'max-daed' in \[tool.deadrelu\] of pyproject.toml"),
         ("batch-size = 0", r"'batch-size' in \[tool.deadrelu\] of pyproject.toml is wrong"),
         ('resize = "big"', r"--resize 'big' .* \(from 'resize' in \[tool.deadrelu\] of pyproject.toml\)"),
-        ('limits = {"a" = "5x"}', "'5x' is no fraction"),
+        ('limits = {"a" = "5x"}', "'5x' is not a fraction"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_key_and_file(project: Path, text: str, said: str) -> None:

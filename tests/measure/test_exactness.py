@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import deadrelu
+from deadrelu.errors import UsageError
 from tests.architectures import ARCHITECTURES, Architecture, Axis, Varying
 
 FIRES = {
@@ -192,3 +193,21 @@ def test_a_relu_recurrence_is_counted_over_its_steps_layer_by_layer(steps: int) 
     assert [s.site.id for s in report.sites] == [f"0:relu#{i}" for i in (1, 2, 3, 4)]
     for stats, hits in zip(report.sites, expected, strict=True):
         assert [round(rate * stats.positions) for rate in stats.firing_rate] == hits.tolist()
+
+
+def test_a_shape_names_the_samples_the_units_and_the_sizes_that_vary() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv1d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 5), nn.ReLU()
+    )
+    batches = [torch.randn(6, 3, 8), torch.randn(2, 3, 8)]
+    assert [stats.site.shape for stats in deadrelu.scan(model, batches).sites] == [("N", 4, 8), ("N", 5)]
+    batches += [torch.randn(6, 3, 9)]
+    assert [stats.site.shape for stats in deadrelu.scan(model, batches).sites] == [("N", 4, "*"), ("N", 5)]
+
+
+def test_an_axis_for_a_site_that_is_not_there_is_refused_as_it_was_written() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(8, 3)
+    for axis, written in ((None, "none"), (1, "1")):
+        with pytest.raises(UsageError, match=f"--feature-axis gone={written}: no site matches"):
+            deadrelu.scan(model, x, feature_axes={"gone": axis})

@@ -336,6 +336,37 @@ def test_an_operator_that_is_not_in_the_table_ends_what_is_known() -> None:
     assert reading.features(is_final=True).by == "guess"
 
 
+def test_an_operator_that_is_not_in_the_table_keeps_a_first_axis_of_samples_that_is_as_long() -> None:
+    layer = nn.Linear(3, C)
+    assert made(torch.randn(N, T, 3), lambda x: Strange.apply(layer(x))).has_samples
+    assert not made(torch.randn(N, T, 3), lambda x: Strange.apply(layer(x).transpose(0, 1))).has_samples
+    assert not made(torch.randn(N, T, 3), lambda x: Strange.apply(layer(x)[1:])).has_samples
+
+
+def test_an_input_of_another_length_holds_no_samples() -> None:
+    layer, x, table = nn.Linear(3, C), torch.randn(N, 3), torch.randn(N + 1, 3)
+    provenance = Provenance((x, table), N)
+    with torch.no_grad(), following(provenance, lambda: None):
+        of_x, of_table = provenance.read(layer(x)), provenance.read(layer(table))
+    assert (of_x.features().has_samples, of_table.features().has_samples) == (True, False)
+
+
+def test_a_tensor_that_no_operator_made_is_open_until_a_layer_reads_it() -> None:
+    layer, z = nn.Linear(C, 2), torch.randn(N, C)
+    provenance = Provenance(torch.randn(N, 3), N)
+    with torch.no_grad(), following(provenance, lambda: None):
+        reading = provenance.read(z)
+        assert reading.features().by == "open"
+        layer(z)
+    assert reading.features(is_final=True).by == "producer"
+
+
+def test_weights_that_are_computed_from_weights_make_features_too() -> None:
+    weight = nn.Parameter(torch.randn(C, 3))
+    features = made(torch.randn(N, T, 3), lambda x: F.linear(x, weight / weight.norm()))
+    assert (features.axes, features.by) == ((-1,), "producer")
+
+
 @pytest.mark.parametrize(
     ("consumer", "axes"),
     [

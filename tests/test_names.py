@@ -11,7 +11,6 @@ PACKAGE = Path(__file__).parents[1] / "deadrelu"
 SEVERAL = {
     "render": "one in the module of each format",
     "main": "one in each module that is run as a program",
-    "deadrelu": "the command, and the fixture of the pytest plugin that stands for it",
 }
 """The names that several modules may define, with the reason."""
 

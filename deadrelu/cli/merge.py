@@ -23,6 +23,7 @@ from deadrelu.render.formats import Format
 @command()
 def merge(
     saved: Annotated[list[Path], typer.Argument(metavar="REPORT.json", help="JSON reports of one model.")],
+    *,
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
     limits: o.LimitsOption = [],

@@ -24,7 +24,7 @@ _model, _data, _what = map(option_in, (MODEL, DATA, WHAT))
 
 
 def _measured(context: typer.Context, parameter: typer.CallbackParam, globs: list[str]) -> list[str]:
-    """The sites to measure. The words of `patch` are left out: `all` is no restriction, `dead` is not known yet."""
+    """The sites to measure. The words of `patch` are left out: `all` does not restrict, `dead` is not known yet."""
     source = context.get_parameter_source(parameter.name or "")
     wanted = split_globs(globs)
     if "dead" in wanted and source is not None and source.name == "COMMANDLINE":
@@ -69,72 +69,81 @@ def model_options(
     }
 
 
+_DataOption = Annotated[
+    str | None,
+    _data(
+        metavar="DATA",
+        help="A .npy, .npz, .pt or .safetensors file, a folder of images, or pkg.mod:attr. Default: synthetic noise.",
+    ),
+]
+_DataKeyOption = Annotated[
+    str | None,
+    _data(metavar="NAME", help="Arrays of the file to feed, such as x or x,mask. Default: by the names in forward."),
+]
+_BatchSizeOption = Annotated[
+    SamplesPerBatch,
+    _data(
+        "--batch-size",
+        metavar="N",
+        parser=read_batch_size,
+        help="Samples per batch; none runs all of the data in one call.",
+    ),
+]
+_BatchAxisOption = Annotated[
+    int | None,
+    _data(
+        metavar="N",
+        parser=read_whole(0),
+        help="Input axis that counts samples. Default: 0, or 1 for a model that takes time first.",
+    ),
+]
+_SamplesOption = Annotated[
+    int | None,
+    _data(metavar="N", parser=read_whole(1), help="Stop after this many samples. Default: all, or 512 of noise."),
+]
+_SeedOption = Annotated[
+    int | None,
+    _data(
+        metavar="N",
+        parser=read_whole(),
+        help="Seed for drawing --samples at random, and for noise. Default: the first samples, and 0.",
+    ),
+]
+_InputShapeOption = Annotated[
+    list[str],
+    _data(
+        metavar="SHAPE",
+        help="Shape of synthetic input, without the batch axis: 3,32,32 or NAME=3,32,32. Repeatable.",
+    ),
+]
+_InputOption = Annotated[
+    list[str],
+    _data("--input", metavar="NAME=JSON", help="Argument of every call of the model, such as sr=16000. Repeatable."),
+]
+_ResizeOption = Annotated[
+    str | None, _data(metavar="SIZE", help="Images: resize the shorter side to SIZE, or both sides to 224x320.")
+]
+_MeanOption = Annotated[str | None, _data(metavar="R,G,B", help="Images: subtract this after scaling. Default: 0.")]
+_StdOption = Annotated[str | None, _data(metavar="R,G,B", help="Images: then divide by this. Default: 1.")]
+_ScaleOption = Annotated[
+    Fraction, _data(metavar="RATIO", parser=read_ratio, help="Images: first multiply pixels 0..255 by this.")
+]
+
+
 def data_options(
     *,
-    data: Annotated[
-        str | None,
-        _data(
-            metavar="DATA",
-            help="A .npy, .npz, .pt or .safetensors file, a folder of images, or pkg.mod:attr."
-            " Default: synthetic noise.",
-        ),
-    ] = None,
-    data_key: Annotated[
-        str | None,
-        _data(
-            metavar="NAME", help="Arrays of the file to feed, such as x or x,mask. Default: by the names in forward."
-        ),
-    ] = None,
-    batch_size: Annotated[
-        SamplesPerBatch,
-        _data(
-            "--batch-size",
-            metavar="N",
-            parser=read_batch_size,
-            help="Samples per batch; none runs all of the data in one call.",
-        ),
-    ] = SamplesPerBatch(64),
-    batch_axis: Annotated[
-        int | None,
-        _data(
-            metavar="N",
-            parser=read_whole(0),
-            help="Input axis that counts samples. Default: 0, or 1 for a model that takes time first.",
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        _data(metavar="N", parser=read_whole(1), help="Stop after this many samples. Default: all, or 512 of noise."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        _data(
-            metavar="N",
-            parser=read_whole(),
-            help="Seed for drawing --samples at random, and for noise. Default: the first samples, and 0.",
-        ),
-    ] = None,
-    input_shape: Annotated[
-        list[str],
-        _data(
-            metavar="SHAPE",
-            help="Shape of synthetic input, without the batch axis: 3,32,32 or NAME=3,32,32. Repeatable.",
-        ),
-    ] = [],
-    input: Annotated[
-        list[str],
-        _data(
-            "--input", metavar="NAME=JSON", help="Argument of every call of the model, such as sr=16000. Repeatable."
-        ),
-    ] = [],
-    resize: Annotated[
-        str | None, _data(metavar="SIZE", help="Images: resize the shorter side to SIZE, or both sides to 224x320.")
-    ] = None,
-    mean: Annotated[str | None, _data(metavar="R,G,B", help="Images: subtract this after scaling. Default: 0.")] = None,
-    std: Annotated[str | None, _data(metavar="R,G,B", help="Images: then divide by this. Default: 1.")] = None,
-    scale: Annotated[
-        Fraction, _data(metavar="RATIO", parser=read_ratio, help="Images: first multiply pixels 0..255 by this.")
-    ] = Fraction(1, 255),
+    data: _DataOption = None,
+    data_key: _DataKeyOption = None,
+    batch_size: _BatchSizeOption = SamplesPerBatch(64),
+    batch_axis: _BatchAxisOption = None,
+    samples: _SamplesOption = None,
+    seed: _SeedOption = None,
+    input_shape: _InputShapeOption = [],
+    input: _InputOption = [],
+    resize: _ResizeOption = None,
+    mean: _MeanOption = None,
+    std: _StdOption = None,
+    scale: _ScaleOption = Fraction(1, 255),
 ) -> dict[str, Any]:
     """Where the batches come from."""
     return {

@@ -27,7 +27,7 @@ from deadrelu.report.commands import next_scan
 
 _GRAPHS = ("torchscript", "torch-export")
 _EXPORT = (
-    "the reasons stand above; --to pt2 exports the model with torch.export first, and swaps single calls and functions"
+    "see the reasons above; --to pt2 exports the model with torch.export first, and swaps single calls and functions"
 )
 Replacement = Enum("Replacement", {name.upper(): name for name in REPLACEMENTS}, type=str)  # type: ignore[misc]  # mypy wants a literal
 
@@ -42,48 +42,59 @@ class PatchCommand(ModelCommand):
     takes_every_model = False
 
 
+_SlopeOption = Annotated[float, _swap(metavar="NUMBER", parser=read_number, help="Slope of the leak below 0.")]
+_SiteOption = Annotated[
+    list[str],
+    _swap(
+        metavar="GLOB",
+        callback=o.split,
+        help="Sites to swap: a glob, all, or dead (those with dead units). Repeatable.",
+    ),
+]
+_ToOption = Annotated[
+    Replacement,
+    o.choice(
+        Replacement,
+        "--with",
+        metavar="NAME",
+        help=f"What replaces a ReLU: {', '.join(REPLACEMENTS)}.",
+        panel=o.SWAP,
+    ),
+]
+_OnlyDeadUnitsOption = Annotated[bool, _swap("--only-dead-units", help="Leave live units exactly as they are.")]
+_ReinitOption = Annotated[
+    bool,
+    _swap("--reinit", help="Restart dead units with new incoming weights; the output does not change."),
+]
+_OutputOption = Annotated[
+    Path | None,
+    _output("--output", "-o", metavar="PATH", help="Where to write the patched model. Default: MODEL.patched.pt."),
+]
+_ToFormatOption = Annotated[
+    Literal["pt2"] | None,
+    o.choice(
+        ("pt2",),
+        "--to",
+        help="Export the model to .pt2 first, so that functional calls are swapped too.",
+        panel=o.OUTPUT,
+    ),
+]
+_DiffOption = Annotated[bool, _output("--diff", help="Show what would change, and write nothing.")]
+
+
 @command(PatchCommand)
 def patch(
     context: typer.Context,
     model: o.ModelArgument = "",
-    slope: Annotated[float, _swap(metavar="NUMBER", parser=read_number, help="Slope of the leak below 0.")] = 0.01,
-    site: Annotated[
-        list[str],
-        _swap(
-            metavar="GLOB",
-            callback=o.split,
-            help="Sites to swap: a glob, all, or dead (those with dead units). Repeatable.",
-        ),
-    ] = ["dead"],
-    to: Annotated[
-        Replacement,
-        o.choice(
-            Replacement,
-            "--with",
-            metavar="NAME",
-            help=f"What replaces a ReLU: {', '.join(REPLACEMENTS)}.",
-            panel=o.SWAP,
-        ),
-    ] = Replacement("leaky_relu"),
-    only_dead_units: Annotated[bool, _swap("--only-dead-units", help="Leave live units exactly as they are.")] = False,
-    reinit: Annotated[
-        bool,
-        _swap("--reinit", help="Restart dead units with new incoming weights; the output does not change."),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        _output("--output", "-o", metavar="PATH", help="Where to write the patched model. Default: MODEL.patched.pt."),
-    ] = None,
-    to_format: Annotated[
-        Literal["pt2"] | None,
-        o.choice(
-            ("pt2",),
-            "--to",
-            help="Export the model to .pt2 first, so that functional calls are swapped too.",
-            panel=o.OUTPUT,
-        ),
-    ] = None,
-    diff: Annotated[bool, _output("--diff", help="Show what would change, and write nothing.")] = False,
+    *,
+    slope: _SlopeOption = 0.01,
+    site: _SiteOption = ["dead"],
+    to: _ToOption = Replacement("leaky_relu"),
+    only_dead_units: _OnlyDeadUnitsOption = False,
+    reinit: _ReinitOption = False,
+    output: _OutputOption = None,
+    to_format: _ToFormatOption = None,
+    diff: _DiffOption = False,
     format: o.PlainFormatOption = Format.TABLE,
     force: o.ForceOption = False,
     quiet: o.QuietOption = False,
@@ -114,7 +125,7 @@ def patch(
     if result.refused and not result.changes:
         can_export = result.format not in _GRAPHS and to_format is None and not only_dead_units and not reinit
         raise deadrelu.DeadreluError(
-            "none of the sites that were asked for can be swapped in the file",
-            hint=_EXPORT if can_export else "the reasons stand above",
+            "none of the chosen sites can be swapped in the file",
+            hint=_EXPORT if can_export else "see the reasons above",
         )
     return ExitCode.OK

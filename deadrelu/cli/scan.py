@@ -24,6 +24,7 @@ from deadrelu.render.formats import Format
 def scan(
     context: typer.Context,
     model: o.ModelArgument = "",
+    *,
     stats: o.StatsOption = "full",
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,

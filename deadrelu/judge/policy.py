@@ -33,7 +33,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What the gate tolerates. Shares are `0.05`, `"5%"` or a `Fraction`, stored as floats in 0..1; None is no limit.
+    """What the gate tolerates. Shares are `0.05`, `"5%"` or a `Fraction`, stored as floats in 0..1; None: unlimited.
 
     `max_dead` applies to each site, unless one of the `limits` (`{"head.*": "20%"}`, or pairs of a glob over site ids
     and a share) matches it; the last match wins. `max_dead_total` applies to all units together. An empty `select` is
@@ -63,7 +63,7 @@ class Policy:
         )
 
     def limit(self, site: Named | str) -> float | None:
-        """Return the largest share of dead units that this site may have, in 0..1; None is no limit."""
+        """Return the largest share of dead units that this site may have, in 0..1; None: unlimited."""
         return next((share for glob, share in reversed(self.limits) if matches(glob, site)), self.max_dead)
 
     @property

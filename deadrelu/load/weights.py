@@ -13,7 +13,7 @@ from deadrelu.load.tree import is_module, unwrapped
 from deadrelu.load.unpickling.stub import Stub
 
 State = dict[str, Tensor]
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _DEPTH = 4
 _MOST = 10_000
@@ -31,7 +31,7 @@ def states_in(root: object) -> dict[str, State]:
     return _found(root, _as_state, lambda value: isinstance(value, nn.Module) or is_module(unwrapped(value)))
 
 
-def found_in(root: object, kind: type[T], ends: Callable[[object], bool]) -> dict[str, T]:
+def found_in(root: object, kind: type[_T], ends: Callable[[object], bool]) -> dict[str, _T]:
     """Every object of class `kind` that `ends` the search, at the same places, by its dotted key."""
     return _found(root, lambda value: value if isinstance(value, kind) and ends(value) else None, ends)
 

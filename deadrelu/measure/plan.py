@@ -1,4 +1,4 @@
-"""What a scan is asked to measure: which sites, along which axes, and how much; and the check that its globs match."""
+"""What a scan measures: which sites, along which axes, and how much; and the check that its globs match."""
 
 from __future__ import annotations
 

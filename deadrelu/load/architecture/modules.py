@@ -15,7 +15,7 @@ from deadrelu.load.unpickling.stub import Stub
 from deadrelu.load.weights import found_in
 from deadrelu.text.spelling import did_you_mean
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _LISTED = 12
 
@@ -42,7 +42,7 @@ def is_whole(value: object) -> bool:
 
 
 def chosen(
-    path: Path, modules: Mapping[str, T], states: Mapping[str, object], key: str | None, *, arch: bool
+    path: Path, modules: Mapping[str, _T], states: Mapping[str, object], key: str | None, *, arch: bool
 ) -> str | None:
     """The place of the module to open, or None where weights are meant; a place in the module itself counts too.
 
@@ -69,7 +69,7 @@ def chosen(
     return next(iter(modules))
 
 
-def at(modules: Mapping[str, T], key: str) -> T:
+def at(modules: Mapping[str, _T], key: str) -> _T:
     """The module at a place that `chosen` gave. Raises `UsageError` if there is no such part in it."""
     holder = _holder(modules, key) if key not in modules else key
     assert holder is not None
@@ -85,13 +85,13 @@ def at(modules: Mapping[str, T], key: str) -> T:
     return part
 
 
-def _holder(modules: Mapping[str, T], key: str) -> str | None:
+def _holder(modules: Mapping[str, _T], key: str) -> str | None:
     """The place of the module in which the place `key` lies."""
     fitting = [place for place in modules if not place or key.startswith(f"{place}.")]
     return max(fitting, key=len, default=None)
 
 
-def _parts(module: T) -> dict[str, T]:
+def _parts(module: _T) -> dict[str, _T]:
     """The modules in a module, or in its stub."""
     if isinstance(module, Stub):
         table = dict.get(module.state, "_modules") if isinstance(module.state, dict) else None

@@ -166,7 +166,7 @@ class TorchScriptProgram:
     def plainly(self) -> Iterator[Run]:
         """A function that runs one batch as `watched` does, also inside of it, and notifies no observer.
 
-        Probes stand in copies of the graph, so the module itself has none.
+        Probes are only in copies of the graph; the module itself has none.
         """
         with session() as turn, self._settled() as device, torch.no_grad(), turn.between_runs():
 

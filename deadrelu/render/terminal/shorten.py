@@ -32,7 +32,7 @@ def _cut(name: str, width: int, head: int, ellipsis: str) -> str:
 
 
 def _take(text: str, cells: int) -> str:
-    """Return the longest prefix that is no wider than `cells`."""
+    """Return the longest prefix that fits in `cells`."""
     taken, used = 0, 0
     for character in text:
         used += cell_len(character)

@@ -100,9 +100,9 @@ def _with_json(key: str, value: Any) -> Callable[[str, bytes], bytes]:
     ],
 )
 @pytest.mark.parametrize("key", ["expr_str", "guards_code"])
-def test_an_expression_that_is_no_arithmetic_is_named(program: Path, key: str, expression: str) -> None:
+def test_an_expression_that_is_not_arithmetic_is_named(program: Path, key: str, expression: str) -> None:
     path = edited(program, _with_json(key, [expression] if key == "guards_code" else expression))
-    assert any("no arithmetic" in found and expression[:10] in found for found in screen(Origin(path, "", path)))
+    assert any("not arithmetic" in found and expression[:10] in found for found in screen(Origin(path, "", path)))
     with pytest.raises(TrustError, match="no arithmetic"):
         open_model(path)
 

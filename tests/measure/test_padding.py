@@ -100,8 +100,8 @@ def test_a_mask_with_axes_for_heads_and_queries_speaks_of_the_same_positions() -
 
 def test_features_on_the_axis_of_the_positions_are_not_laid_out_by_them() -> None:
     tokens, z = Positions(torch.ones(2, 3, dtype=torch.bool)), torch.zeros(2, 3, 4)
-    assert tokens.arranged(z, Features((-1,)), time_first=False) is z
-    assert tokens.arranged(z, Features((1,)), time_first=False) is None
+    assert tokens.arrange(z, Features((-1,)), time_first=False) is z
+    assert tokens.arrange(z, Features((1,)), time_first=False) is None
 
 
 def test_sites_that_two_masks_fit_are_named_up_to_three() -> None:

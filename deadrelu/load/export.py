@@ -20,6 +20,7 @@ from deadrelu.load.quiet import quiet
 from deadrelu.load.trust import Origin, Trust
 from deadrelu.load.unpickling.inert import named_globals, plain_globals
 from deadrelu.load.unpickling.pickled import LONGEST
+from deadrelu.text.wording import count
 
 _SHOWN = 6
 _PLAIN = re.compile(r"(?:[\w\s+*/%(),<>=!&|~-]|(?<=\d)\.|'\w+')*")
@@ -127,9 +128,10 @@ def _screen_json(archive: Archive, name: str, grave: list[str], usual: list[str]
         raise FileError(f"{archive.path} is damaged: {name} is not JSON", hint="copy or download it again") from error
     strange = [text for text in texts if not _is_arithmetic(text)]
     if strange:
-        grave.append(f"{len(strange)} expressions that are not arithmetic, such as {strange[0][:80]!r} ({name})")
+        found = count(len(strange), "expression that is not arithmetic", "expressions that are not arithmetic")
+        grave.append(f"{found}, such as {strange[0][:80]!r} ({name})")
     elif texts:
-        usual.append(f"{len(texts)} expressions over sizes ({name})")
+        usual.append(f"{count(len(texts), 'expression')} over sizes ({name})")
 
 
 def _is_arithmetic(text: str) -> bool:

@@ -70,9 +70,8 @@ class _Drawing:
             lead = Text(f"        {self.screen.glyphs.arrow} ", "dim")
             yield from paragraph(Text(self.screen.sentence(opening.hint), "dim"), self.screen, first=lead)
         if found.asks and not any(code.runs for code in found.asks):
-            yield from self._line(
-                "runs    ", f"nothing{self.screen.glyphs.dot}it refers to {_harmless(len(found.asks))}"
-            )
+            names = _harmless(len(found.asks))
+            yield from self._line("runs    ", f"nothing{self.screen.glyphs.dot}it refers to {names}")
 
     def asks(self) -> Iterator[Text]:
         """Yield what in the file is code, or names code."""

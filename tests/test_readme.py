@@ -111,7 +111,8 @@ def test_an_output_is_what_the_command_prints(block: Block, clone: Path, request
 def _shorten(printed: str) -> str:
     """The table and the conclusion of a scan, without the findings between them; a help text whole."""
     head, findings, rest = printed.partition("\nFindings\n")
-    return f"{head}{ELLIPSIS}\n{rest[rest.index(' PASS ') :]}" if findings else printed
+    conclusion = re.search(r"^ [\d,]+ of [\d,]+ units? \(", rest, re.M)
+    return f"{head}{ELLIPSIS}\n{rest[conclusion.start() :]}" if findings and conclusion else printed
 
 
 def test_the_python_blocks_run_one_after_another(clone: Path) -> None:

@@ -36,7 +36,10 @@ class Format(str, Enum):
 
     @property
     def render(self) -> Callable[[Report], str]:
-        """The function that renders a report; imported only when used, because scripts need no terminal library."""
+        """The function that renders a report; imported only when used, because scripts need no terminal library.
+
+        It is `render` in the module of the format's name; the table's is among the other pages of a terminal.
+        """
         home = "terminal.table" if self is Format.TABLE else self.value
         render: Callable[[Report], str] = import_module(f"deadrelu.render.{home}").render
         return render

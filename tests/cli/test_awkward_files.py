@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from deadrelu.render.formats import Format
 from tests.cli.conftest import DIGITS, DYING, check_refusal, deadrelu, environment
 from tests.cli.planted import save_data, save_model
 
@@ -106,8 +107,7 @@ def test_odd_names_of_modules_are_written_out_in_each_format(tmp_path: Path) -> 
     net.add_module("a\ud800b", nn.Linear(4, 8))
     net.add_module("r\0\ud800x", nn.ReLU())
     torch.save(net, tmp_path / "odd.pt")
-    save = [f"{name}=report.{name}" for name in ("json", "table", "markdown", "sarif", "junit", "github", "gitlab")]
-    flags = [flag for text in [*save, "html=report.html"] for flag in ("-o", text)]
+    flags = [flag for format in Format for flag in ("-o", f"{format.value}=report.{format.value}")]
     done = deadrelu("scan", "odd.pt", *flags, cwd=tmp_path)
     assert (done.code, "Traceback" in done.err) == (0, False), done
     again = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

@@ -104,7 +104,7 @@ def test_functional_sites_alone_are_a_refusal_with_the_edits(tmp_path: Path) -> 
     done = deadrelu("patch", WEIGHTS, "--arch", NET, "--data", DIGITS, "--sites", ":*", "-o", str(tmp_path / "x.pt"))
     assert done.code == 2
     assert "F.leaky_relu" in done.out
-    assert "none of the sites" in done.error
+    assert "none of the chosen sites" in done.error
     assert "--to pt2" in done.err
     assert list(tmp_path.iterdir()) == []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deadrelu.render.formats import Format
 from tests.cli.conftest import check_refusal, deadrelu, environment
 from tests.cli.planted import save_data, save_model
 
@@ -85,9 +86,8 @@ def test_merging_two_halves_is_scanning_the_whole(folder: Path) -> None:
 
 
 def test_report_renders_again_in_every_format(folder: Path) -> None:
-    formats = ("table", "json", "markdown", "sarif", "junit", "github", "gitlab", "html")
-    for format in formats:
-        done = without_torch("report", "new-whole.json", "--format", format, cwd=folder)
+    for format in Format:
+        done = without_torch("report", "new-whole.json", "--format", format.value, cwd=folder)
         assert (done.returncode, done.stderr, bool(done.stdout.strip())) == (0, "", True), (format, done)
     again = without_torch("report", "new-whole.json", "--format", "json", cwd=folder)
     assert again.stdout == (folder / "new-whole.json").read_text()

@@ -27,6 +27,7 @@ from deadrelu.load.unpickling.pickled import LONGEST, Pickled, read_legacy, read
 from deadrelu.report.inspection import CodeReference, Inspection, KnownSite, Opening, TreeNode, Way
 
 _UNSEEN = "calls in the code of a forward (F.relu, torch.relu) are not in the file: only a scan sees them"
+_WEIGHTS_ONLY = "weights only: the activations between them are in the code of the model (--arch)"
 _OF_TORCH = ("torch.nn.modules.", "collections.", "pathlib.", "argparse.", "numpy.")
 _LISTED_MEMBERS = 400
 _TORCH_SAVE = (FileKind.TORCH_ZIP, FileKind.LEGACY)
@@ -166,7 +167,7 @@ def _saved(pickled: Pickled, by: str) -> _Contents:
         tree.kind, f"a whole {tree.kind.rpartition('.')[2]}"
     )
     if tree.kind == "state dict":
-        notes.append("weights only: which activations stand between them, only their code says (--arch)")
+        notes.append(_WEIGHTS_ONLY)
     hyper = hyper_parameters(pickled.root)
     return _Contents(f"{what}, saved with {by}", tree, sites, tuple(_globals(pickled)), notes=tuple(notes), hyper=hyper)
 
@@ -187,8 +188,7 @@ def _globals(pickled: Pickled) -> Iterator[CodeReference]:
 
 
 def _safetensors(path: Path) -> _Contents:
-    note = "weights only: which activations stand between them, only their code says (--arch)"
-    return _Contents("a state dict, saved with safetensors", group(read_header(path)), notes=(note,))
+    return _Contents("a state dict, saved with safetensors", group(read_header(path)), notes=(_WEIGHTS_ONLY,))
 
 
 def _torchscript(path: Path) -> _Contents:

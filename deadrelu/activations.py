@@ -1,8 +1,9 @@
 """The table of activation kinds: how torch spells each, where it is flat, and what may take its place.
 
 A new kind of torch's own takes three files: its entry here, a row among the spellings of
-`tests/programs/eager/test_interception.py`, and its formula in numpy in `tests/measure/test_counters.py`. Everything
-else reads the table. Its output is computed by `torch.nn.functional.<name>`, called with its parameters in order.
+`tests/programs/eager/test_interception.py`, and its formula, parameters and edges in numpy in
+`tests/measure/test_counters.py`. Everything else reads the table. Its output is computed by
+`torch.nn.functional.<name>`, called with its parameters in order.
 
 Torch is named here by strings only, so that judging and rendering never import it.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Region:
-    """Where a unit fires: `low < z < high`, or, for the shrinkages, everywhere outside `[low, high]`.
+    """Where a unit fires: `low < z < high`, or, if `outside`, everywhere but in the flat part `[low, high]`.
 
     Both ends are kinks and exclusive: at ReLU's kink torch passes no gradient (`torch.relu` has subgradient 0 at 0).
     """
@@ -135,7 +136,8 @@ ACTIVATIONS: tuple[Activation, ...] = (
         module="Hardshrink",
         defaults={"lambd": 0.5},
         inplace=False,
-        region=lambda p: Region(-p[0], p[0], outside=True),
+        # Unlike softshrink it takes a negative lambd, and is then the identity.
+        region=lambda p: Region(-p[0], p[0], outside=True) if p[0] >= 0 else Region(-math.inf),
     ),
     Activation(
         name="softshrink",

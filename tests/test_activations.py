@@ -89,7 +89,7 @@ def test_an_entry_is_as_torch_has_it(kind: Activation | Leak) -> None:
 
 @pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.name)
 def test_a_unit_fires_where_the_gradient_is_not_zero(kind: Activation) -> None:
-    """Against autograd, at and around every kink; hardtanh and the shrinkages also at their default parameters."""
+    """Against autograd, at and around every kink, at its default parameters."""
     parameters = [value for value in kind.defaults.values() if value is not None]
     region = kind.region(parameters)
     points = [region.low, region.high, -100.0, -7.5, -0.1, 0.0, 0.1, 2.0, 100.0]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import deadrelu
+from deadrelu.activations import ACTIVATIONS
 from deadrelu.errors import UsageError
 from deadrelu.remedy.causes import depth
 from deadrelu.remedy.suggest import CAUTION, suggest
@@ -275,7 +276,7 @@ def test_a_live_module_gets_a_line_of_python_that_makes_the_swap() -> None:
     assert not [command for item in advice.items for command in commands(item) if "patch" in command]
 
 
-@pytest.mark.parametrize("op", ["hardsigmoid", "hardshrink", "softshrink", "unheard-of"])
+@pytest.mark.parametrize("op", [*(kind.name for kind in ACTIVATIONS if not kind.replacements), "unheard-of"])
 @pytest.mark.parametrize("dead", [1, 5, 8])
 def test_no_swap_is_suggested_where_none_makes_sense(op: str, dead: int) -> None:
     item = only(suggest(report_of(sick(dead, op=op))))

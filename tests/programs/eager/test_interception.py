@@ -54,6 +54,24 @@ SPELLINGS: dict[str, tuple[Call, str, float, float]] = {
     "jit.script": (torch.jit.script(nn.ReLU()), "relu", 0, torch.inf),
 }
 
+SHRINKAGES: dict[str, tuple[Call, str, float]] = {
+    "nn.Softshrink": (nn.Softshrink(0.5), "softshrink", 0.5),
+    "F.hardshrink": (F.hardshrink, "hardshrink", 0.5),
+    "F.hardshrink(0.7)": (lambda x: F.hardshrink(x, 0.7), "hardshrink", 0.7),
+    "F.hardshrink by keyword": (lambda x: F.hardshrink(input=x, lambd=0.7), "hardshrink", 0.7),
+    "F.hardshrink(-0.7)": (lambda x: F.hardshrink(x, -0.7), "hardshrink", -0.7),
+    "torch.hardshrink": (torch.hardshrink, "hardshrink", 0.5),
+    "x.hardshrink()": (lambda x: x.hardshrink(), "hardshrink", 0.5),
+    "x.hardshrink(0.7)": (lambda x: x.hardshrink(0.7), "hardshrink", 0.7),
+    "torch.ops.aten.hardshrink": (torch.ops.aten.hardshrink, "hardshrink", 0.5),
+    "torch.ops.aten.hardshrink.default": (torch.ops.aten.hardshrink.default, "hardshrink", 0.5),
+    "nn.Hardshrink": (nn.Hardshrink(0.7), "hardshrink", 0.7),
+    "nn.Hardshrink(0)": (nn.Hardshrink(0), "hardshrink", 0),
+    "nn.Hardshrink(-0.7)": (nn.Hardshrink(-0.7), "hardshrink", -0.7),
+    "jit.script": (torch.jit.script(nn.Hardshrink(0.7)), "hardshrink", 0.7),
+}
+"""As above, with the half-width of the flat middle; if that is negative, there is none."""
+
 
 class Model(nn.Module):
     """A layer, and whatever call is to be seen; the call is a submodule where it is a module."""
@@ -81,13 +99,16 @@ def test_each_spelling_is_one_site_whose_units_fire_where_its_gradient_is_not_ze
     assert [round(rate * 200) for rate in stats.firing_rate] == fires.tolist()
 
 
-@pytest.mark.parametrize("name", ["F.hardshrink", "nn.Softshrink"])
+@pytest.mark.parametrize("name", SHRINKAGES)
 def test_a_shrinkage_fires_outside_its_flat_middle(name: str) -> None:
+    call, op, lambd = SHRINKAGES[name]
     torch.manual_seed(0)
-    model, x = Model(F.hardshrink if name.startswith("F") else nn.Softshrink(0.5)), torch.randn(100, 5)
+    model, x = Model(call), torch.randn(100, 5)
     with torch.no_grad():
-        fires = ((model.fc(x) * 3).abs() > 0.5).sum(0)
+        fires = ((model.fc(x) * 3).abs() > lambd).sum(0)
     (stats,) = deadrelu.scan(model, x).sites
+    assert stats.site.op == op
+    assert stats.site.after == "fc"
     assert [round(rate * 100) for rate in stats.firing_rate] == fires.tolist()
 
 

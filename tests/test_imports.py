@@ -51,6 +51,12 @@ def test_torch_is_not_imported_by(statement: str) -> None:
     assert not packages & {"torch", "numpy", "safetensors"}
 
 
+def test_a_help_without_a_command_imports_none_of_what_commands_need() -> None:
+    """Numbers as fractions (and with them decimal) come with the options of the commands, a quarter of its time."""
+    assert not imported("-m", "deadrelu", "--help") & {"fractions", "decimal", "tempfile"}
+    assert "fractions" in imported("-m", "deadrelu", "scan", "--help")
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_torch_is_not_imported_by_the_command(words: list[str]) -> None:
     packages = imported("-m", "deadrelu", *words)

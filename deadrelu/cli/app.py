@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 
 from deadrelu import __version__
 from deadrelu.cli import console, process, ranks
-from deadrelu.cli import options as o
 from deadrelu.cli.examples import EXAMPLES
+from deadrelu.cli.general import ConfigOption, DebugOption, NoConfigOption
 from deadrelu.cli.help import WIDEST, write_examples, write_sections
 from deadrelu.cli.usage_errors import usage_errors
 from deadrelu.config.keys import SPELLINGS
@@ -113,9 +113,9 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: o.DebugOption = False,
-    config: o.ConfigOption = None,
-    no_config: o.NoConfigOption = False,
+    debug: DebugOption = False,
+    config: ConfigOption = None,
+    no_config: NoConfigOption = False,
 ) -> None:
     """Refuse options without a command; the commands read these options from the context."""
     del version, debug, config, no_config

@@ -10,14 +10,14 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from deadrelu.cli import options as o
 from deadrelu.cli.examples import EXAMPLES
+from deadrelu.cli.general import ConfigOption, DebugOption, NoConfigOption
 from deadrelu.cli.help import write_examples, write_sections
 from deadrelu.cli.usage_errors import usage, usage_errors
 from deadrelu.errors import UsageError
 
 
-def _general(debug: o.DebugOption = False, config: o.ConfigOption = None, no_config: o.NoConfigOption = False) -> None:
+def _general(debug: DebugOption = False, config: ConfigOption = None, no_config: NoConfigOption = False) -> None:
     """The options of `deadrelu` itself, which may also follow the command."""
 
 

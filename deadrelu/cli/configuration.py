@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from deadrelu.cli import console
 from deadrelu.cli.command import Command
+from deadrelu.cli.general import OUTPUT, SWAP
 from deadrelu.cli.model_options import axis_options, data_options, model_options, scan_options
-from deadrelu.cli.options import OUTPUT, SWAP
 from deadrelu.cli.usage_errors import name_of, usage_errors
 from deadrelu.cli.values import SamplesPerBatch
 from deadrelu.config.defaults import defaults_for

@@ -9,6 +9,7 @@ import typer
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
+from deadrelu.cli.general import GATE
 from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
 from deadrelu.cli.saved_reports import saved_report
@@ -26,9 +27,7 @@ def diff(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of the later state.")],
     fail_on: Annotated[
         Literal["worse"] | None,
-        o.choice(
-            ("worse",), "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=o.GATE
-        ),
+        o.choice(("worse",), "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=GATE),
     ] = None,
     format: o.PlainFormatOption = Format.TABLE,
     full: o.FullOption = False,

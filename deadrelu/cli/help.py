@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperArgument
 
-from deadrelu.cli.options import PANELS
+from deadrelu.cli.general import PANELS
 
 WIDEST = 100
 """Columns that a help text takes at most."""

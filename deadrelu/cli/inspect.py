@@ -10,12 +10,13 @@ from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
 from deadrelu.cli.completion import offer_outputs
+from deadrelu.cli.general import OUTPUT
 from deadrelu.cli.values import output_paths
 from deadrelu.files.writing import check_writable, write_text
 from deadrelu.render.formats import PLAIN, Format
 from deadrelu.render.terminal.screen import Screen
 
-_output = o.option_in(o.OUTPUT)
+_output = o.option_in(OUTPUT)
 
 
 @command()

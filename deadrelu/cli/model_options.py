@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from deadrelu.cli import values
-from deadrelu.cli.options import DATA, MODEL, WHAT, choice, option_in, split
+from deadrelu.cli.general import DATA, MODEL, WHAT
+from deadrelu.cli.options import choice, option_in, split
 from deadrelu.cli.values import SamplesPerBatch, read_batch_size, read_ratio, read_whole, split_globs
 from deadrelu.data.spec import ImageOptions
 from deadrelu.errors import UsageError

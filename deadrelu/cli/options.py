@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from deadrelu.cli.completion import offer, offer_outputs, rule_names
+from deadrelu.cli.general import GATE, OUTPUT, WHAT
 from deadrelu.cli.values import (
     read_choice,
     read_fraction,
@@ -19,15 +19,6 @@ from deadrelu.cli.values import (
 )
 from deadrelu.render.formats import PLAIN, Format
 from deadrelu.report import Stats
-
-MODEL = "Model"
-DATA = "Data"
-WHAT = "What to measure"
-GATE = "Gate"
-OUTPUT = "Output"
-SWAP = "What to swap"
-PANELS = (MODEL, DATA, WHAT, SWAP, GATE, OUTPUT)
-"""The sections of a help, in their order."""
 
 
 def option_in(panel: str) -> Callable[..., Any]:
@@ -56,23 +47,6 @@ def split(globs: list[str]) -> list[str]:
     return split_globs(globs)
 
 
-def _show_traceback(wanted: bool) -> None:
-    if wanted:
-        os.environ["DEADRELU_DEBUG"] = "1"
-
-
-DebugOption = Annotated[
-    bool, typer.Option("--debug", callback=_show_traceback, is_eager=True, help="Show the traceback of an error.")
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help="Read this configuration file. Default: the nearest deadrelu.toml or pyproject.toml.",
-    ),
-]
-NoConfigOption = Annotated[bool, typer.Option("--no-config", help="Read no configuration file.")]
 ModelArgument = Annotated[
     str,
     typer.Argument(

@@ -15,6 +15,7 @@ from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
+from deadrelu.cli.general import OUTPUT, SWAP
 from deadrelu.cli.model_options import axis_options, data_options, model_options
 from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
@@ -32,7 +33,7 @@ _EXPORT = (
 Replacement = Enum("Replacement", {name.upper(): name for name in REPLACEMENTS}, type=str)  # type: ignore[misc]  # mypy wants a literal
 
 
-_swap, _output = map(o.option_in, (o.SWAP, o.OUTPUT))
+_swap, _output = map(o.option_in, (SWAP, OUTPUT))
 
 
 class PatchCommand(ModelCommand):
@@ -58,7 +59,7 @@ _ToOption = Annotated[
         "--with",
         metavar="NAME",
         help=f"What replaces a ReLU: {', '.join(REPLACEMENTS)}.",
-        panel=o.SWAP,
+        panel=SWAP,
     ),
 ]
 _OnlyDeadUnitsOption = Annotated[bool, _swap("--only-dead-units", help="Leave live units exactly as they are.")]
@@ -76,7 +77,7 @@ _ToFormatOption = Annotated[
         ("pt2",),
         "--to",
         help="Export the model to .pt2 first, so that functional calls are swapped too.",
-        panel=o.OUTPUT,
+        panel=OUTPUT,
     ),
 ]
 _DiffOption = Annotated[bool, _output("--diff", help="Show what would change, and write nothing.")]

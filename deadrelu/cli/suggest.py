@@ -12,6 +12,7 @@ from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
+from deadrelu.cli.general import OUTPUT
 from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
 from deadrelu.cli.saved_reports import saved_report
@@ -24,7 +25,7 @@ from deadrelu.render import advice as markdown
 from deadrelu.render.formats import PLAIN, Format
 from deadrelu.render.terminal import advice as rendering
 
-_output = o.option_in(o.OUTPUT)
+_output = o.option_in(OUTPUT)
 _OF_A_REPORT = ("model", "slope", "format", "full", "quiet")
 """The parameters that mean something where nothing is scanned."""
 
@@ -42,7 +43,7 @@ def suggest(
         _output(metavar="NUMBER", parser=read_number, help="Slope below 0 of the leaky ReLUs to suggest."),
     ] = 0.01,
     format: Annotated[
-        Format, o.choice((*PLAIN, Format.MARKDOWN), "--format", help="Format of stdout.", panel=o.OUTPUT)
+        Format, o.choice((*PLAIN, Format.MARKDOWN), "--format", help="Format of stdout.", panel=OUTPUT)
     ] = Format.TABLE,
     full: Annotated[bool, _output("--full", help="Show each site with all its remedies.")] = False,
     quiet: o.QuietOption = False,

@@ -18,7 +18,7 @@ import typer
 from torch import nn
 
 from deadrelu.cli.app import app, every_command
-from deadrelu.cli.options import OUTPUT
+from deadrelu.cli.general import OUTPUT
 from deadrelu.measure import reporting
 from deadrelu.remedy import apply, compare
 from deadrelu.report import Report, commands

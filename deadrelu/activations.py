@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 class Region:
     """Where a unit fires: `low < z < high`, or, if `outside`, everywhere but in the flat part `[low, high]`.
 
-    Both ends are kinks and exclusive: at ReLU's kink torch passes no gradient (`torch.relu` has subgradient 0 at 0).
+    With `low` above `high` that part is empty: a hardshrink of negative lambd is the identity. Both ends are kinks and
+    exclusive: at ReLU's kink torch passes no gradient (`torch.relu` has subgradient 0 at 0).
     """
 
     low: float
@@ -136,8 +137,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         module="Hardshrink",
         defaults={"lambd": 0.5},
         inplace=False,
-        # Unlike softshrink it takes a negative lambd, and is then the identity.
-        region=lambda p: Region(-p[0], p[0], outside=True) if p[0] >= 0 else Region(-math.inf),
+        region=lambda p: Region(-p[0], p[0], outside=True),
     ),
     Activation(
         name="softshrink",

@@ -80,7 +80,7 @@ class TorchCounter:
         """Add where each unit fires: NaN does at no position. As floats, which torch adds up faster than booleans."""
         hits = torch.empty(x.shape, dtype=self._dtype, device=x.device)
         if self._region.outside:
-            torch.gt(x, self._region.high, out=hits).add_(torch.lt(x, self._region.low))
+            torch.logical_or(x > self._region.high, x < self._region.low, out=hits)
         else:
             torch.gt(x, self._region.low, out=hits)
             if not math.isinf(self._region.high):

@@ -110,15 +110,16 @@ def rows_units_positions(z: Tensor, axes: tuple[int, ...]) -> Array:
 
 def bounds(op: str, dtype: torch.dtype) -> tuple[float, float]:
     """Where the activation's gradient begins and ends, as torch rounds it to the type of the pre-activation."""
-    p = PARAMETERS.get(op, ())
+    p = PARAMETERS.get(op, (0.0,))
     edges = {
         "relu": (0.0, math.inf),
         "relu6": (0.0, 6.0),
         "hardtanh": p,
-        "threshold": (p[0] if p else 0.0, math.inf),
+        "threshold": (p[0], math.inf),
         "hardswish": (-3.0, math.inf),
         "hardsigmoid": (-3.0, 3.0),
-        **{shrinkage: (-p[0], p[0]) for shrinkage in SHRINKAGES if shrinkage == op},
+        "hardshrink": (-p[0], p[0]),
+        "softshrink": (-p[0], p[0]),
     }
     low, high = edges[op]
     return float(torch.tensor(low, dtype=dtype)), float(torch.tensor(high, dtype=dtype))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _python_dispatch
 
 import deadrelu
+from deadrelu.activations import ACTIVATIONS
 from deadrelu.errors import NothingMeasuredError
 from deadrelu.programs.modes import is_transformed
 
@@ -97,6 +98,10 @@ def test_each_spelling_is_one_site_whose_units_fire_where_its_gradient_is_not_ze
     assert stats.site.op == op
     assert stats.site.after == "fc"
     assert [round(rate * 200) for rate in stats.firing_rate] == fires.tolist()
+
+
+def test_every_kind_has_a_spelling() -> None:
+    assert {op for _, op, *_ in (*SPELLINGS.values(), *SHRINKAGES.values())} == {kind.name for kind in ACTIVATIONS}
 
 
 @pytest.mark.parametrize("name", SHRINKAGES)

@@ -27,7 +27,9 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _MOST = 1 << 64
 _PER_UNIT = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy")
+_MINIMA = "min_preactivation"
 _UNIT_LISTS = ("dead_units", "rare_units", "always_on_units", "nonfinite_units")
+_SATURATED = ("saturated_units", "saturated_high_units")
 
 
 def check_report(data: Mapping[str, Any]) -> None:
@@ -135,13 +137,18 @@ def _names(schema: Mapping[str, Any]) -> list[str]:
 def _check_site(site: Mapping[str, Any], where: str) -> None:
     """Check that the figures of one site agree with each other."""
     units = site["units"]
-    for key in _PER_UNIT:
+    for key in (*_PER_UNIT, *([_MINIMA] if site.get(_MINIMA) else [])):
         if len(site[key]) != units:
             raise ValueError(
                 f"{where}.{key} has {count(len(site[key]), 'entry', 'entries')} for {count(units, 'unit')}"
             )
-    for key in _UNIT_LISTS:
-        _check_units(site[key], units, f"{where}.{key}")
+    for key in (*_UNIT_LISTS, *_SATURATED):
+        _check_units(site.get(key, ()), units, f"{where}.{key}")
+    saturated, high = (set(site.get(key, ())) for key in _SATURATED)
+    if site.get("saturated", 0) != len(saturated) or not high <= saturated:
+        raise ValueError(f"{where} counts {count(site.get('saturated', 0), 'saturated unit')} and lists others")
+    if not saturated.isdisjoint((*site["dead_units"], *site["nonfinite_units"])):
+        raise ValueError(f"{where} lists a unit as saturated that is dead or met NaN or infinity")
     if site["dead"] != len(site["dead_units"]) or not _same(site["dead_fraction"], site["dead"] / units):
         raise ValueError(f"{where} counts {count(site['dead'], 'dead unit')} and lists {len(site['dead_units'])}")
     rates = site["firing_rate"]

@@ -17,7 +17,8 @@ def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
     if stats.site.source is not None:
         out["source"] = without_none(out["source"], "column", "end_column")
     figures = {f.name: getattr(stats, f.name) for f in fields(stats) if f.name != "site"}
-    return out | {"dead": stats.dead, "dead_fraction": stats.dead_fraction} | figures
+    derived = {"dead": stats.dead, "dead_fraction": stats.dead_fraction, "saturated": stats.saturated}
+    return out | derived | figures
 
 
 def without_none(data: dict[str, Any], *optional: str) -> dict[str, Any]:

@@ -88,8 +88,12 @@ class SiteStats:
     """What was measured at one site; `sample_rate` is the share of samples (or rows, see `rate_per`) that fired.
 
     The counts can be recovered exactly from the rates, `rows` and `positions`: this is how reports are merged. Unless
-    `stats` is "full", maxima and means are None. With "fired", the rates of units that fired are None too, and
+    `stats` is "full", maxima, minima and means are None. With "fired", the rates of units that fired are None too, and
     `samples` counts only those until each unit of the site had fired.
+
+    A saturated unit is not dead, but its derivative is within `saturated_below` of zero at every position; of the
+    `saturated_units`, those in `saturated_high_units` are stuck at the high side of their activation. Reports of
+    earlier versions have no minima: `min_preactivation` is empty.
     """
 
     site: Site
@@ -107,6 +111,9 @@ class SiteStats:
     mean_activation: tuple[float | None, ...]
     dormancy: tuple[float | None, ...]
     silence_bound: float
+    saturated_units: tuple[int, ...] = ()
+    saturated_high_units: tuple[int, ...] = ()
+    min_preactivation: tuple[float | None, ...] = ()
 
     @property
     def knows_rates(self) -> bool:
@@ -117,6 +124,16 @@ class SiteStats:
     def dead(self) -> int:
         """The number of dead units."""
         return len(self.dead_units)
+
+    @property
+    def saturated(self) -> int:
+        """The number of saturated units."""
+        return len(self.saturated_units)
+
+    @property
+    def saturated_fraction(self) -> float:
+        """The share of saturated units, in 0..1."""
+        return self.saturated / self.site.units
 
     @property
     def dead_fraction(self) -> float:

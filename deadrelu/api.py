@@ -107,6 +107,7 @@ def scan(
     feature_axes: Mapping[str, int | None] | None = None,
     max_dead: Share | None = None,
     max_dead_total: Share | None = None,
+    max_saturated: Share | None = None,
     limits: Limits = (),
     strict: bool = False,
     policy: Policy | None = None,
@@ -132,6 +133,7 @@ def scan(
     `max_dead`: the gate fails where more of a site's units are dead: `0.05`, `"5%"` or a `Fraction`.
     `limits`: the same for the sites that match a glob: `{"head.*": "20%"}`.
     `max_dead_total`: the same for all units together.
+    `max_saturated`: the gate fails where more of a site's units are saturated.
     `strict`: the gate fails on skipped sites and guessed axes too.
     `policy`: all of that, and more, in one.
     `stats`: what is measured: "fired" (which units fired at all), "rates" (how often), or "full" (also maxima, means,
@@ -149,9 +151,16 @@ def scan(
     from deadrelu.measure.plan import Plan
     from deadrelu.measure.reporting import report_on
 
-    policy = policy_of(policy, max_dead=max_dead, max_dead_total=max_dead_total, limits=limits, strict=strict)
-    if until is not None and ranks is not None:
-        raise UsageError("processes that share the work cannot stop early", hint="scan in one process, or all the data")
+    policy = policy_of(
+        policy,
+        max_dead=max_dead,
+        max_dead_total=max_dead_total,
+        max_saturated=max_saturated,
+        limits=limits,
+        strict=strict,
+    )
+    if until is not None:
+        _check_may_stop(policy, ranks)
     device = "one a rank" if ranks is not None and device_map is not None else device
     opening = ModelSpec.of(model, {**options, "device": device, "device_map": device_map})
     source = DataSpec.of(data, options)
@@ -164,9 +173,7 @@ def scan(
         unmatched=unmatched,
     )
     if invocation is None and not opening.is_live and isinstance(data, (str, Path, NoneType)):
-        usual, chosen = Policy().to_settings(), policy.to_settings()
-        gate = {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual[name]}
-        invocation = words_of(str(model), flags_of(opening) | flags_of(source) | flags_of(plan) | gate)
+        invocation = words_of(str(model), flags_of(opening) | flags_of(source) | flags_of(plan) | _gate_flags(policy))
     words = None if invocation is None else tuple(invocation)
     settings = {"invocation": words, **settings_of(opening), **settings_of(source), **settings_of(plan), "until": until}
     program, info = open_program(opening)
@@ -176,6 +183,20 @@ def scan(
     stop = partial(predict_verdict, policy=policy, until=until) if until else None
     report = report_on(program, info, batches, plan, settings=settings, progress=progress, ranks=ranks, stop=stop)
     return judge(report, policy)
+
+
+def _check_may_stop(policy: Policy, ranks: Ranks | None) -> None:
+    """Raise `UsageError` for a scan that must run all of its data."""
+    if ranks is not None:
+        raise UsageError("processes that share the work cannot stop early", hint="scan in one process, or all the data")
+    if policy.max_saturated is not None:
+        raise UsageError("a scan that stops early cannot judge saturated units", hint="leave one of the two out")
+
+
+def _gate_flags(policy: Policy) -> dict[str, object]:
+    """The values of a policy that are not the default, by long flag without the dashes."""
+    usual, chosen = Policy().to_settings(), policy.to_settings()
+    return {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual[name]}
 
 
 @_takes(ModelSpec, DataSpec)

@@ -332,6 +332,12 @@ def test_limits_are_arguments_of_a_scan_in_every_form(x: Tensor, limit: str | fl
     assert report == deadrelu.scan(model, x, policy=deadrelu.Policy(max_dead=0.05))
     assert deadrelu.scan(model, x, max_dead=limit, limits={"1": "50%"}).verdict == "pass"
     assert deadrelu.scan(model, x, max_dead_total=limit).verdict == "fail"
+    flat = deadrelu.scan(model, x, max_saturated=limit)
+    assert (flat.verdict, flat.settings["max_saturated"]) == ("pass", 0.05)
+    with pytest.raises(UsageError, match="policy and max_saturated were both given"):
+        deadrelu.scan(model, x, max_saturated=limit, policy=deadrelu.Policy())
+    with pytest.raises(UsageError, match="a scan that stops early cannot judge saturated units"):
+        deadrelu.scan(model, x, max_saturated=limit, until="verdict")
     with pytest.raises(UsageError, match="policy and max_dead were both given"):
         deadrelu.scan(model, x, max_dead=limit, policy=deadrelu.Policy())
     with pytest.raises(UsageError, match="max_dead must be between 0 and 1 or a percentage such as '5%', got 5"):

@@ -54,6 +54,7 @@ def test_beyond_it_an_assertion_fails_with_verdict_findings_and_table(x: Tensor)
 def test_the_fields_of_a_policy_are_options_and_a_policy_is_one_too(x: Tensor) -> None:
     assert deadrelu.check(sick(), x, limits={"1": "20%"}).verdict == "pass"
     assert deadrelu.check(sick(), x, ignore=("DR001",)).verdict == "pass"
+    assert deadrelu.check(sick(), x, max_dead=None, max_saturated="0%").settings["max_saturated"] == 0.0
     assert deadrelu.check(sick(), x, policy=deadrelu.Policy()).verdict == "pass"
     with pytest.raises(deadrelu.GateFailed):
         deadrelu.check(sick(), x, policy=deadrelu.Policy(max_dead_total="1%"))

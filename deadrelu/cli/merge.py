@@ -26,6 +26,7 @@ def merge(
     *,
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
+    max_saturated: o.MaxSaturatedOption = None,
     limits: o.LimitsOption = [],
     exit_zero: o.ExitZeroOption = False,
     format: o.ReportFormatOption = Format.TABLE,
@@ -41,7 +42,11 @@ def merge(
     """
     outputs = check_outputs(output, force=force)
     reports = [read_report(path) for path in saved]
-    instead: dict[str, Any] = {"max_dead": max_dead, "max_dead_total": max_dead_total}
+    instead: dict[str, Any] = {
+        "max_dead": max_dead,
+        "max_dead_total": max_dead_total,
+        "max_saturated": max_saturated,
+    }
     instead["limits"] = tuple(map(parse_limit, limits)) or None
     given = {name: value for name, value in instead.items() if value is not None}
     report = merged(reports, common_policy(reports, **given))

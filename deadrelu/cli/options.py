@@ -87,6 +87,10 @@ MaxDeadTotalOption = Annotated[
         help="Fail if a larger share of all units together is dead.",
     ),
 ]
+MaxSaturatedOption = Annotated[
+    float | None,
+    _gate(metavar="SHARE", parser=read_fraction, help="Fail if a larger share of a site's units is saturated."),
+]
 LimitsOption = Annotated[
     list[str],
     _gate(

@@ -28,6 +28,7 @@ def scan(
     stats: o.StatsOption = "full",
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
+    max_saturated: o.MaxSaturatedOption = None,
     limits: o.LimitsOption = [],
     baseline: o.BaselineOption = None,
     update_baseline: o.UpdateBaselineOption = False,
@@ -53,6 +54,7 @@ def scan(
     policy = Policy(
         max_dead=max_dead,
         max_dead_total=max_dead_total,
+        max_saturated=max_saturated,
         rare_below=rare_below,
         confidence=confidence,
         strict=strict,

@@ -128,6 +128,30 @@ def find_too_few_samples(report: Report, policy: Policy) -> Iterator[Finding]:
 
 
 @finder
+def find_saturated(report: Report, policy: Policy) -> Iterator[Finding]:
+    """DR007: saturated units; an error above `policy.max_saturated`, a note within it."""
+    limit = policy.max_saturated
+    for stats in report.sites:
+        if not stats.saturated:
+            continue
+        verb = "is" if stats.saturated == 1 else "are"
+        message = (
+            f"{stats.saturated:,} of {count(stats.site.units, 'unit')} {verb} saturated"
+            f" ({percent(stats.saturated_fraction)}){_sides(stats)} on {count(stats.samples, 'sample')}"
+        )
+        severity: Severity = "warning"
+        if stats.site.is_guessed:
+            severity = "note"
+            message += f", if axis {stats.site.feature_axis} holds its units, which is a guess: no limit applies."
+        elif limit is not None:
+            severity = "error" if stats.saturated_fraction > limit else "note"
+            message += _allows(limit, stats.site.units)
+        else:
+            message += "."
+        yield _finding("DR007", stats, message, stats.saturated_units, severity)
+
+
+@finder
 def find_skipped(report: Report, policy: Policy) -> Iterator[Finding]:
     """DR008: a site was skipped; an error if `policy.strict`."""
     for site in report.skipped:
@@ -211,13 +235,21 @@ def _wholly_dead(stats: SiteStats) -> bool:
     return stats.dead == stats.site.units > 0
 
 
+def _sides(stats: SiteStats) -> str:
+    """Say how many units are stuck low and how many high; nothing where neither is known."""
+    maxima = (stats.max_preactivation[unit] for unit in stats.saturated_units)
+    low, high = sum(top is not None and top <= 0 for top in maxima), len(stats.saturated_high_units)
+    parts = [f"{number:,} stuck {side}" for number, side in ((low, "low"), (high, "high")) if number]
+    return f", {' and '.join(parts)}" if parts else ""
+
+
 def _dead_of(dead: int, units: int, noun: str) -> str:
     """The start of a DR001 message."""
     return f"{dead:,} of {units:,} {noun} {'is' if dead == 1 else 'are'} dead ({percent(dead / units)})"
 
 
 def _allows(limit: float, units: int) -> str:
-    """The end of a DR001 message. It counts units, because two rounded percentages can look equal."""
+    """The end of a message on a limit. It counts units, because two rounded percentages can look equal."""
     allowed = int(limit * units)
     # The product is rounded. The gate compares quotients, and the message must agree with the gate.
     allowed += (allowed + 1) / units <= limit

@@ -23,7 +23,7 @@ from deadrelu.report import Setting
 from deadrelu.text.wording import exact_percent
 
 _SETTINGS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("max_dead", "max_dead_total"), (int, float, type(None))),
+    **dict.fromkeys(("max_dead", "max_dead_total", "max_saturated"), (int, float, type(None))),
     **dict.fromkeys(("rare_below", "confidence"), (int, float)),
     **dict.fromkeys(("select", "ignore", "limits"), (tuple,)),
     "strict": (bool,),
@@ -36,13 +36,15 @@ class Policy:
     """What the gate tolerates. Shares are `0.05`, `"5%"` or a `Fraction`, stored as floats in 0..1; None: unlimited.
 
     `max_dead` applies to each site, unless one of the `limits` (`{"head.*": "20%"}`, or pairs of a glob over site ids
-    and a share) matches it; the last match wins. `max_dead_total` applies to all units together. An empty `select` is
-    every rule. An `ignore` is a rule or `RULE@GLOB: REASON`, where glob and reason are optional. A rule is given by
-    code or name, and stored by code. Raises `UsageError` for a share out of range and for an unknown rule.
+    and a share) matches it; the last match wins. `max_dead_total` applies to all units together, `max_saturated` to the
+    saturated units of each site. An empty `select` is every rule. An `ignore` is a rule or `RULE@GLOB: REASON`, where
+    glob and reason are optional. A rule is given by code or name, and stored by code. Raises `UsageError` for a share
+    out of range and for an unknown rule.
     """
 
     max_dead: Field[Share | None, float | None] = Field(None, read_limit)
     max_dead_total: Field[Share | None, float | None] = Field(None, read_limit)
+    max_saturated: Field[Share | None, float | None] = Field(None, read_limit)
     rare_below: Field[Share, float] = Field(0.01, read_share)
     confidence: Field[Share, float] = Field(0.95, read_confidence)
     strict: bool = False
@@ -107,16 +109,24 @@ def policy_of(
     *,
     max_dead: Share | None = None,
     max_dead_total: Share | None = None,
+    max_saturated: Share | None = None,
     limits: Limits = (),
     strict: bool = False,
 ) -> Policy:
     """Return `policy`, or one made of the limits. Raises `UsageError` if both were given."""
     limits = read_limits("limits", limits)
     if policy is None:
-        return Policy(max_dead=max_dead, max_dead_total=max_dead_total, limits=limits, strict=strict)
+        return Policy(
+            max_dead=max_dead,
+            max_dead_total=max_dead_total,
+            max_saturated=max_saturated,
+            limits=limits,
+            strict=strict,
+        )
     beside = {
         "max_dead": max_dead is not None,
         "max_dead_total": max_dead_total is not None,
+        "max_saturated": max_saturated is not None,
         "limits": bool(limits),
         "strict": strict,
     }

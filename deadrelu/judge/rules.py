@@ -75,6 +75,15 @@ _TABLE = (
         severity="warning",
     ),
     Rule(
+        code="DR007",
+        name="saturated-units",
+        summary="Some units of a site are saturated: the activation is almost flat wherever they get to.",
+        why="Almost no gradient passes where an activation is flat, so training moves a saturated unit very slowly.",
+        fix="Check that the inputs are scaled as in training; then lower the learning rate, or normalise before this"
+        " activation.",
+        severity="warning",
+    ),
+    Rule(
         code="DR008",
         name="skipped-site",
         summary="A site was skipped: it is neither alive nor dead.",

@@ -30,7 +30,8 @@ class Decision:
     """What decided the verdict: the rules that `failed`, worst first, or the `yardstick` that nothing exceeded.
 
     `limit` is the common limit of all sites that have one, `unlimited` the number of sites without one, `total` the
-    limit over all units together. `standing` compares the dead units of a passed gate to the baseline.
+    limit over all units together, `max_saturated` that on the saturated units of each site. `standing` compares the
+    dead units of a passed gate to the baseline.
     """
 
     failed: tuple[FailedRule, ...]
@@ -40,6 +41,7 @@ class Decision:
     limit: float | None = None
     unlimited: int = 0
     total: float | None = None
+    max_saturated: float | None = None
     dead_sites_fail: bool = True
 
 
@@ -62,6 +64,7 @@ def explain_verdict(report: Report) -> Decision:
         limit=given.pop() if len(given) == 1 else None,
         unlimited=limits.count(None),
         total=policy.max_dead_total,
+        max_saturated=policy.max_saturated if policy.counts("DR007") else None,
         dead_sites_fail=policy.counts("DR002"),
     )
 

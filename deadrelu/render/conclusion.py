@@ -13,6 +13,7 @@ from deadrelu.report.commands import id_glob, scan_command, suggest_command
 from deadrelu.text.wording import count, exact_percent, percent, ranges
 
 _ALL_UNITS = ("DR002", "DR005")
+_LIMITS = ("max_dead", "max_dead_total", "max_saturated", "limits", "baseline")
 _LEFT_OUT = {
     "fired": "only whether each unit fired was measured, and only silent units were checked for NaN",
     "rates": "maxima and means were not measured, and only silent units were checked for NaN",
@@ -52,6 +53,15 @@ def verdict_reason(report: Report) -> str:
         return "; ".join(_why_failed(failed, by, len(report.sites)) for failed in by.failed)
     if report.is_all_leaky:
         return "every activation is leaky, so no unit can die"
+    reason = _why_passed(report, by)
+    if by.max_saturated is None:
+        return reason
+    kept = f"no site has more saturated units than the limit of {exact_percent(by.max_saturated)} allows"
+    return f"{kept}; {reason}" if by.yardstick == "none" else f"{reason}; {kept}"
+
+
+def _why_passed(report: Report, by: Decision) -> str:
+    """Say what the dead units were compared to."""
     match by.yardstick:
         case "baseline":
             return {
@@ -63,10 +73,11 @@ def verdict_reason(report: Report) -> str:
             return _within_limits(by, len(report.gated))
         case "not judged":
             return "dead units are not judged: DR001 is left out by --select or --ignore"
+    limit = "no limit was given" if by.max_saturated is None else "no limit on dead units was given"
     if not report.summary.dead:
-        return "no unit is dead; no limit was given"
+        return f"no unit is dead; {limit}"
     only = " (only a wholly dead site fails)" if by.dead_sites_fail else ""
-    return f"no limit was given{only}; set one with --max-dead"
+    return f"{limit}{only}; set one with --max-dead"
 
 
 def sentence(clause: str) -> str:
@@ -89,6 +100,8 @@ def _why_failed(failed: FailedRule, by: Decision, sites: int) -> str:
             return f"{some} {'is' if failed.sites == 1 else 'are'} wholly dead"
         case "DR003":
             return f"{some} met NaN or infinity" if failed.sites else "weights are NaN or infinite"
+        case "DR007":
+            return f"{some} {has} more saturated units than the limit of {exact_percent(by.max_saturated or 0)} allows"
         case "DR008":
             return f"{count(failed.sites, 'site was', 'sites were')} skipped, which fails with --strict"
         case "DR011":
@@ -114,6 +127,7 @@ def conclusion(report: Report) -> str:
     summary, parts = report.summary, []
     samples = count(report.data.samples, "synthetic sample" if report.data.kind == "synthetic" else "sample")
     unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
+    saturated = sum(stats.saturated for stats in report.sites)
     if report.is_all_leaky:
         parts.append(nothing_can_die(report))
     elif not report.sites:
@@ -122,11 +136,15 @@ def conclusion(report: Report) -> str:
         whole = f"{summary.dead:,} of {count(summary.units, 'unit')} ({percent(summary.dead_fraction)})"
         parts.append(f"{whole} never fired on {_reached(report, samples)}")
         parts.extend(_certainty(report))
-    elif unknown:
+    elif unknown or saturated:
         parts.append(f"No unit was found dead on {samples}")
     else:
         all_units = f"All {summary.units:,} units" if summary.units > 1 else "The one unit"
         parts.append(f"{all_units} fired at least once on {samples}")
+    if saturated:
+        part = f"{saturated:,} of {count(summary.units, 'unit')} ({percent(saturated / summary.units)})"
+        verb, them = ("is", "it") if saturated == 1 else ("are", "them")
+        parts.append(f"{part} {verb} saturated: hardly any gradient passes through {them}")
     if unknown:
         parts.append(f"{count(unknown, 'unit')} met NaN or infinity and cannot be judged")
     if report.data.kind == "synthetic" and report.sites:
@@ -167,9 +185,7 @@ def next_step(report: Report) -> Step:
         command = suggest_command(report) or ("deadrelu.suggest(report)" if live else None)
         purpose = "What to do about it"
         return Step(purpose if command else f"{purpose}: pass the JSON report to deadrelu suggest", command)
-    if not any(
-        report.settings.get(name) not in (None, ()) for name in ("max_dead", "max_dead_total", "limits", "baseline")
-    ):
+    if all(report.settings.get(name) in (None, ()) for name in _LIMITS):
         strict = () if report.skipped or len(report.gated) < len(report.sites) else ("--strict",)
         command = scan_command(report, "--max-dead=5%", *strict)
         command = command or ('deadrelu.check(model, data, max_dead="5%")' if live else None)

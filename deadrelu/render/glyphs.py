@@ -40,6 +40,7 @@ class Glyphs:
     levels: str
     cells: str
     dead: str
+    saturated: str
     rare: str
     rule: str
     ellipsis: str
@@ -92,6 +93,7 @@ BLOCKS = Glyphs(
     levels="▁▂▃▄▅▆▇█",
     cells="▁▂▃▄▅▆▇█",
     dead="✗",
+    saturated="≈",
     rare="·",
     rule="─",
     ellipsis="…",
@@ -113,6 +115,7 @@ ASCII = Glyphs(
     levels="_.:-=+*#",
     cells="0123456789",
     dead="X",
+    saturated="~",
     rare=".",
     rule="-",
     ellipsis="...",

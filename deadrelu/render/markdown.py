@@ -9,7 +9,7 @@ from itertools import accumulate
 from deadrelu.render import conclusion as end
 from deadrelu.render import leaky
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import Condition, Row, figures, site_rows
+from deadrelu.render.rows import Condition, Row, figures, saturated, site_rows
 from deadrelu.report import Finding, Report, Severity
 from deadrelu.text.wording import count
 
@@ -28,8 +28,7 @@ MOST_CHARACTERS = 65_536
 
 _ROOM = {"sick sites": 20_000, "healthy sites": 10_000, "skipped": 8_000, "findings": 20_000}
 
-_FIGURES = ("units", "dead", "share", "rare", "always on", "headroom")
-_HEADER = (f"| | site | after | {' | '.join(_FIGURES)} |", "|-|-|-" + "|-:" * len(_FIGURES) + "|")
+_FIGURES = ("units", "dead", "share", "saturated", "rare", "always on", "headroom")
 
 
 def render(report: Report) -> str:
@@ -65,27 +64,29 @@ def _head(report: Report) -> Iterator[str]:
 def _tables(report: Report) -> Iterator[list[str]]:
     """Yield the table of the sick sites, and that of the others behind a fold."""
     rows = site_rows(report)
-    ill = [_row(row) for row in rows if row.is_sick]
-    well = [_row(row) for row in rows if not row.is_sick]
+    columns = [name for name in _FIGURES if name != "saturated" or saturated(report)]
+    header = (f"| | site | after | {' | '.join(columns)} |", "|-|-|-" + "|-:" * len(columns) + "|")
+    ill = [_row(row, columns) for row in rows if row.is_sick]
+    well = [_row(row, columns) for row in rows if not row.is_sick]
     if ill:
         shown, rest = _within(ill, "sick sites", "more site")
-        yield [*_HEADER, *shown]
+        yield [*header, *shown]
         yield rest
     if well:
         shown, rest = _within(well, "healthy sites", "more healthy site")
         fold = f"<details><summary>{count(len(well), 'healthy site')}</summary>"
-        yield [fold, "", *_HEADER, *shown, "", *rest, *([""] if rest else []), "</details>"]
+        yield [fold, "", *header, *shown, "", *rest, *([""] if rest else []), "</details>"]
 
 
-def _row(row: Row) -> str:
-    """One site."""
+def _row(row: Row, columns: Sequence[str]) -> str:
+    """One site, with these of its figures."""
     site, shown = row.stats.site, figures(row.stats)
     name = f"**{code_span(site.id)} ALL DEAD**" if row.is_dead else code_span(site.id)
     cells = (
         _MARKS[row.condition],
         name,
         code_span(site.after) if site.after else "",
-        *map(shown.__getitem__, _FIGURES),
+        *map(shown.__getitem__, columns),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

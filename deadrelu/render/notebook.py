@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deadrelu.render import conclusion as end
-from deadrelu.render.rows import MOST_ROWS, Row, figures, site_rows, total_figures, worst_rows
+from deadrelu.render.rows import MOST_ROWS, Row, figures, saturated, site_rows, total_figures, worst_rows
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, asset, code, el
 from deadrelu.render.webpage.overview import limit
@@ -11,8 +11,9 @@ from deadrelu.render.webpage.sites import mark
 from deadrelu.report import Report
 from deadrelu.text.wording import count
 
-_HEADS = (("", ""), ("site", ""), ("units", "num"), ("dead", "num"), ("share", ""), ("rare", "num"))
-_LAST = (("firing rates", ""), ("headroom", "num"))
+_HEADS = (("", ""), ("site", ""), ("units", "num"), ("dead", "num"), ("share", ""))
+_SATURATED = (("saturated", "num"),)
+_LAST = (("rare", "num"), ("firing rates", ""), ("headroom", "num"))
 
 
 def fragment(report: Report) -> str:
@@ -45,22 +46,24 @@ def _table(report: Report) -> Html | None:
     if not rows:
         return None
     shown = rows if len(rows) <= MOST_ROWS else worst_rows(rows)
-    heads = [el("th", text, scope="col", class_=kind or None) for text, kind in (*_HEADS, *_LAST)]
+    extra = bool(saturated(report))
+    titles = (*_HEADS, *(_SATURATED if extra else ()), *_LAST)
+    heads = [el("th", text, scope="col", class_=kind or None) for text, kind in titles]
     note = f"… and {count(len(rows) - len(shown), 'healthy site')} without a dead unit"
     return el(
         "div",
         el(
             "table",
             el("thead", el("tr", *heads)),
-            el("tbody", *map(_row, shown)),
-            el("tfoot", _totals(report)),
+            el("tbody", *(_row(row, has_saturated=extra) for row in shown)),
+            el("tfoot", _totals(report, has_saturated=extra)),
         ),
         el("p", note, class_="quiet") if len(shown) < len(rows) else None,
         class_="frame",
     )
 
 
-def _row(row: Row) -> Html:
+def _row(row: Row, *, has_saturated: bool) -> Html:
     """The row of a site."""
     stats, shown = row.stats, figures(row.stats)
     return el(
@@ -70,13 +73,14 @@ def _row(row: Row) -> Html:
         el("td", shown["units"], class_="num"),
         el("td", shown["dead"], class_="num dead" if stats.dead else "num"),
         el("td", share(stats.dead_fraction), class_="share"),
+        el("td", shown["saturated"], class_="num") if has_saturated else None,
         el("td", shown["rare"], class_="num"),
         el("td", el("strong", "ALL DEAD") if row.is_dead else sparkline(stats)),
         el("td", shown["headroom"], class_="num"),
     )
 
 
-def _totals(report: Report) -> Html:
+def _totals(report: Report, *, has_saturated: bool) -> Html:
     """The row of the sums over all sites, shown or not."""
     sums = total_figures(report)
     return el(
@@ -86,6 +90,7 @@ def _totals(report: Report) -> Html:
         el("td", sums["units"], class_="num"),
         el("td", sums["dead"], class_="num"),
         el("td", el("span", sums["share"], class_="n"), class_="share"),
+        el("td", sums["saturated"], class_="num") if has_saturated else None,
         el("td", sums["rare"], class_="num"),
         el("td"),
         el("td"),

@@ -40,8 +40,9 @@ class Row:
 
     @property
     def is_sick(self) -> bool:
-        """Whether the site is always shown: it has a dead unit, a non-finite value or a warning."""
-        return bool(self.stats.dead or self.stats.nonfinite_units) or self.condition <= Condition.WARNING
+        """Whether the site is always shown: it has a dead or saturated unit, a non-finite value or a warning."""
+        stats = self.stats
+        return bool(stats.dead or stats.saturated or stats.nonfinite_units) or self.condition <= Condition.WARNING
 
     @property
     def is_dead(self) -> bool:
@@ -71,6 +72,7 @@ def figures(stats: SiteStats, glyphs: Glyphs = BLOCKS) -> dict[str, str]:
         "units": f"{stats.site.units:,}{'?' if stats.site.is_guessed else ''}",
         "dead": f"{stats.dead:,}",
         "share": percent(stats.dead_fraction),
+        "saturated": f"{stats.saturated:,}",
         "rare": f"{len(stats.rare_units):,}" if stats.knows_rates else glyphs.dash,
         "always on": f"{len(stats.always_on_units):,}" if stats.knows_rates else glyphs.dash,
         "headroom": glyphs.number(stats.headroom),
@@ -85,9 +87,15 @@ def total_figures(report: Report, glyphs: Glyphs = BLOCKS) -> dict[str, str]:
         "units": f"{summary.units:,}",
         "dead": f"{summary.dead:,}",
         "share": percent(summary.dead_fraction),
+        "saturated": f"{saturated(report):,}",
         "rare": f"{summary.rare:,}" if known else glyphs.dash,
         "always on": f"{summary.always_on:,}" if known else glyphs.dash,
     }
+
+
+def saturated(report: Report) -> int:
+    """Return how many units of all sites are saturated. Tables have a column for them only if there is one."""
+    return sum(stats.saturated for stats in report.sites)
 
 
 def knows_rates(report: Report) -> bool:
@@ -96,8 +104,8 @@ def knows_rates(report: Report) -> bool:
 
 
 def firing_rates(stats: SiteStats) -> Iterator[float]:
-    """Yield the firing rates for a histogram: without the dead, and without units that met NaN or infinity."""
-    apart = {*stats.dead_units, *stats.nonfinite_units}
+    """Yield the firing rates for a histogram: without dead, saturated and non-finite units."""
+    apart = {*stats.dead_units, *stats.saturated_units, *stats.nonfinite_units}
     return (rate for unit, rate in enumerate(stats.firing_rate) if rate is not None and unit not in apart)
 
 

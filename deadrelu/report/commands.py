@@ -16,7 +16,16 @@ from pathlib import Path
 from deadrelu.report import Report, Site
 
 _GATE = {
-    *("--max-dead", "--max-dead-total", "--limits", "--baseline", "--update-baseline", "--tolerance", "--select"),
+    *(
+        "--max-dead",
+        "--max-dead-total",
+        "--max-saturated",
+        "--limits",
+        "--baseline",
+        "--update-baseline",
+        "--tolerance",
+        "--select",
+    ),
     *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats"),
 }
 _NOT_OF = {

@@ -22,6 +22,7 @@ _OF_SITES = {
     "units": "int64",
     "dead": "int64",
     "dead_fraction": "float64",
+    "saturated": "int64",
     "rare": "int64",
     "always_on": "int64",
     "nonfinite": "int64",
@@ -40,6 +41,7 @@ _OF_UNITS = {
     "site": "",
     "unit": "int64",
     "dead": "bool",
+    "saturated": "bool",
     "rare": "bool",
     "always_on": "bool",
     "nonfinite": "bool",
@@ -48,8 +50,10 @@ _OF_UNITS = {
     "max_preactivation": "float64",
     "mean_activation": "float64",
     "dormancy": "float64",
+    "min_preactivation": "float64",
 }
-_FIGURES = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy")
+_KINDS = ("dead_units", "saturated_units", "rare_units", "always_on_units", "nonfinite_units")
+_FIGURES = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy", "min_preactivation")
 
 
 def site_frame(report: Report) -> DataFrame:
@@ -76,6 +80,7 @@ def _site(stats: SiteStats) -> tuple[Any, ...]:
         site.units,
         stats.dead,
         stats.dead_fraction,
+        stats.saturated,
         len(stats.rare_units),
         len(stats.always_on_units),
         len(stats.nonfinite_units),
@@ -90,8 +95,9 @@ def _site(stats: SiteStats) -> tuple[Any, ...]:
 
 def _units(stats: SiteStats) -> Iterator[tuple[Any, ...]]:
     """The rows of a site's units, in the order of `_OF_UNITS`."""
-    kinds = [set(units) for units in (stats.dead_units, stats.rare_units, stats.always_on_units, stats.nonfinite_units)]
-    figures: Sequence[Sequence[float | None]] = [getattr(stats, name) for name in _FIGURES]
+    kinds = [set(getattr(stats, name)) for name in _KINDS]
+    unknown = (None,) * stats.site.units
+    figures: Sequence[Sequence[float | None]] = [getattr(stats, name) or unknown for name in _FIGURES]
     for unit in range(stats.site.units):
         yield (stats.site.id, unit, *(unit in kind for kind in kinds), *(figure[unit] for figure in figures))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.cli.conftest import CONV, DIGITS, DYING, HEALTHY, NET, WEIGHTS, Done, deadrelu
+from tests.cli.conftest import CONV, DIGITS, DYING, HEALTHY, NET, WEIGHTS, Done, check_refusal, deadrelu
 from tests.test_sample_models import CLAIMS
 
 
@@ -59,6 +59,17 @@ def test_a_limit_on_the_total_adds_the_sites_up() -> None:
     words = ["scan", CONV, "--data", DIGITS, "--quiet", "--max-dead-total"]
     assert deadrelu(*words, str((dead + 0.5) / units)).code == 0
     assert deadrelu(*words, str((dead - 0.5) / units)).code == 1
+
+
+def test_a_limit_on_saturated_units_is_a_flag_and_a_key(tmp_path: Path) -> None:
+    words = ["scan", HEALTHY, "--data", DIGITS, "--quiet", "--format", "json"]
+    by_flag = deadrelu(*words, "--max-saturated", "5%")
+    (tmp_path / "own.toml").write_text("max-saturated = 0.05\n")
+    by_key = deadrelu(*words, "--config", str(tmp_path / "own.toml"))
+    for done in (by_flag, by_key):
+        assert (done.code, json.loads(done.out)["settings"]["max_saturated"]) == (0, 0.05)
+    early = deadrelu("scan", HEALTHY, "--data", DIGITS, "--max-saturated", "5%", "--max-dead", "5%", "--until-verdict")
+    check_refusal(early, "a scan that stops early cannot judge saturated units")
 
 
 def test_strict_makes_a_skipped_site_fail(tmp_path: Path) -> None:

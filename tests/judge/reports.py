@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import compute_stats
-from deadrelu.report import Counts, DataInfo, Report, Site
-from tests.conftest import make_report, make_site
+from deadrelu.report import Counts, DataInfo, Report, Site, SiteStats
+from tests.conftest import make_report, make_site, make_stats
 
 UNITS = 6
 SITES = ("stem.relu", "body:relu#1", "head.relu")
@@ -76,6 +76,23 @@ def dead_report(dead: dict[str, tuple[int, ...]], *, units: int = UNITS, policy:
             for name, gone in dead.items()
         ],
         policy=policy,
+    )
+
+
+def saturated_site(
+    name: str = "head.tanh", *, low: int = 2, high: int = 1, units: int = 16, dead: int = 0
+) -> SiteStats:
+    """A site whose first units are stuck low, the next ones high, and the next ones dead; the others fire."""
+    stuck = low + high
+    stats = make_stats(make_site(name, units, op="tanh"), [0.0] * (stuck + dead) + [0.5] * (units - stuck - dead))
+    maxima = (*(-5.0,) * low, *(6.0,) * high, *stats.max_preactivation[stuck:])
+    return replace(
+        stats,
+        dead_units=stats.dead_units[stuck:],
+        saturated_units=tuple(range(stuck)),
+        saturated_high_units=tuple(range(low, stuck)),
+        max_preactivation=maxima,
+        min_preactivation=tuple(-9.0 if top is None else top - 1 for top in maxima),
     )
 
 

@@ -81,7 +81,7 @@ def test_text_that_is_not_a_fraction_is_refused_with_the_reason(text: str, says:
     ("policy", "says"),
     [
         ({"select": ("DR01",)}, "--select: there is no rule 'DR01'"),
-        ({"ignore": ("DR001", "DR007")}, "--ignore: there is no rule 'DR007'"),
+        ({"ignore": ("DR001", "DR099")}, "--ignore: there is no rule 'DR099'"),
     ],
 )
 def test_an_invalid_policy_is_refused(policy: dict[str, object], says: str) -> None:

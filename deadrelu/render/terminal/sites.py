@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.text import Text
 
-from deadrelu.render.rows import Row, figures, firing_rates, knows_rates, total_figures
+from deadrelu.render.rows import Row, figures, firing_rates, knows_rates, saturated, total_figures
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.columns import Column, column_of, fit
 from deadrelu.render.terminal.page import paragraph
@@ -14,7 +14,8 @@ from deadrelu.render.terminal.screen import Screen
 from deadrelu.report import Report
 
 _LEGEND = {
-    "firing rate": "firing rate: units in each tenth, 0% left to 100% right, dead left out",
+    "saturated": "saturated: units that never left the flat part of their activation, where hardly any gradient passes",
+    "firing rate": "firing rate: units in each tenth, 0% left to 100% right, dead{} left out",
     "headroom": "headroom: the largest pre-activation that a dead unit saw",
 }
 _GUESSED = "units?: the axis of the units was guessed; no limit applies to these sites"
@@ -24,7 +25,7 @@ def table_lines(rows: Sequence[Row], report: Report, screen: Screen) -> Iterator
     """Yield the header, one line per site (more where a name is folded), and the totals over all sites."""
     texts = [_texts(row, screen) for row in rows]
     totals = _totals(report, screen)
-    grid = fit(_columns([*texts, totals]), screen.width)
+    grid = fit(_columns([*texts, totals], has_saturated=saturated(report) > 0), screen.width)
     bar = grid.widths.get("bar", 0)
     cells = [
         {key: Text(value, _style(key, row)) for key, value in text.items()}
@@ -38,7 +39,8 @@ def table_lines(rows: Sequence[Row], report: Report, screen: Screen) -> Iterator
         yield from paragraph(Text(_GUESSED, "yellow"), screen, first="   ")
     for key, meaning in _LEGEND.items():
         if key in grid.widths and (report.summary.dead or key != "headroom"):
-            yield from paragraph(Text(screen.text(meaning), "dim"), screen, first="   ")
+            text = meaning.format(" and saturated" if saturated(report) else "")
+            yield from paragraph(Text(screen.text(text), "dim"), screen, first="   ")
 
 
 def _bar(share: float, width: int, style: str, screen: Screen) -> Text:
@@ -55,6 +57,8 @@ def _style(key: str, row: Row) -> str:
         return "bold white on red"
     if key == "site" or (key in ("dead", "share", "headroom") and row.stats.dead):
         return styles.CONDITION[row.condition]
+    if key == "saturated" and row.stats.saturated:
+        return styles.UNIT[key]
     return "cyan" if key == "firing rate" or (key == "rare" and row.stats.rare_units) else "dim"
 
 
@@ -88,7 +92,7 @@ def _histogram(rates: Iterable[float], known: bool, screen: Screen) -> str:
     return screen.glyphs.histogram(rates) if known else screen.glyphs.dash
 
 
-def _columns(texts: Sequence[dict[str, str]]) -> list[Column]:
+def _columns(texts: Sequence[dict[str, str]], *, has_saturated: bool) -> list[Column]:
     """All columns in the order in which they are shown."""
     return [
         Column(key="mark", title="", rank=0, least=1, most=1, gap=1),
@@ -101,6 +105,7 @@ def _columns(texts: Sequence[dict[str, str]]) -> list[Column]:
         column_of("dead", texts, rank=0, right=True),
         column_of("share", texts, rank=1, right=True),
         Column(key="bar", title="", rank=4, least=6, most=16, gap=1),
+        *([column_of("saturated", texts, rank=1, right=True)] if has_saturated else []),
         column_of("rare", texts, rank=3, right=True),
         column_of("always on", texts, rank=6, right=True, extra=True),
         column_of("firing rate", texts, rank=5),

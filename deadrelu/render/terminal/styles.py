@@ -21,7 +21,7 @@ CONDITION: Mapping[Condition, str] = {
     Condition.HEALTHY: "",
 }
 MARK: Mapping[Condition, str] = {**CONDITION, Condition.NOTE: "cyan", Condition.HEALTHY: "green"}
-UNIT = {"dead": "bold red", "nonfinite": "bold magenta", "rare": "yellow", "fires": "cyan"}
+UNIT = {"dead": "bold red", "saturated": "bold yellow", "nonfinite": "bold magenta", "rare": "yellow", "fires": "cyan"}
 CHANGE: Mapping[Change, str] = {
     "non-finite": "bold magenta",
     "worse": "bold red",

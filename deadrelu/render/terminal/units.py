@@ -16,13 +16,13 @@ GROUP = 10
 """Units are drawn in groups of ten, so that a number can be read off."""
 
 MOST_UNIT_ROWS = 40
-"""With more rows than this, those without a dead or non-finite unit are only counted."""
+"""With more rows than this, those in which every unit fires are only counted."""
 
 
 def render(stats: SiteStats, screen: Screen = Screen(), *, full: bool = False) -> str:
     """Return the units of one site as text.
 
-    With more than `MOST_UNIT_ROWS` rows, only those with a dead or non-finite unit are shown, unless `full`.
+    With more than `MOST_UNIT_ROWS` rows, only those with a unit that does not fire are shown, unless `full`.
     """
     legend = [*_legend(stats, screen), *_sick(stats, screen)]
     return page([_head(stats, screen), _map(stats, screen, full), legend], screen)
@@ -36,6 +36,7 @@ def _head(stats: SiteStats, screen: Screen) -> Iterator[Text]:
     if site.source:
         parts.append(f"{site.source.file}:{site.source.line}")
     parts += [count(site.units, "unit"), f"{stats.dead:,} dead ({percent(stats.dead_fraction)})"]
+    parts += [f"{stats.saturated:,} saturated"] if stats.saturated else []
     if stats.knows_rates:
         parts += [f"{len(stats.rare_units):,} rare", f"{len(stats.always_on_units):,} always on"]
     parts.append(count(stats.samples, "sample"))
@@ -49,7 +50,8 @@ def _map(stats: SiteStats, screen: Screen, full: bool) -> Iterator[Text]:
     groups = next(fit for fit in (10, 5, 2, 1) if fit <= groups)
     cells = _cells(stats, screen)
     starts = range(0, len(cells), groups * GROUP)
-    sick = {unit // (groups * GROUP) for unit in (*stats.dead_units, *stats.nonfinite_units)}
+    unwell = (*stats.dead_units, *stats.saturated_units, *stats.nonfinite_units)
+    sick = {unit // (groups * GROUP) for unit in unwell}
     everything = full or len(starts) <= MOST_UNIT_ROWS
     yield Text(
         " " * label + "".join(f" {n * GROUP:<{GROUP}}" for n in range(min(groups, -(-len(cells) // GROUP)))), "dim"
@@ -76,12 +78,21 @@ def _cells(stats: SiteStats, screen: Screen) -> list[tuple[str, str]]:
         (screen.glyphs.cells[top - 1 if rate is None else min(int(rate * top), top - 1)], "fires")
         for rate in stats.firing_rate
     ]
-    kinds = {"rare": (screen.glyphs.rare, stats.rare_units), "dead": (screen.glyphs.dead, stats.dead_units)}
-    kinds["nonfinite"] = (screen.glyphs.skipped, stats.nonfinite_units)
-    for kind, (sign, units) in kinds.items():
+    for sign, kind, units in _marked(stats, screen):
         for unit in units:
             cells[unit] = (sign, kind)
     return cells
+
+
+def _marked(stats: SiteStats, screen: Screen) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+    """The character, the kind and the numbers of the units that have no level of their own."""
+    glyphs = screen.glyphs
+    return (
+        (glyphs.dead, "dead", stats.dead_units),
+        (glyphs.saturated, "saturated", stats.saturated_units),
+        (glyphs.rare, "rare", stats.rare_units),
+        (glyphs.skipped, "nonfinite", stats.nonfinite_units),
+    )
 
 
 def _legend(stats: SiteStats, screen: Screen) -> Iterator[Text]:
@@ -89,12 +100,7 @@ def _legend(stats: SiteStats, screen: Screen) -> Iterator[Text]:
     text = Text.assemble((screen.glyphs.cells, styles.UNIT["fires"]), " firing rate from 0% to 100%")
     if not stats.knows_rates:
         text = Text.assemble((screen.glyphs.cells[-1], styles.UNIT["fires"]), " fired; how often was not counted")
-    occurring = (
-        (screen.glyphs.dead, "dead", stats.dead_units),
-        (screen.glyphs.rare, "rare", stats.rare_units),
-        (screen.glyphs.skipped, "nonfinite", stats.nonfinite_units),
-    )
-    for sign, kind, units in occurring:
+    for sign, kind, units in _marked(stats, screen):
         if units:
             text.append("   ").append(sign, styles.UNIT[kind]).append(
                 " NaN or infinite" if kind == "nonfinite" else f" {kind}"
@@ -103,10 +109,15 @@ def _legend(stats: SiteStats, screen: Screen) -> Iterator[Text]:
 
 
 def _sick(stats: SiteStats, screen: Screen) -> Iterator[Text]:
-    """Yield the dead and the non-finite units by number, and how near the dead came to firing."""
+    """Yield the dead, saturated and non-finite units by number, and how near the dead came to firing."""
     if stats.nonfinite_units:
         listed = Text(screen.text(ranges(stats.nonfinite_units, limit=40)))
         yield from paragraph(listed, screen, first=Text("NaN or infinite: ", styles.UNIT["nonfinite"]))
+    low = [unit for unit in stats.saturated_units if unit not in stats.saturated_high_units]
+    for side, units in (("saturated", low), ("saturated high", stats.saturated_high_units)):
+        if units:
+            listed = Text(screen.text(ranges(units, limit=40)))
+            yield from paragraph(listed, screen, first=Text(f"{side}: ", styles.UNIT["saturated"]))
     if not stats.dead:
         yield from paragraph(Text("No unit is dead."), screen)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deadrelu.render.glyphs import TENTHS, tenths
-from deadrelu.render.rows import firing_rates
+from deadrelu.render.rows import firing_rates, saturated
 from deadrelu.render.webpage.markup import Html, el, join
 from deadrelu.report import Report, SiteStats
 from deadrelu.text.wording import count, percent
@@ -58,17 +58,28 @@ def share(fraction: float) -> Html:
 
 
 def composition(report: Report) -> Html | None:
-    """Return one bar of all units: dead, rare, alive, and those that met NaN or infinity."""
+    """Return one bar of all units: dead, saturated, rare, alive, and those that met NaN or infinity."""
     summary = report.summary
     if not summary.units:
         return None
     unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
-    alive = summary.units - summary.dead - summary.rare - unknown
-    kinds = (("dead", summary.dead), ("nan", unknown), ("rare", summary.rare), ("alive", alive))
-    words = {"dead": "dead", "nan": "NaN or infinite", "rare": "rare", "alive": "alive"}
+    flat = saturated(report)
+    alive = summary.units - summary.dead - flat - summary.rare - unknown
+    kinds = (
+        ("dead", summary.dead),
+        ("saturated", flat),
+        ("nan", unknown),
+        ("rare", summary.rare),
+        ("alive", alive),
+    )
+    words = {"nan": "NaN or infinite"}
     bars = [el("span", class_=f"c-{kind}", style=f"flex-grow:{number}") for kind, number in kinds if number]
     keys = [
-        el("li", el("span", class_=f"key c-{kind}"), f"{number:,} {words[kind]} ({percent(number / summary.units)})")
+        el(
+            "li",
+            el("span", class_=f"key c-{kind}"),
+            f"{number:,} {words.get(kind, kind)} ({percent(number / summary.units)})",
+        )
         for kind, number in kinds
         if number
     ]

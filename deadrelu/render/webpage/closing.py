@@ -15,6 +15,7 @@ _WORDS = (
     ("Fires", "The pre-activation is where the activation’s gradient is not zero."),
     ("Firing rate", "The share of its positions at which a unit fires."),
     ("Dead", "Fired at no position of any sample in all of the data."),
+    ("Saturated", "Not dead, but its activation is almost flat at every position: hardly any gradient passes."),
     ("Rare", "Fired, but at fewer positions than the setting rare-below says."),
     ("Always on", "Fired at every position."),
     ("Headroom", "The largest pre-activation of a dead unit: how near it came to firing."),

@@ -50,7 +50,12 @@ def details(report: Report, rows: Sequence[Row], chosen: set[int]) -> Html | Non
     left = len(rows) - len(chosen)
     note = f"{count(left, 'more site is', 'more sites are')} only in the table; the JSON report has every unit."
     return el(
-        "section", el("h2", "Units"), legend(), *parts, el("p", note, class_="quiet") if left else None, id="units"
+        "section",
+        el("h2", "Units"),
+        legend(report),
+        *parts,
+        el("p", note, class_="quiet") if left else None,
+        id="units",
     )
 
 
@@ -59,6 +64,7 @@ def _site(place: int, row: Row, found: Sequence[Finding], most: int, *, unfolded
     stats, site = row.stats, row.stats.site
     dead = f"{stats.dead:,} of {count(site.units, 'unit')} dead"
     dead += f" ({percent(stats.dead_fraction)})" if stats.dead else ""
+    dead += f", {stats.saturated:,} saturated" if stats.saturated else ""
     wide = "full-figure" if site.units > MOST_BESIDE else "wide-figure"
     return el(
         "details",
@@ -92,6 +98,8 @@ def _facts(stats: SiteStats) -> Html:
     return facts(
         ("Dead units", ranges(stats.dead_units, limit=MOST_RUNS)),
         ("Headroom", f"{BLOCKS.number(near)}, of unit {nearest}" if near is not None else None),
+        ("Saturated units", ranges(stats.saturated_units, limit=MOST_RUNS)),
+        ("Saturated high", ranges(stats.saturated_high_units, limit=MOST_RUNS)),
         ("Rare units", ranges(stats.rare_units, limit=MOST_RUNS)),
         ("NaN or infinite", ranges(stats.nonfinite_units, limit=MOST_RUNS)),
         ("Always on", f"{len(stats.always_on_units):,} of {site.units:,}" if stats.always_on_units else None),

@@ -12,7 +12,7 @@ from deadrelu.report import Finding, Report, Setting
 from deadrelu.text.wording import count, exact_percent
 
 _SIGNS: dict[end.Mood, str] = {"good": "✓", "doubtful": "!", "bad": "✗"}
-_SHARES = ("max_dead", "max_dead_total", "rare_below", "confidence")
+_SHARES = ("max_dead", "max_dead_total", "max_saturated", "rare_below", "confidence")
 
 
 def verdict(report: Report) -> Html:
@@ -45,6 +45,8 @@ def limit(report: Report) -> str:
     each, total, own = (settings.get(name) for name in ("max_dead", "max_dead_total", "limits"))
     parts = [f"{exact_percent(each)} of a site’s units may be dead"] if isinstance(each, int | float) else []
     parts += [f"{exact_percent(total)} of all units may be dead"] if isinstance(total, int | float) else []
+    if isinstance(flat := settings.get("max_saturated"), int | float):
+        parts.append(f"{exact_percent(flat)} of a site’s units may be saturated")
     for glob, share in map(parse_limit, own if isinstance(own, tuple) else ()):
         parts.append(f"{exact_percent(share)} at {glob}")
     if baseline := settings.get("baseline"):

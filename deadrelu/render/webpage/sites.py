@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deadrelu.render.rows import Condition, Row, figures, total_figures
+from deadrelu.render.rows import Condition, Row, figures, saturated, total_figures
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.report import Report
@@ -24,6 +24,7 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
     """Return the sites in the order in which they ran; those in `detailed`, by number, link to their details."""
     if not rows:
         return None
+    extra = bool(saturated(report))
     heads = (
         ("", "condition", ""),
         ("site", "", ""),
@@ -31,6 +32,7 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
         ("units", "", "num"),
         ("dead", "", "num"),
         ("share", "", "share"),
+        *((("saturated", "", "num"),) if extra else ()),
         ("rare", "", f"num {_WIDE}"),
         ("always on", "", f"num {_WIDE}"),
         ("firing rates", "", "picture"),
@@ -38,10 +40,10 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
     )
     header = [el("th", text, scope="col", class_=kind or None, aria_label=label or None) for text, label, kind in heads]
     caption = (
-        "Sites in the order in which they ran. Firing rates: units in each tenth, 0% left to 100% right, the dead left"
-        " out. Headroom: the largest pre-activation that a dead unit saw."
+        "Sites in the order in which they ran. Firing rates: units in each tenth, 0% left to 100% right, the dead"
+        f"{' and the saturated' if extra else ''} left out. Headroom: the largest pre-activation that a dead unit saw."
     )
-    body = [_row(place, row, place in detailed) for place, row in enumerate(rows)]
+    body = [_row(place, row, detailed=place in detailed, has_saturated=extra) for place, row in enumerate(rows)]
     return el(
         "section",
         el("h2", "Sites"),
@@ -51,7 +53,7 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
             el("caption", caption),
             el("thead", el("tr", *header)),
             el("tbody", *body),
-            el("tfoot", _totals(report)),
+            el("tfoot", _totals(report, has_saturated=extra)),
             id="sites",
         ),
     )
@@ -70,7 +72,7 @@ def mark(condition: Condition) -> Html:
     )
 
 
-def _row(place: int, row: Row, detailed: bool) -> Html:
+def _row(place: int, row: Row, *, detailed: bool, has_saturated: bool) -> Html:
     """The row of a site. A column is sorted by `data-v`."""
     stats, site = row.stats, row.stats.site
     name = code(site.id)
@@ -83,6 +85,7 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
         el("td", f"{site.units:,}", class_="num", data_v=site.units),
         el("td", shown["dead"], class_="num dead" if stats.dead else "num", data_v=stats.dead),
         el("td", share(stats.dead_fraction), class_="share", data_v=f"{stats.dead_fraction:.9g}"),
+        el("td", shown["saturated"], class_="num", data_v=stats.saturated) if has_saturated else None,
         el("td", shown["rare"], class_=f"num {_WIDE}", data_v=len(stats.rare_units)),
         el("td", shown["always on"], class_=f"num {_WIDE}", data_v=len(stats.always_on_units)),
         el(
@@ -98,7 +101,7 @@ def _row(place: int, row: Row, detailed: bool) -> Html:
     )
 
 
-def _totals(report: Report) -> Html:
+def _totals(report: Report, *, has_saturated: bool) -> Html:
     """The row of the sums over all sites."""
     sums = total_figures(report)
     return el(
@@ -109,6 +112,7 @@ def _totals(report: Report) -> Html:
         el("td", sums["units"], class_="num"),
         el("td", sums["dead"], class_="num"),
         el("td", el("span", sums["share"], class_="n"), class_="share"),
+        el("td", sums["saturated"], class_="num") if has_saturated else None,
         el("td", sums["rare"], class_=f"num {_WIDE}"),
         el("td", sums["always on"], class_=f"num {_WIDE}"),
         el("td", class_="picture"),

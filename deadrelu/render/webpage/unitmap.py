@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadrelu.render.glyphs import BLOCKS, tenth
+from deadrelu.render.rows import saturated
 from deadrelu.render.webpage.markup import Html, el, join
 from deadrelu.report import Report, SiteStats
 from deadrelu.text.wording import count, percent, ranges
@@ -39,6 +40,7 @@ def unit_map(stats: SiteStats, most: int) -> Html:
         rows += cells[start : start + columns]
     dead = f"{stats.dead:,} dead" + (f": {ranges(stats.dead_units, limit=20)}" if stats.dead else "")
     label = f"Map of {count(units, 'unit')}, {dead}"
+    label += f"; {stats.saturated:,} saturated: {ranges(stats.saturated_units, limit=20)}" if stats.saturated else ""
     label += f"; {len(stats.rare_units):,} rare" if stats.knows_rates else "; firing rates were not counted"
     picture = el("div", Html("".join(rows)), class_="map", style=f"--n:{columns}", role="img", aria_label=label)
     if each == 1:
@@ -47,10 +49,11 @@ def unit_map(stats: SiteStats, most: int) -> Html:
     return join(picture, el("p", note, class_="quiet"))
 
 
-def legend() -> Html:
+def legend(report: Report) -> Html:
     """Return the legend of the maps."""
     scale = Html("".join(f'<i class="k{n}"></i>' for n in range(10)))
-    marks = (("x", "dead"), ("r", "rare"), ("q", "NaN or infinite"))
+    flat = [("s", "saturated")] if saturated(report) else []
+    marks = (("x", "dead"), *flat, ("r", "rare"), ("q", "NaN or infinite"))
     items = [el("li", Html(f'<i class="{kind}"></i>'), name) for kind, name in marks]
     rate = el("li", "firing rate 0%", el("span", scale, class_="scale"), "100%")
     return el("ul", rate, *items, class_="legend", aria_label="What the cells of the maps mean")
@@ -59,12 +62,15 @@ def legend() -> Html:
 def _single(stats: SiteStats) -> Iterator[str]:
     """Yield a cell for each unit."""
     dead, rare, unknown = set(stats.dead_units), set(stats.rare_units), set(stats.nonfinite_units)
+    flat, high = set(stats.saturated_units), set(stats.saturated_high_units)
     for unit, (rate, top) in enumerate(zip(stats.firing_rate, stats.max_preactivation, strict=True)):
         near = BLOCKS.number(top)
         if unit in unknown:
             kind, title = "q", "NaN or infinite, " + ("fired" if rate is None else f"fired at {percent(rate)} or more")
         elif unit in dead:
             kind, title = "x", f"dead, headroom {near}"
+        elif unit in flat:
+            kind, title = "s", f"saturated{' high' if unit in high else ''}, max {near}"
         elif rate is None:
             kind, title = "k9", "fired"
         else:
@@ -75,7 +81,7 @@ def _single(stats: SiteStats) -> Iterator[str]:
 
 def _grouped(stats: SiteStats, each: int) -> Iterator[str]:
     """Yield a cell for every `each` units."""
-    dead, unknown = set(stats.dead_units), set(stats.nonfinite_units)
+    dead, flat, unknown = map(set, (stats.dead_units, stats.saturated_units, stats.nonfinite_units))
     for start in range(0, stats.site.units, each):
         units = range(start, min(start + each, stats.site.units))
         known = [rate for unit in units if (rate := stats.firing_rate[unit]) is not None]
@@ -85,5 +91,7 @@ def _grouped(stats: SiteStats, each: int) -> Iterator[str]:
         quarter = 4 * silent // len(units)
         kind = "x" if quarter == 4 else f"k{tenth(mean)}" + (f" p p{quarter}" if silent else "")
         title = f"{silent} of {len(units)} dead" + (f", mean {percent(mean)}" if counted else "")
+        stuck = sum(unit in flat for unit in units)
+        title += f", {stuck} saturated" if stuck else ""
         title += f", {lost} NaN or infinite" if lost else ""
         yield f'<i class="{"q" if lost else kind}" title="units {units[0]}–{units[-1]}: {title}"></i>'

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from deadrelu.data.spec import DataOptions, DataSpec
 from deadrelu.errors import UsageError
+from deadrelu.judge.definitions import Definition, check_level
 from deadrelu.judge.early import Until, predict_verdict
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy, policy_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from deadrelu.load.open import Opened
     from deadrelu.measure.distributed import Ranks
-    from deadrelu.measure.plan import Unmatched
+    from deadrelu.measure.plan import Plan, Unmatched
     from deadrelu.report.advice import Advice, PatchResult
 
     class Options(ModelOptions, DataOptions):
@@ -110,6 +111,8 @@ def scan(
     max_saturated: Share | None = None,
     limits: Limits = (),
     strict: bool = False,
+    definition: Definition | None = None,
+    tau: float | None = None,
     policy: Policy | None = None,
     stats: Stats = "full",
     until: Until | None = None,
@@ -135,6 +138,8 @@ def scan(
     `max_dead_total`: the same for all units together.
     `max_saturated`: the gate fails where more of a site's units are saturated.
     `strict`: the gate fails on skipped sites and guessed axes too.
+    `definition`: limits on dead units count those that are dead by "redo", "nature" or "apoz", as papers count them.
+    `tau`: the threshold of the definition. Default: 0.025, 0.01 or 0.9.
     `policy`: all of that, and more, in one.
     `stats`: what is measured: "fired" (which units fired at all), "rates" (how often), or "full" (also maxima, means,
         and everything non-finite).
@@ -158,9 +163,10 @@ def scan(
         max_saturated=max_saturated,
         limits=limits,
         strict=strict,
+        definition=definition,
+        tau=tau,
     )
-    if until is not None:
-        _check_may_stop(policy, ranks)
+    _check_combination(policy, stats, until, ranks)
     device = "one a rank" if ranks is not None and device_map is not None else device
     opening = ModelSpec.of(model, {**options, "device": device, "device_map": device_map})
     source = DataSpec.of(data, options)
@@ -172,31 +178,41 @@ def scan(
         selectors=policy.selectors,
         unmatched=unmatched,
     )
-    if invocation is None and not opening.is_live and isinstance(data, (str, Path, NoneType)):
-        invocation = words_of(str(model), flags_of(opening) | flags_of(source) | flags_of(plan) | _gate_flags(policy))
-    words = None if invocation is None else tuple(invocation)
+    words = _words(opening, source, plan, policy) if invocation is None else tuple(invocation)
     settings = {"invocation": words, **settings_of(opening), **settings_of(source), **settings_of(plan), "until": until}
     program, info = open_program(opening)
-    batches = open_data(source, program)
-    if ranks is not None:
-        batches = batches.of(ranks.shard)
+    every = open_data(source, program)
+    batches = every if ranks is None else every.of(ranks.shard)
     stop = partial(predict_verdict, policy=policy, until=until) if until else None
     report = report_on(program, info, batches, plan, settings=settings, progress=progress, ranks=ranks, stop=stop)
     return judge(report, policy)
 
 
-def _check_may_stop(policy: Policy, ranks: Ranks | None) -> None:
-    """Raise `UsageError` for a scan that must run all of its data."""
+def _check_combination(policy: Policy, stats: Stats, until: Until | None, ranks: Ranks | None) -> None:
+    """Raise `UsageError` for a scan that would measure too little to be judged by the policy."""
+    check_level(policy.definition, stats)
+    if until is None:
+        return
     if ranks is not None:
         raise UsageError("processes that share the work cannot stop early", hint="scan in one process, or all the data")
     if policy.max_saturated is not None:
         raise UsageError("a scan that stops early cannot judge saturated units", hint="leave one of the two out")
+    if policy.definition is not None:
+        raise UsageError("a scan that stops early cannot judge by a definition", hint="leave one of the two out")
+
+
+def _words(opening: ModelSpec, source: DataSpec, plan: Plan, policy: Policy) -> tuple[str, ...] | None:
+    """The command line for such a scan; None if the model or the data lives in memory."""
+    if opening.is_live or not isinstance(source.data, (str, Path, NoneType)):
+        return None
+    flags = flags_of(opening) | flags_of(source) | flags_of(plan) | _gate_flags(policy)
+    return words_of(str(opening.model), flags)
 
 
 def _gate_flags(policy: Policy) -> dict[str, object]:
     """The values of a policy that are not the default, by long flag without the dashes."""
     usual, chosen = Policy().to_settings(), policy.to_settings()
-    return {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual[name]}
+    return {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual.get(name)}
 
 
 @_takes(ModelSpec, DataSpec)

@@ -14,7 +14,7 @@ from deadrelu.cli.outputs import show_plain
 from deadrelu.cli.run import run_of
 from deadrelu.cli.saved_reports import saved_report
 from deadrelu.errors import ExitCode
-from deadrelu.judge.compare import compare
+from deadrelu.judge.compare import by_definition, compare
 from deadrelu.judge.policy import Policy
 from deadrelu.render.formats import Format
 from deadrelu.render.terminal import diff as rendering
@@ -29,6 +29,8 @@ def diff(
         Literal["worse"] | None,
         o.choice(("worse",), "--fail-on", help="worse: exit 1 if a site has more dead units than before.", panel=GATE),
     ] = None,
+    definition: o.DefinitionOption = None,
+    tau: o.TauOption = None,
     format: o.PlainFormatOption = Format.TABLE,
     full: o.FullOption = False,
     quiet: o.QuietOption = False,
@@ -36,6 +38,8 @@ def diff(
     """Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back."""
     run = run_of(context, quiet=quiet)
     before, after = (saved_report(each) or run.scan(each, policy=Policy()) for each in (old, new))
+    if definition is not None or tau is not None:
+        before, after = (by_definition(report, definition, tau) for report in (before, after))
     comparison = compare(before, after)
     show_plain(format, comparison.to_dict(), lambda screen: rendering.render(comparison, screen, full=full))
     if any(not report.sites and not report.is_all_leaky for report in (before, after)):

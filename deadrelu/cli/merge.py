@@ -28,6 +28,8 @@ def merge(
     max_dead_total: o.MaxDeadTotalOption = None,
     max_saturated: o.MaxSaturatedOption = None,
     limits: o.LimitsOption = [],
+    definition: o.DefinitionOption = None,
+    tau: o.TauOption = None,
     exit_zero: o.ExitZeroOption = False,
     format: o.ReportFormatOption = Format.TABLE,
     output: o.OutputOption = [],
@@ -49,6 +51,8 @@ def merge(
     }
     instead["limits"] = tuple(map(parse_limit, limits)) or None
     given = {name: value for name, value in instead.items() if value is not None}
+    if definition is not None or tau is not None:
+        given |= {"definition": definition, "tau": tau}
     report = merged(reports, common_policy(reports, **given))
     sources = [each.data.source for each in reports]
     if not quiet and len(set(sources)) < len(sources):

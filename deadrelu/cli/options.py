@@ -15,8 +15,10 @@ from deadrelu.cli.values import (
     read_choice,
     read_fraction,
     read_level,
+    read_threshold,
     split_globs,
 )
+from deadrelu.judge.definitions import Definition
 from deadrelu.render.formats import PLAIN, Format
 from deadrelu.report import Stats
 
@@ -108,6 +110,24 @@ ToleranceOption = Annotated[
     str,
     _gate(
         metavar="N|SHARE", help="How many more dead units than in the baseline a site may have: 2, or 1% of its units."
+    ),
+]
+DefinitionOption = Annotated[
+    Definition | None,
+    choice(
+        get_args(Definition),
+        "--definition",
+        metavar="NAME",
+        help="Count units as dead as a paper does: redo (Sokar 2023), nature (Dohare 2024) or apoz (Hu 2016).",
+        panel=GATE,
+    ),
+]
+TauOption = Annotated[
+    float | None,
+    _gate(
+        metavar="NUMBER",
+        parser=read_threshold,
+        help="Threshold of the definition. Default: 0.025 for redo, 1% for nature, 90% for apoz.",
     ),
 ]
 RareBelowOption = Annotated[

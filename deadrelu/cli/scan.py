@@ -38,6 +38,8 @@ def scan(
     select: o.SelectOption = [],
     ignore: o.IgnoreOption = [],
     strict: o.StrictOption = False,
+    definition: o.DefinitionOption = None,
+    tau: o.TauOption = None,
     until_verdict: o.UntilVerdictOption = False,
     until_likely: o.UntilLikelyOption = False,
     exit_zero: o.ExitZeroOption = False,
@@ -61,18 +63,14 @@ def scan(
         select=tuple(select),
         ignore=tuple(ignore),
         limits=tuple(map(parse_limit, limits)),
+        definition=definition,
+        tau=tau,
     )
     until: Until | None = "likely" if until_likely else "verdict" if until_verdict else None
-    if until and baseline:
-        raise UsageError("a scan that stops early cannot be compared with a baseline", hint="leave one of the two out")
-    gate = baseline_gate(
-        baseline,
-        update=update_baseline,
-        tolerance=tolerance,
-        loosen=force,
-        name=context.obj.name,
-        quiet=quiet,
-    )
+    if baseline:
+        _check_baseline(until, definition)
+    name = context.obj.name
+    gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
     report = run.scan(model, policy=policy, stats=stats, until=until)
     if ranks.is_silent():
         return ExitCode.OK
@@ -80,3 +78,11 @@ def scan(
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
     return exit_code(report, exit_zero=exit_zero)
+
+
+def _check_baseline(until: Until | None, definition: str | None) -> None:
+    """Raise `UsageError` for a scan that cannot be compared with a baseline."""
+    if until:
+        raise UsageError("a scan that stops early cannot be compared with a baseline", hint="leave one of the two out")
+    if definition:
+        raise UsageError("a baseline records dead units, not those of a --definition", hint="leave one of the two out")

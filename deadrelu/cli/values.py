@@ -51,6 +51,12 @@ def read_number(text: str | float) -> float:
         raise Unreadable(f"{text!r} is not a number", "for example 0.01") from None
 
 
+def read_threshold(text: str | float) -> float:
+    """A decimal number, or a percentage."""
+    share = str(text).strip()
+    return read_fraction(share) if share.endswith("%") else read_number(text)
+
+
 def read_whole(least: int | None = None) -> Callable[[str | int], int]:
     """A reader of whole numbers that are at least `least`."""
     wanted = "write a whole number" + ("" if least is None else f" of at least {least}")

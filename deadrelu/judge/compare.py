@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from deadrelu.judge.definitions import Definition
+from deadrelu.judge.judgement import judge_again
 from deadrelu.judge.matching import Identity, match
 from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.report import Report, SiteStats
+from deadrelu.report.site import Sites
 
 COMPARISON_VERSION = 1
 
@@ -67,6 +70,7 @@ class Comparison:
             "worse": bool(self.worse),
             "old": _report(self.old),
             "new": _report(self.new),
+            **{name: value for name in ("definition", "tau") if (value := self.new.settings.get(name)) is not None},
             "sites": [
                 {
                     "id": site.id,
@@ -83,6 +87,16 @@ class Comparison:
                 for site in self.sites
             ],
         }
+
+
+def by_definition(report: Report, definition: Definition | None, tau: float | None) -> Report:
+    """Return the report with the units of a definition in place of its dead units, for a comparison by it.
+
+    Raises `UsageError` for a threshold out of range, and if too little was measured.
+    """
+    judged = judge_again(report, definition, tau)
+    sites = Sites(replace(stats, dead_units=stats.judged_units) for stats in judged.sites)
+    return replace(judged, sites=sites)
 
 
 def compare(old: Report, new: Report) -> Comparison:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from deadrelu.judge.definitions import condition
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
@@ -29,38 +30,45 @@ def finder(find: Finder) -> Finder:
 def find_dead_units(report: Report, policy: Policy) -> Iterator[Finding]:
     """DR001: an error above a limit, a note within it, a warning where there is no limit or the total is over."""
     max_dead_total = policy.max_dead_total
-    dead = sum(stats.dead for stats in report.gated)
+    dead = sum(stats.judged for stats in report.gated)
     units = sum(stats.site.units for stats in report.gated)
     over_total = max_dead_total is not None and bool(units) and dead / units > max_dead_total
     if over_total and max_dead_total is not None:
-        message = _dead_of(dead, units, "units of all sites") + _allows(max_dead_total, units)
+        message = _dead_of(dead, units, "units of all sites", policy) + _allows(max_dead_total, units)
         yield _finding("DR001", None, message, severity="error")
     for stats in report.sites:
-        if not stats.dead or _wholly_dead(stats):
+        if not stats.judged or _wholly_dead(stats):
             continue
-        message = _dead_of(stats.dead, stats.site.units, "units")
+        message = _dead_of(stats.judged, stats.site.units, "units", policy)
         limit = policy.limit(stats.site)
         if stats.site.is_guessed:
             severity: Severity = "note"
             message += f", if axis {stats.site.feature_axis} holds its units, which is a guess: no limit applies."
         elif limit is not None:
-            severity = "error" if stats.dead_fraction > limit else "note"
+            severity = "error" if stats.judged_fraction > limit else "note"
             message += _allows(limit, stats.site.units)
         else:
             severity = "warning" if max_dead_total is None or over_total else "note"
-            message += f": silent on {count(stats.samples, 'sample')}."
-        yield _finding("DR001", stats, message, stats.dead_units, severity)
+            says = condition(policy.definition, policy.tau)
+            message += f", {says}" if says else ": silent"
+            message += f" on {count(stats.samples, 'sample')}."
+        yield _finding("DR001", stats, message, stats.judged_units, severity)
 
 
 @finder
-def find_dead_sites(report: Report, _: Policy) -> Iterator[Finding]:
+def find_dead_sites(report: Report, policy: Policy) -> Iterator[Finding]:
     """DR002: every unit of a site is dead. It replaces DR001 at that site."""
     for stats in filter(_wholly_dead, report.sites):
+        units, samples = count(stats.site.units, "unit"), count(stats.samples, "sample")
         message = (
-            f"The whole site is dead: 0 of {count(stats.site.units, 'unit')} fired on {count(stats.samples, 'sample')},"
+            f"The whole site is dead: 0 of {units} fired on {samples},"
             " and everything after it that has no other input is constant."
         )
-        yield _finding("DR002", stats, message, stats.dead_units)
+        if stats.dead < stats.site.units:
+            every = f"all {units}" if stats.site.units > 1 else "its one unit"
+            says = condition(policy.definition, policy.tau)
+            message = f"The whole site is dead by {policy.definition}: {every}, {says} on {samples}."
+        yield _finding("DR002", stats, message, stats.judged_units)
 
 
 @finder
@@ -231,8 +239,8 @@ def _finding(
 
 
 def _wholly_dead(stats: SiteStats) -> bool:
-    """Whether every unit of the site is dead."""
-    return stats.dead == stats.site.units > 0
+    """Whether every unit of the site is dead, by the definition if there is one."""
+    return stats.judged == stats.site.units > 0
 
 
 def _sides(stats: SiteStats) -> str:
@@ -243,9 +251,10 @@ def _sides(stats: SiteStats) -> str:
     return f", {' and '.join(parts)}" if parts else ""
 
 
-def _dead_of(dead: int, units: int, noun: str) -> str:
+def _dead_of(dead: int, units: int, noun: str, policy: Policy) -> str:
     """The start of a DR001 message."""
-    return f"{dead:,} of {units:,} {noun} {'is' if dead == 1 else 'are'} dead ({percent(dead / units)})"
+    by = f" by {policy.definition}" if policy.definition else ""
+    return f"{dead:,} of {units:,} {noun} {'is' if dead == 1 else 'are'} dead{by} ({percent(dead / units)})"
 
 
 def _allows(limit: float, units: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from deadrelu.errors import ExitCode
+from deadrelu.judge.definitions import Definition, check_level, ladder_of, units_within
 from deadrelu.judge.findings import FINDERS
 from deadrelu.judge.globs import Named
 from deadrelu.judge.policy import Policy
@@ -13,21 +14,35 @@ from deadrelu.judge.statistics import rare_units, silence_bound
 from deadrelu.report import Finding, Report, Severity, SiteStats, Verdict
 from deadrelu.report.site import Sites
 
+_OF_BASELINE = ("baseline", "tolerance", "standing")
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
 def judge(report: Report, policy: Policy) -> Report:
     """Return the report with the findings, the verdict and the settings of a policy; judging twice changes nothing.
 
-    Rare units and silence bounds follow the policy too, so a stored report can be judged again. Findings are sorted by
-    severity, then by site; those on the whole scan come before those on sites, and DR003 comes first.
+    Rare units, silence bounds and the units of a definition follow the policy too, so a stored report can be judged
+    again. Findings are sorted by severity, then by site; those on the whole scan come before those on sites, and DR003
+    comes first. Raises `UsageError` if too little was measured for the definition.
     """
+    check_level(policy.definition, report.settings.get("stats", "full"))
     sites = Sites(_restate(stats, policy) for stats in report.sites)
-    report = replace(report, sites=sites, settings={**report.settings, **policy.to_settings()})
+    settings = {name: value for name, value in report.settings.items() if name not in ("definition", "tau")}
+    report = replace(report, sites=sites, settings={**settings, **policy.to_settings()})
     named: dict[str | None, Named] = {stats.site.id: stats.site for stats in sites}
     named |= {skipped.id: skipped for skipped in report.skipped}
     found = (finding for find in FINDERS for finding in find(report, policy))
     return conclude(report, [f for f in found if policy.counts(f.rule, named.get(f.site, f.site))])
+
+
+def judge_again(report: Report, definition: Definition | None, tau: float | None) -> Report:
+    """Return a judged report judged by its own limits and this definition of a dead unit, without its baseline.
+
+    Raises `UsageError` for a threshold out of range, and if too little was measured for the definition.
+    """
+    policy = replace(Policy.from_settings(report.settings), definition=definition, tau=tau)
+    settings = {name: value for name, value in report.settings.items() if name not in _OF_BASELINE}
+    return judge(replace(report, settings=settings), policy)
 
 
 def conclude(report: Report, found: Iterable[Finding]) -> Report:
@@ -57,9 +72,12 @@ def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:
 
 
 def _restate(stats: SiteStats, policy: Policy) -> SiteStats:
-    """Return the figures of a site with the rare units and the silence bound of the policy."""
+    """Return the figures of a site with the rare units, the silence bound and the definition of the policy."""
+    definition, tau = policy.definition, policy.tau
     return replace(
         stats,
         rare_units=rare_units(stats.firing_rate, stats.nonfinite_units, policy.rare_below),
         silence_bound=silence_bound(stats.samples, policy.confidence),
+        definition_units=None if definition is None or tau is None else units_within(stats, definition, tau),
+        definition_ladder=() if definition is None else ladder_of(stats, definition),
     )

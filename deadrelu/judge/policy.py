@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from deadrelu.errors import UsageError
+from deadrelu.judge.definitions import Definition, read_definition
 from deadrelu.judge.globs import Named, Selector, matches
 from deadrelu.judge.rules import find_rule
 from deadrelu.judge.shares import (
@@ -20,6 +21,7 @@ from deadrelu.judge.shares import (
     read_share,
 )
 from deadrelu.report import Setting
+from deadrelu.report.serialisation import without_none
 from deadrelu.text.wording import exact_percent
 
 _SETTINGS: dict[str, tuple[type, ...]] = {
@@ -27,6 +29,8 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("rare_below", "confidence"), (int, float)),
     **dict.fromkeys(("select", "ignore", "limits"), (tuple,)),
     "strict": (bool,),
+    "definition": (str, type(None)),
+    "tau": (int, float, type(None)),
 }
 """The types of a policy's fields in the settings of a report."""
 
@@ -38,8 +42,9 @@ class Policy:
     `max_dead` applies to each site, unless one of the `limits` (`{"head.*": "20%"}`, or pairs of a glob over site ids
     and a share) matches it; the last match wins. `max_dead_total` applies to all units together, `max_saturated` to the
     saturated units of each site. An empty `select` is every rule. An `ignore` is a rule or `RULE@GLOB: REASON`, where
-    glob and reason are optional. A rule is given by code or name, and stored by code. Raises `UsageError` for a share
-    out of range and for an unknown rule.
+    glob and reason are optional. A rule is given by code or name, and stored by code. With a `definition` ("redo",
+    "nature" or "apoz") the limits on dead units count those that are dead by it, at its threshold `tau` or the usual
+    one. Raises `UsageError` for a share or threshold out of range, and for an unknown rule or definition.
     """
 
     max_dead: Field[Share | None, float | None] = Field(None, read_limit)
@@ -51,9 +56,14 @@ class Policy:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     limits: Field[Limits, tuple[tuple[str, float], ...]] = Field((), read_limits)
+    definition: Definition | None = None
+    tau: float | None = None
 
     def __post_init__(self) -> None:
-        """Replace the names of rules by their codes. Raises `UsageError` for an unknown rule."""
+        """Replace the names of rules by their codes, and find the threshold. Raises `UsageError` for an unknown one."""
+        definition, tau = read_definition(self.definition, self.tau)
+        object.__setattr__(self, "definition", definition)
+        object.__setattr__(self, "tau", tau)
         object.__setattr__(self, "select", tuple(_coded("select", text) for text in self.select))
         object.__setattr__(self, "ignore", tuple(_coded("ignore", text) for text in self.ignore))
 
@@ -78,8 +88,9 @@ class Policy:
         )
 
     def to_settings(self) -> dict[str, Setting]:
-        """Return the policy as settings of a report."""
-        return {**asdict(self), "limits": tuple(f"{glob}={share!r}" for glob, share in self.limits)}
+        """Return the policy as settings of a report, without a definition if there is none."""
+        settings = {**asdict(self), "limits": tuple(f"{glob}={share!r}" for glob, share in self.limits)}
+        return without_none(settings, "definition", "tau")
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Setting]) -> Policy:
@@ -112,6 +123,8 @@ def policy_of(
     max_saturated: Share | None = None,
     limits: Limits = (),
     strict: bool = False,
+    definition: Definition | None = None,
+    tau: float | None = None,
 ) -> Policy:
     """Return `policy`, or one made of the limits. Raises `UsageError` if both were given."""
     limits = read_limits("limits", limits)
@@ -122,6 +135,8 @@ def policy_of(
             max_saturated=max_saturated,
             limits=limits,
             strict=strict,
+            definition=definition,
+            tau=tau,
         )
     beside = {
         "max_dead": max_dead is not None,
@@ -129,6 +144,8 @@ def policy_of(
         "max_saturated": max_saturated is not None,
         "limits": bool(limits),
         "strict": strict,
+        "definition": definition is not None,
+        "tau": tau is not None,
     }
     if given := [name for name, is_given in beside.items() if is_given]:
         raise UsageError(

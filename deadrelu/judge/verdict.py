@@ -31,7 +31,7 @@ class Decision:
 
     `limit` is the common limit of all sites that have one, `unlimited` the number of sites without one, `total` the
     limit over all units together, `max_saturated` that on the saturated units of each site. `standing` compares the
-    dead units of a passed gate to the baseline.
+    dead units of a passed gate to the baseline. `definition` is that of a dead unit, if it is not the usual one.
     """
 
     failed: tuple[FailedRule, ...]
@@ -42,6 +42,7 @@ class Decision:
     unlimited: int = 0
     total: float | None = None
     max_saturated: float | None = None
+    definition: str | None = None
     dead_sites_fail: bool = True
 
 
@@ -65,6 +66,7 @@ def explain_verdict(report: Report) -> Decision:
         unlimited=limits.count(None),
         total=policy.max_dead_total,
         max_saturated=policy.max_saturated if policy.counts("DR007") else None,
+        definition=policy.definition,
         dead_sites_fail=policy.counts("DR002"),
     )
 

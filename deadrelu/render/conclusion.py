@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from deadrelu.judge.definitions import condition
+from deadrelu.judge.policy import Policy
 from deadrelu.judge.verdict import Decision, FailedRule, explain_verdict
 from deadrelu.render.leaky import nothing_can_die
 from deadrelu.report import Finding, Report
@@ -74,8 +76,8 @@ def _why_passed(report: Report, by: Decision) -> str:
         case "not judged":
             return "dead units are not judged: DR001 is left out by --select or --ignore"
     limit = "no limit was given" if by.max_saturated is None else "no limit on dead units was given"
-    if not report.summary.dead:
-        return f"no unit is dead; {limit}"
+    if not any(stats.judged for stats in report.sites):
+        return f"no unit is {_dead_by(by)}; {limit}"
     only = " (only a wholly dead site fails)" if by.dead_sites_fail else ""
     return f"{limit}{only}; set one with --max-dead"
 
@@ -91,13 +93,13 @@ def _why_failed(failed: FailedRule, by: Decision, sites: int) -> str:
     has = "has" if failed.sites == 1 else "have"
     match failed.rule:
         case "DR001" if not failed.sites:
-            return f"more than {exact_percent(by.total or 0)} of all units are dead"
+            return f"more than {exact_percent(by.total or 0)} of all units are {_dead_by(by)}"
         case "DR001":
             own = "its limit allows" if failed.sites == 1 else "their limits allow"
             limit = own if failed.limit is None else f"the limit of {exact_percent(failed.limit)} allows"
-            return f"{some} {has} more dead units than {f'{by.baseline} allows' if by.baseline else limit}"
+            return f"{some} {has} more {_dead_units(by)} than {f'{by.baseline} allows' if by.baseline else limit}"
         case "DR002":
-            return f"{some} {'is' if failed.sites == 1 else 'are'} wholly dead"
+            return f"{some} {'is' if failed.sites == 1 else 'are'} wholly {_dead_by(by)}"
         case "DR003":
             return f"{some} met NaN or infinity" if failed.sites else "weights are NaN or infinite"
         case "DR007":
@@ -114,12 +116,22 @@ def _within_limits(by: Decision, sites: int) -> str:
     parts = []
     if by.unlimited < sites:
         limit = "its limit" if by.limit is None else f"the limit of {exact_percent(by.limit)}"
-        parts.append(f"no site has more dead units than {limit} allows")
+        parts.append(f"no site has more {_dead_units(by)} than {limit} allows")
     if by.total is not None:
-        parts.append(f"no more than {exact_percent(by.total)} of all units are dead")
+        parts.append(f"no more than {exact_percent(by.total)} of all units are {_dead_by(by)}")
     elif by.unlimited:
         parts.append(f"{count(by.unlimited, 'site has', 'sites have')} no limit")
     return "; ".join(parts)
+
+
+def _dead_by(by: Decision) -> str:
+    """Say "dead", and by which definition."""
+    return f"dead by {by.definition}" if by.definition else "dead"
+
+
+def _dead_units(by: Decision) -> str:
+    """Say "dead units", and by which definition."""
+    return f"units dead by {by.definition}" if by.definition else "dead units"
 
 
 def conclusion(report: Report) -> str:
@@ -141,6 +153,8 @@ def conclusion(report: Report) -> str:
     else:
         all_units = f"All {summary.units:,} units" if summary.units > 1 else "The one unit"
         parts.append(f"{all_units} fired at least once on {samples}")
+    if says := _by_definition(report):
+        parts.append(says)
     if saturated:
         part = f"{saturated:,} of {count(summary.units, 'unit')} ({percent(saturated / summary.units)})"
         verb, them = ("is", "it") if saturated == 1 else ("are", "them")
@@ -159,6 +173,17 @@ def conclusion(report: Report) -> str:
     if report.skipped:
         parts.append(f"{count(summary.skipped, 'site was', 'sites were')} skipped and may hide more")
     return "; ".join(parts) + "."
+
+
+def _by_definition(report: Report) -> str:
+    """Say how many units are dead by the definition of the report; nothing without one."""
+    policy, units = Policy.from_settings(report.settings), report.summary.units
+    if policy.definition is None or not report.sites:
+        return ""
+    dead = sum(stats.judged for stats in report.sites)
+    says = condition(policy.definition, policy.tau)
+    part = f"{dead:,} of {count(units, 'unit')} ({percent(dead / units)})"
+    return f"{part} {'is' if dead == 1 else 'are'} dead by {policy.definition}, {says}"
 
 
 def which_units(finding: Finding) -> str:

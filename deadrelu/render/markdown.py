@@ -9,7 +9,7 @@ from itertools import accumulate
 from deadrelu.render import conclusion as end
 from deadrelu.render import leaky
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.rows import Condition, Row, figures, saturated, site_rows
+from deadrelu.render.rows import Condition, Row, dead_title, figures, saturated, site_rows
 from deadrelu.report import Finding, Report, Severity
 from deadrelu.text.wording import count
 
@@ -65,7 +65,8 @@ def _tables(report: Report) -> Iterator[list[str]]:
     """Yield the table of the sick sites, and that of the others behind a fold."""
     rows = site_rows(report)
     columns = [name for name in _FIGURES if name != "saturated" or saturated(report)]
-    header = (f"| | site | after | {' | '.join(columns)} |", "|-|-|-" + "|-:" * len(columns) + "|")
+    titles = [dead_title(report) if name == "dead" else name for name in columns]
+    header = (f"| | site | after | {' | '.join(titles)} |", "|-|-|-" + "|-:" * len(columns) + "|")
     ill = [_row(row, columns) for row in rows if row.is_sick]
     well = [_row(row, columns) for row in rows if not row.is_sick]
     if ill:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deadrelu.render import conclusion as end
-from deadrelu.render.rows import MOST_ROWS, Row, figures, saturated, site_rows, total_figures, worst_rows
+from deadrelu.render.rows import MOST_ROWS, Row, dead_title, figures, saturated, site_rows, total_figures, worst_rows
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, asset, code, el
 from deadrelu.render.webpage.overview import limit
@@ -48,7 +48,8 @@ def _table(report: Report) -> Html | None:
     shown = rows if len(rows) <= MOST_ROWS else worst_rows(rows)
     extra = bool(saturated(report))
     titles = (*_HEADS, *(_SATURATED if extra else ()), *_LAST)
-    heads = [el("th", text, scope="col", class_=kind or None) for text, kind in titles]
+    named = {"dead": dead_title(report)}
+    heads = [el("th", named.get(text, text), scope="col", class_=kind or None) for text, kind in titles]
     note = f"… and {count(len(rows) - len(shown), 'healthy site')} without a dead unit"
     return el(
         "div",
@@ -71,8 +72,8 @@ def _row(row: Row, *, has_saturated: bool) -> Html:
         el("td", mark(row.condition)),
         el("th", code(stats.site.id), scope="row"),
         el("td", shown["units"], class_="num"),
-        el("td", shown["dead"], class_="num dead" if stats.dead else "num"),
-        el("td", share(stats.dead_fraction), class_="share"),
+        el("td", shown["dead"], class_="num dead" if stats.judged else "num"),
+        el("td", share(stats.judged_fraction), class_="share"),
         el("td", shown["saturated"], class_="num") if has_saturated else None,
         el("td", shown["rare"], class_="num"),
         el("td", el("strong", "ALL DEAD") if row.is_dead else sparkline(stats)),

@@ -42,7 +42,8 @@ class Row:
     def is_sick(self) -> bool:
         """Whether the site is always shown: it has a dead or saturated unit, a non-finite value or a warning."""
         stats = self.stats
-        return bool(stats.dead or stats.saturated or stats.nonfinite_units) or self.condition <= Condition.WARNING
+        unwell = stats.dead or stats.judged or stats.saturated or stats.nonfinite_units
+        return bool(unwell) or self.condition <= Condition.WARNING
 
     @property
     def is_dead(self) -> bool:
@@ -67,11 +68,11 @@ def worst_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def figures(stats: SiteStats, glyphs: Glyphs = BLOCKS) -> dict[str, str]:
-    """Return the figures of a site as text, by the title of their column."""
+    """Return the figures of a site as text, by the name of their column."""
     return {
         "units": f"{stats.site.units:,}{'?' if stats.site.is_guessed else ''}",
-        "dead": f"{stats.dead:,}",
-        "share": percent(stats.dead_fraction),
+        "dead": f"{stats.judged:,}",
+        "share": percent(stats.judged_fraction),
         "saturated": f"{stats.saturated:,}",
         "rare": f"{len(stats.rare_units):,}" if stats.knows_rates else glyphs.dash,
         "always on": f"{len(stats.always_on_units):,}" if stats.knows_rates else glyphs.dash,
@@ -80,17 +81,36 @@ def figures(stats: SiteStats, glyphs: Glyphs = BLOCKS) -> dict[str, str]:
 
 
 def total_figures(report: Report, glyphs: Glyphs = BLOCKS) -> dict[str, str]:
-    """Return the sums over all sites as text, by the title of their column."""
+    """Return the sums over all sites as text, by the name of their column."""
     summary, known = report.summary, knows_rates(report)
+    dead = judged(report)
     return {
         "site": count(summary.sites, "site"),
         "units": f"{summary.units:,}",
-        "dead": f"{summary.dead:,}",
-        "share": percent(summary.dead_fraction),
+        "dead": f"{dead:,}",
+        "share": percent(dead / summary.units if summary.units else 0.0),
         "saturated": f"{saturated(report):,}",
         "rare": f"{summary.rare:,}" if known else glyphs.dash,
         "always on": f"{summary.always_on:,}" if known else glyphs.dash,
     }
+
+
+def judged(report: Report) -> int:
+    """Return how many units of all sites limits on dead units count."""
+    return sum(stats.judged for stats in report.sites)
+
+
+def dead_title(report: Report) -> str:
+    """Return the title of the column of dead units: the name of the definition, if there is one."""
+    return str(report.settings.get("definition") or "dead")
+
+
+def ladder(report: Report) -> str:
+    """Return in words how many units are dead at each threshold of the definition; nothing without a ladder."""
+    rungs = [stats.definition_ladder for stats in report.sites if stats.definition_ladder]
+    sums = [(same[0].tau, sum(rung.units for rung in same)) for same in zip(*rungs, strict=True)]
+    parts = ", ".join(f"{units:,} at τ = {tau:g}" for tau, units in sums)
+    return f"{dead_title(report)}: {parts}, of {count(report.summary.units, 'unit')}" if parts else ""
 
 
 def saturated(report: Report) -> int:
@@ -111,8 +131,8 @@ def firing_rates(stats: SiteStats) -> Iterator[float]:
 
 def _condition(stats: SiteStats, findings: list[Finding]) -> Condition:
     """The worst finding; dead and non-finite units that no rule reports are a warning all the same."""
-    if stats.dead == stats.site.units:
+    if stats.judged == stats.site.units:
         return Condition.DEAD
     worst = min((_OF_SEVERITY[finding.severity] for finding in findings), default=Condition.HEALTHY)
     reported = {"DR001", "DR003"} & {finding.rule for finding in findings}
-    return min(worst, Condition.WARNING) if (stats.dead or stats.nonfinite_units) and not reported else worst
+    return min(worst, Condition.WARNING) if (stats.judged or stats.nonfinite_units) and not reported else worst

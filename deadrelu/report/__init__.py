@@ -15,7 +15,7 @@ from deadrelu.report.report import (
     Tool,
     Verdict,
 )
-from deadrelu.report.site import NO_ROWS, AxisBy, Counts, Leaky, Site, SiteStats, Skipped, Source, Stats
+from deadrelu.report.site import NO_ROWS, AxisBy, Counts, Leaky, Rung, Site, SiteStats, Skipped, Source, Stats
 
 __all__ = [
     "NO_ROWS",
@@ -28,6 +28,7 @@ __all__ = [
     "Leaky",
     "ModelInfo",
     "Report",
+    "Rung",
     "Setting",
     "Severity",
     "Site",

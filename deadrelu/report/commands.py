@@ -24,6 +24,8 @@ _GATE = {
         "--baseline",
         "--update-baseline",
         "--tolerance",
+        "--definition",
+        "--tau",
         "--select",
     ),
     *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats"),

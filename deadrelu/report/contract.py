@@ -38,6 +38,7 @@ def check_report(data: Mapping[str, Any]) -> None:
     _check(dict(data), schema, schema, "the report")
     for number, site in enumerate(data["sites"]):
         _check_site(site, f"sites[{number}]")
+        _check_definition(site, data["settings"].get("definition"), f"sites[{number}]")
     _check_unique([site["id"] for site in data["sites"]], "site")
     _check_unique([site["id"] for site in data["skipped"]], "skipped site")
     _check_unique([site["id"] for site in data.get("leaky", ())], "leaky site")
@@ -156,6 +157,18 @@ def _check_site(site: Mapping[str, Any], where: str) -> None:
         rates[u] != 0 for u in site["dead_units"]
     ):
         raise ValueError(f"{where} lists a unit as dead that fired or met NaN or infinity")
+
+
+def _check_definition(site: Mapping[str, Any], definition: object, where: str) -> None:
+    """Check that what is dead by another definition goes with the settings and with the units."""
+    found = site.get("definition_units")
+    if (found is None) != (definition is None):
+        raise ValueError(f"{where}.definition_units does not go with the definition {_shown(definition)}")
+    _check_units(found or (), site["units"], f"{where}.definition_units")
+    if not set(found or ()).isdisjoint(site["nonfinite_units"]):
+        raise ValueError(f"{where} lists a unit as dead by {definition} that met NaN or infinity")
+    if any(rung["units"] > site["units"] for rung in site.get("definition_ladder", ())):
+        raise ValueError(f"{where}.definition_ladder counts more than {count(site['units'], 'unit')}")
 
 
 def _check_units(numbers: Sequence[int], units: int, where: str) -> None:

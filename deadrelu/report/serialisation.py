@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from deadrelu.report.site import Site, SiteStats, Source
+from deadrelu.report.site import Rung, Site, SiteStats, Source
 
 
 def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
@@ -18,7 +18,8 @@ def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
         out["source"] = without_none(out["source"], "column", "end_column")
     figures = {f.name: getattr(stats, f.name) for f in fields(stats) if f.name != "site"}
     derived = {"dead": stats.dead, "dead_fraction": stats.dead_fraction, "saturated": stats.saturated}
-    return out | derived | figures
+    figures["definition_ladder"] = [asdict(rung) for rung in stats.definition_ladder] or None
+    return out | derived | without_none(figures, "definition_units", "definition_ladder")
 
 
 def without_none(data: dict[str, Any], *optional: str) -> dict[str, Any]:
@@ -36,7 +37,9 @@ def stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
     site = pick(Site)
     if site["source"] is not None:
         site["source"] = Source(**site["source"])
-    return SiteStats(site=Site(**site), **pick(SiteStats, skip="site"))
+    figures = pick(SiteStats, skip="site")
+    figures["definition_ladder"] = tuple(Rung(**rung) for rung in figures.get("definition_ladder", ()))
+    return SiteStats(site=Site(**site), **figures)
 
 
 def finite(value: Any) -> Any:

@@ -84,6 +84,14 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """How many units of a site are dead by a definition at the threshold `tau`."""
+
+    tau: float
+    units: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteStats:
     """What was measured at one site; `sample_rate` is the share of samples (or rows, see `rate_per`) that fired.
 
@@ -94,6 +102,9 @@ class SiteStats:
     A saturated unit is not dead, but its derivative is within `saturated_below` of zero at every position; of the
     `saturated_units`, those in `saturated_high_units` are stuck at the high side of their activation. Reports of
     earlier versions have no minima: `min_preactivation` is empty.
+
+    `definition_units` are the units that another definition of "dead" counts, and `definition_ladder` how many it
+    counts at each of several thresholds; None and empty if the report was not judged by one.
     """
 
     site: Site
@@ -114,6 +125,23 @@ class SiteStats:
     saturated_units: tuple[int, ...] = ()
     saturated_high_units: tuple[int, ...] = ()
     min_preactivation: tuple[float | None, ...] = ()
+    definition_units: tuple[int, ...] | None = None
+    definition_ladder: tuple[Rung, ...] = ()
+
+    @property
+    def judged_units(self) -> tuple[int, ...]:
+        """The units that limits on dead units count: those of the definition, if there is one."""
+        return self.dead_units if self.definition_units is None else self.definition_units
+
+    @property
+    def judged(self) -> int:
+        """The number of these units."""
+        return len(self.judged_units)
+
+    @property
+    def judged_fraction(self) -> float:
+        """Their share, in 0..1."""
+        return self.judged / self.site.units
 
     @property
     def knows_rates(self) -> bool:

@@ -100,12 +100,17 @@ def column_of(
     rows: Sequence[Mapping[str, str]],
     *,
     rank: int,
+    title: str = "",
     least: int | None = None,
     gap: int = 2,
     right: bool = False,
     extra: bool = False,
 ) -> Column:
-    """Return a column titled `key`, as wide as its cells in `rows`; with `least` it may be squeezed down to that."""
-    most = max([cell_len(key), *(cell_len(row.get(key, "")) for row in rows)])
+    """Return a column as wide as its cells in `rows`; with `least` it may be squeezed down to that.
+
+    Its title is `key`, unless another is given.
+    """
+    title = title or key
+    most = max([cell_len(title), *(cell_len(row.get(key, "")) for row in rows)])
     narrow = most if least is None else min(least, most)
-    return Column(key=key, title=key, rank=rank, least=narrow, most=most, gap=gap, right=right, extra=extra)
+    return Column(key=key, title=title, rank=rank, least=narrow, most=most, gap=gap, right=right, extra=extra)

@@ -53,7 +53,8 @@ def _report(report: Report, screen: Screen) -> Text:
     summary, data = report.summary, report.data
     source = "SYNTHETIC inputs" if data.kind == "synthetic" else data.source or "data in memory"
     parts = [source, count(data.samples, "sample")]
-    parts += [] if report.is_all_leaky else [f"{summary.dead:,} of {count(summary.units, 'unit')} dead"]
+    by = f" by {report.settings['definition']}" if report.settings.get("definition") else ""
+    parts += [] if report.is_all_leaky else [f"{summary.dead:,} of {count(summary.units, 'unit')} dead{by}"]
     parts += [f"{count(len(report.leaky), 'leaky site')} not measured"] if report.leaky else []
     model = screen.text(report.model.path or "a model in memory")
     return Text.assemble((model, "bold"), screen.text(screen.glyphs.dot + screen.glyphs.dot.join(parts)))

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.text import Text
 
-from deadrelu.render.rows import Row, figures, firing_rates, knows_rates, saturated, total_figures
+from deadrelu.render.rows import (
+    Row,
+    dead_title,
+    figures,
+    firing_rates,
+    judged,
+    knows_rates,
+    ladder,
+    saturated,
+    total_figures,
+)
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.columns import Column, column_of, fit
 from deadrelu.render.terminal.page import paragraph
@@ -25,18 +35,20 @@ def table_lines(rows: Sequence[Row], report: Report, screen: Screen) -> Iterator
     """Yield the header, one line per site (more where a name is folded), and the totals over all sites."""
     texts = [_texts(row, screen) for row in rows]
     totals = _totals(report, screen)
-    grid = fit(_columns([*texts, totals], has_saturated=saturated(report) > 0), screen.width)
+    grid = fit(_columns([*texts, totals], report), screen.width)
     bar = grid.widths.get("bar", 0)
     cells = [
         {key: Text(value, _style(key, row)) for key, value in text.items()}
-        | {"bar": _bar(row.stats.dead_fraction, bar, styles.CONDITION[row.condition], screen)}
+        | {"bar": _bar(row.stats.judged_fraction, bar, styles.CONDITION[row.condition], screen)}
         for row, text in zip(rows, texts, strict=True)
     ]
     total = {key: Text(value, "bold") for key, value in totals.items()}
-    total["bar"] = _bar(report.summary.dead_fraction, bar, "", screen)
+    total["bar"] = _bar(judged(report) / report.summary.units, bar, "", screen)
     yield from grid.draw(cells, total, screen, shortened=("site", "after", "source"))
     if any(stats.site.is_guessed for stats in report.sites):
         yield from paragraph(Text(_GUESSED, "yellow"), screen, first="   ")
+    if rungs := ladder(report):
+        yield from paragraph(Text(screen.text(rungs), "dim"), screen, first="   ")
     for key, meaning in _LEGEND.items():
         if key in grid.widths and (report.summary.dead or key != "headroom"):
             text = meaning.format(" and saturated" if saturated(report) else "")
@@ -55,7 +67,7 @@ def _style(key: str, row: Row) -> str:
         return styles.MARK[row.condition]
     if row.is_dead and key in ("site", "firing rate"):
         return "bold white on red"
-    if key == "site" or (key in ("dead", "share", "headroom") and row.stats.dead):
+    if key == "site" or (key in ("dead", "share") and row.stats.judged) or (key == "headroom" and row.stats.dead):
         return styles.CONDITION[row.condition]
     if key == "saturated" and row.stats.saturated:
         return styles.UNIT[key]
@@ -92,7 +104,7 @@ def _histogram(rates: Iterable[float], known: bool, screen: Screen) -> str:
     return screen.glyphs.histogram(rates) if known else screen.glyphs.dash
 
 
-def _columns(texts: Sequence[dict[str, str]], *, has_saturated: bool) -> list[Column]:
+def _columns(texts: Sequence[dict[str, str]], report: Report) -> list[Column]:
     """All columns in the order in which they are shown."""
     return [
         Column(key="mark", title="", rank=0, least=1, most=1, gap=1),
@@ -102,10 +114,10 @@ def _columns(texts: Sequence[dict[str, str]], *, has_saturated: bool) -> list[Co
         column_of("source", texts, rank=8, least=16, extra=True),
         column_of("positions", texts, rank=10, right=True, extra=True),
         column_of("units", texts, rank=2, right=True),
-        column_of("dead", texts, rank=0, right=True),
+        column_of("dead", texts, title=dead_title(report), rank=0, right=True),
         column_of("share", texts, rank=1, right=True),
         Column(key="bar", title="", rank=4, least=6, most=16, gap=1),
-        *([column_of("saturated", texts, rank=1, right=True)] if has_saturated else []),
+        *([column_of("saturated", texts, rank=1, right=True)] if saturated(report) else []),
         column_of("rare", texts, rank=3, right=True),
         column_of("always on", texts, rank=6, right=True, extra=True),
         column_of("firing rate", texts, rank=5),

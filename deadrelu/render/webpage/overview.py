@@ -43,8 +43,9 @@ def limit(report: Report) -> str:
     """Return the limits that the report was judged by: on every site, on all units, on some sites, the baseline."""
     settings = report.settings
     each, total, own = (settings.get(name) for name in ("max_dead", "max_dead_total", "limits"))
-    parts = [f"{exact_percent(each)} of a site’s units may be dead"] if isinstance(each, int | float) else []
-    parts += [f"{exact_percent(total)} of all units may be dead"] if isinstance(total, int | float) else []
+    dead = f"dead by {definition}" if (definition := settings.get("definition")) else "dead"
+    parts = [f"{exact_percent(each)} of a site’s units may be {dead}"] if isinstance(each, int | float) else []
+    parts += [f"{exact_percent(total)} of all units may be {dead}"] if isinstance(total, int | float) else []
     if isinstance(flat := settings.get("max_saturated"), int | float):
         parts.append(f"{exact_percent(flat)} of a site’s units may be saturated")
     for glob, share in map(parse_limit, own if isinstance(own, tuple) else ()):

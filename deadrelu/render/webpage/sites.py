@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deadrelu.render.rows import Condition, Row, figures, saturated, total_figures
+from deadrelu.render.rows import Condition, Row, dead_title, figures, saturated, total_figures
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.report import Report
@@ -30,7 +30,7 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
         ("site", "", ""),
         ("after", "", _WIDE),
         ("units", "", "num"),
-        ("dead", "", "num"),
+        (dead_title(report), "", "num"),
         ("share", "", "share"),
         *((("saturated", "", "num"),) if extra else ()),
         ("rare", "", f"num {_WIDE}"),
@@ -83,8 +83,8 @@ def _row(place: int, row: Row, *, detailed: bool, has_saturated: bool) -> Html:
         el("th", el("a", name, href=f"#site-{place}") if detailed else name, scope="row", data_v=site.id),
         el("td", code(site.after or ""), class_=_WIDE, data_v=site.after or ""),
         el("td", f"{site.units:,}", class_="num", data_v=site.units),
-        el("td", shown["dead"], class_="num dead" if stats.dead else "num", data_v=stats.dead),
-        el("td", share(stats.dead_fraction), class_="share", data_v=f"{stats.dead_fraction:.9g}"),
+        el("td", shown["dead"], class_="num dead" if stats.judged else "num", data_v=stats.judged),
+        el("td", share(stats.judged_fraction), class_="share", data_v=f"{stats.judged_fraction:.9g}"),
         el("td", shown["saturated"], class_="num", data_v=stats.saturated) if has_saturated else None,
         el("td", shown["rare"], class_=f"num {_WIDE}", data_v=len(stats.rare_units)),
         el("td", shown["always on"], class_=f"num {_WIDE}", data_v=len(stats.always_on_units)),

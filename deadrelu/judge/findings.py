@@ -245,10 +245,11 @@ def _wholly_dead(stats: SiteStats) -> bool:
 
 def _sides(stats: SiteStats) -> str:
     """Say how many units are stuck low and how many high; nothing where neither is known."""
-    maxima = (stats.max_preactivation[unit] for unit in stats.saturated_units)
-    low, high = sum(top is not None and top <= 0 for top in maxima), len(stats.saturated_high_units)
-    parts = [f"{number:,} stuck {side}" for number, side in ((low, "low"), (high, "high")) if number]
-    return f", {' and '.join(parts)}" if parts else ""
+    low, high, all_units = len(stats.saturated_low_units), len(stats.saturated_high_units), stats.saturated
+    sides = [(number, side) for number, side in ((low, "low"), (high, "high")) if number]
+    every = "both " if all_units == 2 else "all " if all_units > 2 else ""
+    parts = [f"{every if number == all_units else f'{number:,} '}stuck {side}" for number, side in sides]
+    return f", {' and '.join(parts)}," if parts else ""
 
 
 def _dead_of(dead: int, units: int, noun: str, policy: Policy) -> str:

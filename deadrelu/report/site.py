@@ -159,6 +159,12 @@ class SiteStats:
         return len(self.saturated_units)
 
     @property
+    def saturated_low_units(self) -> tuple[int, ...]:
+        """The saturated units that are stuck at the low side, as far as maxima are known."""
+        known = ((unit, self.max_preactivation[unit]) for unit in self.saturated_units)
+        return tuple(unit for unit, top in known if top is not None and top <= 0)
+
+    @property
     def saturated_fraction(self) -> float:
         """The share of saturated units, in 0..1."""
         return self.saturated / self.site.units

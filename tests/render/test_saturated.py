@@ -112,3 +112,16 @@ def test_a_data_frame_counts_and_marks_them(saturated: Report) -> None:
     frame = saturated.to_pandas(units=True)
     assert frame.groupby("site", sort=False)["saturated"].sum().tolist() == [0, 3, 5]
     assert frame["min_preactivation"].isna().tolist() == [True] * 16 + [False] * 48
+
+
+def test_the_bars_of_a_site_stand_for_all_of_its_units(saturated: Report) -> None:
+    pictures = re.findall(r'<svg class="histogram wide".*?</svg>', html.render(saturated), re.DOTALL)
+    totals = [sum(map(int, re.findall(r"<text[^>]*>(\d+)</text>", picture))) for picture in pictures]
+    assert totals == [16, 32]
+
+
+def test_a_unit_of_neither_side_is_listed_without_one() -> None:
+    stats = saturated_site(low=2, high=0)
+    stats = replace(stats, max_preactivation=(4.0, *stats.max_preactivation[1:]))
+    drawn = units.render(stats, Screen(width=80))
+    assert "saturated: 0\nsaturated low: 1\n" in drawn

@@ -113,8 +113,9 @@ def _sick(stats: SiteStats, screen: Screen) -> Iterator[Text]:
     if stats.nonfinite_units:
         listed = Text(screen.text(ranges(stats.nonfinite_units, limit=40)))
         yield from paragraph(listed, screen, first=Text("NaN or infinite: ", styles.UNIT["nonfinite"]))
-    low = [unit for unit in stats.saturated_units if unit not in stats.saturated_high_units]
-    for side, units in (("saturated", low), ("saturated high", stats.saturated_high_units)):
+    low, high = stats.saturated_low_units, stats.saturated_high_units
+    neither = sorted({*stats.saturated_units} - {*low, *high})
+    for side, units in (("saturated", neither), ("saturated low", low), ("saturated high", high)):
         if units:
             listed = Text(screen.text(ranges(units, limit=40)))
             yield from paragraph(listed, screen, first=Text(f"{side}: ", styles.UNIT["saturated"]))

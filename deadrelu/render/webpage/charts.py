@@ -10,9 +10,8 @@ from deadrelu.render.webpage.markup import Html, el, join
 from deadrelu.report import Report, SiteStats
 from deadrelu.text.wording import count, percent
 
-_LEFT, _STEP, _BAR, _HEIGHT = 44, 27, 24, 116
-"""The histogram: the left end of its tenths, the distance and the width of its bars, its height."""
-_WIDTH = _LEFT + TENTHS * _STEP
+_APART, _STEP, _BAR, _HEIGHT = 44, 27, 24, 116
+"""The histogram: the room of a bar left of the tenths, the distance and the width of the bars, the height."""
 
 
 def sparkline(stats: SiteStats) -> Html:
@@ -30,23 +29,29 @@ def sparkline(stats: SiteStats) -> Html:
 
 
 def histogram(stats: SiteStats) -> Html:
-    """Return the histogram at full size: a bar for the dead on the left, and the number of units on each bar."""
+    """Return the histogram at full size: bars for dead and saturated units on the left, a number on each bar."""
     if not stats.knows_rates:
         return el("p", "How often each unit fired was not counted.", class_="quiet")
     numbers = tenths(firing_rates(stats))
-    top = max(*numbers, stats.dead, 1)
-    parts = [_bar(0, stats.dead, top, "dead", f"{count(stats.dead, 'unit')} dead")]
+    top = max(*numbers, stats.dead, stats.saturated, 1)
+    apart = (("dead", stats.dead), *([("saturated", stats.saturated)] if stats.saturated else []))
+    said = [f"{count(number, 'unit')} {kind}" for kind, number in apart]
+    left = _APART * len(apart) + (_STEP // 2 if stats.saturated else 0)  # its label is wider than the bar
+    width = left + TENTHS * _STEP
+    parts = [_bar(n * _APART, number, top, kind, said[n]) for n, (kind, number) in enumerate(apart)]
     for n, number in enumerate(numbers):
         low = 100 // TENTHS * n
         title = f"{count(number, 'unit')} with a firing rate from {low}% to {low + 100 // TENTHS}%"
-        parts.append(_bar(_LEFT + n * _STEP, number, top, f"k{n}", title))
-    base = _HEIGHT - 18
-    parts.append(Html(f'<path class="axis" d="M0 {base + 0.5}H{_BAR}M{_LEFT} {base + 0.5}H{_WIDTH - 3}"/>'))
-    labels = ((_BAR // 2, "dead"), (_LEFT + 4, "0%"), ((_LEFT + _WIDTH) // 2, "50%"), (_WIDTH - 4, "100%"))
+        parts.append(_bar(left + n * _STEP, number, top, f"k{n}", title))
+    base = _HEIGHT - 17.5
+    lines = "".join(f"M{n * _APART} {base}h{_BAR}" for n in range(len(apart)))
+    parts.append(Html(f'<path class="axis" d="{lines}M{left} {base}H{width - 3}"/>'))
+    labels = [(n * _APART + _BAR // 2, kind) for n, (kind, _) in enumerate(apart)]
+    labels += [(left + 4, "0%"), ((left + width) // 2, "50%"), (width - 4, "100%")]
     parts += [Html(f'<text x="{x}" y="{_HEIGHT - 4}">{text}</text>') for x, text in labels]
-    view = f"0 0 {_WIDTH + 10} {_HEIGHT}"
-    label = f"{count(stats.dead, 'unit')} dead; {_in_words(numbers)}"
-    return el("svg", *parts, class_="histogram", viewBox=view, role="img", aria_label=label)
+    view = f"0 0 {width + 10} {_HEIGHT}"
+    kind = "histogram wide" if stats.saturated else "histogram"
+    return el("svg", *parts, class_=kind, viewBox=view, role="img", aria_label="; ".join([*said, _in_words(numbers)]))
 
 
 def share(fraction: float) -> Html:

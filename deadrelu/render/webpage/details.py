@@ -99,6 +99,7 @@ def _facts(stats: SiteStats) -> Html:
         ("Dead units", ranges(stats.dead_units, limit=MOST_RUNS)),
         ("Headroom", f"{BLOCKS.number(near)}, of unit {nearest}" if near is not None else None),
         ("Saturated units", ranges(stats.saturated_units, limit=MOST_RUNS)),
+        ("Saturated low", ranges(stats.saturated_low_units, limit=MOST_RUNS)),
         ("Saturated high", ranges(stats.saturated_high_units, limit=MOST_RUNS)),
         ("Rare units", ranges(stats.rare_units, limit=MOST_RUNS)),
         ("NaN or infinite", ranges(stats.nonfinite_units, limit=MOST_RUNS)),

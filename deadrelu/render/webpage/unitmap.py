@@ -62,7 +62,8 @@ def legend(report: Report) -> Html:
 def _single(stats: SiteStats) -> Iterator[str]:
     """Yield a cell for each unit."""
     dead, rare, unknown = set(stats.dead_units), set(stats.rare_units), set(stats.nonfinite_units)
-    flat, high = set(stats.saturated_units), set(stats.saturated_high_units)
+    flat = set(stats.saturated_units)
+    side = dict.fromkeys(stats.saturated_low_units, " low") | dict.fromkeys(stats.saturated_high_units, " high")
     for unit, (rate, top) in enumerate(zip(stats.firing_rate, stats.max_preactivation, strict=True)):
         near = BLOCKS.number(top)
         if unit in unknown:
@@ -70,7 +71,7 @@ def _single(stats: SiteStats) -> Iterator[str]:
         elif unit in dead:
             kind, title = "x", f"dead, headroom {near}"
         elif unit in flat:
-            kind, title = "s", f"saturated{' high' if unit in high else ''}, max {near}"
+            kind, title = "s", f"saturated{side.get(unit, '')}, max {near}"
         elif rate is None:
             kind, title = "k9", "fired"
         else:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from deadrelu.data.spec import DataOptions, DataSpec
 from deadrelu.errors import UsageError
@@ -18,6 +15,7 @@ from deadrelu.judge.early import Until, predict_verdict
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy, policy_of
 from deadrelu.judge.shares import Limits, Share
+from deadrelu.keywords import takes, undisturbed
 from deadrelu.load.spec import ModelOptions, ModelSpec
 from deadrelu.report import Report, Stats
 from deadrelu.report.commands import words_of
@@ -36,55 +34,7 @@ if TYPE_CHECKING:
         """The keywords that say how a model is opened, and where its batches come from."""
 
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def _takes(*specs: type[ModelSpec] | type[DataSpec]) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Show the fields of `specs` as keywords of a function with `**options`, and refuse any other keyword."""
-    names = {*ModelOptions.__annotations__, *DataOptions.__annotations__}
-
-    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        signature = inspect.signature(function)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        found = [f for spec in specs for f in fields(spec) if f.name in names]
-        defaults = {f.name: None if f.default is MISSING else f.default for f in found}
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        more = [inspect.Parameter(f.name, keyword, default=defaults[f.name], annotation=f.type) for f in found]
-        signature = signature.replace(parameters=[*own, *more])
-        entries = [entry for spec in specs for entry in re.split(r"(?m)^(?=`)", inspect.getdoc(spec) or "")[1:]]
-        described = "\n".join(
-            entry.rstrip() for entry in entries if entry[1:].partition("`")[0] in signature.parameters
-        )
-
-        @wraps(function)
-        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            for name in kwargs:
-                if name not in signature.parameters:
-                    raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}")
-            return function(*args, **kwargs)
-
-        call.__dict__["__signature__"] = signature
-        call.__doc__ = f"{inspect.getdoc(function)}\n\n{described}"
-        return call
-
-    return decorate
-
-
-def _undisturbed(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """The same function, which leaves the process as it found it, whatever the user's code changes."""
-
-    @wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        from deadrelu.programs.process_state import restore_process_state
-
-        with restore_process_state():
-            return function(*args, **kwargs)
-
-    return call
-
-
-@_takes(ModelSpec)
+@takes(ModelSpec)
 def open_model(model: str | Path, **options: Unpack[ModelOptions]) -> Opened:
     """Open a saved model without running code from the file, unless `trust` allows it.
 
@@ -95,8 +45,8 @@ def open_model(model: str | Path, **options: Unpack[ModelOptions]) -> Opened:
     return opening.open_model(ModelSpec.of(model, options))
 
 
-@_takes(ModelSpec, DataSpec)
-@_undisturbed
+@takes(ModelSpec, DataSpec)
+@undisturbed
 def scan(
     model: nn.Module | str | Path,
     data: object = None,
@@ -215,8 +165,8 @@ def _gate_flags(policy: Policy) -> dict[str, object]:
     return {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual.get(name)}
 
 
-@_takes(ModelSpec, DataSpec)
-@_undisturbed
+@takes(ModelSpec, DataSpec)
+@undisturbed
 def patch(
     model: nn.Module | str | Path,
     data: object = None,

@@ -17,7 +17,7 @@ from deadrelu.judge.policy import Policy, policy_of
 from deadrelu.judge.shares import Limits, Share
 from deadrelu.keywords import takes, undisturbed
 from deadrelu.load.spec import ModelOptions, ModelSpec
-from deadrelu.report import Report, Stats
+from deadrelu.report import Report, Setting, Stats
 from deadrelu.report.commands import words_of
 from deadrelu.report.options import flags_of, settings_of
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from deadrelu.load.open import Opened
     from deadrelu.measure.distributed import Ranks
+    from deadrelu.measure.early_stopping import Stop
     from deadrelu.measure.plan import Plan, Unmatched
     from deadrelu.report.advice import Advice, PatchResult
 
@@ -65,6 +66,7 @@ def scan(
     tau: float | None = None,
     policy: Policy | None = None,
     stats: Stats = "full",
+    plasticity: bool = False,
     until: Until | None = None,
     unmatched: Unmatched = "error",
     progress: Callable[[int], None] | None = None,
@@ -93,6 +95,7 @@ def scan(
     `policy`: all of that, and more, in one.
     `stats`: what is measured: "fired" (which units fired at all), "rates" (how often), or "full" (also maxima, means,
         and everything non-finite).
+    `plasticity`: also the ranks of each site's outputs, as papers on the loss of plasticity give them.
     `until`: "verdict" stops as soon as dead units cannot fail the gate any more, "likely" also when they will in all
         likelihood. The report says so.
     `unmatched`: "note" only notes a glob that matches no site.
@@ -101,10 +104,7 @@ def scan(
     `invocation`: the command line that led here, for the commands that the report prints. Default: made from the
         arguments.
     """
-    from deadrelu.data.source import open_data
-    from deadrelu.load.open import open_program
     from deadrelu.measure.plan import Plan
-    from deadrelu.measure.reporting import report_on
 
     policy = policy_of(
         policy,
@@ -116,7 +116,7 @@ def scan(
         definition=definition,
         tau=tau,
     )
-    _check_combination(policy, stats, until, ranks)
+    _check_combination(policy, stats, until, ranks, plasticity=plasticity)
     device = "one a rank" if ranks is not None and device_map is not None else device
     opening = ModelSpec.of(model, {**options, "device": device, "device_map": device_map})
     source = DataSpec.of(data, options)
@@ -125,22 +125,45 @@ def scan(
         skip_sites=tuple(skip_sites),
         feature_axes=feature_axes or {},
         stats=stats,
+        plasticity=plasticity,
         selectors=policy.selectors,
         unmatched=unmatched,
     )
     words = _words(opening, source, plan, policy) if invocation is None else tuple(invocation)
     settings = {"invocation": words, **settings_of(opening), **settings_of(source), **settings_of(plan), "until": until}
-    program, info = open_program(opening)
-    every = open_data(source, program)
-    batches = every if ranks is None else every.of(ranks.shard)
     stop = partial(predict_verdict, policy=policy, until=until) if until else None
-    report = report_on(program, info, batches, plan, settings=settings, progress=progress, ranks=ranks, stop=stop)
+    report = _measured(opening, source, plan, settings, stop, progress=progress, ranks=ranks)
     return judge(report, policy)
 
 
-def _check_combination(policy: Policy, stats: Stats, until: Until | None, ranks: Ranks | None) -> None:
+def _measured(
+    opening: ModelSpec,
+    source: DataSpec,
+    plan: Plan,
+    settings: Mapping[str, Setting],
+    stop: Stop | None,
+    *,
+    progress: Callable[[int], None] | None,
+    ranks: Ranks | None,
+) -> Report:
+    """Open the model and the data, and measure; the report is not judged yet."""
+    from deadrelu.data.source import open_data
+    from deadrelu.load.open import open_program
+    from deadrelu.measure.reporting import report_on
+
+    program, info = open_program(opening)
+    every = open_data(source, program)
+    batches = every if ranks is None else every.of(ranks.shard)
+    return report_on(program, info, batches, plan, settings=settings, progress=progress, ranks=ranks, stop=stop)
+
+
+def _check_combination(
+    policy: Policy, stats: Stats, until: Until | None, ranks: Ranks | None, *, plasticity: bool
+) -> None:
     """Raise `UsageError` for a scan that would measure too little to be judged by the policy."""
     check_level(policy.definition, stats)
+    if plasticity and stats == "fired":
+        raise UsageError("--stats fired leaves out most outputs, and ranks are those of all", hint="scan with rates")
     if until is None:
         return
     if ranks is not None:

@@ -66,6 +66,10 @@ StatsOption = Annotated[
         panel=WHAT,
     ),
 ]
+PlasticityOption = Annotated[
+    bool,
+    option_in(WHAT)("--plasticity", help="Also measure the ranks of each site's outputs. This costs time."),
+]
 UntilVerdictOption = Annotated[
     bool, _gate("--until-verdict", help="Stop as soon as dead units can no longer fail the gate.")
 ]

@@ -26,6 +26,7 @@ def scan(
     model: o.ModelArgument = "",
     *,
     stats: o.StatsOption = "full",
+    plasticity: o.PlasticityOption = False,
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
     max_saturated: o.MaxSaturatedOption = None,
@@ -71,7 +72,7 @@ def scan(
         _check_baseline(until, definition)
     name = context.obj.name
     gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
-    report = run.scan(model, policy=policy, stats=stats, until=until)
+    report = run.scan(model, policy=policy, stats=stats, plasticity=plasticity, until=until)
     if ranks.is_silent():
         return ExitCode.OK
     report = gate.apply(report, policy)

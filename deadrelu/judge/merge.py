@@ -69,7 +69,8 @@ def _pair(a: Report, b: Report) -> Report:
     order = _order(list(ours), list(theirs))
     stats = min(_measured(a), _measured(b), key=_LEVELS.index)
     settings = {key: a.settings.get(key) for key in sorted({*a.settings, *b.settings}) if _agree(a, b, key)}
-    settings.pop("padding", None)  # the figures of one scan would look like those of the whole
+    for name in ("padding", "plasticity"):  # the figures of one scan would look like those of the whole
+        settings.pop(name, None)
     settings |= {"stats": stats} if stats != "full" else {}
     stopped = {report.settings.get("stopped") for report in (a, b)}
     settings |= {"stopped": stopped.pop() if len(stopped) == 1 else "partly"} if stopped != {None} else {}

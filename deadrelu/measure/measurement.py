@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
+from torch import Tensor
+
 from deadrelu.judge.early import Stopped
 from deadrelu.judge.statistics import add_counts
 from deadrelu.measure.padding.found import NOTHING, PaddingFound, merge_found
@@ -16,7 +18,7 @@ from deadrelu.text.wording import count
 
 @dataclass(frozen=True, kw_only=True)
 class SiteCounts:
-    """A site with its counts. `failure` is why they mean nothing.
+    """A site with its counts. `failure` is why they mean nothing. `gram` is the Gram matrix of its outputs.
 
     `first` is when the site first ran: the batch, the piece of it, and the site's place in the order of sites.
     `site.shape` is () where the site ran, but nothing was counted.
@@ -27,6 +29,7 @@ class SiteCounts:
     first: tuple[int, ...]
     counts: Counts
     failure: str | None = None
+    gram: Tensor | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -148,7 +151,10 @@ def _merge_site(same: Sequence[SiteCounts]) -> SiteCounts:
         failure = f"its feature axis has {count(units, 'unit')} in one call and {others[0]} in another"
     shape, axis = merge_shapes([(site.site.shape, site.site.feature_axis) for site in in_order], units)
     counts = first.counts if failure is not None else reduce(add_counts, (site.counts for site in same))
-    return replace(first, site=replace(first.site, shape=shape, feature_axis=axis), counts=counts, failure=failure)
+    grams = [site.gram for site in same if site.gram is not None]
+    gram = sum(grams[1:], grams[0]) if failure is None and grams else None
+    site = replace(first.site, shape=shape, feature_axis=axis)
+    return replace(first, site=site, counts=counts, failure=failure, gram=gram)
 
 
 def _merge_skipped(parts: Sequence[Measurement]) -> tuple[Skipped, ...]:

@@ -115,7 +115,8 @@ class CountingObserver:
                 state.waiting.append((z.clone(), self._pass))
             return None
         try:
-            state.tally = Tally(site, features, features.apart(z), self._plan.stats)
+            has_ranks = self._plan.plasticity
+            state.tally = Tally(site, features, features.apart(z), self._plan.stats, has_ranks=has_ranks)
         except UncountableError as error:
             state.failure = str(error)
         return state.tally
@@ -183,5 +184,10 @@ class CountingObserver:
             alias=call.alias,
         )
         return SiteCounts(
-            site=site, functional=call.functional, first=state.first, counts=counts, failure=state.failure
+            site=site,
+            functional=call.functional,
+            first=state.first,
+            counts=counts,
+            failure=state.failure,
+            gram=None if tally.gram is None else tally.gram.matrix,
         )

@@ -31,8 +31,8 @@ class Plan:
     """What to measure.
 
     `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes, None for a single unit. `stats`
-    is how much is measured. `selectors` are the globs of the policy; `unmatched` decides what happens on a glob, of the
-    policy or of this plan, that matches no site.
+    is how much is measured; `plasticity` asks for ranks of the outputs too. `selectors` are the globs of the policy;
+    `unmatched` decides what happens on a glob, of the policy or of this plan, that matches no site.
     """
 
     sites: tuple[str, ...] = field(default=(), metadata={"flag": "site", "setting": True})
@@ -41,6 +41,7 @@ class Plan:
         default_factory=dict, metadata={"flag": "feature-axis", "write": _axes, "setting": True}
     )
     stats: Stats = field(default="full", metadata={"setting": True})
+    plasticity: bool = field(default=False, metadata={"setting": "if given"})
     selectors: tuple[Selector, ...] = field(default=(), metadata={"flag": None})
     unmatched: Unmatched = field(default="error", metadata={"flag": None})
 

@@ -12,13 +12,15 @@ import torch
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import compute_stats
 from deadrelu.measure.early_stopping import Stop
-from deadrelu.measure.measurement import Measurement
+from deadrelu.measure.measurement import Measurement, SiteCounts
 from deadrelu.measure.padding.found import notes
 from deadrelu.measure.plan import Plan
+from deadrelu.measure.ranks import MOST_UNITS, ranks_of
 from deadrelu.measure.scan import Progress, measure
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo, ModelInfo, Report, Setting, SiteStats, Tool
 from deadrelu.report.site import Sites
+from deadrelu.text.wording import count, first_few
 from deadrelu.version import __version__
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def report_on(
     measurement = measure(program, data, plan, progress=progress, ranks=ranks, stop=stop)
     for note in notes(measurement.padding, is_synthetic=data.info.kind == "synthetic"):
         _log.info(note)
+    for note in _unranked(measurement, plan):
+        _log.info(note)
     return to_report(measurement, plan, model=model, data=data.info, settings=settings or {})
 
 
@@ -81,9 +85,19 @@ def to_report(
 
 def site_stats(measurement: Measurement, plan: Plan) -> list[SiteStats]:
     """The statistics of each site that the plan wants, in the terms of the default policy: `judge` applies another."""
+    return [_stats_of(site, plan) for site in measurement.measured if plan.wants(site.site)]
+
+
+def _stats_of(site: SiteCounts, plan: Plan) -> SiteStats:
+    """The statistics of one site."""
     rare_below, confidence = _DEFAULT.rare_below, _DEFAULT.confidence
-    return [
-        compute_stats(site.site, site.counts, rare_below=rare_below, confidence=confidence, stats=plan.stats)
-        for site in measurement.measured
-        if plan.wants(site.site)
-    ]
+    stats = compute_stats(site.site, site.counts, rare_below=rare_below, confidence=confidence, stats=plan.stats)
+    return stats if site.gram is None else replace(stats, ranks=ranks_of(site.gram))
+
+
+def _unranked(measurement: Measurement, plan: Plan) -> Iterator[str]:
+    """Yield a note on the sites whose ranks were asked for and cost too much."""
+    large = [s.site for s in measurement.measured if plan.wants(s.site) and s.site.units > MOST_UNITS]
+    if plan.plasticity and large:
+        names = first_few([site.id for site in large])
+        yield f"no ranks for {names}: they are computed of at most {count(MOST_UNITS, 'unit')}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
 
-from deadrelu.measure.figures import Figures, TorchCounter
+from deadrelu.measure.figures import Figures, TorchCounter, activate
 from deadrelu.measure.leaks import Leaks
 from deadrelu.measure.measurement import merge_shapes
 from deadrelu.measure.native import NativeCounter
+from deadrelu.measure.ranks import MOST_UNITS, FeatureGram
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
@@ -44,8 +46,13 @@ class Tally:
     With stats "fired" the tally `is_done` once every unit has fired: it counts no more.
     """
 
-    def __init__(self, site: CallSite, features: Features, z: Tensor, stats: Stats = "full") -> None:
-        """Zeroed counters for pre-activations like `z`. Raises `UncountableError` if that is a scalar."""
+    def __init__(
+        self, site: CallSite, features: Features, z: Tensor, stats: Stats = "full", *, has_ranks: bool = False
+    ) -> None:
+        """Zeroed counters for pre-activations like `z`. Raises `UncountableError` if that is a scalar.
+
+        If it `has_ranks`, the Gram matrix of the outputs is summed, unless there are too many units.
+        """
         self.site = site
         self.features = features
         if z.ndim == 0:
@@ -66,6 +73,10 @@ class Tally:
         self._past = Figures.zeros(self.units, z.device)
         self._counters: dict[tuple[object, ...], _Counter] = {}
         self._latest: tuple[tuple[object, ...], _Counter] | None = None
+        self.gram: FeatureGram | None = None
+        if has_ranks and self.units <= MOST_UNITS and self._leaks is None:
+            outputs = partial(activate, op=site.op, parameters=site.parameters)
+            self.gram = FeatureGram(outputs, features, self.units, z.device)
 
     @property
     def silent(self) -> int:
@@ -90,6 +101,8 @@ class Tally:
             self._latest = key, self._counters.get(key) or self._plan(key, z, size)
         counter = self._latest[1]
         counter.update(z)
+        if self.gram is not None:
+            self.gram.add(z)
         self.samples += samples
         self.rows += counter.rows
         self.positions += counter.rows * counter.positions

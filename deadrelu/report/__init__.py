@@ -15,7 +15,19 @@ from deadrelu.report.report import (
     Tool,
     Verdict,
 )
-from deadrelu.report.site import NO_ROWS, AxisBy, Counts, Leaky, Rung, Site, SiteStats, Skipped, Source, Stats
+from deadrelu.report.site import (
+    NO_ROWS,
+    AxisBy,
+    Counts,
+    FeatureRanks,
+    Leaky,
+    Rung,
+    Site,
+    SiteStats,
+    Skipped,
+    Source,
+    Stats,
+)
 
 __all__ = [
     "NO_ROWS",
@@ -27,6 +39,7 @@ __all__ = [
     "Finding",
     "Leaky",
     "ModelInfo",
+    "FeatureRanks",
     "Report",
     "Rung",
     "Setting",

@@ -28,7 +28,7 @@ _GATE = {
         "--tau",
         "--select",
     ),
-    *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats"),
+    *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats", "--plasticity"),
 }
 _NOT_OF = {
     "scan": {"--update-baseline"},

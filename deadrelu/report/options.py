@@ -1,7 +1,8 @@
 """Options that are kept in frozen dataclasses: as a command line writes them, and as a report's settings hold them.
 
 A field may say more in its metadata: `flag` is its long flag where that is not its name (None for no flag), `write`
-turns its value into what the flag takes, and `setting` is whether a report keeps it.
+turns its value into what the flag takes, and `setting` is whether a report keeps it: always, or only "if given", where
+it is not the default.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def settings_of(options: Any) -> dict[str, Setting]:
     """The values that a report keeps, by name: a mapping as a tuple of `NAME=VALUE`."""
     found: dict[str, Setting] = {}
     for f in fields(options):
-        if f.metadata.get("setting"):
-            value = getattr(options, f.name)
+        value, kept = getattr(options, f.name), f.metadata.get("setting")
+        if kept and not (kept == "if given" and value == f.default):
             is_mapping = isinstance(value, Mapping)
             found[f.name] = tuple(f"{k}={v}" for k, v in _written(f, value).items()) if is_mapping else value
     return found

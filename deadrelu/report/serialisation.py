@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from deadrelu.report.site import Rung, Site, SiteStats, Source
+from deadrelu.report.site import FeatureRanks, Rung, Site, SiteStats, Source
 
 
 def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
@@ -19,7 +19,8 @@ def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
     figures = {f.name: getattr(stats, f.name) for f in fields(stats) if f.name != "site"}
     derived = {"dead": stats.dead, "dead_fraction": stats.dead_fraction, "saturated": stats.saturated}
     figures["definition_ladder"] = [asdict(rung) for rung in stats.definition_ladder] or None
-    return out | derived | without_none(figures, "definition_units", "definition_ladder")
+    figures["ranks"] = stats.ranks and asdict(stats.ranks)
+    return out | derived | without_none(figures, "definition_units", "definition_ladder", "ranks")
 
 
 def without_none(data: dict[str, Any], *optional: str) -> dict[str, Any]:
@@ -39,6 +40,8 @@ def stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
         site["source"] = Source(**site["source"])
     figures = pick(SiteStats, skip="site")
     figures["definition_ladder"] = tuple(Rung(**rung) for rung in figures.get("definition_ladder", ()))
+    if "ranks" in data:
+        figures["ranks"] = FeatureRanks(**data["ranks"])
     return SiteStats(site=Site(**site), **figures)
 
 

@@ -92,6 +92,15 @@ class Rung:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureRanks:
+    """How many dimensions the outputs of a site span, by three measures; `measure/ranks.py` has their formulas."""
+
+    effective_rank: float
+    stable_rank: float
+    values_for_99: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteStats:
     """What was measured at one site; `sample_rate` is the share of samples (or rows, see `rate_per`) that fired.
 
@@ -104,7 +113,8 @@ class SiteStats:
     earlier versions have no minima: `min_preactivation` is empty.
 
     `definition_units` are the units that another definition of "dead" counts, and `definition_ladder` how many it
-    counts at each of several thresholds; None and empty if the report was not judged by one.
+    counts at each of several thresholds; None and empty if the report was not judged by one. `ranks` are None unless
+    they were asked for and could be computed.
     """
 
     site: Site
@@ -127,6 +137,7 @@ class SiteStats:
     min_preactivation: tuple[float | None, ...] = ()
     definition_units: tuple[int, ...] | None = None
     definition_ladder: tuple[Rung, ...] = ()
+    ranks: FeatureRanks | None = None
 
     @property
     def judged_units(self) -> tuple[int, ...]:

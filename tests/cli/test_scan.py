@@ -162,3 +162,14 @@ def test_code_alone_is_a_model_at_its_initial_weights() -> None:
     done = deadrelu("scan", NET, "--data", DIGITS, "--format", "json")
     assert done.code == 0, done
     assert len(json.loads(done.out)["sites"]) == 6
+
+
+def test_plasticity_is_a_flag_and_a_key(tmp_path: Path) -> None:
+    words = ["scan", CONV, "--data", DIGITS, "--quiet"]
+    table = deadrelu(*words, "--plasticity")
+    assert (table.code, "effective rank" in table.out) == (0, True)
+    (tmp_path / "own.toml").write_text("plasticity = true\n")
+    by_key = deadrelu(*words, "--config", str(tmp_path / "own.toml"), "--format", "json")
+    assert all(site["ranks"]["values_for_99"] > 1 for site in json.loads(by_key.out)["sites"])
+    plain = deadrelu(*words, "--format", "json")
+    assert "ranks" not in plain.out

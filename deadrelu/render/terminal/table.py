@@ -11,6 +11,7 @@ from deadrelu.render import leaky
 from deadrelu.render.rows import MOST_ROWS, site_rows, worst_rows
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
+from deadrelu.render.terminal.plasticity import plasticity_lines
 from deadrelu.render.terminal.screen import Screen
 from deadrelu.render.terminal.sites import table_lines
 from deadrelu.report import Finding, Report, Severity
@@ -29,6 +30,7 @@ def render(report: Report, screen: Screen = Screen(), *, full: bool = False) -> 
     sections = (
         _head(report, screen),
         _sites(report, screen, full),
+        plasticity_lines(report, screen),
         _skipped(report, screen),
         _leaky(report, screen, full),
         _findings(report, screen, full),

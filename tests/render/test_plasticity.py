@@ -1,0 +1,33 @@
+"""The ranks at a terminal: a section of its own, and only if they were asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deadrelu.render.terminal.screen import Screen
+from deadrelu.render.terminal.table import render
+from deadrelu.report import FeatureRanks
+from tests.conftest import canonical_sites, make_report, make_site, make_stats
+
+RANKS = FeatureRanks(effective_rank=1234.56, stable_rank=7.891, values_for_99=1400)
+
+
+def test_the_ranks_stand_under_the_table_of_sites() -> None:
+    ranked = replace(make_stats(make_site("body.relu", 4), [0.5] * 4), ranks=RANKS)
+    other = make_stats(make_site("head.relu", 4), [0.5] * 4)
+    lines = render(make_report([ranked, other])).splitlines()
+    start = lines.index("Plasticity")
+    assert lines[start + 1].split() == ["site", "units", "effective", "rank", "stable", "rank", "99%", "of", "Σσ"]
+    assert lines[start + 2].split() == ["body.relu", "4", "1,234.6", "7.89", "1,400"]
+    assert lines[start + 3].startswith("   of the outputs, a row for each position: exp of the entropy of σ/Σσ;")
+    assert not any("head.relu" in line for line in lines[start:])
+
+
+def test_without_ranks_there_is_no_such_section() -> None:
+    assert "Plasticity" not in render(make_report(canonical_sites()))
+
+
+def test_on_a_narrow_screen_the_site_stays() -> None:
+    ranked = replace(make_stats(make_site("body.relu", 4), [0.5] * 4), ranks=RANKS)
+    lines = render(make_report([ranked]), Screen(width=30)).splitlines()
+    assert lines[lines.index("Plasticity") + 2].split()[0] == "body.relu"

@@ -17,7 +17,7 @@ from deadrelu.programs.eager.replacement import leaking_units
 from deadrelu.programs.program import Program, Swapped
 from deadrelu.remedy.candidate import assignment
 from deadrelu.remedy.choose import SwapOptions, choose_sites, refuse, swap_of
-from deadrelu.remedy.dataflow import trace_flows
+from deadrelu.programs.eager.dataflow import trace_flows
 from deadrelu.remedy.module_edits import expression, module_edit
 from deadrelu.remedy.reinit import Restart, reinitialise
 from deadrelu.report import ModelInfo, Report, SiteStats

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from deadrelu.remedy.dataflow import Flow
+from deadrelu.programs.eager.dataflow import Flow
 from deadrelu.remedy.variants import dead_in_all
 from deadrelu.report import SiteStats
 

@@ -95,7 +95,7 @@ def scan(
     `policy`: all of that, and more, in one.
     `stats`: what is measured: "fired" (which units fired at all), "rates" (how often), or "full" (also maxima, means,
         and everything non-finite).
-    `plasticity`: also the ranks of each site's outputs, as papers on the loss of plasticity give them.
+    `plasticity`: also ranks of each site's outputs and the size of its weights, as papers on the loss of plasticity do.
     `until`: "verdict" stops as soon as dead units cannot fail the gate any more, "likely" also when they will in all
         likelihood. The report says so.
     `unmatched`: "note" only notes a glob that matches no site.

@@ -68,7 +68,10 @@ StatsOption = Annotated[
 ]
 PlasticityOption = Annotated[
     bool,
-    option_in(WHAT)("--plasticity", help="Also measure the ranks of each site's outputs. This costs time."),
+    option_in(WHAT)(
+        "--plasticity",
+        help="Also measure ranks of each site's outputs, and the weights into and out of its units. This costs time.",
+    ),
 ]
 UntilVerdictOption = Annotated[
     bool, _gate("--until-verdict", help="Stop as soon as dead units can no longer fail the gate.")

@@ -31,7 +31,7 @@ class Plan:
     """What to measure.
 
     `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes, None for a single unit. `stats`
-    is how much is measured; `plasticity` asks for ranks of the outputs too. `selectors` are the globs of the policy;
+    is how much is measured; `plasticity` asks for ranks and weights too. `selectors` are the globs of the policy;
     `unmatched` decides what happens on a glob, of the policy or of this plan, that matches no site.
     """
 

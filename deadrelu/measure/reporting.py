@@ -17,6 +17,7 @@ from deadrelu.measure.padding.found import notes
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.ranks import MOST_UNITS, ranks_of
 from deadrelu.measure.scan import Progress, measure
+from deadrelu.measure.weights import FirstBatch, with_weights
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import DataInfo, ModelInfo, Report, Setting, SiteStats, Tool
 from deadrelu.report.site import Sites
@@ -58,12 +59,15 @@ def report_on(
     batches of its shard. Raises what `measure` raises.
     """
     plan = plan or Plan()
-    measurement = measure(program, data, plan, progress=progress, ranks=ranks, stop=stop)
+    batches = FirstBatch(data)
+    fed = batches if plan.plasticity else data
+    measurement = measure(program, fed, plan, progress=progress, ranks=ranks, stop=stop)
     for note in notes(measurement.padding, is_synthetic=data.info.kind == "synthetic"):
         _log.info(note)
     for note in _unranked(measurement, plan):
         _log.info(note)
-    return to_report(measurement, plan, model=model, data=data.info, settings=settings or {})
+    report = to_report(measurement, plan, model=model, data=data.info, settings=settings or {})
+    return with_weights(report, program, batches.batch) if plan.plasticity else report
 
 
 def to_report(

@@ -12,12 +12,12 @@ from deadrelu.data.spec import DataSpec
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Progress
+from deadrelu.programs.eager.dataflow import trace_flows
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.eager.replacement import leaking_units
 from deadrelu.programs.program import Program, Swapped
 from deadrelu.remedy.candidate import assignment
 from deadrelu.remedy.choose import SwapOptions, choose_sites, refuse, swap_of
-from deadrelu.programs.eager.dataflow import trace_flows
 from deadrelu.remedy.module_edits import expression, module_edit
 from deadrelu.remedy.reinit import Restart, reinitialise
 from deadrelu.report import ModelInfo, Report, SiteStats

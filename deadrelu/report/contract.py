@@ -27,7 +27,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _MOST = 1 << 64
 _PER_UNIT = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy")
-_MINIMA = "min_preactivation"
+_OPTIONAL = ("min_preactivation", "weight_in", "weight_out")
 _UNIT_LISTS = ("dead_units", "rare_units", "always_on_units", "nonfinite_units")
 _SATURATED = ("saturated_units", "saturated_high_units")
 
@@ -138,7 +138,7 @@ def _names(schema: Mapping[str, Any]) -> list[str]:
 def _check_site(site: Mapping[str, Any], where: str) -> None:
     """Check that the figures of one site agree with each other."""
     units = site["units"]
-    for key in (*_PER_UNIT, *([_MINIMA] if site.get(_MINIMA) else [])):
+    for key in (*_PER_UNIT, *filter(site.get, _OPTIONAL)):
         if len(site[key]) != units:
             raise ValueError(
                 f"{where}.{key} has {count(len(site[key]), 'entry', 'entries')} for {count(units, 'unit')}"

@@ -10,6 +10,8 @@ from typing import Any
 
 from deadrelu.report.site import FeatureRanks, Rung, Site, SiteStats, Source
 
+_OPTIONAL = ("definition_units", "definition_ladder", "ranks", "weight_in", "weight_out")
+
 
 def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
     """Return a site and its figures as one object."""
@@ -20,7 +22,9 @@ def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
     derived = {"dead": stats.dead, "dead_fraction": stats.dead_fraction, "saturated": stats.saturated}
     figures["definition_ladder"] = [asdict(rung) for rung in stats.definition_ladder] or None
     figures["ranks"] = stats.ranks and asdict(stats.ranks)
-    return out | derived | without_none(figures, "definition_units", "definition_ladder", "ranks")
+    for name in ("weight_in", "weight_out"):
+        figures[name] = figures[name] or None
+    return out | derived | without_none(figures, *_OPTIONAL)
 
 
 def without_none(data: dict[str, Any], *optional: str) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class SiteStats:
 
     `definition_units` are the units that another definition of "dead" counts, and `definition_ladder` how many it
     counts at each of several thresholds; None and empty if the report was not judged by one. `ranks` are None unless
-    they were asked for and could be computed.
+    they were asked for and could be computed. `weight_in` and `weight_out` are the mean |w| of the weights that make
+    each unit and of those that read it; empty unless they were asked for and the layers are known.
     """
 
     site: Site
@@ -138,6 +139,8 @@ class SiteStats:
     definition_units: tuple[int, ...] | None = None
     definition_ladder: tuple[Rung, ...] = ()
     ranks: FeatureRanks | None = None
+    weight_in: tuple[float, ...] = ()
+    weight_out: tuple[float, ...] = ()
 
     @property
     def judged_units(self) -> tuple[int, ...]:

@@ -19,8 +19,22 @@ def test_the_ranks_stand_under_the_table_of_sites() -> None:
     start = lines.index("Plasticity")
     assert lines[start + 1].split() == ["site", "units", "effective", "rank", "stable", "rank", "99%", "of", "Σσ"]
     assert lines[start + 2].split() == ["body.relu", "4", "1,234.6", "7.89", "1,400"]
-    assert lines[start + 3].startswith("   of the outputs, a row for each position: exp of the entropy of σ/Σσ;")
+    assert lines[start + 3].startswith("   ranks of the outputs, a row for each position: exp of the entropy of σ/Σσ;")
     assert not any("head.relu" in line for line in lines[start:])
+
+
+def test_the_weights_stand_beside_the_ranks_with_a_dash_where_no_layer_is_known() -> None:
+    known = replace(
+        make_stats(make_site("body.relu", 4), [0.5] * 4),
+        ranks=RANKS,
+        weight_in=(0.1, 0.2, 0.3, 0.4),
+        weight_out=(0.5, 0.5, 0.5, 0.7),
+    )
+    other = replace(make_stats(make_site("head.relu", 4), [0.5] * 4), weight_in=(1.0,) * 4)
+    lines = render(make_report([known, other])).splitlines()
+    start = lines.index("Plasticity")
+    assert lines[start + 2].split() == ["body.relu", "4", "1,234.6", "7.89", "1,400", "0.25", "0.55"]
+    assert lines[start + 3].split() == ["head.relu", "4", "—", "—", "—", "1", "—"]
 
 
 def test_without_ranks_there_is_no_such_section() -> None:

@@ -40,16 +40,29 @@ class Consumer:
 
 @dataclass
 class Flow:
-    """What feeds one activation module and what reads it; `obstacle` is the reason if that is unknown."""
+    """What feeds one activation module and what reads it; `obstacle` is the reason if that is unknown.
+
+    `is_read_elsewhere`: its units may be read by more than the `consumers`.
+    """
 
     producer: Layer | None = None
     norm: Norm | None = None
     consumers: list[Consumer] = field(default_factory=list)
     obstacle: str = ""
+    is_read_elsewhere: bool = False
 
-    def stop(self, why: str) -> None:
-        """Note the first obstacle."""
+    def stop(self, why: str, *, reading: bool = False) -> None:
+        """Note the first obstacle, and whether it is about what reads the units."""
         self.obstacle = self.obstacle or why
+        self.is_read_elsewhere |= reading
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What one forward pass showed: the flow of each activation module by path, and the layer before each norm."""
+
+    flows: Mapping[str, Flow]
+    before: Mapping[nn.Module, Layer]
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,11 @@ def trace_flows(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats])
 
     A functional call is left out, and a site whose units are not the indices of one known axis.
     """
+    return dict(follow(program, batch, sites).flows)
+
+
+def follow(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats]) -> Followed:
+    """Run one batch to find the flows, as `trace_flows` does, and what is before each norm that one layer feeds."""
     axes: dict[str, int | None] = {}
     for stats in sites:
         if stats.site.swappable and not stats.site.is_guessed:
@@ -81,7 +99,7 @@ def trace_flows(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats])
     follower = _Follower(program.module, known)
     with program.plainly() as run, follower.hooks(), follower:
         output = run(batch)
-    return follower.finished(output)
+    return Followed(follower.finished(output), follower.before())
 
 
 class _Follower(TorchFunctionMode):
@@ -100,6 +118,7 @@ class _Follower(TorchFunctionMode):
         self._made_by: MutableMapping[Tensor, tuple[nn.Module, ...]] = WeakTensorKeyDictionary()
         self._readers: dict[nn.Module, int] = {}
         self._calls: dict[nn.Module, int] = {}
+        self._before: dict[nn.Module, set[nn.Module | None]] = {}
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -113,7 +132,7 @@ class _Follower(TorchFunctionMode):
 
                 def before(module: nn.Module, args: Any, path: str = path) -> None:
                     self._calls[module] = self._calls.get(module, 0) + 1
-                    self._on_entry(self._flows[path], self._made_by.get(args[0], ()))
+                    self._on_entry(self._flows[path], self._made_by.get(args[0], ()) if args else ())
 
                 def after(_: nn.Module, __: Any, output: Tensor, path: str = path) -> None:
                     self._made_by.pop(output, None)  # an in-place activation returns the layer's own tensor
@@ -125,24 +144,31 @@ class _Follower(TorchFunctionMode):
                 stack.callback(module.register_forward_hook(after).remove)
             yield
 
+    def before(self) -> dict[nn.Module, Layer]:
+        """The layer that fed each norm in all of its calls."""
+        alone = {norm: next(iter(layers)) for norm, layers in self._before.items() if len(layers) == 1}
+        return {norm: layer for norm, layer in alone.items() if isinstance(layer, Layer)}
+
     def finished(self, output: Any) -> dict[str, Flow]:
         """The flows, with the obstacles that show only at the end of the pass."""
         for value in tensor_leaves(output):
             if (tag := self._tags.get(value)) is not None:
-                self._flows[tag.path].stop("the model returns its output")
+                self._flows[tag.path].stop("the model returns its output", reading=True)
         for path, flow in self._flows.items():
             layers = (flow.producer, flow.norm, self._model.get_submodule(path), *(c.layer for c in flow.consumers))
             if any(layer is not None and self._calls.get(layer, 0) > 1 for layer in layers):
-                flow.stop("it, or a layer beside it, is called more than once")
+                flow.stop("it, or a layer beside it, is called more than once", reading=True)
             if any(layer is not None and self._readers.get(layer, 0) > 1 for layer in (flow.producer, flow.norm)):
                 flow.stop("something else reads its input too")
             if not flow.consumers:
-                flow.stop("no layer reads its output")
+                flow.stop("no layer reads its output", reading=True)
         return self._flows
 
     def _on_layer(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         self._calls[module] = self._calls.get(module, 0) + 1
         chain = self._made_by.get(args[0], ()) if isinstance(module, Norm) and args else ()
+        if isinstance(module, Norm):
+            self._before.setdefault(module, set()).add(chain[0] if len(chain) == 1 else None)
         self._made_by[output] = (*chain, module)
 
     def _on_entry(self, flow: Flow, makers: tuple[nn.Module, ...]) -> None:
@@ -168,14 +194,14 @@ class _Follower(TorchFunctionMode):
     def _pass_on(self, tag: _Tag, value: Tensor, func: Any, args: Any, output: Any) -> None:
         """Follow the units through one call: to a layer that reads them, or to where they are lost."""
         flow, name = self._flows[tag.path], getattr(func, "__name__", str(func))
-        if func in _CONSUMERS and value is args[0]:
+        if func in _CONSUMERS and len(args) > 1 and value is args[0]:
             self._consume(tag, flow, value, args[1])
             return
         carried = None
         if isinstance(output, Tensor) and (name in _UNIT_BY_UNIT or name == "batch_norm"):
             carried = tag.on(output, same=output.shape == value.shape)
         if carried is None:
-            flow.stop(f"its output goes into {name}, which is not a linear or convolution layer")
+            flow.stop(f"its output goes into {name}, which is not a linear or convolution layer", reading=True)
         else:
             self._tags[output] = carried
 
@@ -183,8 +209,8 @@ class _Follower(TorchFunctionMode):
         owners = [module for module in self._owners.get(id(weight), []) if isinstance(module, Layer)]
         on_axis = tag.axis == -1 or value.ndim == 2 or weight.ndim > 2
         if len(owners) != 1 or len(self._owners[id(weight)]) != 1:
-            flow.stop("the weight that reads it belongs to several layers or to none")
+            flow.stop("the weight that reads it belongs to several layers or to none", reading=True)
         elif not on_axis or weight.shape[1] != tag.units * tag.width:
-            flow.stop("a group_sites convolution reads it, or a layer that mixes its units with positions")
+            flow.stop("a grouped convolution reads it, or a layer that mixes its units with positions", reading=True)
         else:
             flow.consumers.append(Consumer(owners[0], tag.width))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from deadrelu.data.spec import DataOptions, DataSpec
+from deadrelu.data.spec import DataOptions, DataSpec, LossSpec
 from deadrelu.errors import UsageError
-from deadrelu.judge.definitions import Definition, check_level
-from deadrelu.judge.early import Until, predict_verdict
+from deadrelu.judge.definitions import Definition
+from deadrelu.judge.early import Until, check_combination, predict_verdict
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy, policy_of
 from deadrelu.judge.shares import Limits, Share
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from deadrelu.load.open import Opened
     from deadrelu.measure.distributed import Ranks
     from deadrelu.measure.early_stopping import Stop
+    from deadrelu.measure.losses import Loss
     from deadrelu.measure.plan import Plan, Unmatched
     from deadrelu.report.advice import Advice, PatchResult
 
@@ -67,6 +69,8 @@ def scan(
     policy: Policy | None = None,
     stats: Stats = "full",
     plasticity: bool = False,
+    loss: str | Callable[[Any, Any], Any] | None = None,
+    label_key: str | None = None,
     until: Until | None = None,
     unmatched: Unmatched = "error",
     progress: Callable[[int], None] | None = None,
@@ -96,6 +100,9 @@ def scan(
     `stats`: what is measured: "fired" (which units fired at all), "rates" (how often), or "full" (also maxima, means,
         and everything non-finite).
     `plasticity`: also ranks of each site's outputs and the size of its weights, as papers on the loss of plasticity do.
+    `loss`: measures gradients too: "cross_entropy", "mse", "l1", "bce_with_logits", "nll", or a function of the model's
+        output and the labels. These come from the data: `y` beside `x`, the last part of a batch.
+    `label_key`: which array, key or part of a batch holds the labels.
     `until`: "verdict" stops as soon as dead units cannot fail the gate any more, "likely" also when they will in all
         likelihood. The report says so.
     `unmatched`: "note" only notes a glob that matches no site.
@@ -104,22 +111,17 @@ def scan(
     `invocation`: the command line that led here, for the commands that the report prints. Default: made from the
         arguments.
     """
+    from deadrelu.measure.losses import read_loss
     from deadrelu.measure.plan import Plan
 
-    policy = policy_of(
-        policy,
-        max_dead=max_dead,
-        max_dead_total=max_dead_total,
-        max_saturated=max_saturated,
-        limits=limits,
-        strict=strict,
-        definition=definition,
-        tau=tau,
-    )
-    _check_combination(policy, stats, until, ranks, plasticity=plasticity)
+    shares: dict[str, Any] = {"max_dead": max_dead, "max_dead_total": max_dead_total, "max_saturated": max_saturated}
+    policy = policy_of(policy, **shares, limits=limits, strict=strict, definition=definition, tau=tau)
+    losses = LossSpec.of(loss, label_key)
+    has_loss = losses.loss is not None
+    check_combination(policy, stats, until, is_shared=ranks is not None, has_loss=has_loss, has_ranks=plasticity)
     device = "one a rank" if ranks is not None and device_map is not None else device
     opening = ModelSpec.of(model, {**options, "device": device, "device_map": device_map})
-    source = DataSpec.of(data, options)
+    source = replace(DataSpec.of(data, options), labelling=losses.labelling)
     plan = Plan(
         sites=tuple(sites),
         skip_sites=tuple(skip_sites),
@@ -129,11 +131,10 @@ def scan(
         selectors=policy.selectors,
         unmatched=unmatched,
     )
-    words = _words(opening, source, plan, policy) if invocation is None else tuple(invocation)
-    settings = {"invocation": words, **settings_of(opening), **settings_of(source), **settings_of(plan), "until": until}
+    settings = _settings(opening, source, losses, plan, policy, invocation) | {"until": until}
     stop = partial(predict_verdict, policy=policy, until=until) if until else None
-    report = _measured(opening, source, plan, settings, stop, progress=progress, ranks=ranks)
-    return judge(report, policy)
+    found = read_loss(losses.loss, losses.function)
+    return judge(_measured(opening, source, plan, settings, stop, found, progress=progress, ranks=ranks), policy)
 
 
 def _measured(
@@ -142,6 +143,7 @@ def _measured(
     plan: Plan,
     settings: Mapping[str, Setting],
     stop: Stop | None,
+    loss: Loss | None,
     *,
     progress: Callable[[int], None] | None,
     ranks: Ranks | None,
@@ -154,38 +156,29 @@ def _measured(
     program, info = open_program(opening)
     every = open_data(source, program)
     batches = every if ranks is None else every.of(ranks.shard)
-    return report_on(program, info, batches, plan, settings=settings, progress=progress, ranks=ranks, stop=stop)
+    how: dict[str, Any] = {"progress": progress, "ranks": ranks, "stop": stop, "loss": loss}
+    return report_on(program, info, batches, plan, settings=settings, **how)
 
 
-def _check_combination(
-    policy: Policy, stats: Stats, until: Until | None, ranks: Ranks | None, *, plasticity: bool
-) -> None:
-    """Raise `UsageError` for a scan that would measure too little to be judged by the policy."""
-    check_level(policy.definition, stats)
-    if plasticity and stats == "fired":
-        raise UsageError("--stats fired leaves out most outputs, and ranks are those of all", hint="scan with rates")
-    if until is None:
-        return
-    if ranks is not None:
-        raise UsageError("processes that share the work cannot stop early", hint="scan in one process, or all the data")
-    if policy.max_saturated is not None:
-        raise UsageError("a scan that stops early cannot judge saturated units", hint="leave one of the two out")
-    if policy.definition is not None:
-        raise UsageError("a scan that stops early cannot judge by a definition", hint="leave one of the two out")
-
-
-def _words(opening: ModelSpec, source: DataSpec, plan: Plan, policy: Policy) -> tuple[str, ...] | None:
-    """The command line for such a scan; None if the model or the data lives in memory."""
-    if opening.is_live or not isinstance(source.data, (str, Path, NoneType)):
-        return None
-    flags = flags_of(opening) | flags_of(source) | flags_of(plan) | _gate_flags(policy)
-    return words_of(str(opening.model), flags)
-
-
-def _gate_flags(policy: Policy) -> dict[str, object]:
-    """The values of a policy that are not the default, by long flag without the dashes."""
-    usual, chosen = Policy().to_settings(), policy.to_settings()
-    return {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual.get(name)}
+def _settings(
+    opening: ModelSpec,
+    source: DataSpec,
+    losses: LossSpec,
+    plan: Plan,
+    policy: Policy,
+    invocation: Sequence[str] | None,
+) -> dict[str, Setting]:
+    """What the report keeps of the options, and the command line; that is None if something lives in memory."""
+    specs = (opening, source, *([losses] if losses.loss is not None else []), plan)
+    is_live = opening.is_live or losses.function is not None or not isinstance(source.data, (str, Path, NoneType))
+    if invocation is None and not is_live:
+        usual, chosen = Policy().to_settings(), policy.to_settings()
+        gate = {name.replace("_", "-"): chosen[name] for name in chosen if chosen[name] != usual.get(name)}
+        invocation = words_of(
+            str(opening.model), {flag: value for spec in specs for flag, value in flags_of(spec).items()} | gate
+        )
+    words = None if invocation is None else tuple(invocation)
+    return {"invocation": words} | {name: value for spec in specs for name, value in settings_of(spec).items()}
 
 
 @takes(ModelSpec, DataSpec)

@@ -191,6 +191,25 @@ def scan_options(
     return {"device_map": device_map, "sites": site, "skip_sites": skip_site}
 
 
+def loss_options(
+    *,
+    loss: Annotated[
+        str | None,
+        _what(
+            metavar="NAME|FILE.py:FN",
+            help="Measure gradients too, of this loss: cross_entropy, mse, l1, bce_with_logits, nll, or a function of"
+            " output and labels.",
+        ),
+    ] = None,
+    label_key: Annotated[
+        str | None,
+        _data(metavar="NAME", help="Array that holds the labels for --loss. Default: y, label(s) or target(s)."),
+    ] = None,
+) -> dict[str, Any]:
+    """The loss by which gradients are measured."""
+    return {"loss": loss, "label_key": label_key}
+
+
 def axis_options(
     *,
     feature_axis: Annotated[

@@ -11,6 +11,7 @@ from deadrelu.cli import ranks
 from deadrelu.cli.baseline import baseline_gate
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
+from deadrelu.cli.model_options import loss_options
 from deadrelu.cli.outputs import check_outputs, show, write_outputs
 from deadrelu.cli.run import run_of
 from deadrelu.errors import ExitCode, UsageError
@@ -20,7 +21,13 @@ from deadrelu.judge.policy import Policy, parse_limit
 from deadrelu.render.formats import Format
 
 
-@command(ModelCommand)
+class ScanCommand(ModelCommand):
+    """Scan takes a loss too."""
+
+    shared = (*ModelCommand.shared, loss_options)
+
+
+@command(ScanCommand)
 def scan(
     context: typer.Context,
     model: o.ModelArgument = "",

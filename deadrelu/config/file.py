@@ -37,7 +37,7 @@ SWITCHES = tuple(f"{PREFIX}{name}" for name in ("DEBUG", "MALLOC", "EXIT", "RANK
 
 MODELS = "models"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PATHS = ("model", "data", "arch", "baseline", "output", "with")
+_PATHS = ("model", "data", "arch", "baseline", "loss", "output", "with")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +178,8 @@ class _Reader:
             return value
         if isinstance(value, list):
             return [f"{kind}{equals}{self._place(path)}" for kind, equals, path in map(split_output, value)]
+        if key == "loss" and ".py" not in value:
+            return value  # one of torch's, by its name
         file, colon, name = value.rpartition(":") if value.rpartition(":")[0].endswith(".py") else (value, "", "")
         if value.startswith("hf:"):
             return "hf:" + self._place(value[3:])

@@ -10,7 +10,8 @@ from deadrelu.data.signature import Signature
 from deadrelu.errors import DataError
 from deadrelu.text.spelling import did_you_mean
 
-_LABELS = re.compile(r"(?:y|labels?|targets?|class(?:es)?)(?:_(?:train|test|val|valid|validation))?", re.IGNORECASE)
+LABELS = re.compile(r"(?:y|labels?|targets?|class(?:es)?)(?:_(?:train|test|val|valid|validation))?", re.IGNORECASE)
+"""The names of arrays that hold labels."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def choose_by_name(
     if data_key is not None:
         return _by_key(names, signature, data_key, describe)
     required, parameters = signature.required, signature.parameters
-    inputs = [name for name in names if name in required or not _LABELS.fullmatch(name)]
+    inputs = [name for name in names if name in required or not LABELS.fullmatch(name)]
     matching = [name for name in inputs if name in parameters]
     if matching and all(name in matching for name in required if name in parameters):
         return Choice(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from deadrelu.data.cast import as_tensor
 from deadrelu.data.choose import Choice, choose_by_name, choose_by_position
 from deadrelu.data.count import is_graph
 from deadrelu.data.fit import Fit, Fitting
+from deadrelu.data.labels import label_name
 from deadrelu.data.rows import Rows, has_shape, length_of, rank_of, taken, whole
 from deadrelu.data.signature import signature_of
 from deadrelu.data.spec import DataSpec
@@ -45,10 +47,13 @@ def choose_columns(parts: Mapping[str, Any], fitting: Fitting, *, named: bool) -
     else:
         choice = choose_by_position(len(parts), signature, key)
     if choice.dropped:
-        kind = "" if named else "part "
+        kind, several = "" if named else "part ", len(choice.dropped) > 1
+        left_out = "are left out" if several else "is left out"
+        if fitting.spec.labelling is not None:  # one of them holds the labels
+            left_out = "do not" if several else "does not"
         fitting.notes.say(
             f"{kind}{', '.join(choice.names)} of the data {'go' if len(choice.names) > 1 else 'goes'} into the model;"
-            f" {kind}{', '.join(choice.dropped)} {'are' if len(choice.dropped) > 1 else 'is'} left out"
+            f" {kind}{', '.join(choice.dropped)} {left_out}"
         )
     return choice
 
@@ -63,9 +68,10 @@ class Columns:
         where: str,
         fitting: Fitting,
         *,
+        named: bool,
         from_file: bool,
     ) -> None:
-        """Take hold of the chosen arrays only.
+        """Take hold of the chosen arrays only, and of the labels if they are wanted.
 
         Raises `DataError` where one has no axis, a type that no model takes, or another length than the others.
         """
@@ -75,6 +81,10 @@ class Columns:
         self._from_file = from_file
         self._spec = fitting.spec
         self._arrays = {name: parts[name] for name in choice.names}
+        self._label: str | None = None
+        if self._spec.labelling is not None:
+            self._label = label_name(list(parts), choice, self._spec.labelling, where, named=named)
+            self._labels = parts[self._label]
         if not all(map(rank_of, self._arrays.values())):
             raise DataError(
                 f"{where} holds a single number, not an array of samples: {_describe(self._arrays)}",
@@ -98,17 +108,20 @@ class Columns:
         if self._is_whole:
             if any(length_of(array) for array in self._arrays.values()):
                 parts = {name: whole(array, name) for name, array in self._arrays.items()}
-                yield fit.counted(self._fitted(fit, parts), is_whole=True)[0]
+                batch = fit.counted(self._fitted(fit, parts), is_whole=True)[0]
+                yield batch if self._label is None else replace(batch, labels=whole(self._labels, self._label))
             return
         axis = self._axis(fit)
         self._check(axis)
         total = length_of(next(iter(self._arrays.values())), axis)
+        self._check_labels(total)
         rows = choose_rows(total, self._spec)
         size = self._spec.batch_size or max(1, len(rows))
         for index, start in enumerate(range(0, len(rows), size)):
             if shard.runs(index):
                 part = rows[start : start + size]
-                yield fit.counted(self._cut(fit, part, axis))[0]
+                batch = fit.counted(self._cut(fit, part, axis))[0]
+                yield batch if self._label is None else replace(batch, labels=taken(self._labels, part, 0, self._label))
 
     def _axis(self, fit: Fit) -> int:
         """The axis that the rows are cut along: the user's, or what a few rows show of the model."""
@@ -141,6 +154,15 @@ class Columns:
     def _may_have_rows_on_1(self) -> bool:
         """Whether arrays of different lengths may be sequences, time first; the first rows will show it."""
         return self._has_rows(1) and may_take_time_first(self._fitting.program)
+
+    def _check_labels(self, total: int) -> None:
+        """Raise `DataError` unless there is a label for each sample, counted by the first axis."""
+        if self._label is not None and (not rank_of(self._labels) or length_of(self._labels) != total):
+            labels = _describe({self._label: self._labels})
+            raise DataError(
+                f"the labels of {self._where} are {labels}, for {count(total, 'sample')}",
+                hint="the first axis of the labels must count the samples; choose them with --label-key NAME",
+            )
 
     def _check(self, axis: int) -> None:
         least = min(map(rank_of, self._arrays.values()))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deadrelu.data.columns import choose_rows
+from deadrelu.data.rows import Rows
 from deadrelu.data.spec import DataSpec
 from deadrelu.errors import DataError
 from deadrelu.programs.program import Batch, Program
@@ -40,6 +41,7 @@ class Images:
         )
         if not self._paths:
             _log.warning(f"{folder} holds no images ({', '.join(sorted(_ENDINGS))})")
+        self._classes = None if spec.labelling is None else sorted({self._class_of(path) for path in self._paths})
 
     def batches(self, shard: Shard = UNSHARDED) -> Iterator[Batch]:
         """The images as `(N, C, H, W)`. Raises `DataError` for a broken image, and where sizes differ.
@@ -63,7 +65,23 @@ class Images:
                         hint="bring them to one size with --resize, such as --resize 224",
                     )
                 images.append(image)
-            yield Batch(samples=len(images), args=(torch.stack(images).to(self._dtype),))
+            labels = None if self._classes is None else self._labels(rows[start : start + batch_size])
+            yield Batch(samples=len(images), args=(torch.stack(images).to(self._dtype),), labels=labels)
+
+    def _labels(self, rows: Rows) -> Tensor:
+        """The class of each image: the place of its sub-folder among all, sorted, as torchvision counts them."""
+        assert self._classes is not None
+        return torch.tensor([self._classes.index(self._class_of(self._paths[row])) for row in rows])
+
+    def _class_of(self, path: Path) -> str:
+        """The sub-folder that an image is in. Raises `DataError` where it is in none."""
+        inner = path.relative_to(self._folder).parts
+        if len(inner) < 2 or (self._spec.labelling is not None and self._spec.labelling.key is not None):
+            raise DataError(
+                f"{path} has no label: the labels of images are the sub-folders that hold them",
+                hint="sort the images into one sub-folder a class, without --label-key",
+            )
+        return inner[0]
 
     def _read(self, path: Path) -> Tensor:
         """One image as `(C, H, W)`."""

@@ -14,6 +14,7 @@ from deadrelu.data.cast import as_tensor, is_array
 from deadrelu.data.columns import choose_columns
 from deadrelu.data.count import is_object
 from deadrelu.data.fit import Fitting
+from deadrelu.data.labels import first_labels, labels_of_batch
 from deadrelu.data.rows import cut, is_row, length_of, rank_of
 from deadrelu.data.signature import signature_of
 from deadrelu.errors import DataError
@@ -60,6 +61,9 @@ class LoaderBatches:
             stacked = {name: self._stacked(parts[name]) for name in choice.names}
             made = fit.batch(stacked, choice, lambda name: name if named else f"part {name} of the batch", where)  # noqa: B023
             batch, are_rows = fit.counted(made)
+            if (labelling := self._spec.labelling) is not None:
+                labels = labels_of_batch(raw, parts, choice, labelling, where, named=named)
+                batch = replace(batch, labels=labels)
             if batch.samples == 0:
                 continue
             if left is not None:
@@ -178,4 +182,5 @@ def _cut(batch: Batch, samples: int, program: Program) -> Batch:
         samples=samples,
         args=map_tensors(tuple(batch.args), shorter, listed),
         kwargs=map_tensors(dict(batch.kwargs), shorter, listed),
+        labels=first_labels(batch.labels, batch, samples),
     )

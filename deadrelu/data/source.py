@@ -44,6 +44,8 @@ def open_data(spec: DataSpec, program: Program) -> Batches:
     `UsageError` where options contradict.
     """
     check_inputs(spec.inputs, program)
+    if spec.data is None and spec.labelling is not None:
+        raise UsageError("a loss needs labels, and synthetic data has none", hint="give data that has them with --data")
     if spec.data is None:
         found = synthesise(program, spec)
     elif spec.input_shapes:
@@ -113,7 +115,8 @@ class _Opening:
 
     def _open_columns(self, parts: Mapping[str, Any], where: str, *, named: bool, from_file: bool = False) -> Batches:
         choice = choose_columns(parts, self.fitting, named=named)
-        return self._batches(where, Columns(parts, choice, where, self.fitting, from_file=from_file).batches)
+        columns = Columns(parts, choice, where, self.fitting, named=named, from_file=from_file)
+        return self._batches(where, columns.batches)
 
     def _open_loader(self, fresh: Callable[[], Any], where: str) -> Batches:
         return self._batches(where, LoaderBatches(fresh, self.fitting, where))

@@ -6,10 +6,11 @@ flag in `cli/model_options.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
 
+from deadrelu.errors import UsageError
 from deadrelu.report.options import as_json
 
 Shapes = Mapping[str, tuple[int, ...]] | Sequence[tuple[int, ...]]
@@ -59,6 +60,39 @@ class DataOptions(TypedDict, total=False):
     images: ImageOptions | None
 
 
+@dataclass(frozen=True)
+class Labelling:
+    """That batches carry labels, for a loss. `key` names them: an array of a file, a key or a part of a batch."""
+
+    key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpec:
+    """The loss by which gradients are measured, and the labels that it gets. Without a loss there are none.
+
+    `loss` is a name, code as `file.py:function`, or the name of a `function` that lives in memory.
+    """
+
+    loss: str | None = field(default=None, metadata={"setting": True})
+    label_key: str | None = field(default=None, metadata={"setting": True})
+    function: Callable[..., Any] | None = field(default=None, metadata={"flag": None})
+
+    @classmethod
+    def of(cls, loss: str | Callable[..., Any] | None, label_key: str | None) -> LossSpec:
+        """The spec by the API's keywords. Raises `UsageError` for labels without a loss."""
+        if loss is None and label_key is not None:
+            raise UsageError("--label-key names the labels of a loss, and there is none", hint="add --loss NAME")
+        if loss is None or isinstance(loss, str):
+            return cls(loss=loss, label_key=label_key)
+        return cls(loss=getattr(loss, "__name__", type(loss).__name__), label_key=label_key, function=loss)
+
+    @property
+    def labelling(self) -> Labelling | None:
+        """How batches are to carry labels; None without a loss."""
+        return None if self.loss is None else Labelling(self.label_key)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """The data, and how batches are made of it.
@@ -74,6 +108,7 @@ class DataSpec:
     `input_shapes`: the shapes of synthetic inputs without the batch axis, by position or by name.
     `inputs`: more arguments for every call of the model, by name.
     `images`: how a folder of images is read, a `deadrelu.data.spec.ImageOptions`.
+    `labelling`: that batches carry labels, which a loss needs.
     """
 
     data: object = None
@@ -87,6 +122,7 @@ class DataSpec:
         default_factory=dict, metadata={"flag": "input", "write": as_json, "setting": True}
     )
     images: ImageOptions = field(default_factory=ImageOptions)
+    labelling: Labelling | None = field(default=None, metadata={"flag": None})
 
     @classmethod
     def of(cls, data: object, options: Mapping[str, Any]) -> DataSpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from deadrelu.judge.definitions import condition
+from deadrelu.judge.gradients import EXPLODED, VANISHED, flow_of
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
@@ -216,6 +217,34 @@ def find_guessed(report: Report, policy: Policy) -> Iterator[Finding]:
                 f" {stats.site.op} confirms it. No limit on dead units applies to this site."
             )
             yield _finding("DR011", stats, message, severity="error" if policy.strict else None)
+
+
+@finder
+def find_vanishing(report: Report, _: Policy) -> Iterator[Finding]:
+    """DR012: the gradient at the first site is far smaller than at the last."""
+    flow = flow_of(report)
+    if flow is None or flow.ratio >= VANISHED:
+        return
+    last = flow.last.site.id
+    message = f"The gradient here is {flow.ratio:.0e} times that at {last}: what is before this site hardly learns."
+    if flow.ratio == 0:
+        dead = next((stats.site.id for stats in report.sites if _wholly_dead(stats)), None)
+        message = f"No gradient of the loss gets here, while {last} has one"
+        message += f": it ends at {dead}, which is wholly dead." if dead is not None else "."
+    yield _finding("DR012", flow.first, message)
+
+
+@finder
+def find_exploding(report: Report, _: Policy) -> Iterator[Finding]:
+    """DR013: the gradient at the first site is far larger than at the last; an error where it is not finite."""
+    gradients, flow = report.gradients, flow_of(report)
+    if gradients is not None and (gradients.norm.max is None or gradients.value is None):
+        what = "loss" if gradients.value is None else "gradient of the parameters"
+        yield _finding("DR013", None, f"The {what} is NaN or infinite on some batch.", severity="error")
+    if flow is not None and flow.ratio > EXPLODED:
+        message = f"The gradient here is {flow.ratio:,.3g} times that at {flow.last.site.id}."
+        clip = f" Here {gradients.clip:g} would leave most batches as they are." if gradients and gradients.clip else ""
+        yield _finding("DR013", flow.first, message, suggestion=RULES["DR013"].fix + clip)
 
 
 def _finding(

@@ -69,7 +69,12 @@ def _pair(a: Report, b: Report) -> Report:
     order = _order(list(ours), list(theirs))
     stats = min(_measured(a), _measured(b), key=_LEVELS.index)
     settings = {key: a.settings.get(key) for key in sorted({*a.settings, *b.settings}) if _agree(a, b, key)}
-    for name in ("padding", "plasticity"):  # the figures of one scan would look like those of the whole
+    for name in (
+        "padding",
+        "plasticity",
+        "loss",
+        "label_key",
+    ):  # the figures of one scan would look like those of the whole
         settings.pop(name, None)
     settings |= {"stats": stats} if stats != "full" else {}
     stopped = {report.settings.get("stopped") for report in (a, b)}
@@ -82,6 +87,7 @@ def _pair(a: Report, b: Report) -> Report:
         sites=Sites(_site([of[name] for of in (ours, theirs) if name in of], stats) for name in order),
         skipped=tuple(s for s in _skipped(a.skipped, b.skipped) if s.id not in order or not s.is_unreached),
         leaky=_leaky(a, b),
+        gradients=None,  # percentiles of two halves do not give those of the whole
         tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch, tool.counter or "")),
     )
 

@@ -115,6 +115,23 @@ _TABLE = (
         fix="Set the axis with `--feature-axis SITE=AXIS`, or `SITE=none` if the site is a single unit.",
         severity="warning",
     ),
+    Rule(
+        code="DR012",
+        name="vanishing-gradient",
+        summary="Hardly any of the gradient reaches the first site.",
+        why="One learning rate serves all layers: where the gradient is 10,000 times smaller, nothing is learnt.",
+        fix="Add batch norm or shortcuts, take a ReLU-like activation, or start from weights that keep the gradient"
+        " (`torch.nn.init.kaiming_normal_`).",
+        severity="warning",
+    ),
+    Rule(
+        code="DR013",
+        name="exploding-gradient",
+        summary="The gradient grows on its way to the first site, or is not finite.",
+        why="A step that suits the last layers throws the first ones far away, and a NaN ends the training.",
+        fix="Clip the norm of the gradient, or start from smaller weights (`torch.nn.init.kaiming_normal_`).",
+        severity="warning",
+    ),
 )
 
 RULES = {rule.code: rule for rule in _TABLE}

@@ -13,12 +13,15 @@ from deadrelu.judge.statistics import add_counts
 from deadrelu.measure.padding.found import NOTHING, PaddingFound, merge_found
 from deadrelu.programs.program import ROOT, site_id
 from deadrelu.report import NO_ROWS, Counts, Leaky, Site, Skipped
+from deadrelu.report.gradients import GradientSums, LossRecord
 from deadrelu.text.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteCounts:
-    """A site with its counts. `failure` is why they mean nothing. `gram` is the Gram matrix of its outputs.
+    """A site with its counts. `failure` is why they mean nothing.
+
+    `gram` is the Gram matrix of its outputs, `gradients` the sums of its gradients; None where not asked for.
 
     `first` is when the site first ran: the batch, the piece of it, and the site's place in the order of sites.
     `site.shape` is () where the site ran, but nothing was counted.
@@ -30,6 +33,7 @@ class SiteCounts:
     counts: Counts
     failure: str | None = None
     gram: Tensor | None = None
+    gradients: GradientSums | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -54,6 +58,7 @@ class Measurement:
     """What one pass over the data showed: `sites` in the order in which they first ran, what was skipped or is leaky.
 
     `stopped` is the verdict that ended the scan before the data did. `is_native`: whether the loop in C counted any.
+    `loss` is there where one was given.
     """
 
     sites: tuple[SiteCounts, ...]
@@ -64,6 +69,7 @@ class Measurement:
     stopped: Stopped | None = None
     padding: PaddingFound = NOTHING
     is_native: bool = False
+    loss: LossRecord | None = None
 
     @property
     def measured(self) -> tuple[SiteCounts, ...]:
@@ -91,6 +97,7 @@ def merge_measurements(parts: Sequence[Measurement]) -> Measurement:
         batches=sum(part.batches for part in parts),
         padding=merge_found(part.padding for part in parts),
         is_native=any(part.is_native for part in parts),
+        loss=reduce(LossRecord.plus, losses) if (losses := [part.loss for part in parts if part.loss]) else None,
     )
 
 
@@ -153,8 +160,10 @@ def _merge_site(same: Sequence[SiteCounts]) -> SiteCounts:
     counts = first.counts if failure is not None else reduce(add_counts, (site.counts for site in same))
     grams = [site.gram for site in same if site.gram is not None]
     gram = sum(grams[1:], grams[0]) if failure is None and grams else None
+    sums = [site.gradients for site in same if site.gradients is not None]
+    gradients = reduce(GradientSums.plus, sums) if failure is None and len(sums) == len(same) else None
     site = replace(first.site, shape=shape, feature_axis=axis)
-    return replace(first, site=site, counts=counts, failure=failure, gram=gram)
+    return replace(first, site=site, counts=counts, failure=failure, gram=gram, gradients=gradients)
 
 
 def _merge_skipped(parts: Sequence[Measurement]) -> tuple[Skipped, ...]:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from deadrelu.measure.gradients import GradientTap
 from deadrelu.measure.measurement import SiteCounts, with_unique_ids
 from deadrelu.measure.padding.padding import Padding
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reach import Reach, samples_first
 from deadrelu.measure.tally import Tally, UncountableError
+from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import Batch, CallSite, Program
 from deadrelu.report import Site, Skipped
 
@@ -47,9 +49,10 @@ class _SiteState:
 class CountingObserver:
     """The observer of a scan: a tally for each site, and the padding that is left out of it."""
 
-    def __init__(self, program: Program, plan: Plan) -> None:
-        """Nothing is counted yet."""
+    def __init__(self, program: Program, plan: Plan, gradients: GradientTap | None = None) -> None:
+        """Nothing is counted yet. What is counted of a site has the sums of its `gradients` with it."""
         self._plan = plan
+        self._gradients = gradients
         self._is_graph = program.kind != "eager"
         self._states: dict[CallSite, _SiteState] = {}
         self._pass = ForwardPass(batch=Batch(samples=0), number=0, at=(0, 0), is_counted=False)
@@ -90,6 +93,20 @@ class CountingObserver:
     def tallies(self) -> list[Tally]:
         """The counters of the sites that were measured so far."""
         return [state.tally for state in self._states.values() if state.tally is not None and state.failure is None]
+
+    def parts(self, site: CallSite, z: Tensor) -> list[Tensor] | None:
+        """A tensor of the shape of this pass's pre-activation, by unit, without padding; None while axes are open."""
+        state = self._states[site]
+        if state.failure is not None:
+            return []
+        if state.tally is None:
+            return None
+        features, batch = state.tally.features, self._pass.batch
+        z = features.apart(z)
+        if batch.axis == 1:
+            z = samples_first(z, features, batch.samples)
+        real = None if self.padding.is_idle else self.padding.real(site, z, features)
+        return [by_unit(part, features) for part in ((z,) if real is None else real[0])]
 
     def sites(self) -> tuple[SiteCounts, ...]:
         """What was counted, in the order in which the sites first ran."""
@@ -190,4 +207,5 @@ class CountingObserver:
             counts=counts,
             failure=state.failure,
             gram=None if tally.gram is None else tally.gram.matrix,
+            gradients=None if self._gradients is None else self._gradients.sums(call, tally.units),
         )

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
+from deadrelu.judge.gradients import summarise, with_gradients
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import compute_stats
 from deadrelu.measure.early_stopping import Stop
+from deadrelu.measure.losses import Loss
 from deadrelu.measure.measurement import Measurement, SiteCounts
 from deadrelu.measure.padding.found import notes
 from deadrelu.measure.plan import Plan
@@ -52,6 +54,7 @@ def report_on(
     progress: Progress | None = None,
     ranks: Ranks | None = None,
     stop: Stop | None = None,
+    loss: Loss | None = None,
 ) -> Report:
     """Measure `program` over `data`, and return the report; `judge` completes it with findings and a verdict.
 
@@ -61,7 +64,7 @@ def report_on(
     plan = plan or Plan()
     batches = FirstBatch(data)
     fed = batches if plan.plasticity else data
-    measurement = measure(program, fed, plan, progress=progress, ranks=ranks, stop=stop)
+    measurement = measure(program, fed, plan, progress=progress, ranks=ranks, stop=stop, loss=loss)
     for note in notes(measurement.padding, is_synthetic=data.info.kind == "synthetic"):
         _log.info(note)
     for note in _unranked(measurement, plan):
@@ -74,6 +77,7 @@ def to_report(
     measurement: Measurement, plan: Plan, *, model: ModelInfo, data: DataInfo, settings: Mapping[str, Setting]
 ) -> Report:
     """The measurement as a report. `data` gets its figures, and `settings` what the scan decided itself."""
+    sites = Sites(site_stats(measurement, plan))
     left_out = tuple(str(out) for out in measurement.padding.left_out if out.padded)
     counter: Literal["native", "torch"] = "native" if measurement.is_native else "torch"
     return Report(
@@ -81,9 +85,10 @@ def to_report(
         model=model,
         data=replace(data, samples=measurement.samples, batches=measurement.batches),
         settings={**settings, "stopped": measurement.stopped, **({"padding": left_out} if left_out else {})},
-        sites=Sites(site_stats(measurement, plan)),
+        sites=sites,
         skipped=tuple(skipped for skipped in measurement.unmeasured if plan.wants(skipped)),
         leaky=tuple(leaky for leaky in measurement.leaky if plan.wants(leaky)),
+        gradients=summarise(measurement.loss, sites) if measurement.loss else None,
     )
 
 
@@ -96,6 +101,7 @@ def _stats_of(site: SiteCounts, plan: Plan) -> SiteStats:
     """The statistics of one site."""
     rare_below, confidence = _DEFAULT.rare_below, _DEFAULT.confidence
     stats = compute_stats(site.site, site.counts, rare_below=rare_below, confidence=confidence, stats=plan.stats)
+    stats = with_gradients(stats, site.gradients)
     return stats if site.gram is None else replace(stats, ranks=ranks_of(site.gram))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,12 +13,15 @@ from deadrelu.errors import ModelError, NothingMeasuredError
 from deadrelu.judge.early import Stopped
 from deadrelu.judge.globs import Named
 from deadrelu.measure.early_stopping import EarlyStopping, Stop
+from deadrelu.measure.gradients import GradientTap
+from deadrelu.measure.losses import Loss
 from deadrelu.measure.measurement import Measurement
 from deadrelu.measure.observer import CountingObserver, ForwardPass
 from deadrelu.measure.plan import Plan
 from deadrelu.programs.code import users_code
-from deadrelu.programs.program import Batch, Program, Run
+from deadrelu.programs.program import Batch, Output, Program, Run
 from deadrelu.programs.shard import UNSHARDED, Shard
+from deadrelu.programs.tap import NO_TAP
 
 if TYPE_CHECKING:
     from deadrelu.measure.distributed import Ranks  # torch.distributed is imported only where there are ranks
@@ -35,9 +38,11 @@ def measure(
     progress: Progress | None = None,
     ranks: Ranks | None = None,
     stop: Stop | None = None,
+    loss: Loss | None = None,
 ) -> Measurement:
     """Run every batch once and count. Memory grows with the units, not with the batches.
 
+    With a `loss`, which compares the outputs with the labels of the batches, each is run backward too.
     `stop` is called before a batch, and ends the scan where it returns a verdict; not with `ranks`. With `ranks`,
     `batches` are those of this process's shard, and every process gets the measurement of the whole.
 
@@ -47,7 +52,7 @@ def measure(
     shard = ranks.shard if ranks else UNSHARDED
     if ranks:
         batches = ranks.fingerprint_first(batches)
-    with Scan(program, plan, shard=shard, progress=progress, stop=stop) as scan:
+    with Scan(program, plan, shard=shard, progress=progress, stop=stop, loss=loss) as scan:
         for index, batch in zip(shard.indices(), batches, strict=False):
             scan.run(index, batch)
             if scan.stopped:
@@ -74,6 +79,7 @@ class Scan:
         shard: Shard = UNSHARDED,
         progress: Progress | None = None,
         stop: Stop | None = None,
+        loss: Loss | None = None,
     ) -> None:
         """Of the batches that are run, those that `shard` owns are counted; the model is not touched yet."""
         self.stopped: Stopped | None = None
@@ -81,7 +87,8 @@ class Scan:
         self._program = program
         self._shard = shard
         self._progress = progress
-        self._observer = CountingObserver(program, plan)
+        self._gradients = None if loss is None else GradientTap(program.module, loss)
+        self._observer = CountingObserver(program, plan, self._gradients)
         self._early_stopping = EarlyStopping(stop, plan)
         self._samples = self._batches = self._passes = 0
         self._hooks = ExitStack()
@@ -90,7 +97,9 @@ class Scan:
     def __enter__(self) -> Scan:
         """Start: put hooks on the model."""
         with ExitStack() as hooks:
-            self._forward = hooks.enter_context(self._program.watched(self._observer.observe))
+            self._forward = hooks.enter_context(
+                self._program.watched(self._observer.observe, self._gradients or NO_TAP)
+            )
             hooks.enter_context(self._observer.padding.watching())
             self._hooks = hooks.pop_all()
         return self
@@ -111,8 +120,11 @@ class Scan:
                 return
             self._passes += 1
             this = ForwardPass(batch=piece, number=self._passes, at=(index, number), is_counted=is_counted)
-            with self._observer.forward(this):
-                _run(self._forward, piece, max(index, self._batches))
+            with self._gradients.on() if self._gradients and is_counted else nullcontext():
+                with self._observer.forward(this):
+                    output = _run(self._forward, piece, max(index, self._batches))
+                if self._gradients and is_counted:
+                    self._gradients.backward(output, piece, self._observer.parts)
             if is_counted:
                 self._samples += piece.samples
                 self._batches += 1
@@ -122,6 +134,8 @@ class Scan:
     def finish(self) -> Measurement:
         """What was counted."""
         self._observer.finish()
+        if self._gradients:
+            self._gradients.finish()
         return Measurement(
             sites=self._observer.sites(),
             skipped=(*self._program.skipped(), *self._observer.skipped()),
@@ -131,11 +145,12 @@ class Scan:
             stopped=self.stopped,
             padding=self._observer.padding.found,
             is_native=any(tally.is_native for tally in self._observer.tallies()),
+            loss=self._gradients.record if self._gradients else None,
         )
 
 
-def _run(forward: Run, batch: Batch, index: int) -> None:
-    """Run one forward pass; whatever the model raises becomes one line."""
+def _run(forward: Run, batch: Batch, index: int) -> Output:
+    """Run one forward pass, and return the output; whatever the model raises becomes one line."""
 
     def failure(why: str) -> ModelError:
         given = (x for x in (*batch.args, *batch.kwargs.values()) if isinstance(x, Tensor))
@@ -147,7 +162,7 @@ def _run(forward: Run, batch: Batch, index: int) -> None:
 
     with users_code(failure):
         try:
-            forward(batch)
+            return forward(batch)
         except torch.OutOfMemoryError as error:
             raise ModelError("the device ran out of memory", hint="give a smaller --batch-size") from error
 

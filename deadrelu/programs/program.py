@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deadrelu.activations import BY_NAME, Parameters, Region
 from deadrelu.programs.naming import Name
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Leaky, Skipped, Source
 
 Output = Any
@@ -25,13 +26,15 @@ ROOT = "(root)"
 class Batch:
     """One call of the model: the arguments of `forward`, and how many independent samples they hold.
 
-    `axis` is the position of the samples in the model's input: 0, or 1 where time comes first.
+    `axis` is the position of the samples in the model's input: 0, or 1 where time comes first. `labels` are for a loss:
+    the model does not get them.
     """
 
     samples: int
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     axis: int = 0
+    labels: Any = None
 
 
 @dataclass(eq=False)
@@ -206,9 +209,10 @@ class Program(Protocol):
     def pieces(self, batch: Batch) -> Iterator[Batch]:
         """The batch, cut into as many as the model takes in one call, if its batch size is fixed."""
 
-    def watched(self, observer: Observer) -> AbstractContextManager[Run]:
-        """A function that runs one batch in eval mode without gradients and notifies `observer` of activation calls.
+    def watched(self, observer: Observer, tap: Tap = NO_TAP) -> AbstractContextManager[Run]:
+        """A function that runs one batch in eval mode and notifies `observer` of activation calls.
 
+        The pass has gradients where the `tap` is on. Raises `ModelError` for a tap on a program that cannot have one.
         On leaving, also by an error, the model is as it was: training flags, hooks, switches.
         """
 

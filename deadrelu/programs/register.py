@@ -14,6 +14,7 @@ from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.modes import is_transformed, without_functions
 from deadrelu.programs.naming import Naming
 from deadrelu.programs.program import ROOT, CallGroup, CallSite, Features, Observer
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Leaky, Skipped, Source
 
 NEVER_CALLED = "never called: no batch reached it"
@@ -59,9 +60,10 @@ class CallCounter:
     A call is new until `sites` has it, then known, and finished once nothing more is to be learnt from it.
     """
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, tap: Tap = NO_TAP) -> None:
         """Start without calls."""
         self._observer = observer
+        self._tap = tap
         self.number = 0
         self.sites: dict[int, CallSite] = {}
         self.group = CallGroup()
@@ -80,6 +82,7 @@ class CallCounter:
             with without_functions():  # what the observer computes is not part of the model
                 if self._observer(site, z.detach() if z.requires_grad else z):
                     self._finished.add(number)
+                self._tap.enter(site, z)
         self.number = number
         return True
 
@@ -103,9 +106,10 @@ class CallCounter:
 class Register:
     """Every call site met so far, in all forward passes."""
 
-    def __init__(self, observer: Observer) -> None:
-        """Start without sites."""
+    def __init__(self, observer: Observer, tap: Tap = NO_TAP) -> None:
+        """Start without sites. What is observed goes to the `tap` too."""
         self._observer = observer
+        self._tap = tap
         self._calls: dict[GroupKey, CallCounter] = {}
         self._open: dict[CallSite, UnitAxes | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
@@ -141,7 +145,7 @@ class Register:
         """The counter of a group, also before its first call."""
         found = self._calls.get(group)
         if found is None:
-            found = self._calls[group] = CallCounter(self._observer)
+            found = self._calls[group] = CallCounter(self._observer, self._tap)
         return found
 
     def count_unobserved(self, group: GroupKey) -> int:
@@ -198,8 +202,10 @@ class Register:
             self.skip(site, op, why)
             if site.obstacle:
                 calls.finish(site.call)
-        elif self._observer(site, z.detach()):
-            calls.finish(site.call)
+        else:
+            if self._observer(site, z.detach()):
+                calls.finish(site.call)
+            self._tap.enter(site, z)
         return site
 
     def leaky(self) -> tuple[Leaky, ...]:

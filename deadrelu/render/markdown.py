@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from deadrelu.render import conclusion as end
-from deadrelu.render import leaky
+from deadrelu.render import gradients, leaky
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.render.rows import Condition, Row, dead_title, figures, saturated, site_rows
 from deadrelu.report import Finding, Report, Severity
@@ -41,6 +41,7 @@ def render(report: Report) -> str:
         [f"### {_MOOD[end.mood(report)]} deadrelu: {end.headline(report).lower()}"],
         [f"**{escape_prose(end.sentence(end.verdict_reason(report)))}**"],
         [escape_prose(end.conclusion(report))],
+        [escape_prose(found)] if (found := gradients.in_words(report)) else [],
         list(_head(report)),
         *_tables(report),
         list(_skipped(report)),
@@ -65,6 +66,7 @@ def _tables(report: Report) -> Iterator[list[str]]:
     """Yield the table of the sick sites, and that of the others behind a fold."""
     rows = site_rows(report)
     columns = [name for name in _FIGURES if name != "saturated" or saturated(report)]
+    columns += ["gradient"] if report.gradients else []
     titles = [dead_title(report) if name == "dead" else name for name in columns]
     header = (f"| | site | after | {' | '.join(titles)} |", "|-|-|-" + "|-:" * len(columns) + "|")
     ill = [_row(row, columns) for row in rows if row.is_sick]

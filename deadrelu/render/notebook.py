@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deadrelu.render import conclusion as end
+from deadrelu.render import gradients
 from deadrelu.render.rows import MOST_ROWS, Row, dead_title, figures, saturated, site_rows, total_figures, worst_rows
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, asset, code, el
@@ -34,6 +35,7 @@ def fragment(report: Report) -> str:
         ),
         el("p", el("strong", end.sentence(end.verdict_reason(report)))),
         el("p", end.conclusion(report)),
+        el("p", found) if (found := gradients.in_words(report)) else None,
         _table(report),
         class_="deadrelu-report",
     )

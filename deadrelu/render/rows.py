@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from deadrelu.judge.gradients import site_gradient
 from deadrelu.render.glyphs import BLOCKS, Glyphs
 from deadrelu.report import Finding, Report, Severity, SiteStats
 from deadrelu.text.wording import count, percent
@@ -77,6 +78,7 @@ def figures(stats: SiteStats, glyphs: Glyphs = BLOCKS) -> dict[str, str]:
         "rare": f"{len(stats.rare_units):,}" if stats.knows_rates else glyphs.dash,
         "always on": f"{len(stats.always_on_units):,}" if stats.knows_rates else glyphs.dash,
         "headroom": glyphs.number(stats.headroom),
+        "gradient": glyphs.number(site_gradient(stats)),
     }
 
 

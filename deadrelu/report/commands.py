@@ -30,10 +30,11 @@ _GATE = {
     ),
     *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats", "--plasticity"),
 }
+_LOSS = {"--loss", "--label-key"}
 _NOT_OF = {
     "scan": {"--update-baseline"},
-    "suggest": _GATE,
-    "patch": {*_GATE, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
+    "suggest": {*_GATE, *_LOSS},
+    "patch": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
 }
 """The options of a scan that a command does not take, or must not repeat; a test compares them with the commands."""
 

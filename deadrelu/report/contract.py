@@ -27,7 +27,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _MOST = 1 << 64
 _PER_UNIT = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy")
-_OPTIONAL = ("min_preactivation", "weight_in", "weight_out")
+_OPTIONAL = ("min_preactivation", "weight_in", "weight_out", "gradient_rms", "gradient_score")
 _UNIT_LISTS = ("dead_units", "rare_units", "always_on_units", "nonfinite_units")
 _SATURATED = ("saturated_units", "saturated_high_units")
 
@@ -143,13 +143,16 @@ def _check_site(site: Mapping[str, Any], where: str) -> None:
             raise ValueError(
                 f"{where}.{key} has {count(len(site[key]), 'entry', 'entries')} for {count(units, 'unit')}"
             )
-    for key in (*_UNIT_LISTS, *_SATURATED):
+    for key in (*_UNIT_LISTS, *_SATURATED, "zero_gradient_units"):
         _check_units(site.get(key, ()), units, f"{where}.{key}")
     saturated, high = (set(site.get(key, ())) for key in _SATURATED)
     if site.get("saturated", 0) != len(saturated) or not high <= saturated:
         raise ValueError(f"{where} counts {count(site.get('saturated', 0), 'saturated unit')} and lists others")
     if not saturated.isdisjoint((*site["dead_units"], *site["nonfinite_units"])):
         raise ValueError(f"{where} lists a unit as saturated that is dead or met NaN or infinity")
+    roots = site.get("gradient_rms", ())
+    if any(roots[unit] != 0 if roots else True for unit in site.get("zero_gradient_units", ())):
+        raise ValueError(f"{where} lists a unit without a gradient whose gradient is not 0")
     if site["dead"] != len(site["dead_units"]) or not _same(site["dead_fraction"], site["dead"] / units):
         raise ValueError(f"{where} counts {count(site['dead'], 'dead unit')} and lists {len(site['dead_units'])}")
     rates = site["firing_rate"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deadrelu.errors import FileError
 from deadrelu.report.contract import check_report
+from deadrelu.report.gradients import Gradients
 from deadrelu.report.serialisation import stats_from_dict, stats_to_dict, to_json, without_none
 from deadrelu.report.site import Leaky, Sites, SiteStats, Skipped
 from deadrelu.text.wording import count, percent, printable
@@ -95,7 +96,8 @@ class Summary:
 class Report:
     """One scan: the model, the data, the figures of each site, and the findings and verdict once it is judged.
 
-    `leaky` lists the activation calls whose units cannot die, in the order in which they first ran.
+    `leaky` lists the activation calls whose units cannot die, in the order in which they first ran. `gradients` is
+    there where a loss was given.
     """
 
     tool: Tool
@@ -107,6 +109,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = "nothing measured"
     leaky: tuple[Leaky, ...] = ()
+    gradients: Gradients | None = None
 
     def __post_init__(self) -> None:
         """Accept a plain tuple of sites too."""
@@ -166,6 +169,7 @@ class Report:
             "sites": [stats_to_dict(stats) for stats in self.sites],
             "skipped": [without_none(asdict(skipped), "alias") for skipped in self.skipped],
             **({"leaky": [asdict(leaky) for leaky in self.leaky]} if self.leaky else {}),
+            **({"gradients": self.gradients.to_dict()} if self.gradients else {}),
             "findings": [asdict(finding) for finding in self.findings],
         }
 
@@ -203,6 +207,7 @@ class Report:
                 findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
                 verdict=data["summary"]["verdict"],
                 leaky=tuple(Leaky(**leaky) for leaky in data.get("leaky", ())),
+                gradients=Gradients.from_dict(data["gradients"]) if "gradients" in data else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileError(f"a broken deadrelu report: {error}", hint=_HINT) from error

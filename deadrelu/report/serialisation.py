@@ -10,7 +10,15 @@ from typing import Any
 
 from deadrelu.report.site import FeatureRanks, Rung, Site, SiteStats, Source
 
-_OPTIONAL = ("definition_units", "definition_ladder", "ranks", "weight_in", "weight_out")
+_OPTIONAL = (
+    "definition_units",
+    "definition_ladder",
+    "ranks",
+    "weight_in",
+    "weight_out",
+    "gradient_rms",
+    "gradient_score",
+)
 
 
 def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
@@ -22,7 +30,9 @@ def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
     derived = {"dead": stats.dead, "dead_fraction": stats.dead_fraction, "saturated": stats.saturated}
     figures["definition_ladder"] = [asdict(rung) for rung in stats.definition_ladder] or None
     figures["ranks"] = stats.ranks and asdict(stats.ranks)
-    for name in ("weight_in", "weight_out"):
+    if not stats.gradient_rms:
+        del figures["zero_gradient_units"]  # without gradients, no unit is known to have none
+    for name in ("weight_in", "weight_out", "gradient_rms", "gradient_score"):
         figures[name] = figures[name] or None
     return out | derived | without_none(figures, *_OPTIONAL)
 

@@ -116,6 +116,9 @@ class SiteStats:
     counts at each of several thresholds; None and empty if the report was not judged by one. `ranks` are None unless
     they were asked for and could be computed. `weight_in` and `weight_out` are the mean |w| of the weights that make
     each unit and of those that read it; empty unless they were asked for and the layers are known.
+
+    `gradient_rms`, `zero_gradient_units` and `gradient_score` are those of a scan with a loss, of which
+    `judge.gradients.with_gradients` has the formulas; otherwise they are empty.
     """
 
     site: Site
@@ -141,6 +144,9 @@ class SiteStats:
     ranks: FeatureRanks | None = None
     weight_in: tuple[float, ...] = ()
     weight_out: tuple[float, ...] = ()
+    gradient_rms: tuple[float | None, ...] = ()
+    zero_gradient_units: tuple[int, ...] = ()
+    gradient_score: tuple[float | None, ...] = ()
 
     @property
     def judged_units(self) -> tuple[int, ...]:

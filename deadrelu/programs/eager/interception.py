@@ -40,6 +40,7 @@ from deadrelu.programs.program import ROOT, Batch, CallSite, Observer
 from deadrelu.programs.ragged import flatten_nested
 from deadrelu.programs.register import NEVER_CALLED, CallContext, CallCounter, GroupKey, Register
 from deadrelu.programs.special_operators import fused_reason, gives_rectified, hides_relu
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
 from deadrelu.report import Leaky, Skipped
 
@@ -49,16 +50,17 @@ _log = logging.getLogger("deadrelu")
 class Interception:
     """Notifies an observer of every activation call of `model` while `watching`, and names each call site once."""
 
-    def __init__(self, model: nn.Module, observer: Observer) -> None:
+    def __init__(self, model: nn.Module, observer: Observer, tap: Tap = NO_TAP) -> None:
         """Read the modules of `model`; nothing is hooked yet."""
         named = dict(model.named_modules())
         modules = list(named.values())
         own = [m for m in modules if not is_stock(m)]  # before our own hooks make every module look altered
-        self._register = Register(observer)
+        self._tap, self._register = tap, Register(observer, tap)
         self._paths = {id(module): path for path, module in named.items()}
         self._kinds = {id(m): (m, kind) for m in modules if (kind := kind_of_module(m)) is not None}
         self._recurrent = [m for m in modules if isinstance(m, (nn.RNN, nn.RNNCell)) and m.nonlinearity == "relu"]
-        self._feeds = {id(layer): (layer, feeding) for layer, feeding in feeds(own, modules)}
+        fed = feeds(own, modules) if tap is NO_TAP else ()  # a hook on what feeds a function does not see its output
+        self._feeds = {id(layer): (layer, feeding) for layer, feeding in fed}
         has_script = any(isinstance(m, torch.jit.ScriptModule) for m in modules)
         self._state = WatchState(
             has_own_forwards=bool(own),
@@ -85,6 +87,7 @@ class Interception:
                 hook = partial(self._on_module, self._register.calls(("module", key)))
                 self._hooks[key] = module.register_forward_pre_hook(hook, with_kwargs=True)
                 stack.callback(self._hooks[key].remove)
+            stack.enter_context(self._tap.hooks(module for module, _ in self._kinds.values()))
             for module in self._recurrent:
                 stack.callback(module.register_forward_pre_hook(self._on_recurrence).remove)
             for layer, feeding in self._feeds.values():
@@ -129,9 +132,7 @@ class Interception:
         """What could not be read, and the activation modules that no forward pass called."""
         out = list(self._register.unreadable.values())
         for path, workers in self._workers.items():
-            reason = (
-                f"its `{workers}` was at work before the forward pass: functions that are called there are not seen"
-            )
+            reason = f"its `{workers}` was at work before the forward pass: functions called there are not seen"
             out.append(Skipped(id=f"{path}:relu", op="relu", reason=reason))
         for key, (_, (op, _)) in self._kinds.items():
             if not self._register.has_met(("module", key)):
@@ -203,16 +204,17 @@ class Interception:
                 self._warn_if(self._state.need_functions(), op)
         here.inside = True  # what the call is made of, down to the operator, is this call
         try:
-            return function(*args, **kwargs)
+            return self._tap.left(function(*args, **kwargs))
         finally:
             here.inside = False
 
     def _on_operator(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        spelling = None if here.inside else spellings().get(function)
+        spelling, is_site = None if here.inside else spellings().get(function), False
         # Torch's own functions clamp for numerical reasons (cdist does); a scripted clamp is the user's.
         if spelling is not None and (not isinstance(spelling, str) or _in_script()):
             for op, parameters, z, leaky in read_calls(spelling, args, kwargs):
                 if self._on_call(op, parameters, z, leaky=leaky) and not leaky:
+                    is_site = True
                     self._warn_if(self._state.need_operators(), op)
         name = function.overloadpacket.__name__
         if hides_relu(function.namespace, name):
@@ -220,6 +222,8 @@ class Interception:
             self._register.skip(path, "relu", fused_reason(f"{function.namespace}::{name}"))
         with without_functions():  # an operator is a function too: it must not be seen twice
             output = function(*args, **kwargs)
+        if is_site:
+            self._tap.leave_below(output)
         if self._provenance is not None:
             self._provenance.follow(function, args, kwargs, output, lambda: self._path_of(calling_module()) or None)
         if gives_rectified(function.namespace, name) and not here.inside and isinstance(output, Tensor):

@@ -20,6 +20,7 @@ from deadrelu.programs.program import Batch, Observer, Run, Swap, Swapped
 from deadrelu.programs.pytree import to_device
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.programs.turns import Turn
 from deadrelu.report import Leaky, Skipped
 
@@ -85,12 +86,12 @@ class EagerProgram:
         yield batch
 
     @contextmanager
-    def watched(self, observer: Observer) -> Iterator[Run]:
-        """A function that runs one batch in eval mode without gradients and notifies `observer` of activation calls.
+    def watched(self, observer: Observer, tap: Tap = NO_TAP) -> Iterator[Run]:
+        """A function that runs one batch in eval mode and notifies `observer` of activation calls, and the `tap`.
 
         `no_grad`, not `inference_mode`: a tensor that the model caches in passing must stay usable for its owner.
         """
-        self._interception = interception = Interception(self.module, observer)
+        self._interception = interception = Interception(self.module, observer, tap)
         with ExitStack() as stack:
             turn, settled, device = stack.enter_context(self._ready())
             stack.enter_context(interception.watching())
@@ -99,6 +100,7 @@ class EagerProgram:
                 args, kwargs = to_device((batch.args, batch.kwargs), device)
                 with one_run(turn), interception.forward((args, kwargs), batch):
                     settled()
+                    torch.set_grad_enabled(tap.is_on)
                     return self.module(*args, **kwargs)
 
             stack.enter_context(turn.between_runs())

@@ -99,4 +99,5 @@ def _with_rows(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     def each(x: Tensor) -> Tensor:
         return change(x) if x.ndim > 0 and len(x) == batch.samples else x
 
-    return replace(batch, args=map_tensors(batch.args, each), kwargs=map_tensors(batch.kwargs, each))
+    args, kwargs, labels = (map_tensors(value, each) for value in (batch.args, dict(batch.kwargs), batch.labels))
+    return replace(batch, args=args, kwargs=kwargs, labels=labels)

@@ -29,6 +29,7 @@ from deadrelu.programs.register import Register
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import plan_swaps
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
@@ -113,14 +114,14 @@ class ExportedProgram:
         return self._register.leaky() if self._register else ()
 
     @contextmanager
-    def watched(self, observer: Observer) -> Iterator[Run]:
-        """A function that runs one batch without gradients, and notifies `observer` of each activation call.
+    def watched(self, observer: Observer, tap: Tap = NO_TAP) -> Iterator[Run]:
+        """A function that runs one batch, and notifies `observer` of each activation call, and the `tap`.
 
         A batch that is too large is split, one that is too small is padded, and observer and caller get only the real
         rows. Raises `ModelError` if an input breaks another guard.
         """
         self._register = Register(observer)
-        self._watch = watch = ExportWatch(self.module, self._register)
+        self._watch = watch = ExportWatch(self.module, self._register, tap)
         device = self.device or next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
         def run(batch: Batch) -> Any:

@@ -20,14 +20,16 @@ from deadrelu.programs.modes import without_modes
 from deadrelu.programs.program import ROOT, CallSite, site_id
 from deadrelu.programs.register import CallContext, Place, Register
 from deadrelu.programs.special_operators import FUSED, fused_reason
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Skipped
 
 
 class ExportWatch:
     """A session of forward passes whose activation calls are observed."""
 
-    def __init__(self, module: GraphModule, register: Register) -> None:
-        """Nothing runs yet."""
+    def __init__(self, module: GraphModule, register: Register, gradients: Tap = NO_TAP) -> None:
+        """Nothing runs yet. `gradients` taps every call that is observed, and a `tap` the leaky ones."""
+        self.gradients = gradients
         self.served: dict[CallSite, set[int]] = {}
         self._short: dict[tuple[Place, str, int], None] = {}
         self._module = module
@@ -54,7 +56,7 @@ class ExportWatch:
         audit = self._register.is_audit and self.tap is None
         self._provenance = Provenance(leaves, rows.all) if audit else None
         following_operators = following(self._provenance, lambda: self._layer or None) if self._provenance else None
-        with torch.set_grad_enabled(self.tap is not None), following_operators or nullcontext():
+        with torch.set_grad_enabled(self.tap is not None or self.gradients.is_on), following_operators or nullcontext():
             output = _Runner(self._module, self, "").run(*leaves, enable_io_processing=False)
         self._register.end_pass()
         return output
@@ -143,6 +145,8 @@ class ExportWatch:
         context = lambda: self._context(place, z)  # noqa: E731  it has no other name
         site = self._register.observe(place.group(op), place.path, op, parameters, real, context)
         self.served.setdefault(site, set()).add(self._numbers[node])
+        if site.obstacle is None:
+            self.gradients.enter(site, z, self._rows.of)
 
     def _own(self, z: Tensor) -> Tensor | None:
         """The rows of the real samples; None where they cannot be told from padded ones."""
@@ -180,7 +184,7 @@ class _Runner(Interpreter):
             inside = [self._watch.nested(a, path) if isinstance(a, GraphModule) else a for a in args]
             return _higher_order(n.target, inside, dict(kwargs))
         args = self._watch.observe(n, args, kwargs)
-        return n.target(*args, **kwargs)  # type: ignore[operator]  # a call_function's target is called
+        return self._watch.gradients.left(n.target(*args, **kwargs))  # type: ignore[operator]  # a call_function's target is called
 
 
 def _higher_order(target: HigherOrderOperator, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -191,7 +195,8 @@ def _higher_order(target: HigherOrderOperator, args: list[Any], kwargs: dict[str
         chosen = if_true if _truth(predicate) else if_false
         return chosen(*operands)
     if name == "wrap_with_set_grad_enabled":
-        return args[1](*args[2:])
+        with torch.set_grad_enabled(bool(args[0]) and torch.is_grad_enabled()):
+            return args[1](*args[2:])
     with without_modes():
         return target(*args, **kwargs)
 

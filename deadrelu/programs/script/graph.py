@@ -45,6 +45,8 @@ _LEAKY = frozenset(operator for leak in LEAKS for operator in leak.operators)
 class Probe:
     """A probe before an activation call (`spelling`), an operator with a fused one (`fused`), or a layer.
 
+    Or it `is_output`: behind an activation call.
+
     `node` numbers the activation calls of the graph from 0, before anything is removed from it; None for the others.
     `arguments` are those of the call after its input; None if they are not constant.
     """
@@ -55,6 +57,7 @@ class Probe:
     spelling: Spelling | None = None
     arguments: tuple[Any, ...] | None = ()
     fused: str | None = None
+    is_output: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,20 @@ def call_places(script: ScriptModule) -> list[Place]:
 
 
 def probe_graph(
-    script: ScriptModule, known: Sequence[Place], *, marked: bool, device: torch.device | None = None
+    script: ScriptModule,
+    known: Sequence[Place],
+    *,
+    marked: bool,
+    device: torch.device | None = None,
+    outputs: bool = False,
 ) -> Probed:
     """A copy of the module's forward with a probe before each activation call and, if `marked`, before each layer.
 
+    With `outputs` there is one behind each activation call too.
     `known` are the places of its calls. Branches that are never taken (`if inplace:`) are removed with their probes.
     """
     graph = script.inlined_graph.copy()
-    inserted = _insert_probes(graph, script, known, marked=marked)
+    inserted = _insert_probes(graph, script, known, marked=marked, outputs=outputs)
     torch._C._jit_pass_constant_propagation(graph)
     torch._C._jit_pass_dce(graph)
     left: dict[int, Probe] = {}
@@ -113,7 +122,7 @@ def probe_graph(
 
 
 def _insert_probes(
-    graph: ScriptGraph, script: ScriptModule, known: Sequence[Place], *, marked: bool
+    graph: ScriptGraph, script: ScriptModule, known: Sequence[Place], *, marked: bool, outputs: bool = False
 ) -> dict[int, Probe]:
     """Insert the probes; returns them by number.
 
@@ -133,6 +142,17 @@ def _insert_probes(
         passed.insertBefore(node)
         node.replaceInput(index, passed.output())
 
+    def append(node: ScriptNode, probe: Probe) -> None:
+        number = len(inserted)
+        inserted[number] = probe
+        output = node.output()
+        with graph.insert_point_guard(node):
+            place = graph.insertConstant(number)
+        passed = graph.create(KIND, [output, place], 1)
+        passed.output().setType(output.type())
+        passed.insertAfter(node)
+        output.replaceAllUsesAfterNodeWith(passed, passed.output())
+
     remaining, path = iter(known), iter(operator_paths(script))
     call = 0
     for node in list(walk_nodes(graph)):
@@ -142,6 +162,8 @@ def _insert_probes(
         if spelling_of(node) is not None:
             insert(node, 0, Probe(next(remaining), call, operator, spelling_of(node)))
             call += 1
+            if outputs:
+                append(node, Probe(Place(here, False, None), is_output=True))
         elif is_of_lists(node) and (first := _first_of_list(node, script)) is not None:
             insert(first, 0, Probe(Place(here, False, None), fused=node.kind()))
         elif takes is not None and _is_fused(node):

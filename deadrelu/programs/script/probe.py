@@ -25,6 +25,7 @@ def _probe(x: Tensor, number: int) -> Tensor:
 _LIBRARY = library.Library("deadrelu", "DEF")
 _LIBRARY.define("probe(Tensor(a) x, int number) -> Tensor(a)")
 _LIBRARY.impl("probe", _probe, "CompositeExplicitAutograd")
+_LIBRARY.impl("probe", library.fallthrough_kernel, "Autograd")  # what it returns is its input, with the graph behind it
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from deadrelu.programs.script.nodes import activation_modules, constants, op_of,
 from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, ScriptWatch
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import plan_swaps
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Leaky, Skipped
 
 _log = logging.getLogger("deadrelu")
@@ -67,7 +69,7 @@ class TorchScriptProgram:
         self._swapped: frozenset[str] = names.swapped if names else frozenset()
         self._is_inlined = names is not None
         self._places: list[Place] | None = None
-        self._graphs: dict[tuple[bool, torch.device | None], Probed] = {}
+        self._graphs: dict[tuple[bool, torch.device | None, bool], Probed] = {}
         self._watch: ScriptWatch | None = None
         self._register: Register | None = None
         if way == "probes":
@@ -137,18 +139,22 @@ class TorchScriptProgram:
         yield batch
 
     @contextmanager
-    def watched(self, observer: Observer) -> Iterator[Run]:
-        """A function that runs one batch in eval mode without gradients and notifies `observer` of activation calls."""
-        self._register = register = Register(observer)
+    def watched(self, observer: Observer, tap: Tap = NO_TAP) -> Iterator[Run]:
+        """A function that runs one batch in eval mode and notifies `observer` of activation calls, and the `tap`.
+
+        Raises `ModelError` for a tap where the graph cannot be read.
+        """
+        self._register = register = Register(observer, tap)
+        if self._places is None and tap is not NO_TAP:
+            raise ModelError("the graph cannot be read, so its gradients cannot be measured", hint="leave --loss out")
         with ExitStack() as stack:
             turn = stack.enter_context(session())
             device = stack.enter_context(self._settled())
             if self._places is None:
                 watch: ScriptWatch = DispatchWatch(self.module, register)
             else:
-                light = self._probed(marked=False, device=self.device)
-                marked = lambda: self._probed(marked=True, device=self.device)  # noqa: E731  it has no other name
-                watch = ProbeWatch(self.module, register, light, marked)
+                at = partial(self._probed, device=self.device, outputs=tap is not NO_TAP)
+                watch = ProbeWatch(self.module, register, at(marked=False), partial(at, marked=True), tap)
             self._watch = watch
 
             def run(batch: Batch) -> Any:
@@ -203,11 +209,13 @@ class TorchScriptProgram:
         with replacing(path, force=force) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
-    def _probed(self, *, marked: bool, device: torch.device | None = None) -> Probed:
-        key = (marked, device)
+    def _probed(self, *, marked: bool, device: torch.device | None = None, outputs: bool = False) -> Probed:
+        key = (marked, device, outputs)
         if key not in self._graphs:
             assert self._places is not None
-            self._graphs[key] = scriptgraph.probe_graph(self.module, self._places, marked=marked, device=device)
+            self._graphs[key] = scriptgraph.probe_graph(
+                self.module, self._places, marked=marked, device=device, outputs=outputs
+            )
         return self._graphs[key]
 
     @contextmanager

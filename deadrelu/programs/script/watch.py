@@ -19,7 +19,10 @@ from deadrelu.programs.script.graph import Probe, Probed
 from deadrelu.programs.script.nodes import ScriptModule
 from deadrelu.programs.script.probe import listening
 from deadrelu.programs.special_operators import fused_reason
+from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Skipped
+
+_jit: Any = torch.jit  # torch's own annotations leave out what it exports
 
 
 class ScriptWatch(Protocol):
@@ -41,7 +44,14 @@ class ScriptWatch(Protocol):
 class ProbeWatch:
     """Observes each activation call by the probe before it, which is nearly free."""
 
-    def __init__(self, script: ScriptModule, register: Register, light: Probed, marked: Callable[[], Probed]) -> None:
+    def __init__(
+        self,
+        script: ScriptModule,
+        register: Register,
+        light: Probed,
+        marked: Callable[[], Probed],
+        tap: Tap = NO_TAP,
+    ) -> None:
         """Use the probes of `light`; in passes whose number is a power of two, those of `marked` and the operator mode.
 
         Only these passes learn on which axes the features are, and they cost more.
@@ -49,6 +59,7 @@ class ProbeWatch:
         self.served: dict[CallSite, set[int]] = {}
         self._script = script
         self._register = register
+        self._tap = tap
         self._light = light
         self._marked = marked
         self._probes = light.probes
@@ -68,7 +79,9 @@ class ProbeWatch:
                 stack.enter_context(following(self._provenance, lambda: self._layer or None))
             stack.enter_context(listening(self._on_probe))
             # A scripted encoder layer takes its fused path, where no relu is called, only without gradients.
-            stack.enter_context(torch.set_grad_enabled(graph.fused_encoder))
+            stack.enter_context(torch.set_grad_enabled(graph.fused_encoder or self._tap.is_on))
+            if self._tap.is_on:  # what TorchScript differentiates itself is not in the graph of autograd
+                stack.enter_context(_jit.optimized_execution(False))
             try:
                 output = graph.run(self._script._c, *arguments)
             except Exception:
@@ -110,6 +123,8 @@ class ProbeWatch:
             self._register.skip(path or ROOT, "relu", fused_reason(probe.fused))
             return
         self._layer = path
+        if probe.is_output:
+            self._tap.leave(z)
         if probe.spelling is None:
             return
         if probe.arguments is None:

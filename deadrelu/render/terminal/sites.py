@@ -27,6 +27,7 @@ _LEGEND = {
     "saturated": "saturated: units that never left the flat part of their activation, where hardly any gradient passes",
     "firing rate": "firing rate: units in each tenth, 0% left to 100% right, dead{} left out",
     "headroom": "headroom: the largest pre-activation that a dead unit saw",
+    "gradient": "gradient: RMS of the gradient of the loss at the pre-activations",
 }
 _GUESSED = "units?: the axis of the units was guessed; no limit applies to these sites"
 
@@ -122,4 +123,5 @@ def _columns(texts: Sequence[dict[str, str]], report: Report) -> list[Column]:
         column_of("always on", texts, rank=6, right=True, extra=True),
         column_of("firing rate", texts, rank=5),
         column_of("headroom", texts, rank=6, right=True),
+        *([column_of("gradient", texts, rank=4, right=True)] if report.gradients else []),
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from deadrelu.render import conclusion as end
-from deadrelu.render import leaky
+from deadrelu.render import gradients, leaky
 from deadrelu.render.rows import MOST_ROWS, site_rows, worst_rows
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
@@ -134,6 +134,8 @@ def _end(report: Report, screen: Screen) -> Iterator[Text]:
     style = styles.MOOD[end.mood(report)]
     verdict = Text.assemble((f" {end.headline(report)} ", f"{style} reverse"), " ")
     yield from paragraph(Text(screen.text(end.conclusion(report))), screen, first=" ")
+    if found := gradients.in_words(report):
+        yield from (Text(), *paragraph(Text(screen.text(found)), screen, first=" "))
     yield Text()
     yield from paragraph(Text(screen.text(end.verdict_reason(report)), style), screen, first=verdict)
     step = end.next_step(report)

@@ -103,6 +103,7 @@ def _facts(stats: SiteStats) -> Html:
         ("Saturated high", ranges(stats.saturated_high_units, limit=MOST_RUNS)),
         ("Rare units", ranges(stats.rare_units, limit=MOST_RUNS)),
         ("NaN or infinite", ranges(stats.nonfinite_units, limit=MOST_RUNS)),
+        ("Without gradient", ranges(stats.zero_gradient_units, limit=MOST_RUNS)),
         ("Always on", f"{len(stats.always_on_units):,} of {site.units:,}" if stats.always_on_units else None),
         ("Activation", site.op + (f" after {site.after}" if site.after else "")),
         ("Source", source),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from deadrelu.judge.policy import parse_limit
 from deadrelu.render import conclusion as end
+from deadrelu.render import gradients
 from deadrelu.render.webpage.charts import composition
 from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
 from deadrelu.report import Finding, Report, Setting
@@ -33,6 +34,7 @@ def verdict(report: Report) -> Html:
         ),
         el("p", end.sentence(end.verdict_reason(report)), class_="reason"),
         el("p", end.conclusion(report), class_="conclusion"),
+        el("p", found, class_="conclusion") if (found := gradients.in_words(report)) else None,
         banner,
         composition(report),
         class_=f"verdict {mood}",

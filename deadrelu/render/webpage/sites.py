@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deadrelu.judge.gradients import site_gradient
 from deadrelu.render.rows import Condition, Row, dead_title, figures, saturated, total_figures
 from deadrelu.render.webpage.charts import share, sparkline
 from deadrelu.render.webpage.markup import Html, code, el
@@ -37,13 +38,18 @@ def table(report: Report, rows: Sequence[Row], detailed: set[int]) -> Html | Non
         ("always on", "", f"num {_WIDE}"),
         ("firing rates", "", "picture"),
         ("headroom", "", f"num {_WIDE}"),
+        *((("gradient", "", "num"),) if report.gradients else ()),
     )
     header = [el("th", text, scope="col", class_=kind or None, aria_label=label or None) for text, label, kind in heads]
     caption = (
         "Sites in the order in which they ran. Firing rates: units in each tenth, 0% left to 100% right, the dead"
         f"{' and the saturated' if extra else ''} left out. Headroom: the largest pre-activation that a dead unit saw."
     )
-    body = [_row(place, row, detailed=place in detailed, has_saturated=extra) for place, row in enumerate(rows)]
+    caption += " Gradient: the RMS of that of the loss." if report.gradients else ""
+    body = [
+        _row(place, row, detailed=place in detailed, has_saturated=extra, has_gradients=report.gradients is not None)
+        for place, row in enumerate(rows)
+    ]
     return el(
         "section",
         el("h2", "Sites"),
@@ -72,7 +78,7 @@ def mark(condition: Condition) -> Html:
     )
 
 
-def _row(place: int, row: Row, *, detailed: bool, has_saturated: bool) -> Html:
+def _row(place: int, row: Row, *, detailed: bool, has_saturated: bool, has_gradients: bool) -> Html:
     """The row of a site. A column is sorted by `data-v`."""
     stats, site = row.stats, row.stats.site
     name = code(site.id)
@@ -95,6 +101,7 @@ def _row(place: int, row: Row, *, detailed: bool, has_saturated: bool) -> Html:
             data_v=f"{sum(rate or 0 for rate in stats.firing_rate) / max(site.units, 1):.9g}",
         ),
         el("td", shown["headroom"], class_=f"num {_WIDE}", data_v="" if near is None else f"{near:.9g}"),
+        el("td", shown["gradient"], class_="num", data_v=f"{site_gradient(stats) or 0:.9g}") if has_gradients else None,
         class_="all-dead" if row.is_dead else None,
         data_place=place,
         data_sick=row.is_sick,
@@ -117,4 +124,5 @@ def _totals(report: Report, *, has_saturated: bool) -> Html:
         el("td", sums["always on"], class_=f"num {_WIDE}"),
         el("td", class_="picture"),
         el("td", class_=_WIDE),
+        el("td", class_="num") if report.gradients else None,
     )

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deadrelu.programs.eager.dataflow import Consumer, Flow, Followed, Layer, follow
+from deadrelu.programs.eager.dataflow import Consumer, Flow, trace_flows
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.site import Sites
 
 _Sizes = tuple[float, ...]
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class FirstBatch:
@@ -37,38 +35,29 @@ class FirstBatch:
 def with_weights(report: Report, program: Program, batch: Batch | None) -> Report:
     """Return the report with the mean |w| into and out of each unit of its sites.
 
-    Biases are not weights. The layer before a site is the one in `site.after`, or the one before that if it is a batch
-    norm. What reads the units is followed through one forward pass of `batch`, and given only if nothing but linear and
-    convolution layers does. Neither is known of a graph, or without a batch.
+    Biases are not weights. What feeds and reads the units is followed through one forward pass of `batch`: weights into
+    them are given if a linear or convolution layer, or a batch norm after it, makes the pre-activation, and weights out
+    if nothing but such layers reads it. Neither is known of a functional call, of a graph, or without a batch.
     """
     if batch is None or not isinstance(program, EagerProgram):
         return report
-    followed, modules = follow(program, batch, report.sites), dict(program.module.named_modules())
-    return replace(report, sites=Sites(_with_sizes(stats, followed, modules) for stats in report.sites))
+    flows = trace_flows(program, batch, report.sites)
+    return replace(report, sites=Sites(_with_sizes(stats, flows) for stats in report.sites))
 
 
-def _with_sizes(stats: SiteStats, followed: Followed, modules: Mapping[str, nn.Module]) -> SiteStats:
-    """The figures of one site with its weights."""
-    after = modules.get(stats.site.after) if stats.site.after is not None else None
-    layer = None if after is None else followed.before.get(after, after)
-    flow = followed.flows.get(stats.site.module) if stats.site.swappable else None
-    is_last = stats.site.feature_axis in (1, len(stats.site.shape) - 1)
-    return replace(
-        stats,
-        weight_in=_into(layer, stats.site.units),
-        weight_out=_out_of(flow, stats.site.units) if flow is not None and is_last else (),
-    )
+def _with_sizes(stats: SiteStats, flows: Mapping[str, Flow]) -> SiteStats:
+    """The figures of one site with its weights; a module that is called several times has no one layer before it."""
+    site = stats.site
+    flow = flows.get(site.module) if site.swappable and site.calls == 1 else None
+    if flow is None or site.feature_axis not in (1, len(site.shape) - 1):
+        return stats
+    return replace(stats, weight_in=_into(flow, site.units), weight_out=_out_of(flow, site.units))
 
 
-def _into(layer: nn.Module | None, units: int) -> _Sizes:
+def _into(flow: Flow, units: int) -> _Sizes:
     """The mean |w| of the weights that make each unit; nothing where that is not known."""
-    if isinstance(layer, Layer):
-        weight = layer.weight
-    elif isinstance(layer, _TRANSPOSED) and layer.groups == 1:
-        weight = layer.weight.transpose(0, 1)
-    else:
-        return ()
-    return _means([weight]) if len(weight) == units else ()
+    weight = None if flow.producer is None else flow.producer.weight
+    return _means([weight]) if weight is not None and len(weight) == units else ()
 
 
 def _out_of(flow: Flow, units: int) -> _Sizes:

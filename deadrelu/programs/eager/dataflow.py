@@ -58,14 +58,6 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Followed:
-    """What one forward pass showed: the flow of each activation module by path, and the layer before each norm."""
-
-    flows: Mapping[str, Flow]
-    before: Mapping[nn.Module, Layer]
-
-
-@dataclass(frozen=True)
 class _Tag:
     """A tensor with the units of the activation at `path` on dimension `axis` (1 or −1), `width` entries each."""
 
@@ -86,11 +78,6 @@ def trace_flows(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats])
 
     A functional call is left out, and a site whose units are not the indices of one known axis.
     """
-    return dict(follow(program, batch, sites).flows)
-
-
-def follow(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats]) -> Followed:
-    """Run one batch to find the flows, as `trace_flows` does, and what is before each norm that one layer feeds."""
     axes: dict[str, int | None] = {}
     for stats in sites:
         if stats.site.swappable and not stats.site.is_guessed:
@@ -99,7 +86,7 @@ def follow(program: EagerProgram, batch: Batch, sites: Iterable[SiteStats]) -> F
     follower = _Follower(program.module, known)
     with program.plainly() as run, follower.hooks(), follower:
         output = run(batch)
-    return Followed(follower.finished(output), follower.before())
+    return follower.finished(output)
 
 
 class _Follower(TorchFunctionMode):
@@ -118,7 +105,6 @@ class _Follower(TorchFunctionMode):
         self._made_by: MutableMapping[Tensor, tuple[nn.Module, ...]] = WeakTensorKeyDictionary()
         self._readers: dict[nn.Module, int] = {}
         self._calls: dict[nn.Module, int] = {}
-        self._before: dict[nn.Module, set[nn.Module | None]] = {}
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -144,11 +130,6 @@ class _Follower(TorchFunctionMode):
                 stack.callback(module.register_forward_hook(after).remove)
             yield
 
-    def before(self) -> dict[nn.Module, Layer]:
-        """The layer that fed each norm in all of its calls."""
-        alone = {norm: next(iter(layers)) for norm, layers in self._before.items() if len(layers) == 1}
-        return {norm: layer for norm, layer in alone.items() if isinstance(layer, Layer)}
-
     def finished(self, output: Any) -> dict[str, Flow]:
         """The flows, with the obstacles that show only at the end of the pass."""
         for value in tensor_leaves(output):
@@ -167,8 +148,6 @@ class _Follower(TorchFunctionMode):
     def _on_layer(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         self._calls[module] = self._calls.get(module, 0) + 1
         chain = self._made_by.get(args[0], ()) if isinstance(module, Norm) and args else ()
-        if isinstance(module, Norm):
-            self._before.setdefault(module, set()).add(chain[0] if len(chain) == 1 else None)
         self._made_by[output] = (*chain, module)
 
     def _on_entry(self, flow: Flow, makers: tuple[nn.Module, ...]) -> None:

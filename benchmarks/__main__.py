@@ -10,7 +10,7 @@ from itertools import chain
 
 import torch
 
-from benchmarks import end_to_end, memory, overhead, startup
+from benchmarks import end_to_end, gradients, memory, overhead, startup
 from benchmarks.networks import NETWORKS
 
 HEADING = """# What a scan costs
@@ -45,6 +45,7 @@ print(HEADING)
 for line in chain(
     machine(rounds),
     overhead.sections(rounds, names),
+    gradients.sections(rounds, names),
     memory.sections(names),
     end_to_end.sections(rounds, names),
     startup.sections(rounds),

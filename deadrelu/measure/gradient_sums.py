@@ -40,6 +40,11 @@ class UnitSums:
             self.is_zero &= (x == 0).all(2).all(0)
             return
         squares = _by_unit(x, _square_rows, _square_lines)
+        least, most = torch.aminmax(squares)
+        if least.item() >= _LEAST[x.dtype] and most.item() < math.inf:
+            self.squares += squares
+            self.is_zero.zero_()
+            return
         odd = (squares < _LEAST[x.dtype]).logical_or_(squares == math.inf)
         is_zero = squares == 0
         if odd.any():
@@ -74,9 +79,11 @@ def _by_unit(x: Tensor, rows: Callable[[Tensor], Tensor], lines: Callable[[Tenso
         return rows(x.transpose(1, 2).reshape(-1, x.shape[1]))
     if x.shape[2] > 1 and x.stride(1) != 1:
         return lines(x)
-    flat = x.transpose(1, 2).reshape(-1, x.shape[1])
+    flat = x.squeeze(2) if x.shape[2] == 1 else x.transpose(1, 2).reshape(-1, x.shape[1])
+    if flat.numel() <= BLOCK:
+        return rows(flat)
     blocks = flat.split(max(1, BLOCK // max(1, x.shape[1])))  # what is made of each stays in the cache
-    return rows(flat) if len(blocks) == 1 else torch.stack([rows(block) for block in blocks]).sum(0)
+    return torch.stack([rows(block) for block in blocks]).sum(0)
 
 
 def _square_rows(x: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ class GradientTap(Tap):
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         """Nothing is changed in `module` yet."""
         self._module = module
+        self._parameters: list[nn.Parameter] = []
         self._loss = loss
         self._parts: Parts = lambda _site, _z: None
         self._entered: dict[int, _Call] = {}
@@ -69,7 +70,8 @@ class GradientTap(Tap):
     def on(self) -> Iterator[None]:
         """The block runs a pass with gradients, forward and backward."""
         with ExitStack() as stack:
-            for parameter in self._parameters():
+            self._parameters = [p for p in self._module.parameters() if p.is_floating_point()]
+            for parameter in self._parameters:
                 if not parameter.requires_grad:
                     parameter.requires_grad_()
                     stack.callback(parameter.requires_grad_, False)
@@ -141,7 +143,7 @@ class GradientTap(Tap):
         device = next((x.device for x in tensor_leaves(output)), torch.device("cpu"))
         with torch.enable_grad():
             value, (right, predictions) = self._loss.compute(output, to_device(batch.labels, device))
-            gradients = _gradients(value.reshape(()), self._parameters())
+            gradients = _gradients(value.reshape(()), self._parameters)
         made = LossBatch(value=value.item(), samples=batch.samples, norm=_norm(gradients))
         self.record = self.record.plus(
             LossRecord(loss=self._loss.name, batches=(made,), right=right, predictions=predictions)
@@ -160,9 +162,6 @@ class GradientTap(Tap):
         found = self._sums.get(site) or UnitSums.zeros(units, torch.device("cpu"))
         found.knows_outputs = site not in self._unseen
         return found.compute()
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for p in self._module.parameters() if p.is_floating_point()]
 
     def _on_output(self, _module: nn.Module, _args: tuple[Any, ...], output: object) -> None:
         self.leave(output)

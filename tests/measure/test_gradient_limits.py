@@ -73,7 +73,7 @@ def test_networks_that_train_raise_neither(make, seed: int) -> None:
     assert rules_of(make(), torch.randn(8, 3, 64, 64)) == []
 
 
-def test_a_sigmoid_network_vanishes_and_the_rule_names_both_ends() -> None:
+def test_the_rule_on_a_vanishing_gradient_names_both_ends() -> None:
     torch.manual_seed(0)
     x, labels = torch.randn(64, 64), torch.arange(64) % 10
     report = deadrelu.scan(mlp(nn.ReLU, init="xavier").eval(), (x, labels), loss="cross_entropy")

@@ -94,8 +94,8 @@ def scan(
     `max_dead_total`: the same for all units together.
     `max_saturated`: the gate fails where more of a site's units are saturated.
     `strict`: the gate fails on skipped sites and guessed axes too.
-    `definition`: limits on dead units count those that are dead by "redo", "nature" or "apoz", as papers count them.
-    `tau`: the threshold of the definition. Default: 0.025, 0.01 or 0.9.
+    `definition`: limits on dead units count those that are dead by "redo", "nature", "apoz" or "grama" (of a loss).
+    `tau`: the threshold of the definition. Default: 0.025, 0.01, 0.9 or 0.01.
     `policy`: all of that, and more, in one.
     `stats`: what is measured: "fired" (which units fired at all), "rates" (how often), or "full" (also maxima, means,
         and everything non-finite).

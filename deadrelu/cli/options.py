@@ -125,7 +125,8 @@ DefinitionOption = Annotated[
         get_args(Definition),
         "--definition",
         metavar="NAME",
-        help="Count units as dead as a paper does: redo (Sokar 2023), nature (Dohare 2024) or apoz (Hu 2016).",
+        help="Count units as dead as a paper does: redo (Sokar 2023), nature (Dohare 2024), apoz (Hu 2016), or grama"
+        " (Liu 2025; needs --loss).",
         panel=GATE,
     ),
 ]
@@ -134,7 +135,7 @@ TauOption = Annotated[
     _gate(
         metavar="NUMBER",
         parser=read_threshold,
-        help="Threshold of the definition. Default: 0.025 for redo, 1% for nature, 90% for apoz.",
+        help="Threshold of the definition. Default: 0.025 for redo, 1% for nature, 90% for apoz, 0.01 for grama.",
     ),
 ]
 RareBelowOption = Annotated[

@@ -14,7 +14,7 @@ from deadrelu.errors import UsageError
 from deadrelu.report import Rung, SiteStats, Stats
 from deadrelu.text.wording import exact_percent
 
-Definition = Literal["redo", "nature", "apoz"]
+Definition = Literal["redo", "nature", "apoz", "grama"]
 """By what a unit is called dead in place of "fires nowhere"."""
 
 LADDER = (0.0, 0.01, 0.025, 0.1)
@@ -74,6 +74,16 @@ def _zeros(stats: SiteStats) -> Sequence[float | None]:
     return tuple(None if each is None or not positions else (positions - each) / positions for each in fires)
 
 
+def _gradients(stats: SiteStats) -> Sequence[float | None]:
+    """The score of Liu et al. 2025, "Measure gradients, not activations!" (arXiv 2505.24061): GraMa.
+
+    It is the unit's mean |dL/dh| over the mean of its layer, as `with_gradients` computes it from a scan with a loss; 0
+    where no unit of the layer gets any gradient.
+    """
+    has_none = len(stats.zero_gradient_units) == stats.site.units and not any(stats.gradient_score)
+    return (0.0,) * stats.site.units if has_none and stats.gradient_score else stats.gradient_score
+
+
 MEANINGS: dict[Definition, Meaning] = {
     "redo": Meaning(
         scores=_dormancy,
@@ -96,6 +106,15 @@ MEANINGS: dict[Definition, Meaning] = {
         says=lambda tau: f"silent at {exact_percent(tau)} of positions or more",
         tau=0.9,
         levels=("rates", "full"),
+    ),
+    "grama": Meaning(
+        scores=_gradients,
+        within=float.__le__,
+        says=lambda tau: f"with a mean |dL/dh| of at most {tau:g} of the site's mean",
+        tau=0.01,
+        is_share=False,
+        has_ladder=True,
+        levels=("fired", "rates", "full"),
     ),
 }
 
@@ -129,6 +148,12 @@ def check_level(definition: Definition | None, stats: object) -> None:
         raise UsageError(
             f"{definition} cannot be told from a scan with --stats {stats}", hint=f"scan with --stats {levels[0]}"
         )
+
+
+def check_gradients(definition: Definition | None, *, has_loss: bool) -> None:
+    """Raise `UsageError` for a definition by gradients if a scan had no loss to take them of."""
+    if definition == "grama" and not has_loss:
+        raise UsageError("grama counts by the gradients of a loss, and there is none", hint="scan with --loss")
 
 
 def condition(definition: Definition | None, tau: float | None) -> str:

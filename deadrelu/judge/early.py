@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deadrelu.errors import UsageError
-from deadrelu.judge.definitions import check_level
+from deadrelu.judge.definitions import check_gradients, check_level
 from deadrelu.judge.globs import Named
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import silence_bound
@@ -31,6 +31,7 @@ def check_combination(
 ) -> None:
     """Raise `UsageError` for a scan that would measure less than the options need."""
     check_level(policy.definition, stats)
+    check_gradients(policy.definition, has_loss=has_loss)
     if has_loss and stats == "fired":
         raise UsageError("with --stats fired, sites are not seen to the end, as a loss needs", hint="--stats rates")
     if has_ranks and stats == "fired":

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from deadrelu.errors import ExitCode
-from deadrelu.judge.definitions import Definition, check_level, ladder_of, units_within
+from deadrelu.judge.definitions import Definition, check_gradients, check_level, ladder_of, units_within
 from deadrelu.judge.findings import FINDERS
 from deadrelu.judge.globs import Named
 from deadrelu.judge.policy import Policy
@@ -26,6 +26,7 @@ def judge(report: Report, policy: Policy) -> Report:
     comes first. Raises `UsageError` if too little was measured for the definition.
     """
     check_level(policy.definition, report.settings.get("stats", "full"))
+    check_gradients(policy.definition, has_loss=not report.sites or any(stats.gradient_score for stats in report.sites))
     sites = Sites(_restate(stats, policy) for stats in report.sites)
     settings = {name: value for name, value in report.settings.items() if name not in ("definition", "tau")}
     report = replace(report, sites=sites, settings={**settings, **policy.to_settings()})

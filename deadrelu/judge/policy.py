@@ -43,8 +43,8 @@ class Policy:
     and a share) matches it; the last match wins. `max_dead_total` applies to all units together, `max_saturated` to the
     saturated units of each site. An empty `select` is every rule. An `ignore` is a rule or `RULE@GLOB: REASON`, where
     glob and reason are optional. A rule is given by code or name, and stored by code. With a `definition` ("redo",
-    "nature" or "apoz") the limits on dead units count those that are dead by it, at its threshold `tau` or the usual
-    one. Raises `UsageError` for a share or threshold out of range, and for an unknown rule or definition.
+    "nature", "apoz" or "grama") the limits on dead units count those that are dead by it, at its threshold `tau` or the
+    usual one. Raises `UsageError` for a share or threshold out of range, and for an unknown rule or definition.
     """
 
     max_dead: Field[Share | None, float | None] = Field(None, read_limit)

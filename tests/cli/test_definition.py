@@ -73,6 +73,23 @@ def test_a_scan_counts_what_numpy_counts_by_the_papers_formula(folder: Path, def
     assert rungs == (ladders if definition == "redo" else [[], []])
 
 
+def test_grama_counts_what_autograd_by_hand_gives() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    with torch.no_grad():
+        model[2].weight[:, [1, 4]] = 0.0
+        model[2].weight[:, 6] *= 0.001
+    x, y = torch.randn(40, 6).double(), torch.arange(40) % 3
+    hidden = model[:2](x).detach().requires_grad_()
+    nn.functional.cross_entropy(model[2](hidden), y).backward()
+    assert hidden.grad is not None
+    sizes = hidden.grad.abs().mean(0)
+    dead = torch.nonzero(sizes / sizes.mean() <= 0.01).flatten().tolist()
+    report = library.scan(model, list(zip(x, y, strict=True)), batch_size=40, loss="cross_entropy", definition="grama")
+    assert report.sites[0].definition_units == tuple(dead) == (1, 4, 6)
+    assert library.Report.from_json(report.to_json()) == report
+
+
 def test_the_gate_fails_by_the_definition_where_it_passes_without(folder: Path) -> None:
     words = ("scan", "model.pt", "--data", "whole.npz", "-q", "--max-dead", "10%")
     assert deadrelu(*words, cwd=folder).code == 0
@@ -116,10 +133,11 @@ def test_saved_reports_are_judged_by_it_without_torch(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--definition", "gini"), "'gini' is not one of redo, nature, apoz"),
+        (("--definition", "gini"), "'gini' is not one of redo, nature, apoz, grama"),
         (("--tau", "0.1"), "tau is the threshold of a definition, and there is none"),
         (("--definition", "nature", "--tau", "3"), "tau must be at least 0 and at most 1 for nature, got 3.0"),
         (("--definition", "redo", "--stats", "rates"), "redo cannot be told from a scan with --stats rates"),
+        (("--definition", "grama"), "grama counts by the gradients of a loss, and there is none"),
         (("--definition", "redo", "--until-verdict"), "a scan that stops early cannot judge by a definition"),
         (("--definition", "redo", "--baseline", "b.json"), "a baseline records dead units"),
     ],

@@ -267,3 +267,25 @@ def test_a_report_judged_again_loses_its_baseline() -> None:
     report = replace(report, settings={**report.settings, "baseline": "b.json", "tolerance": 0, "standing": "same"})
     again = judge_again(report, "redo", None)
     assert not {"baseline", "tolerance", "standing"} & again.settings.keys()
+
+
+def graded(score: tuple[float | None, ...], zero: tuple[int, ...] = ()) -> SiteStats:
+    """A site of four units with these gradient scores."""
+    return replace(site_of(OUTPUTS[:, 5:9]), gradient_rms=(1.0,) * 4, gradient_score=score, zero_gradient_units=zero)
+
+
+def test_grama_counts_by_the_gradient_score() -> None:
+    stats = counted(graded((0.0, 0.005, 0.01, 3.985)), "grama")
+    assert (stats.definition_units, stats.dead_units) == ((0, 1, 2), ())
+    assert [rung.units for rung in stats.definition_ladder] == [1, 3, 3, 3]
+    assert counted(graded((0.0, 0.005, 0.01, 3.985)), "grama", 0.005).definition_units == (0, 1)
+
+
+def test_a_layer_without_any_gradient_is_dead_by_grama_and_one_that_is_not_finite_is_unknown() -> None:
+    assert counted(graded((None,) * 4, (0, 1, 2, 3)), "grama").definition_units == (0, 1, 2, 3)
+    assert counted(graded((None,) * 4), "grama").definition_units == ()
+
+
+def test_grama_needs_the_gradients_of_a_loss() -> None:
+    with pytest.raises(UsageError, match="grama counts by the gradients of a loss, and there is none"):
+        make_report([site_of(OUTPUTS)], policy=Policy(definition="grama"))

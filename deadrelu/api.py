@@ -71,6 +71,7 @@ def scan(
     plasticity: bool = False,
     loss: str | Callable[[Any, Any], Any] | None = None,
     label_key: str | None = None,
+    saturated_below: float = 0.01,
     until: Until | None = None,
     unmatched: Unmatched = "error",
     progress: Callable[[int], None] | None = None,
@@ -103,6 +104,7 @@ def scan(
     `loss`: measures gradients too: "cross_entropy", "mse", "l1", "bce_with_logits", "nll", or a function of the model's
         output and the labels. These come from the data: `y` beside `x`, the last part of a batch.
     `label_key`: which array, key or part of a batch holds the labels.
+    `saturated_below`: a unit whose derivative is at most this at every position, but not exactly 0, is saturated.
     `until`: "verdict" stops as soon as dead units cannot fail the gate any more, "likely" also when they will in all
         likelihood. The report says so.
     `unmatched`: "note" only notes a glob that matches no site.
@@ -128,6 +130,7 @@ def scan(
         feature_axes=feature_axes or {},
         stats=stats,
         plasticity=plasticity,
+        saturated_below=saturated_below,
         selectors=policy.selectors,
         unmatched=unmatched,
     )

@@ -15,6 +15,7 @@ from deadrelu.cli.values import (
     read_choice,
     read_fraction,
     read_level,
+    read_number,
     read_threshold,
     split_globs,
 )
@@ -41,7 +42,7 @@ def choice(kind: Iterable[Any], *flags: str, help: str, panel: str, metavar: str
     )
 
 
-_gate, _output = map(option_in, (GATE, OUTPUT))
+_what, _gate, _output = map(option_in, (WHAT, GATE, OUTPUT))
 
 
 def split(globs: list[str]) -> list[str]:
@@ -71,6 +72,14 @@ PlasticityOption = Annotated[
     option_in(WHAT)(
         "--plasticity",
         help="Also measure ranks of each site's outputs, and the weights into and out of its units. This costs time.",
+    ),
+]
+SaturatedBelowOption = Annotated[
+    float,
+    _what(
+        metavar="NUMBER",
+        parser=read_number,
+        help="A unit whose derivative is at most this, but not exactly zero, at every position is saturated.",
     ),
 ]
 UntilVerdictOption = Annotated[

@@ -34,6 +34,7 @@ def scan(
     *,
     stats: o.StatsOption = "full",
     plasticity: o.PlasticityOption = False,
+    saturated_below: o.SaturatedBelowOption = 0.01,
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
     max_saturated: o.MaxSaturatedOption = None,
@@ -79,7 +80,9 @@ def scan(
         _check_baseline(until, definition)
     name = context.obj.name
     gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
-    report = run.scan(model, policy=policy, stats=stats, plasticity=plasticity, until=until)
+    report = run.scan(
+        model, policy=policy, stats=stats, plasticity=plasticity, saturated_below=saturated_below, until=until
+    )
     if ranks.is_silent():
         return ExitCode.OK
     report = gate.apply(report, policy)

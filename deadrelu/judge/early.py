@@ -52,7 +52,7 @@ def check_combination(
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One site in the middle of a scan: how many of its `units` have been silent on all `samples` so far.
+    """One site in the middle of a scan: how many of its `units` have been silent on all `samples` so far, and may die.
 
     Limits do not apply to `guessed` units.
     """

@@ -38,7 +38,8 @@ def counts_of(stats: SiteStats) -> Counts:
     A unit with an unknown rate fired once.
     """
     means = (math.nan if mean is None else mean for mean in stats.mean_activation)
-    bad = set(stats.nonfinite_units)
+    bad, saturated, high = map(set, (stats.nonfinite_units, stats.saturated_units, stats.saturated_high_units))
+    units = range(len(stats.firing_rate))
     return Counts(
         samples=stats.samples,
         rows=stats.rows,
@@ -47,7 +48,10 @@ def counts_of(stats: SiteStats) -> Counts:
         row_fires=tuple(1 if rate is None else round(rate * stats.rows) for rate in stats.sample_rate),
         maxima=stats.max_preactivation,
         output_sums=tuple(float(mean * stats.positions) if stats.positions else 0.0 for mean in means),
-        nonfinite=tuple(int(unit in bad) for unit in range(len(stats.firing_rate))),
+        nonfinite=tuple(int(unit in bad) for unit in units),
+        minima=stats.min_preactivation,
+        sloped=tuple(unit in saturated for unit in units),
+        high=tuple(unit in high for unit in units),
     )
 
 
@@ -99,6 +103,9 @@ def _refuse_strangers(a: Report, b: Report) -> None:
         raise UsageError(f"{a.model.path} and {b.model.path} are different models: their bytes differ", hint=hint)
     if a.data.kind != b.data.kind:
         raise UsageError("one of the reports is of synthetic data, and another of real data", hint="scan real data")
+    below = {report.settings["saturated_below"] for report in (a, b) if "saturated_below" in report.settings}
+    if len(below) > 1:
+        raise UsageError("the reports call other units saturated: they differ in --saturated-below", hint="scan alike")
     ours, theirs = ({stats.site.id: stats.site for stats in report.sites} for report in (a, b))
     unreached = {skipped.id for skipped in (*a.skipped, *b.skipped) if skipped.is_unreached}
     if lone := sorted((ours.keys() ^ theirs.keys()) - unreached):

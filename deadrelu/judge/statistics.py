@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from itertools import compress, starmap, zip_longest
+from itertools import count as count_from
 
 from deadrelu.errors import UsageError
 from deadrelu.report import Counts, Site, SiteStats, Stats
@@ -50,7 +53,8 @@ def compute_stats(
 ) -> SiteStats:
     """Compute the figures of a site from its counts.
 
-    Dead units fired at no position and met no NaN or infinity; without any position, no unit is dead. Dormancy is mean
+    Dead units fired at no position and met no NaN or infinity, and their derivative was exactly zero at each; where it
+    was not, they are saturated. Without any position, no unit is either. Dormancy is mean
     |output| over its mean across the site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None if
     that mean is 0 or non-finite. `rare_below` is in 0..1, `confidence` between 0 and 1. `stats` says how much was
     counted; with "fired", a count is only 0 or not. Unless it is "full", non-finite values are reported in silent units
@@ -59,7 +63,9 @@ def compute_stats(
     positions, is_full = counts.positions, stats == "full"
     seen = list(enumerate(zip(counts.fires, counts.nonfinite, strict=True)))
     nonfinite = tuple([unit for unit, (fires, odd) in seen if odd and (is_full or not fires)])
-    dead = [unit for unit, (fires, odd) in seen if not fires and not odd]
+    silent = [unit for unit, (fires, odd) in seen if not fires and not odd and positions]
+    sloped, high = (set(compress(count_from(), flags)) for flags in (counts.sloped, counts.high))
+    saturated = tuple([unit for unit in silent if unit in sloped])
     always_on = [unit for unit, fires in enumerate(counts.fires) if fires == positions]
     rates = _rates(counts.fires, positions, stats)
     nothing = (None,) * len(counts.fires)
@@ -70,7 +76,7 @@ def compute_stats(
         positions=positions,
         rows=counts.rows,
         rate_per="sample" if counts.rows == counts.samples else "row",
-        dead_units=tuple(dead) if positions else (),
+        dead_units=tuple([unit for unit in silent if unit not in sloped]),
         rare_units=rare_units(rates, nonfinite, rare_below),
         always_on_units=tuple(always_on) if positions and stats != "fired" else (),
         nonfinite_units=nonfinite,
@@ -80,6 +86,9 @@ def compute_stats(
         mean_activation=means,
         dormancy=_dormancy(means),
         silence_bound=silence_bound(counts.samples, confidence),
+        saturated_units=saturated,
+        saturated_high_units=tuple([unit for unit in saturated if unit in high]),
+        min_preactivation=counts.minima if is_full else nothing if counts.minima else (),
     )
 
 
@@ -102,6 +111,9 @@ def add_counts(a: Counts, b: Counts) -> Counts:
         maxima=tuple(_larger(*pair) for pair in zip(a.maxima, b.maxima, strict=True)),
         output_sums=tuple(map(float.__add__, a.output_sums, b.output_sums)),
         nonfinite=tuple(map(int.__add__, a.nonfinite, b.nonfinite)),
+        minima=tuple(map(_smaller, a.minima, b.minima)),
+        sloped=tuple(starmap(operator.or_, zip_longest(a.sloped, b.sloped, fillvalue=False))),
+        high=tuple(map(operator.and_, a.high, b.high)),
     )
 
 
@@ -115,6 +127,11 @@ def _dormancy(means: Sequence[float | None]) -> tuple[float | None, ...]:
 def _larger(a: float | None, b: float | None) -> float | None:
     """Return the larger of two maxima, either of which may be missing."""
     return max((value for value in (a, b) if value is not None), default=None)
+
+
+def _smaller(a: float | None, b: float | None) -> float | None:
+    """Return the smaller of two minima, either of which may be missing."""
+    return min((value for value in (a, b) if value is not None), default=None)
 
 
 def _rates(fires: Sequence[int], of: int, stats: Stats) -> tuple[float | None, ...]:

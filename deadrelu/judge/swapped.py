@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from deadrelu.activations import LEAKY
 from deadrelu.report import Leaky, Site
 
 
@@ -21,6 +22,15 @@ class LostSite:
     def of(cls, site: Site) -> LostSite:
         """Make one from a site of a report."""
         return cls(id=site.id, units=site.units, module=site.module, after=site.after)
+
+
+def standing_in(sites: Iterable[Site]) -> tuple[Leaky, ...]:
+    """Return the sites whose activation a ReLU may have been swapped for."""
+    return tuple(
+        Leaky(id=s.id, op=s.op, module=s.module, call=s.call, calls=s.calls, after=s.after, units=s.units)
+        for s in sites
+        if s.op in LEAKY
+    )
 
 
 def match_leaky(gone: Iterable[LostSite], leaky: Iterable[Leaky]) -> Mapping[str, Leaky]:

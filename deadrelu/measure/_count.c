@@ -39,7 +39,7 @@ typedef struct {
 /* What is added to, an entry for each unit. Sums are of the sizes of outputs. What is not finite is only counted. */
 typedef struct {
     int64_t *fires, *row_fires, *nonfinite;
-    double *maxima, *sums;
+    double *maxima, *minima, *sums;
 } Figures;
 
 typedef struct {
@@ -67,12 +67,14 @@ INLINE float size(float z, Clamp clamp, int relu) {
 INLINE float size_if_finite(float z, Clamp clamp, int relu) { return size(z, clamp, relu) + z * 0; }
 
 INLINE void heighten(double *maximum, float value) { *maximum = value > *maximum ? value : *maximum; }
+INLINE void deepen(double *minimum, float value) { *minimum = value < *minimum ? value : *minimum; }
 
 /* One float of a unit where not all of them are finite, or where they are too large to be added up in float32. */
 static void add_one(float z, Clamp clamp, const Figures *add, Py_ssize_t unit) {
     if (isfinite(z)) {
         add->sums[unit] += size(z, clamp, 0);
         heighten(&add->maxima[unit], z);
+        deepen(&add->minima[unit], z);
     } else
         add->nonfinite[unit]++;
 }
@@ -88,18 +90,20 @@ INLINE void along(const Task *task, const float *z, const Part *part, int relu) 
             for (Py_ssize_t at = 0; at < task->positions; at += BLOCK) {
                 const int end = task->positions - at < BLOCK ? (int)(task->positions - at) : BLOCK;
                 int32_t hits = 0;
-                float most = -INFINITY, sum = 0;
-#pragma omp simd reduction(+ : hits, sum) reduction(max : most)
+                float most = -INFINITY, least = INFINITY, sum = 0;
+#pragma omp simd reduction(+ : hits, sum) reduction(max : most) reduction(min : least)
                 for (int i = 0; i < end; i++) {
                     const float value = line[at + i];
                     hits += fires(value, clamp, relu);
                     most = value > most ? value : most;
+                    least = value < least ? value : least;
                     sum += size_if_finite(value, clamp, relu);
                 }
                 fired += hits;
                 if (isfinite(sum)) {
                     add->sums[unit] += sum;
                     heighten(&add->maxima[unit], most);
+                    deepen(&add->minima[unit], least);
                 } else
                     for (int i = 0; i < end; i++)
                         add_one(line[at + i], clamp, add, unit);
@@ -127,7 +131,7 @@ INLINE int ones(uint32_t word) {
 /* Columns that are counted together, `width` of them a unit; `hits` are counts, or a bit for each of up to 32 rows. */
 typedef struct {
     uint32_t hits[TILE];
-    float most[TILE], sum[TILE];
+    float most[TILE], least[TILE], sum[TILE];
 } Tile;
 
 /* Add the hits of some rows to those of the units, and forget them. */
@@ -144,23 +148,26 @@ INLINE void add_hits(Tile *tile, int units, int width, int are_bits, int64_t *fi
     }
 }
 
-/* Add maxima and sums of some lines from `z` on to those of the units, from `unit` on, and forget them. */
+/* Add extremes and sums of some lines from `z` on to those of the units, from `unit` on, and forget them. */
 INLINE void add_sums(Tile *tile, int units, int width, const Task *task, const float *z, Py_ssize_t lines,
                      const Figures *add, Py_ssize_t unit) {
     for (int u = 0; u < units; u++) {
         const int first = u * width, end = first + width;
-        float most = -INFINITY;
+        float most = -INFINITY, least = INFINITY;
         double sum = 0;
-#pragma omp simd reduction(+ : sum) reduction(max : most)
+#pragma omp simd reduction(+ : sum) reduction(max : most) reduction(min : least)
         for (int c = first; c < end; c++) {
             most = tile->most[c] > most ? tile->most[c] : most;
+            least = tile->least[c] < least ? tile->least[c] : least;
             sum += tile->sum[c];
             tile->most[c] = -INFINITY;
+            tile->least[c] = INFINITY;
             tile->sum[c] = 0;
         }
         if (isfinite(sum)) {
             add->sums[unit + u] += sum;
             heighten(&add->maxima[unit + u], most);
+            deepen(&add->minima[unit + u], least);
         } else
             for (Py_ssize_t line = 0; line < lines; line++)
                 for (int c = first; c < end; c++)
@@ -175,8 +182,10 @@ INLINE void down(const Task *task, const float *z, Py_ssize_t lines, int width, 
     const int are_bits = lines == 1, together = TILE / width;
     const Py_ssize_t stride = task->units * width, end = part->end_row * lines;
     Tile tile = {.hits = {0}, .sum = {0}};
-    for (int c = 0; c < TILE; c++)
+    for (int c = 0; c < TILE; c++) {
         tile.most[c] = -INFINITY;
+        tile.least[c] = INFINITY;
+    }
     for (Py_ssize_t unit = part->unit; unit < part->end_unit; unit += together) {
         const Py_ssize_t rest = part->end_unit - unit;
         const int units = rest < together ? (int)rest : together, columns = units * width;
@@ -190,6 +199,7 @@ INLINE void down(const Task *task, const float *z, Py_ssize_t lines, int width, 
                     const float value = here[line * stride + c];
                     tile.hits[c] += (uint32_t)fires(value, clamp, relu) << bit;
                     tile.most[c] = value > tile.most[c] ? value : tile.most[c];
+                    tile.least[c] = value < tile.least[c] ? value : tile.least[c];
                     tile.sum[c] += size_if_finite(value, clamp, relu);
                 }
                 if (line + 1 == added + SUMMED || line + 1 == end) {
@@ -222,10 +232,10 @@ static PyObject *count(PyObject *module, PyObject *arguments) {
     Task task;
     int across, by_row;
     Py_ssize_t parts;
-    unsigned long long fires, row_fires, nonfinite, maxima, sums, z;
-    if (!PyArg_ParseTuple(arguments, "nnnpffffpnKKKKKK", &task.rows, &task.units, &task.positions, &across,
+    unsigned long long fires, row_fires, nonfinite, maxima, minima, sums, z;
+    if (!PyArg_ParseTuple(arguments, "nnnpffffpnKKKKKKK", &task.rows, &task.units, &task.positions, &across,
                           &task.clamp.low, &task.clamp.high, &task.clamp.bottom, &task.clamp.top, &by_row, &parts,
-                          &fires, &row_fires, &nonfinite, &maxima, &sums, &z))
+                          &fires, &row_fires, &nonfinite, &maxima, &minima, &sums, &z))
         return NULL;
     if (!z) {
         PyErr_SetString(PyExc_ValueError, "the tensor has no memory");
@@ -242,6 +252,7 @@ static PyObject *count(PyObject *module, PyObject *arguments) {
         part.add.row_fires = (int64_t *)(uintptr_t)row_fires + own;
         part.add.nonfinite = (int64_t *)(uintptr_t)nonfinite + own;
         part.add.maxima = (double *)(uintptr_t)maxima + own;
+        part.add.minima = (double *)(uintptr_t)minima + own;
         part.add.sums = (double *)(uintptr_t)sums + own;
         if (by_row) {
             part.row = task.rows * index / parts;

@@ -13,6 +13,7 @@ def count(
     row_fires: int,
     nonfinite: int,
     maxima: int,
+    minima: int,
     sums: int,
     z: int,
     /,

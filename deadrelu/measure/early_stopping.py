@@ -42,7 +42,7 @@ class EarlyStopping:
             Snapshot(
                 site=tally.site,
                 units=tally.units,
-                silent=tally.silent,
+                silent=tally.may_be_dead,
                 samples=tally.samples,
                 guessed=tally.features.by == "guess",
             )

@@ -12,7 +12,7 @@ from deadrelu.judge.early import Stopped
 from deadrelu.judge.statistics import add_counts
 from deadrelu.measure.padding.found import NOTHING, PaddingFound, merge_found
 from deadrelu.programs.program import ROOT, site_id
-from deadrelu.report import NO_ROWS, Counts, Leaky, Site, Skipped
+from deadrelu.report import NO_ROWS, Counts, Site, Skipped
 from deadrelu.report.gradients import GradientSums, LossRecord
 from deadrelu.text.wording import count
 
@@ -55,7 +55,7 @@ class SiteCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one pass over the data showed: `sites` in the order in which they first ran, what was skipped or is leaky.
+    """What one pass over the data showed: `sites` in the order in which they first ran, what was skipped.
 
     `stopped` is the verdict that ended the scan before the data did. `is_native`: whether the loop in C counted any.
     `loss` is there where one was given.
@@ -65,7 +65,6 @@ class Measurement:
     skipped: tuple[Skipped, ...]
     samples: int
     batches: int
-    leaky: tuple[Leaky, ...] = ()
     stopped: Stopped | None = None
     padding: PaddingFound = NOTHING
     is_native: bool = False
@@ -92,7 +91,6 @@ def merge_measurements(parts: Sequence[Measurement]) -> Measurement:
     return Measurement(
         sites=_merge_sites(parts),
         skipped=_merge_skipped(parts),
-        leaky=tuple({leaky.id: leaky for part in reversed(parts) for leaky in part.leaky}.values()),
         samples=sum(part.samples for part in parts),
         batches=sum(part.batches for part in parts),
         padding=merge_found(part.padding for part in parts),

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deadrelu.flatness import Region
 from deadrelu.measure.build import has_native_counter
 from deadrelu.measure.figures import Figures
 from deadrelu.measure.units import by_unit
-from deadrelu.programs.program import CallSite, Features
+from deadrelu.programs.program import Features
 
 try:
     from deadrelu.measure import _count
@@ -35,7 +36,7 @@ ROOM = 1 << 15
 
 
 class NativeCounter:
-    """Counts what lies densely in memory, or a dense copy. Maxima and sums are always counted: they cost nothing."""
+    """Counts what lies densely in memory, or a dense copy. Extremes and sums are always counted: they cost nothing."""
 
     @staticmethod
     def can_count(z: Tensor, op: str) -> bool:
@@ -43,7 +44,7 @@ class NativeCounter:
         is_plain = type(z) is Tensor and z.dtype is torch.float32 and z.is_cpu and not z.is_neg()
         return IS_AVAILABLE and is_plain and z.numel() > 0 and op in CLAMPED
 
-    def __init__(self, z: Tensor, x: Tensor, site: CallSite, features: Features) -> None:
+    def __init__(self, z: Tensor, x: Tensor, region: Region, features: Features) -> None:
         """Plan for pre-activations like `z`, which `by_unit` shows as `x` `(rows, units, positions)`."""
         self.rows, units, self.positions = x.shape
         self._features = features
@@ -59,14 +60,16 @@ class NativeCounter:
         places = (threads if by_row else 1, units)
         self._counts = torch.zeros(3, *places, dtype=torch.int64)
         self._maxima = torch.full(places, -math.inf, dtype=torch.float64)
+        self._minima = torch.full(places, math.inf, dtype=torch.float64)
         self._sums = torch.zeros(places, dtype=torch.float64)
-        low, high = site.region.low, site.region.high
+        low, high = region.low, region.high
         last = high if math.isinf(high) else float(np.nextafter(np.float32(high), np.float32(-math.inf)))
         fires, row_fires, nonfinite = (counts.data_ptr() for counts in self._counts)
         self._count = partial(
             _count.count,
             *(rows, units, positions, across, low, last, low, high, by_row, parts),
-            *(fires, row_fires, nonfinite, self._maxima.data_ptr(), self._sums.data_ptr()),
+            *(fires, row_fires, nonfinite, self._maxima.data_ptr(), self._minima.data_ptr()),
+            self._sums.data_ptr(),
         )
 
     def update(self, z: Tensor) -> None:
@@ -80,4 +83,6 @@ class NativeCounter:
         fires, row_fires, nonfinite = self._counts.sum(1)
         if self.positions == 1:
             row_fires = fires
-        return Figures(fires, row_fires, nonfinite, self._maxima.amax(0), self._sums.sum(0))
+        nothing = torch.zeros_like(fires)
+        extremes = self._maxima.amax(0), self._minima.amin(0)
+        return Figures(fires, row_fires, nonfinite, nothing, nothing, *extremes, self._sums.sum(0))

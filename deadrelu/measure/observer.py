@@ -132,8 +132,9 @@ class CountingObserver:
                 state.waiting.append((z.clone(), self._pass))
             return None
         try:
-            has_ranks = self._plan.plasticity
-            state.tally = Tally(site, features, features.apart(z), self._plan.stats, has_ranks=has_ranks)
+            plan = self._plan
+            of = features.apart(z)
+            state.tally = Tally(site, features, of, plan.stats, plan.saturated_below, has_ranks=plan.plasticity)
         except UncountableError as error:
             state.failure = str(error)
         return state.tally
@@ -184,7 +185,8 @@ class CountingObserver:
         """The state of a site in plain values. In a graph every call can be swapped, even a functional one."""
         counts = tally.compute()
         if call.rectified:  # how near a silent unit came to waking is not known
-            counts = replace(counts, maxima=tuple(value or None for value in counts.maxima))
+            maxima, minima = (tuple(value or None for value in each) for each in (counts.maxima, counts.minima))
+            counts = replace(counts, maxima=maxima, minima=minima)
         site = Site(
             id=call.id,
             op=call.op,

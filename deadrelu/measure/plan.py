@@ -17,6 +17,9 @@ from deadrelu.report import Stats
 
 _log = logging.getLogger("deadrelu")
 
+MOST_FLAT = 0.1
+"""The largest derivative that may count as flat: that of a sigmoid is 0.25 at most."""
+
 Unmatched = Literal["error", "note"]
 """What happens on a glob that matches no site: an error, or a note where the same settings serve several models."""
 
@@ -31,8 +34,9 @@ class Plan:
     """What to measure.
 
     `sites` and `skip_sites` are globs over site ids. `feature_axes` maps globs to axes, None for a single unit. `stats`
-    is how much is measured; `plasticity` asks for ranks and weights too. `selectors` are the globs of the policy;
-    `unmatched` decides what happens on a glob, of the policy or of this plan, that matches no site.
+    is how much is measured; a derivative of at most `saturated_below` counts as flat; `plasticity` asks for ranks and
+    weights too. `selectors` are the globs of the policy; `unmatched` decides what happens on a glob, of the policy or
+    of this plan, that matches no site.
     """
 
     sites: tuple[str, ...] = field(default=(), metadata={"flag": "site", "setting": True})
@@ -42,8 +46,17 @@ class Plan:
     )
     stats: Stats = field(default="full", metadata={"setting": True})
     plasticity: bool = field(default=False, metadata={"setting": "if given"})
+    saturated_below: float = field(default=0.01, metadata={"setting": True})
     selectors: tuple[Selector, ...] = field(default=(), metadata={"flag": None})
     unmatched: Unmatched = field(default="error", metadata={"flag": None})
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for a derivative that is not small: then activations would be flat where they are not."""
+        if not 0 < self.saturated_below <= MOST_FLAT:
+            raise UsageError(
+                f"--saturated-below is {self.saturated_below:g}, not above 0 and at most {MOST_FLAT:g}",
+                hint="leave it out, or take --saturated-below 0.01",
+            )
 
     def wants(self, site: Named) -> bool:
         """Whether this site is to be reported."""
@@ -74,7 +87,7 @@ class Plan:
 
         A typo would switch the gate off silently. A scan that stopped early may not have met the site yet.
         """
-        sites: list[Named] = [*(s.site for s in measurement.measured), *measurement.unmeasured, *measurement.leaky]
+        sites: list[Named] = [*(s.site for s in measurement.measured), *measurement.unmeasured]
         if not sites:
             return
         modules = [s.site.module for s in measurement.measured]

@@ -87,7 +87,6 @@ def to_report(
         settings={**settings, "stopped": measurement.stopped, **({"padding": left_out} if left_out else {})},
         sites=sites,
         skipped=tuple(skipped for skipped in measurement.unmeasured if plan.wants(skipped)),
-        leaky=tuple(leaky for leaky in measurement.leaky if plan.wants(leaky)),
         gradients=summarise(measurement.loss, sites) if measurement.loss else None,
     )
 

@@ -139,7 +139,6 @@ class Scan:
         return Measurement(
             sites=self._observer.sites(),
             skipped=(*self._program.skipped(), *self._observer.skipped()),
-            leaky=self._program.leaky(),
             samples=self._samples,
             batches=self._batches,
             stopped=self.stopped,
@@ -172,9 +171,9 @@ def _check(measurement: Measurement, plan: Plan) -> None:
     if measurement.batches == 0:
         raise NothingMeasuredError("there was no data: not one batch", hint="look at what --data gives, and --samples")
     plan.check(measurement)
-    sites: list[Named] = [*(s.site for s in measurement.measured), *measurement.unmeasured, *measurement.leaky]
+    sites: list[Named] = [*(s.site for s in measurement.measured), *measurement.unmeasured]
     if not any(plan.wants(site) for site in sites):
         raise NothingMeasuredError(
-            "the model made no activation call with a flat region (ReLU-like activations)",
-            hint="Tanh, Sigmoid and x*(x>0) are not measured; a ReLU that was never called would be listed",
+            "the model made no activation call",
+            hint="x*(x>0) is not seen, nor are the gates inside an LSTM; a ReLU that was never called would be listed",
         )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from deadrelu.measure.figures import Figures, TorchCounter, activate
-from deadrelu.measure.leaks import Leaks
+from deadrelu.measure.figures import Figures, TorchCounter
+from deadrelu.measure.firing import Firing
 from deadrelu.measure.measurement import merge_shapes
 from deadrelu.measure.native import NativeCounter
 from deadrelu.measure.ranks import MOST_UNITS, FeatureGram
@@ -47,7 +46,14 @@ class Tally:
     """
 
     def __init__(
-        self, site: CallSite, features: Features, z: Tensor, stats: Stats = "full", *, has_ranks: bool = False
+        self,
+        site: CallSite,
+        features: Features,
+        z: Tensor,
+        stats: Stats = "full",
+        saturated_below: float = 0.01,
+        *,
+        has_ranks: bool = False,
     ) -> None:
         """Zeroed counters for pre-activations like `z`. Raises `UncountableError` if that is a scalar.
 
@@ -58,11 +64,9 @@ class Tally:
         if z.ndim == 0:
             raise UncountableError("its pre-activation is a single number, which has no feature axis")
         try:
-            self._leaks = Leaks.of(site, features, z)
+            self._firing = Firing(site, features, z, saturated_below)
         except ValueError as error:
             raise UncountableError(str(error)) from error
-        # What leaks is rectified first, and then counted as a plain ReLU.
-        self._activation = site if self._leaks is None else replace(site, parameters=())
         self.units = by_unit(z, features).shape[1]
         self.shape: tuple[int | str, ...] = ()
         self.axis: int | None = None
@@ -74,14 +78,22 @@ class Tally:
         self._counters: dict[tuple[object, ...], _Counter] = {}
         self._latest: tuple[tuple[object, ...], _Counter] | None = None
         self.gram: FeatureGram | None = None
-        if has_ranks and self.units <= MOST_UNITS and self._leaks is None:
-            outputs = partial(activate, op=site.op, parameters=site.parameters)
-            self.gram = FeatureGram(outputs, features, self.units, z.device)
+        if has_ranks and self.units <= MOST_UNITS:
+            self.gram = FeatureGram(self._firing.outputs, features, self.units, z.device)
 
     @property
     def silent(self) -> int:
         """How many units have fired at no position yet, whether they are dead or met only NaN. Waits for a GPU."""
         return 0 if self.is_done else int((self._figures().fires == 0).sum())
+
+    @property
+    def may_be_dead(self) -> int:
+        """How many of the silent units are not saturated for certain. Waits for a GPU."""
+        if self.is_done:
+            return 0
+        figures = self._figures()
+        sloped = self._firing.can_saturate(figures.stationary, self.positions)
+        return int(((figures.fires == 0) & torch.as_tensor(sloped, device=figures.fires.device).logical_not()).sum())
 
     def update(self, z: Tensor, samples: int, batch: int | None = None) -> None:
         """Count one pre-activation, which `samples` independent samples reached that did not do so in a call before.
@@ -93,8 +105,6 @@ class Tally:
             return
         if z.is_quantized:
             z = z.dequantize()
-        if self._leaks is not None:
-            z = self._leaks.rectify(z)
         size = samples if batch is None else batch
         key = (size, type(z), z.shape, z.stride(), z.dtype, z.device, z.is_neg())
         if self._latest is None or self._latest[0] != key:
@@ -114,16 +124,24 @@ class Tally:
     def compute(self) -> Counts:
         """The counters as plain numbers."""
         figures = self._figures()
-        maxima = tuple([value if math.isfinite(value) else None for value in figures.maxima.tolist()])
+        maxima, minima = (
+            tuple([value if math.isfinite(value) else None for value in extremes.tolist()])
+            for extremes in (figures.maxima, figures.minima)
+        )
+        sloped = self._firing.can_saturate(figures.stationary, self.positions)
+        highs = figures.highs == self.positions
         return Counts(
             samples=self.samples,
             rows=self.rows,
             positions=self.positions,
             fires=tuple(figures.fires.tolist()),
             row_fires=tuple(figures.row_fires.tolist()),
-            maxima=maxima if self._leaks is None else self._leaks.hide_leaky(maxima),
+            maxima=maxima,
+            minima=minima,
             output_sums=tuple(figures.output_sums.tolist()),
             nonfinite=tuple(figures.nonfinite.tolist()),
+            sloped=tuple(torch.as_tensor(sloped).expand(self.units).tolist()),
+            high=tuple(highs.tolist()),
         )
 
     def _plan(self, key: tuple[object, ...], z: Tensor, batch: int) -> _Counter:
@@ -135,10 +153,10 @@ class Tally:
         x = by_unit(z, self.features)
         counter: _Counter
         if NativeCounter.can_count(z, self.site.op):
-            counter = NativeCounter(z, x, self._activation, self.features)
+            counter = NativeCounter(z, x, self._firing.region, self.features)
             self.is_native = True
         else:
-            counter = TorchCounter(x, self._activation, self.features, is_full=self._stats == "full")
+            counter = TorchCounter(x, self._firing, self.features, is_full=self._stats == "full")
         self._counters[key] = counter
         return counter
 

@@ -9,29 +9,27 @@ from collections.abc import Iterator, Mapping
 from functools import cache, reduce
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deadrelu.activations import (
-    CLAMPS,
-    KINDS,
-    Activation,
-    Leak,
-    Parameters,
-    canonical,
-    clamp_kind,
-    leak_kind,
-)
+from deadrelu.activations import ACTIVATIONS, CLAMPS, Activation, canonical, clamp_kind
+from deadrelu.flatness import Parameters
 from deadrelu.programs.process_state import working_folder
 from deadrelu.report import Source
 
-Spelling = Activation | Leak | str
+Spelling = Activation | str
 """What a torch function may be: a kind of activation, or one of the clamps (by its name)."""
 
-ActivationCall = tuple[str, Parameters, Tensor, bool]
-"""An activation call: which activation, its parameters, its pre-activation, and whether it is leaky."""
+ActivationCall = tuple[str, Parameters, Tensor]
+"""An activation call: which activation, its parameters, and its pre-activation."""
+
+STAND_IN = torch.empty((0,) * 8)
+"""An empty tensor with more dimensions than any call refers to: what a call is can be read before it runs."""
+
+_QUANTISED = {"elu": 6, "celu": 3}
+"""So many arguments has the twin for quantised tensors whose first two describe its output."""
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _FUNCTIONAL = os.path.join(_TORCH, "nn", "functional.py")
@@ -43,7 +41,7 @@ _CALL = nn.Module.__call__.__code__
 def spellings() -> Mapping[Any, Spelling]:
     """Every torch function, method and operator that can be an activation call, keyed by the object itself."""
     table: dict[Any, Spelling] = {}
-    for kind in KINDS:
+    for kind in ACTIVATIONS:
         for dotted in kind.functions:
             *path, name = dotted.split(".")[1:]
             owner: Any = reduce(getattr, path, torch)
@@ -68,96 +66,99 @@ def _add_operator(table: dict[Any, Spelling], name: str, spelling: Spelling) -> 
 
 
 @cache
-def module_kinds() -> Mapping[Any, Activation | Leak]:
+def module_kinds() -> Mapping[Any, Activation]:
     """The activation modules of torch.nn, keyed by forward: a subclass that keeps it is still that activation."""
-    return {getattr(nn, kind.module).forward: kind for kind in KINDS}
+    return {getattr(nn, kind.module).forward: kind for kind in ACTIVATIONS}
 
 
 def kind_of_module(module: nn.Module) -> tuple[str, Parameters] | None:
-    """The activation that this module applies, and its parameters; None if it leaks or has its own forward."""
+    """The activation that this module applies, and its parameters; None if it has its own forward."""
     if isinstance(module, torch.jit.ScriptModule) or "forward" in module.__dict__:
         return None
     kind = module_kinds().get(type(module).forward)
     if kind is None:
         return None
-    values = [getattr(module, name) for name in kind.defaults]
+    return activation_of(kind, [getattr(module, name) for name in kind.defaults])
+
+
+def activation_of(kind: Activation, values: list[Any]) -> tuple[str, Parameters] | None:
+    """The activation that a module of this kind applies with these values in its fields; None if torch refuses them."""
     try:
-        if isinstance(kind, Leak):
-            return leak_of(values)
-        return canonical(kind.name, tuple(map(float, values)))
+        found = _parameters(values)
     except (TypeError, ValueError, OverflowError):
-        return None  # not a number: torch refuses it when the module is called
+        return None  # not a number
+    return None if found is None else canonical(kind.name, found)
+
+
+def module_input(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    """The pre-activation of an activation module that is called with these arguments."""
+    z = args[0] if args else kwargs.get("input")
+    kind = module_kinds().get(type(module).forward)
+    return gate_of(z, module.dim) if kind is not None and kind.is_gated and isinstance(z, Tensor) else z
+
+
+def gate_of(z: Tensor, dim: Any) -> Tensor | None:
+    """The half of the input of a gated unit that is its pre-activation; None if it has no halves along `dim`."""
+    if not isinstance(dim, int) or not -z.ndim <= dim < z.ndim or z.shape[dim] % 2:
+        return None
+    half = z.shape[dim] // 2
+    return z.narrow(dim, half, half)
 
 
 def read_calls(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[ActivationCall]:
     """The activation calls that a call of torch makes: none, one, or of a list of tensors one for each."""
     first = args[0] if args else kwargs.get("self")
     if not isinstance(first, (list, tuple)):
-        if (found := read_call(spelling, args, kwargs)) is not None:
-            return [(*found, False)]
-        z = first if args else kwargs.get("input", first)
-        return [(spelling.name, (), z, True)] if isinstance(spelling, Leak) and _has_gradient(z) else []
+        found = read_call(spelling, args, kwargs)
+        return [] if found is None else [found]
     given = dict(zip(("self", "bound"), args, strict=False)) | dict(kwargs)
     bound = next((given[name] for name in ("bound", "scalar", "scalars", "other") if name in given), None)
     bounds = bound if isinstance(bound, (list, tuple)) else [bound] * len(first)
     calls = (read_call("clamp_min", (z, low), {}) for z, low in zip(first, bounds, strict=False))
-    return [(*call, False) for call in calls if call is not None]
+    return [call for call in calls if call is not None]
 
 
-def read_call(
-    spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[str, Parameters, Tensor] | None:
-    """The activation that a call applies, its parameters and its pre-activation.
+def read_call(spelling: Spelling, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall | None:
+    """The activation call that a call of torch makes.
 
-    None if it leaks, or is not an activation after all, as a clamp at 1e-6 or of indices.
+    None if it is not an activation after all, as a clamp at 1e-6 or of indices.
     """
     z = args[0] if args else kwargs.get("input", kwargs.get("self"))
-    if not _has_gradient(z):
-        return None
+    if not isinstance(z, Tensor) or not (z.is_floating_point() or z.is_quantized):
+        return None  # integers have no gradient
     if isinstance(spelling, str):
         low = _number(args[1] if len(args) > 1 else kwargs.get("min"))
         high = None if "min" in spelling else _number(args[2] if len(args) > 2 else kwargs.get("max"))
-        found = clamp_kind(low, high)
-    elif isinstance(spelling, Leak):
-        has_noise = len(spelling.defaults) > 1 and len(args) > 1 and isinstance(args[1], Tensor)  # rrelu_with_noise
-        names = (*spelling.defaults, "training")
-        given = dict(zip(names, args[2 if has_noise else 1 :], strict=False)) | dict(kwargs)
-        values = [given.get(name, default) for name, default in spelling.defaults.items()]
-        found = leak_of(values, given.get("training"))
-    elif not spelling.defaults:
-        found = spelling.name, ()
-    else:
-        given = dict(spelling.defaults) | dict(zip(spelling.defaults, args[1:], strict=False)) | dict(kwargs)
-        found = canonical(spelling.name, tuple(float(given[name]) for name in spelling.defaults))
-    return None if found is None else (*found, z)
+        clamped = clamp_kind(low, high)
+        return None if clamped is None else (*clamped, z)
+    if spelling.is_gated:
+        gate = gate_of(z, args[1] if len(args) > 1 else kwargs.get("dim", -1))
+        return None if gate is None else (spelling.name, (), gate)
+    rest = args[1:]
+    if (rest and len(spelling.defaults) > 1 and isinstance(rest[0], Tensor)) or (  # the noise of rrelu_with_noise
+        z.is_quantized and len(args) >= _QUANTISED.get(spelling.name, len(args) + 1)
+    ):
+        rest = rest[1 if isinstance(rest[0], Tensor) else 2 :]
+    given = dict(spelling.defaults) | dict(zip(spelling.defaults, rest, strict=False)) | dict(kwargs)
+    values = [given.get(name) for name in spelling.defaults]
+    if spelling.name == "elu" and len(rest) == 3:  # torch's operator, of which SELU and CELU are made
+        values += rest[1:]
+    found = _parameters(values)
+    return None if found is None else (*canonical(spelling.name, found), z)
 
 
-def _has_gradient(z: object) -> TypeGuard[Tensor]:
-    """Whether this is a tensor in which gradients can flow: integers have none."""
-    return isinstance(z, Tensor) and (z.is_floating_point() or z.is_quantized)
+def _parameters(values: list[Any]) -> Parameters | None:
+    """The parameters of an activation as plain values; None where they hold none.
 
-
-def is_leaky_module(module: nn.Module | None) -> bool:
-    """Whether this is a leaky activation module of torch.nn, perhaps with a slope of zero."""
-    if module is None or isinstance(module, torch.jit.ScriptModule) or "forward" in module.__dict__:
-        return False
-    return isinstance(module_kinds().get(type(module).forward), Leak)
-
-
-def leak_of(values: list[Any], trains: object = False) -> tuple[str, Parameters] | None:
-    """The ReLU that an activation with these slopes is; None if it leaks, or if that cannot be known."""
-    if not values:
-        return None
+    A weight gives its entries, or one where all are the same.
+    """
     if len(values) == 1 and isinstance(weight := values[0], Tensor):
-        if weight.is_meta:
+        if weight.is_meta or not weight.numel():
             return None
         weight = weight.dequantize() if weight.is_quantized else weight.detach()
-        # Most weights hold no zero and need not be copied.
-        return leak_kind(weight.flatten().tolist()) if not bool(weight.all()) else None
-    slopes = [float(value) for value in values if isinstance(value, (int, float))]
-    if len(slopes) != len(values) or (trains and len(set(slopes)) > 1):
-        return None
-    return leak_kind([sum(slopes) / len(slopes)])
+        entries = weight.flatten().tolist()
+        return (entries[0],) if len(set(entries)) == 1 else tuple(entries)
+    return tuple(value if isinstance(value, str) else float(value) for value in values)
 
 
 def _number(value: object) -> object:

@@ -11,10 +11,10 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from deadrelu.activations import BY_NAME, Parameters, Region
+from deadrelu.flatness import Parameters
 from deadrelu.programs.naming import Name
 from deadrelu.programs.tap import NO_TAP, Tap
-from deadrelu.report import Leaky, Skipped, Source
+from deadrelu.report import Skipped, Source
 
 Output = Any
 
@@ -72,11 +72,11 @@ class Features:
 class CallSite:
     """One activation call of the program, from which a `report.Site` is made; compared by identity.
 
-    `parameters` are those of the activation: the bounds of a hardtanh; the slopes, along dimension 1, of a ReLU that
-    leaks in some units. `group` counts the calls that share its name. `after` is the path of the layer that produced
+    `parameters` are those of the activation: the bounds of a hardtanh; the slope of a PReLU, or one for each entry of
+    dimension 1. `group` counts the calls that share its name. `after` is the path of the layer that produced
     the pre-activation. If `rectified`, the ReLU is fused into that layer and the observer gets its output, in which
     zero means silent. `obstacle` is why the pre-activation has no units, if so; `axes` describes each of its axes for a
-    person. `shape` is that of the pre-activation of a leaky call, which is listed and not observed.
+    person.
     """
 
     op: str
@@ -91,14 +91,8 @@ class CallSite:
     rectified: bool = False
     obstacle: str | None = None
     axes: tuple[str, ...] = ()
-    shape: tuple[int, ...] | None = None
     name: Name | None = None
     """That of a functional call, once the layer that produced its pre-activation is known."""
-
-    @property
-    def region(self) -> Region:
-        """Where a unit of this site fires."""
-        return BY_NAME[self.op].region(self.parameters)
 
     @property
     def id(self) -> str:
@@ -221,9 +215,6 @@ class Program(Protocol):
 
     def skipped(self) -> tuple[Skipped, ...]:
         """After the runs: what could not be observed, and what was never called."""
-
-    def leaky(self) -> tuple[Leaky, ...]:
-        """After the runs: the calls of leaky activations, in the order in which they first ran."""
 
     def swap(self, swaps: Sequence[Swap]) -> Swapped:
         """Put other activations in the place of the named sites.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from deadrelu.activations import Parameters
+from deadrelu.activations import LEAKY
+from deadrelu.flatness import Parameters
 from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.modes import is_transformed, without_functions
 from deadrelu.programs.naming import Naming
 from deadrelu.programs.program import ROOT, CallGroup, CallSite, Features, Observer
 from deadrelu.programs.tap import NO_TAP, Tap
-from deadrelu.report import Leaky, Skipped, Source
+from deadrelu.report import Skipped, Source
 
 NEVER_CALLED = "never called: no batch reached it"
 """Why an activation of the model is skipped that did not run."""
@@ -114,7 +114,6 @@ class Register:
         self._open: dict[CallSite, UnitAxes | None] = {}
         self._unreadable: dict[CallSite | str, tuple[str, str]] = {}
         self._naming = Naming()
-        self._leaky: list[CallSite] = []
         self._passes = 0
 
     def start_pass(self) -> None:
@@ -168,37 +167,21 @@ class Register:
         z: Tensor,
         context: Callable[[], CallContext],
         number: int | None = None,
-        *,
-        leaky: bool = False,
     ) -> CallSite:
-        """Count the call (as this number, if one is given), name its site if it is new, and notify the observer.
-
-        The observer is not notified of a `leaky` call.
-        """
+        """Count the call (as this number, if one is given), name its site if it is new, and notify the observer."""
         calls = self.calls(group)
         calls.number = number or calls.number + 1
         site = calls.sites.get(calls.number)
-        # Where one branch of a graph leaks at this call of a module and another does not, the latter is the site.
-        if site is not None and leaky and site.shape is None:
-            return site
-        if site is not None and not leaky and site.shape is not None:
-            self._leaky.remove(site)
-            site = None
         if site is None or site.features.by == "open":
             found = context()
             if site is None:
                 site = calls.sites[calls.number] = _new_site(group, path, op, parameters, calls, found, z.ndim)
-                if leaky:
-                    site.shape = tuple(z.shape)
-                    self._leaky.append(site)
             self._learn(site, found.axes)
         elif site.name is not None:
             self._naming.meet(site.name)
-        if leaky:
-            if site.functional:
-                self._naming.pass_leak(path, site.after)
-            calls.finish(site.call)
-        elif why := _unreadable(z) or site.obstacle:
+        if site.functional and op in LEAKY:
+            self._naming.pass_leak(path, site.after)
+        if why := _unreadable(z) or site.obstacle:
             self.skip(site, op, why)
             if site.obstacle:
                 calls.finish(site.call)
@@ -208,26 +191,11 @@ class Register:
             self._tap.enter(site, z)
         return site
 
-    def leaky(self) -> tuple[Leaky, ...]:
-        """The calls of leaky activations, in the order in which they were met. Their ids are final after all passes."""
-        return tuple(
-            Leaky(
-                id=site.id,
-                op=site.op,
-                module=site.module,
-                call=site.call,
-                calls=site.group.calls,
-                after=site.after,
-                units=_units(site),
-            )
-            for site in self._leaky
-        )
-
     @property
     def sites(self) -> tuple[CallSite, ...]:
         """The calls that the observer gets; ask for their ids when all ran."""
         met = (site for calls in self._calls.values() for site in calls.sites.values())
-        return tuple(site for site in met if site.shape is None and site not in self._unreadable)
+        return tuple(site for site in met if site not in self._unreadable)
 
     def skip(self, site: CallSite | str, op: str, reason: str) -> None:
         """Record once that a site, or what has this id, cannot be measured."""
@@ -274,14 +242,6 @@ def _new_site(
         group=calls.group,
         rectified=found.rectified,
     )
-
-
-def _units(site: CallSite) -> int | None:
-    """The number of units of a leaky call; None where its axis is not known."""
-    if site.shape is None or site.obstacle is not None or site.features.by != "producer":
-        return None
-    z = site.features.apart(torch.empty(site.shape, device="meta"))
-    return math.prod(z.shape[axis] for axis in site.features.axes)
 
 
 def _unreadable(z: Tensor) -> str | None:

@@ -25,6 +25,9 @@ TRAINING_FLAGS = {
 }
 """The position of the training flag in the arguments of an operator."""
 
+RECURRENT = ("sigmoid", "tanh")
+"""The activations that the gates of an LSTM or a GRU are made of. The user does not call them."""
+
 _LIBRARIES = ("quantized", "onednn", "mkldnn", "mkldnn_prepacked", "xnnpack", "prepacked")
 _OTHERS = ("leaky_relu", "prelu", "relu6")
 """Not a fused ReLU despite `relu` in the name: two that leak, and one whose input is a pre-activation."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from deadrelu.activations import BY_NAME, LEAKS, REPLACEMENTS, Parameters
+from deadrelu.activations import BY_NAME, LEAKY, REPLACEMENTS
+from deadrelu.flatness import Parameters
 from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped, SwappedCall, site_id
 
 Argument = float | str
-
-_LEAKY = frozenset(leak.name for leak in LEAKS)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _renamed(sites: Collection[CallSite], gone: Mapping[str, str]) -> dict[str, 
     """
     groups: dict[CallGroup, list[CallSite]] = {}
     # A leaky call keeps the number that its ReLU had: see `Naming`.
-    lost = [site for site in sites if gone.get(site.id, "leaky_relu") not in _LEAKY]
+    lost = [site for site in sites if gone.get(site.id, "leaky_relu") not in LEAKY]
     for site in sites:
         if site.functional:
             groups.setdefault(site.group, []).append(site)

@@ -48,7 +48,10 @@ def depth(stats: SiteStats) -> Depth | None:
     """The depth of the dead units; None where the edge is unknown (hardtanh, shrinkages) or no dead unit is below."""
     if stats.site.op not in _FIXED_EDGE:
         return None
-    edge, dead = BY_NAME[stats.site.op].region(()).low, set(stats.dead_units)
+    region, dead = BY_NAME[stats.site.op].region, set(stats.dead_units)
+    if region is None:
+        return None
+    edge = region(()).low
     below = [z - edge for u in stats.dead_units if (z := stats.max_preactivation[u]) is not None and z <= edge]
     live = [z - edge for u, z in enumerate(stats.max_preactivation) if z is not None and u not in dead]
     if not below:

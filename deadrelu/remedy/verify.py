@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from deadrelu.errors import ModelError
-from deadrelu.judge.swapped import LostSite, match_leaky
+from deadrelu.judge.swapped import LostSite, match_leaky, standing_in
 from deadrelu.programs.eager.replacement import leaking_units
 from deadrelu.remedy.apply import Applied
 from deadrelu.remedy.compare import Evidence
@@ -103,7 +103,7 @@ def _verify_graph(result: PatchResult, applied: Applied, after: Report | None, e
     if stay:
         raise ModelError(f"{_listed(stay)} were not swapped in the patched file", hint="please report it")
     sites = [LostSite.of(stats.site) for stats in applied.before.sites if stats.site.id in done]
-    leaky = match_leaky(sites, after.leaky if after else ())
+    leaky = match_leaky(sites, standing_in(stats.site for stats in after.sites) if after else ())
     changes = []
     for change in result.changes:
         now = leaky.get(change.site)

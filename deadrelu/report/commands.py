@@ -20,6 +20,7 @@ _GATE = {
         "--max-dead",
         "--max-dead-total",
         "--max-saturated",
+        "--saturated-below",
         "--limits",
         "--baseline",
         "--update-baseline",

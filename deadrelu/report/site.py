@@ -70,7 +70,10 @@ class Counts:
     """What was counted at one site, with one entry per unit; `SiteStats` are computed from it. Two of them add.
 
     `rows` is the number of slices along the first dimension: `samples`, unless the site flattens time into the batch.
-    `positions` is per unit. `maxima` holds the largest finite pre-activation, or None if there was none.
+    `positions` is per unit. `maxima` and `minima` hold the largest and the smallest finite pre-activation, or None if
+    there was none; `minima` are empty if not known. Of a unit that fires nowhere, `sloped` is whether its derivative is
+    other than exactly zero at some position, and `high` whether each position is in a flat part that reaches +∞. Both
+    are empty where that holds for no unit.
     """
 
     samples: int
@@ -81,6 +84,9 @@ class Counts:
     maxima: tuple[float | None, ...]
     output_sums: tuple[float, ...]
     nonfinite: tuple[int, ...]
+    minima: tuple[float | None, ...] = ()
+    sloped: tuple[bool, ...] = ()
+    high: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,6 +164,8 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[[], Inputs], tuple[str, ...]
         whisper,
         lambda: {"input_features": noise(10, 8, 20), "decoder_input_ids": ids(length=4)},
         (
+            "model.encoder.conv1:gelu",
+            "model.encoder.conv2:gelu",
             "model.encoder.layers.0.activation_fn",
             *(f"model.decoder.layers.{n}.activation_fn" for n in range(2)),
         ),

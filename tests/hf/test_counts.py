@@ -22,9 +22,10 @@ class Oracle(TorchDispatchMode):
         self.calls: list[Any] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket.__name__.rstrip("_") == "relu":
-            hits = args[0].detach().numpy() > 0
-            axis = 1 if hits.ndim == 4 else hits.ndim - 1
+        name = func.overloadpacket.__name__.rstrip("_")
+        if name in ("relu", "gelu"):
+            hits = args[0].detach().numpy() > (0 if name == "relu" else -3.0674272)
+            axis = 1 if hits.ndim == 4 or name == "gelu" else hits.ndim - 1  # GELUs follow convolutions here
             self.calls.append(hits.sum(tuple(d for d in range(hits.ndim) if d != axis)))
         return func(*args, **(kwargs or {}))
 

@@ -91,7 +91,7 @@ def test_missing_decoder_inputs_are_the_input_ids_one_place_later(make: Any, cap
 
 def test_sound_without_decoder_inputs_gets_the_start_token_alone() -> None:
     report = deadrelu.scan(made("whisper"), {"input_features": noise(10, 8, 20)})
-    assert [stats.positions for stats in report.sites] == [100, 10, 10]
+    assert [stats.positions for stats in report.sites] == [200, 100, 100, 10, 10]
 
 
 def test_a_model_without_a_decoder_gets_what_was_given_and_nothing_more() -> None:

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from deadrelu.activations import ACTIVATIONS, Activation
+from deadrelu.activations import ACTIVATIONS, BY_NAME, Activation
 from deadrelu.judge.statistics import add_counts
 from deadrelu.measure import figures, native, tally
-from deadrelu.measure.figures import activate
+from deadrelu.measure.firing import activate
 from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallGroup, CallSite, Features
@@ -27,9 +28,21 @@ from deadrelu.report import Counts
 pytestmark = pytest.mark.usefixtures("counter")
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-PARAMETERS = {"hardtanh": (-0.7, 1.3), "threshold": (0.4, -9.0), "hardshrink": (0.6,), "softshrink": (0.3,)}
-SHRINKAGES = ("hardshrink", "softshrink")
+PARAMETERS: dict[str, tuple[Any, ...]] = {
+    "hardtanh": (-0.7, 1.3),
+    "threshold": (0.4, -9.0),
+    "hardshrink": (0.6,),
+    "softshrink": (0.3,),
+    "leaky_relu": (0.01,),
+    "prelu": (0.25,),
+    "rrelu": (0.1, 0.3),
+    "elu": (0.7,),
+    "celu": (1.3,),
+    "gelu": ("tanh",),
+    "softplus": (2.0, 20.0),
+}
 OPS = [kind.name for kind in ACTIVATIONS]
+SHRINKAGES = ("hardshrink", "softshrink", "tanhshrink")
 Array = npt.NDArray[np.float64]
 
 
@@ -108,20 +121,55 @@ def rows_units_positions(z: Tensor, axes: tuple[int, ...]) -> Array:
     return values.transpose(*first, *kept, *rest).reshape(rows, units, math.prod(values.shape[d] for d in rest))
 
 
+def logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+def tail(function: Callable[[Tensor], Tensor]) -> float:
+    """Where |f′| first exceeds the limit on the way up from −∞, by autograd on ever finer grids."""
+    low, high = -40.0, 0.0
+    for _ in range(12):
+        z = torch.linspace(low, high, 101, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(function(z).sum(), [z])
+        first = int((slope.abs() > BELOW).nonzero()[0])
+        low, high = z[first - 1].item(), z[first].item()
+    return low
+
+
+BELOW = 0.01
+INF = math.inf
+P = PARAMETERS
+EDGES: dict[str, tuple[float, float]] = {
+    "relu": (0.0, INF),
+    "relu6": (0.0, 6.0),
+    "hardtanh": P["hardtanh"],
+    "threshold": (P["threshold"][0], INF),
+    "hardswish": (-3.0, INF),
+    "hardsigmoid": (-3.0, 3.0),
+    "hardshrink": (-P["hardshrink"][0], P["hardshrink"][0]),
+    "softshrink": (-P["softshrink"][0], P["softshrink"][0]),
+    "leaky_relu": (0.0, INF),
+    "prelu": (-INF, INF),  # 0.25 is not flat
+    "rrelu": (-INF, INF),
+    "elu": (math.log(BELOW / P["elu"][0]), INF),
+    "selu": (math.log(BELOW / 1.6732632423543772 / 1.0507009873554805), INF),
+    "celu": (P["celu"][0] * math.log(BELOW), INF),
+    "gelu": (tail(lambda z: F.gelu(z, approximate="tanh")), INF),
+    "silu": (tail(F.silu), INF),
+    "mish": (tail(F.mish), INF),
+    "softplus": (logit(BELOW) / P["softplus"][0], INF),
+    "logsigmoid": (-INF, -logit(BELOW)),
+    "sigmoid": (logit((1 - math.sqrt(1 - 4 * BELOW)) / 2), logit((1 + math.sqrt(1 - 4 * BELOW)) / 2)),
+    "tanh": (-math.atanh(math.sqrt(1 - BELOW)), math.atanh(math.sqrt(1 - BELOW))),
+    "softsign": (1 - 1 / math.sqrt(BELOW), 1 / math.sqrt(BELOW) - 1),
+    "tanhshrink": (-math.atanh(math.sqrt(BELOW)), math.atanh(math.sqrt(BELOW))),
+}
+EDGES["glu"] = EDGES["sigmoid"]
+
+
 def bounds(op: str, dtype: torch.dtype) -> tuple[float, float]:
-    """Where the activation's gradient begins and ends, as torch rounds it to the type of the pre-activation."""
-    p = PARAMETERS.get(op, (0.0,))
-    edges = {
-        "relu": (0.0, math.inf),
-        "relu6": (0.0, 6.0),
-        "hardtanh": p,
-        "threshold": (p[0], math.inf),
-        "hardswish": (-3.0, math.inf),
-        "hardsigmoid": (-3.0, 3.0),
-        "hardshrink": (-p[0], p[0]),
-        "softshrink": (-p[0], p[0]),
-    }
-    low, high = edges[op]
+    """Between which values a unit fires (of a shrinkage: outside which), as torch rounds them to the type."""
+    low, high = EDGES[op]
     return float(torch.tensor(low, dtype=dtype)), float(torch.tensor(high, dtype=dtype))
 
 
@@ -133,20 +181,42 @@ def hits(z: Array, op: str, dtype: torch.dtype) -> npt.NDArray[np.bool_]:
         return (z > low) & ((z < high) | math.isinf(high))
 
 
+def sigmoid(z: Array) -> Array:
+    return np.exp(-np.logaddexp(0, -z))
+
+
 def outputs(z: Array, op: str, dtype: torch.dtype) -> Array:
     """The size of what each activation gives, by its formula."""
     low, high = bounds(op, dtype)
+    below = np.minimum(z, 0)
     formulas: dict[str, Callable[[], Any]] = {
         "relu": lambda: np.maximum(z, 0),
         "relu6": lambda: np.clip(z, 0, 6),
         "hardtanh": lambda: np.clip(z, low, high),
-        "threshold": lambda: np.where(z > low, z, PARAMETERS["threshold"][1]),
+        "threshold": lambda: np.where(z > low, z, P["threshold"][1]),
         "hardswish": lambda: z * np.clip(z + 3, 0, 6) / 6,
         "hardsigmoid": lambda: np.clip(z + 3, 0, 6) / 6,
         "hardshrink": lambda: np.where((z < low) | (z > high), z, 0),
         "softshrink": lambda: np.sign(z) * np.maximum(np.abs(z) - high, 0),
+        "leaky_relu": lambda: np.where(z > 0, z, P["leaky_relu"][0] * z),
+        "prelu": lambda: np.where(z > 0, z, P["prelu"][0] * z),
+        "rrelu": lambda: np.where(z > 0, z, sum(P["rrelu"]) / 2 * z),
+        "elu": lambda: np.where(z > 0, z, P["elu"][0] * np.expm1(below)),
+        "selu": lambda: 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(below)),
+        "celu": lambda: np.where(z > 0, z, P["celu"][0] * np.expm1(below / P["celu"][0])),
+        "gelu": lambda: z / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
+        "silu": lambda: z * sigmoid(z),
+        "mish": lambda: z * np.tanh(np.logaddexp(0, z)),
+        "softplus": lambda: np.logaddexp(0, P["softplus"][0] * z) / P["softplus"][0],
+        "logsigmoid": lambda: -np.logaddexp(0, -z),
+        "sigmoid": lambda: sigmoid(z),
+        "tanh": lambda: np.tanh(z),
+        "softsign": lambda: z / (1 + np.abs(z)),
+        "tanhshrink": lambda: z - np.tanh(z),
+        "glu": lambda: sigmoid(z),
     }
-    return np.abs(formulas[op]())
+    with np.errstate(over="ignore", under="ignore"):
+        return np.abs(formulas[op]())
 
 
 def check(counts: Counts, seen: Sequence[Array], op: str, dtype: torch.dtype, stats: str = "full") -> None:
@@ -156,6 +226,9 @@ def check(counts: Counts, seen: Sequence[Array], op: str, dtype: torch.dtype, st
     assert counts.positions == sum(z.shape[0] * z.shape[2] for z in seen)
     assert counts.fires == tuple(sum(f.sum((0, 2)) for f in fired))
     assert counts.row_fires == tuple(sum(f.any(2).sum(0) for f in fired))
+    for unit, fires in enumerate(counts.fires):
+        if not fires and counts.positions:
+            check_silent(counts, np.concatenate([z[:, unit].ravel() for z in seen]), unit, op, dtype)
     if stats != "full":
         return
     bad = [~np.isfinite(z) for z in seen]
@@ -163,9 +236,22 @@ def check(counts: Counts, seen: Sequence[Array], op: str, dtype: torch.dtype, st
     for unit in range(len(counts.fires)):
         values = np.concatenate([z[:, unit][~b[:, unit]] for z, b in zip(seen, bad, strict=True)])
         assert counts.maxima[unit] == (values.max() if values.size else None)
+        assert counts.minima[unit] == (values.min() if values.size else None)
         exact = outputs(values, op, dtype)
         tolerance = {torch.float16: 2e-3, torch.bfloat16: 1e-2, torch.float32: 1e-5, torch.float64: 1e-12}[dtype]
         assert math.isclose(counts.output_sums[unit], exact.sum(), rel_tol=tolerance, abs_tol=tolerance)
+
+
+def check_silent(counts: Counts, values: Array, unit: int, op: str, dtype: torch.dtype) -> None:
+    """Whether a unit that fires nowhere is dead or saturated, and on which side."""
+    is_rectifier = op in RECTIFIERS
+    assert counts.sloped[unit] == (not is_rectifier and not (op == "tanhshrink" and bool((values == 0).all())))
+    has_high = not (is_rectifier or op in SHRINKAGES or math.isinf(EDGES[op][1]))
+    with np.errstate(invalid="ignore"):
+        assert counts.high[unit] == (has_high and bool((values >= bounds(op, dtype)[1]).all()))
+
+
+RECTIFIERS = ("relu", "relu6", "hardtanh", "threshold", "hardswish", "hardsigmoid", "hardshrink", "softshrink")
 
 
 def awkward(z: Tensor, seed: int) -> Tensor:
@@ -358,7 +444,7 @@ def test_any_shape_and_feature_axis_is_counted_as_numpy_does(data: st.DataObject
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [BY_NAME[name] for name in RECTIFIERS], ids=lambda kind: kind.name)
 def test_outputs_are_those_of_torchs_own_module(kind: Activation, data: st.DataObject) -> None:
     """For any parameters, in each type; the module is what users call, and not what the counters do."""
     low = data.draw(st.floats(-4, 4), label="first parameter")
@@ -368,6 +454,27 @@ def test_outputs_are_those_of_torchs_own_module(kind: Activation, data: st.DataO
     z = awkward(normal((7, 5), data.draw(st.sampled_from(DTYPES), label="type"), seed=data.draw(st.integers(0, 99))), 6)
     expected = getattr(nn, kind.module)(**given)(z.clone())
     torch.testing.assert_close(activate(z, kind.name, tuple(given.values())), expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("op", [op for op in OPS if op not in RECTIFIERS])
+def test_outputs_of_smooth_kinds_are_those_of_torchs_own_module(op: str, dtype: torch.dtype) -> None:
+    given = PARAMETERS.get(op, ())
+    module = nn.PReLU(1, given[0]) if op == "prelu" else getattr(nn, BY_NAME[op].module)(*given)
+    z = normal((7, 6), dtype)
+    expected = torch.sigmoid(z) if op == "glu" else module.to(dtype).eval()(z.clone())
+    torch.testing.assert_close(activate(z, op, given), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op not in RECTIFIERS])
+def test_units_on_either_side_are_told_apart_as_numpy_does(op: str) -> None:
+    """Units at −30, 30, both, 0, next to the edges on both sides; and with a value that fires, or a NaN, among them."""
+    low, high = (float(edge) if math.isfinite(edge) else 1.0 for edge in bounds(op, torch.float64))
+    columns = [[-30.0, -31], [30.0, 31], [30.0, -30], [0.0, 0], [-0.0, 1e-9]]
+    columns += [[30.0, 0.5], [-30.0, math.nan], [-30.0, 2.0]]
+    columns += [[edge * by, edge * by] for edge in (low, high) for by in (1 - 1e-9, 1 + 1e-9)]
+    z = torch.tensor(columns, dtype=torch.float64).T.contiguous()
+    check(counted([z, z], op, (1,)), [rows_units_positions(z, (1,))] * 2, op, torch.float64)
 
 
 def test_more_than_sixteen_million_firings_of_one_unit_are_counted_exactly() -> None:

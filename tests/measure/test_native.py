@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 import deadrelu
+from deadrelu.activations import BY_NAME
 from deadrelu.cli.app import app
 from deadrelu.measure import native
 from deadrelu.measure.native import NativeCounter
-from deadrelu.programs.program import CallGroup, CallSite, Features
+from deadrelu.programs.program import Features
 
 pytestmark = pytest.mark.skipif(not native.IS_AVAILABLE, reason="the extension in C was not built")
 
@@ -54,7 +55,7 @@ def test_the_environment_switches_it_off_and_the_report_names_the_counter(report
 def test_dead_units_and_rates_are_the_same_without_it(reports: dict[str, Any]) -> None:
     """Means differ by rounding."""
     for one, other in zip(reports["native"]["sites"], reports["torch"]["sites"], strict=True):
-        for key in ("dead_units", "firing_rate", "sample_rate", "max_preactivation"):
+        for key in ("dead_units", "firing_rate", "sample_rate", "max_preactivation", "min_preactivation"):
             assert one[key] == other[key]
         assert one["mean_activation"] == pytest.approx(other["mean_activation"], rel=1e-5)
 
@@ -99,7 +100,6 @@ def test_it_counts_only_tensors_that_it_can_read(z: Tensor, op: str, counted: bo
 def test_every_row_and_width_is_counted_as_numpy_does(width: int, op: str, odd: float | None) -> None:
     """Rows beyond the bits of a word and the lines of a sum; `odd` stands in a few places, or fills a unit."""
     parameters = (-1.0, 0.5) if op == "hardtanh" else ()
-    site = CallSite(op, parameters, "", 1, False, Features((1,)), None, None, CallGroup(1))
     generator = torch.Generator().manual_seed(width)
     for rows in (1, 31, 32, 33, 65, 300) if width < 100 else (1, 3):
         units = 1 + 3 * rows % 11
@@ -108,7 +108,7 @@ def test_every_row_and_width_is_counted_as_numpy_does(width: int, op: str, odd: 
         if odd is not None:
             z.view(-1)[torch.randint(0, z.numel(), (3,), generator=generator)] = odd
             z[:, -1] = odd
-        counter = NativeCounter(z, z, site, site.features)
+        counter = NativeCounter(z, z, BY_NAME[op].firing(parameters, 0.01), Features((1,)))
         for _ in range(2):
             counter.update(z)
         seen, x = counter.compute(), z.double().numpy()
@@ -118,6 +118,7 @@ def test_every_row_and_width_is_counted_as_numpy_does(width: int, op: str, odd: 
         assert seen.row_fires.tolist() == (2 * hits.any(2).sum(0)).tolist()
         assert seen.nonfinite.tolist() == (2 * (~finite).sum((0, 2))).tolist()
         assert seen.maxima.tolist() == np.where(finite, x, -math.inf).max((0, 2)).tolist()
+        assert seen.minima.tolist() == np.where(finite, x, math.inf).min((0, 2)).tolist()
         sums = np.where(finite, np.abs(np.clip(x, low, high)), 0).sum((0, 2))
         assert seen.output_sums.numpy() == pytest.approx(2 * sums, rel=1e-5)
 
@@ -129,4 +130,4 @@ def test_a_tensor_without_memory_is_refused() -> None:
     z = torch.ones(2, 3)
     z.untyped_storage().resize_(0)
     with pytest.raises(ValueError, match="no memory"):
-        _count.count(2, 3, 1, False, 0.0, 1.0, 0.0, 1.0, False, 1, 8, 8, 8, 8, 8, z.data_ptr())
+        _count.count(2, 3, 1, False, 0.0, 1.0, 0.0, 1.0, False, 1, 8, 8, 8, 8, 8, 8, z.data_ptr())

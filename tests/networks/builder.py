@@ -77,11 +77,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Placed:
-    """An activation call: the module that makes it (None: a function), and its pre-activation."""
+    """An activation call: the module that makes it (None: a function), its pre-activation, and which one it is."""
 
     module: str | None
     z: str
     layout: str
+    op: str
 
 
 class TooLargeError(Exception):
@@ -119,6 +120,10 @@ class Builder:
         self._module.eval()
         self.layers.append((name, code))
         return f"self.{name}"
+
+    def place(self, z: Value, op: str, module: str | None = None) -> None:
+        """The next statement calls an activation on `z`."""
+        self.placed[len(self.statements)] = Placed(module, z.name, z.layout, op)
 
     def given(self, x: Tensor, layout: str) -> Value:
         """The input of the network."""

@@ -86,10 +86,15 @@ def _differs(e: Expected, counts: Counts, site: SiteStats, samples: int, stats: 
         return f"ranks counted as {site.site.units} units"
     if site.site.units != len(counts.fires):
         return f"{site.site.units} units instead of {len(counts.fires)}"
+    stuck, others = site.dead_units, site.saturated_units
+    if e.op != "relu":
+        stuck, others = others, stuck
+    if others:
+        return f"units {others} of a {e.op} are called {'dead' if e.op != 'relu' else 'saturated'}"
     units = list(enumerate(zip(counts.fires, counts.unsure, strict=True)))
     for unit, (fires, unsure) in units:
-        if (unit in site.dead_units) != (fires == 0) and not unsure:
-            return f"unit {unit} fires at {fires} positions; dead units {site.dead_units}"
+        if (unit in stuck) != (fires == 0) and not unsure:
+            return f"unit {unit} fires at {fires} positions; units that never do: {stuck}"
     if stats == "fired":
         return "" if site.samples <= samples else f"{site.samples} samples of {samples}"
     # Where the samples are not in front, a scan may take the first axis for its rows, and claim fewer: never more.

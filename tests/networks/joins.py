@@ -95,8 +95,10 @@ def gate(b: Builder, v: Value) -> Value | None:
     y = b.emit(f"{b.layer('linear', f'nn.Linear({size}, {size})')}({pooled.name})", "NF", pooled)
     y = maybe(b, y, 0.5)
     shape = ", ".join("-1" if a == 0 else str(size) if a == v.feature else "1" for a in range(v.ndim))
-    codes = (f"{v.name} * torch.sigmoid({y.name}).view({shape})", f"{v.name} - {y.name}.view({shape})")
-    return b.emit(b.random.choice(codes), v.layout, v)
+    if b.chance(0.5):
+        return b.emit(f"{v.name} - {y.name}.view({shape})", v.layout, v)
+    b.place(y, "sigmoid")
+    return b.emit(f"{v.name} * torch.sigmoid({y.name}).view({shape})", v.layout, v)
 
 
 @step(2)
@@ -104,7 +106,9 @@ def gate_of_one_unit(b: Builder, v: Value) -> Value | None:
     """Every feature times one number for them all."""
     if v.feature is None:
         return None
-    return b.emit(f"{v.name} * torch.tanh({v.name}.sum({v.feature}, keepdim=True))", v.layout, v)
+    total = b.emit(f"{v.name}.sum({v.feature}, keepdim=True)", v.layout, v, is_mixed=False)
+    b.place(total, "tanh")
+    return b.emit(f"{v.name} * torch.tanh({total.name})", v.layout, v)
 
 
 @step(3)

@@ -49,16 +49,22 @@ def windows(b: Builder, v: Value) -> Value | None:
 
 
 ELEMENTWISE = (
-    "torch.tanh({})", "{} * 1.5 - 0.1", "-{}", "{}.sigmoid() - 0.5", "{}.clone()", "{}.contiguous()", "{}.abs() - 0.3",
-    "F.leaky_relu({}, 0.2)", "F.gelu({})", "F.dropout({}, 0.5, training=False)", "{}.double().float()", "F.elu({})",
-    "{}.detach() + 0.1", "torch.nan_to_num({})", "{}.masked_fill({} > 3, 0.0)",
+    "{} * 1.5 - 0.1", "-{}", "{}.clone()", "{}.contiguous()", "{}.abs() - 0.3", "F.dropout({}, 0.5, training=False)",
+    "{}.double().float()", "{}.detach() + 0.1", "torch.nan_to_num({})", "{}.masked_fill({} > 3, 0.0)",
 )  # fmt: skip
+SMOOTH = {
+    "torch.tanh({})": "tanh", "{}.sigmoid() - 0.5": "sigmoid", "F.leaky_relu({}, 0.2)": "leaky_relu",
+    "F.gelu({})": "gelu", "F.elu({})": "elu",
+}  # fmt: skip
 
 
 @step(4)
 def elementwise(b: Builder, v: Value) -> Value | None:
     """Each number by itself."""
-    return b.emit(b.random.choice(ELEMENTWISE).replace("{}", v.name), v.layout, v)
+    code = b.random.choice((*ELEMENTWISE, *SMOOTH))
+    if code in SMOOTH:
+        b.place(v, SMOOTH[code])
+    return b.emit(code.replace("{}", v.name), v.layout, v)
 
 
 @step(2)

@@ -25,11 +25,12 @@ VOCABULARY = 11
 
 @dataclass(frozen=True)
 class Call:
-    """An activation call: its id, the variable that it rectifies, and what the axes of that are."""
+    """An activation call: its id, its pre-activation, what the axes of that are, and which activation it is."""
 
     id: str
     z: str
     layout: str
+    op: str
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,13 @@ def _plant(module: nn.Module, seed: int) -> nn.Module:
 def _calls(placed: list[Placed]) -> list[Call]:
     """The ids: `act`, or `act#2` where the module is called more than once; `:relu#2` for functions."""
     totals = Counter(p.module for p in placed)
-    seen: Counter[str | None] = Counter()
+    seen: Counter[str] = Counter()
     out = []
     for p in placed:
-        seen[p.module] += 1
+        seen[p.module or p.op] += 1
         if p.module is None:
-            out.append(Call(f":relu#{seen[None]}", p.z, p.layout))
+            out.append(Call(f":{p.op}#{seen[p.op]}", p.z, p.layout, p.op))
         else:
             name = f"{p.module}#{seen[p.module]}" if totals[p.module] > 1 else p.module
-            out.append(Call(name, p.z, p.layout))
+            out.append(Call(name, p.z, p.layout, p.op))
     return out

@@ -16,7 +16,15 @@ from tests.networks.network import Built
 
 Array = np.ndarray[Any, Any]
 NEARLY = 1e-5
-"""A pre-activation nearer to zero than this share of the largest may round to either side."""
+"""A pre-activation nearer to an edge than this share of the largest may round to either side."""
+TAIL = 4.584863339122355
+"""Beyond it, on either side, the derivative of a sigmoid is at most 0.01."""
+FIRES = {
+    "relu": (0.0, np.inf), "leaky_relu": (-np.inf, np.inf), "elu": (-4.605170185988091, np.inf),
+    "gelu": (-3.0674272039089, np.inf), "sigmoid": (-TAIL, TAIL), "glu": (-TAIL, TAIL),
+    "tanh": (-2.9932228461263812, 2.9932228461263812),
+}  # fmt: skip
+"""Between which pre-activations the derivative is larger than 0.01, or crosses zero."""
 
 
 class UnrunnableError(Exception):
@@ -45,6 +53,7 @@ class Expected:
 
     id: str
     layout: str
+    op: str
     readings: tuple[Counts, ...]
 
     @property
@@ -64,11 +73,11 @@ def expected(built: Built, batches: Sequence[Tensor]) -> list[Expected]:
                 built.recorder(batch.clone())
         except RuntimeError as error:
             raise UnrunnableError(str(error)) from error
-        for z, options, total in zip(built.recorder.record, readings, totals, strict=True):
+        for call, z, options, total in zip(built.calls, built.recorder.record, readings, totals, strict=True):
             for layout, counts in zip(options, total, strict=True):
-                counts.append(count(z.numpy().astype(np.float64), layout))
+                counts.append(count(z.numpy().astype(np.float64), layout, call.op))
     return [
-        Expected(call.id, call.layout, tuple(reduce(Counts.__add__, counts) for counts in total))
+        Expected(call.id, call.layout, call.op, tuple(reduce(Counts.__add__, counts) for counts in total))
         for call, total in zip(built.calls, totals, strict=True)
     ]
 
@@ -80,10 +89,12 @@ def layouts(layout: str) -> Iterator[str]:
             yield "".join(letters)
 
 
-def count(z: Array, layout: str) -> Counts:
+def count(z: Array, layout: str, op: str) -> Counts:
     """The counts of one pre-activation; units (or ranks) are the combinations of the F axes in axis order."""
     features = [axis for axis, letter in enumerate(layout) if letter in "FR"]
     units = int(np.prod([z.shape[axis] for axis in features]))
     rows = np.moveaxis(z, features, range(len(features))).reshape(units, -1)
-    near = (np.abs(rows) < NEARLY * np.abs(rows).max(initial=0.0)) & (rows != 0)
-    return Counts((rows > 0).sum(1), near.sum(1), rows.shape[1])
+    low, high = FIRES[op]
+    distance = np.minimum(np.abs(rows - low), np.abs(rows - high))
+    near = (distance < NEARLY * np.abs(rows).max(initial=0.0)) & (rows != 0)
+    return Counts(((rows > low) & (rows < high)).sum(1), near.sum(1), rows.shape[1])

@@ -113,10 +113,11 @@ def glu(b: Builder, v: Value) -> Value | None:
     axis = v.feature
     if axis is None or v.size(axis) % 2:
         return None
-    if b.chance(0.5):
-        return b.emit(f"F.glu({v.name}, dim={axis})", v.layout, v)
-    halves = [f"{v.name}.chunk(2, dim={axis})[{i}]" for i in (0, 1)]
-    return b.emit(f"{halves[0]} * torch.sigmoid({halves[1]})", v.layout, v)
+    gate = b.emit(f"{v.name}.chunk(2, dim={axis})[1]", v.layout, v)
+    is_one_call = b.chance(0.5)
+    b.place(gate, "glu" if is_one_call else "sigmoid")
+    by_hand = f"{v.name}.chunk(2, dim={axis})[0] * torch.sigmoid({gate.name})"
+    return b.emit(f"F.glu({v.name}, dim={axis})" if is_one_call else by_hand, v.layout, v)
 
 
 @step(3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tests.networks.builder import Builder, Placed, Value
+from tests.networks.builder import Builder, Value
 
 FUNCTIONS = (
     "F.relu({})", "F.relu({})", "torch.relu({})", "{}.relu()", "{}.clamp(min=0)", "torch.clamp({}, min=0)",
@@ -25,7 +25,7 @@ def relu(b: Builder, v: Value) -> Value:
         module = f"self.{b.random.choice(acts)}" if acts and b.chance(0.7) else b.layer("shared", "nn.ReLU()")
     spelling = b.random.choice(IN_PLACE if way == "in place" and can_overwrite else FUNCTIONS)
     code = f"{module}({v.name})" if module else spelling.format(v.name)
-    b.placed[len(b.statements)] = Placed(module and module.removeprefix("self."), v.name, v.layout)
+    b.place(v, "relu", module and module.removeprefix("self."))
     return b.emit(code, v.layout, v, is_rectified=True)
 
 

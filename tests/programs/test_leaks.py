@@ -136,11 +136,10 @@ def test_a_function_or_operator_with_a_slope_of_zero_is_a_relu(call: Callable[[T
 
 
 @pytest.mark.parametrize("call", LEAKING.values(), ids=LEAKING)
-def test_one_that_leaks_is_named_and_no_site(call: Callable[[Tensor], Tensor]) -> None:
+def test_one_that_leaks_is_a_site_whose_units_are_saturated_at_most(call: Callable[[Tensor], Tensor]) -> None:
     report = scanned(Planted(call=call))
-    (leaky,) = report.leaky
-    assert (leaky.module, leaky.after, leaky.units) == ("", "layer", UNITS)
-    assert report.sites == ()
+    (site,) = report.sites
+    assert (site.site.module, site.site.after, site.site.units, site.dead) == ("", "layer", UNITS, 0)
     assert report.verdict == "pass"
 
 
@@ -159,11 +158,11 @@ def test_it_is_one_in_a_saved_graph_too(make: Callable[[], nn.Module], save: str
 
 
 @pytest.mark.parametrize("save", ["script", "trace", "export"])
-def test_one_that_leaks_is_no_site_of_a_saved_graph_and_not_called_skipped(save: str, tmp_path: Path) -> None:
+def test_one_that_leaks_is_a_site_of_a_saved_graph_and_not_called_skipped(save: str, tmp_path: Path) -> None:
     model = nn.Sequential(Planted(nn.LeakyReLU(0.1)), Planted(prelu(0.25)), nn.ReLU())
     model[1].layer = nn.Linear(UNITS, UNITS)
     report = scanned(saved(model.eval(), save, tmp_path))
-    assert [site.site.id for site in report.sites] == ["2"]
+    assert [site.site.op for site in report.sites] == ["leaky_relu", "prelu", "relu"]
     assert report.skipped == ()
 
 
@@ -238,17 +237,15 @@ def test_of_a_prelu_only_the_channels_with_weight_zero_can_be_dead(shape: tuple[
     if stats == "full":
         outputs = F.prelu(z, torch.tensor(slopes)).abs().transpose(0, 1).flatten(1).double().mean(1)
         assert site.mean_activation == pytest.approx(outputs.tolist(), rel=1e-5, abs=1e-9)
-        most = z.transpose(0, 1).flatten(1).amax(1).tolist()
-        wanted = [value if slope == 0 else None for slope, value in zip(slopes, most, strict=True)]
-        assert [site.max_preactivation[u] is None for u in range(UNITS)] == [value is None for value in wanted]
-        assert site.max_preactivation[0] == pytest.approx(wanted[0])
+        assert site.max_preactivation == pytest.approx(z.transpose(0, 1).flatten(1).amax(1).tolist())
+        assert site.min_preactivation == pytest.approx(z.transpose(0, 1).flatten(1).amin(1).tolist())
 
 
 def test_a_prelu_whose_units_lie_elsewhere_is_skipped_with_the_reason() -> None:
     model = nn.Sequential(nn.Linear(4, 5), prelu(0.0, 0.1, 0.0), nn.ReLU())
     report = deadrelu.scan(model, torch.randn(10, 3, 4))
     assert [site.site.id for site in report.sites] == ["2"]
-    assert [(skipped.id, skipped.op) for skipped in report.skipped] == [("1", "relu")]
+    assert [(skipped.id, skipped.op) for skipped in report.skipped] == [("1", "prelu")]
     assert "dimension 1" in report.skipped[0].reason
 
 
@@ -261,8 +258,8 @@ def test_what_patch_writes_for_dead_units_alone_is_scanned_right(tmp_path: Path)
     patched = deadrelu.patch(tmp_path / "model.pt", str(tmp_path / "rows.pt"), only_dead_units=True)
     assert patched.output is not None
     (site,) = scanned(Path(patched.output)).sites
-    assert (site.site.id, site.site.op, list(site.dead_units)) == ("1", "relu", [])
-    assert set(DEAD) <= set(site.always_on_units)
+    assert (site.site.id, site.site.op, list(site.dead_units)) == ("1", "prelu", [])
+    assert list(site.saturated_units) == DEAD  # their slope is 0.01
     # On other data more units fall silent: these have weight zero, and may be dead; those that leak never are.
     report = deadrelu.scan(Path(patched.output), torch.full((9, 4), -3.0), trust=TRUST)
     with torch.no_grad():
@@ -294,9 +291,9 @@ def test_a_patched_graph_keeps_its_names_beside_other_calls_that_may_be_activati
     graph = torch.jit.script(Guarded()) if save == "script" else torch.jit.trace(Guarded(), rows())
     torch.jit.save(graph, tmp_path / "model.pt")
     torch.save(rows(), tmp_path / "rows.pt")
-    assert [site.site.id for site in scanned(tmp_path / "model.pt").sites] == ["first", "second"]
+    assert [site.site.id for site in scanned(tmp_path / "model.pt").sites] == ["first", "leaky", "second"]
     patched = deadrelu.patch(tmp_path / "model.pt", str(tmp_path / "rows.pt"), sites=["first"], trust=TRUST)
     assert patched.output is not None
     report = scanned(Path(patched.output))
-    assert [site.site.id for site in report.sites] == ["second"]
+    assert [site.site.id for site in report.sites] == ["first", "leaky", "second"]
     assert report.skipped == ()

@@ -151,9 +151,13 @@ class Functional(nn.Module):
 def test_fused_additions_and_quantised_functions_are_told_apart() -> None:
     x = torch.randn(40, 8, generator=torch.Generator().manual_seed(4)) * 4
     report = deadrelu.scan(Functional(), x)
-    assert [(s.site.id, s.site.op) for s in report.sites] == [(":relu#1", "relu"), ("capped:relu6#1", "relu6")]
-    assert report.skipped == (), "a leaky ReLU has no flat region: it is no site"
-    added, capped = report.sites
+    assert [(s.site.id, s.site.op) for s in report.sites] == [
+        (":relu#1", "relu"),
+        ("capped:relu6#1", "relu6"),
+        ("leaky:leaky_relu#1", "leaky_relu"),
+    ]
+    assert report.skipped == (), "each is read by its own values"
+    added, capped, _ = report.sites
     q = (x.numpy() / np.float32(0.1)).round().clip(-100, 155) * 0.1 * 2
     assert [round(r * 40) for r in added.firing_rate] == (np.round(q / 0.05) > 0).sum(0).tolist()
     out = np.round(q / 0.05).clip(0, 252) * 0.05

@@ -114,7 +114,7 @@ def _kind(target: str, node: Mapping[str, Any]) -> str | None:
     if kind is None:
         return None
     held = [given.get(key, default) for key, default in kind.defaults.items()]
-    return canonical(kind.name, [float(v) if isinstance(v, (int, float)) else math.nan for v in held])[0]
+    return canonical(kind.name, [v if isinstance(v, (int, float)) else math.nan for v in held])[0]
 
 
 def _name(metadata: Any, op: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from deadrelu.activations import KINDS
+from deadrelu.activations import ACTIVATIONS
 from deadrelu.programs.axes import indexing, layers, rearranging
 from deadrelu.programs.axes.layout import Layout
 from deadrelu.programs.axes.operator_call import OperatorCall
@@ -137,7 +137,11 @@ _POINTWISE = frozenset(
     {"absolute", "arccos", "arcsin", "arctan", "arctan2", "clip", "complex", "copysign", "divide", "fix", "isclose"}
     | {"floor_divide", "greater", "greater_equal", "isin", "isreal", "less", "less_equal", "log_sigmoid"}
     | {"masked_fill", "multiply", "negative", "not_equal", "polar", "subtract", "where", "and", "or", "xor"}
-    | {"add_relu", "mul_relu", *(operator.strip("_") for kind in KINDS for operator in kind.operators)}
+    | {
+        "add_relu",
+        "mul_relu",
+        *(name.strip("_") for kind in ACTIVATIONS for name in kind.operators if not kind.is_gated),
+    }
 )
 """Elementwise operators that torch does not tag as pointwise."""
 

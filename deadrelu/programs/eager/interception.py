@@ -20,20 +20,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from deadrelu.activations import Parameters
-from deadrelu.programs.axes.provenance import Provenance
+from deadrelu.flatness import Parameters
+from deadrelu.programs.axes.provenance import Provenance, following
 from deadrelu.programs.callsites import (
     calling_module,
     calling_source,
-    is_leaky_module,
     kind_of_module,
+    module_input,
     read_call,
     read_calls,
     spellings,
 )
 from deadrelu.programs.eager.forwards import feeds, is_stock, only_calls_modules
 from deadrelu.programs.eager.recurrence import Recurrence, steps_of
-from deadrelu.programs.eager.scripted import can_call_script
+from deadrelu.programs.eager.scripted import can_call_script, is_users
 from deadrelu.programs.eager.watch_state import WatchState
 from deadrelu.programs.modes import Functions, Operators, without_functions, without_modes
 from deadrelu.programs.program import ROOT, Batch, CallSite, Observer
@@ -42,7 +42,7 @@ from deadrelu.programs.register import NEVER_CALLED, CallContext, CallCounter, G
 from deadrelu.programs.special_operators import fused_reason, gives_rectified, hides_relu
 from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
-from deadrelu.report import Leaky, Skipped
+from deadrelu.report import Skipped
 
 _log = logging.getLogger("deadrelu")
 
@@ -149,15 +149,11 @@ class Interception:
         """The calls that the observer got."""
         return self._register.sites
 
-    def leaky(self) -> tuple[Leaky, ...]:
-        """The calls of leaky activations: all of the first batch, and of later ones what was watched."""
-        return self._register.leaky()
-
     def _on_module(
         self, calls: CallCounter, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
         """A pre-hook: an in-place activation has not yet overwritten its input."""
-        z = args[0] if args else kwargs.get("input")
+        z = None if here.inside else module_input(module, args, kwargs)
         if (
             here.inside
             or not isinstance(z, Tensor)
@@ -198,9 +194,9 @@ class Interception:
         spelling = None if here.inside else spellings().get(function)
         if spelling is None or not (calls := read_calls(spelling, args, kwargs)):
             return function(*args, **kwargs)
-        for op, parameters, z, leaky in calls:
-            is_own = self._on_call(op, parameters, z, leaky=leaky)
-            if not (leaky or self._state.functions_found) and is_own and id(calling_module()) not in self._feeds:
+        for op, parameters, z in calls:
+            is_own = self._on_call(op, parameters, z)
+            if not self._state.functions_found and is_own and id(calling_module()) not in self._feeds:
                 self._warn_if(self._state.need_functions(), op)
         here.inside = True  # what the call is made of, down to the operator, is this call
         try:
@@ -210,10 +206,12 @@ class Interception:
 
     def _on_operator(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         spelling, is_site = None if here.inside else spellings().get(function), False
-        # Torch's own functions clamp for numerical reasons (cdist does); a scripted clamp is the user's.
-        if spelling is not None and (not isinstance(spelling, str) or _in_script()):
-            for op, parameters, z, leaky in read_calls(spelling, args, kwargs):
-                if self._on_call(op, parameters, z, leaky=leaky) and not leaky:
+        if spelling is not None and is_users(spelling):
+            # The half that a gate reads must not be lost: our own mode is off in here.
+            with following(self._provenance, lambda: None) if self._provenance is not None else nullcontext():
+                calls = read_calls(spelling, args, kwargs)
+            for op, parameters, z in calls:
+                if self._on_call(op, parameters, z):
                     is_site = True
                     self._warn_if(self._state.need_operators(), op)
         name = function.overloadpacket.__name__
@@ -240,7 +238,7 @@ class Interception:
                 self._path_of(calling_module()), op, self._state.batch,
             )  # fmt: skip
 
-    def _on_call(self, op: str, parameters: Parameters, z: Tensor, *, leaky: bool) -> bool:
+    def _on_call(self, op: str, parameters: Parameters, z: Tensor) -> bool:
         """Observe a call that a function or an operator makes; returns False if a module's hook has done so."""
         module = calling_module()
         if id(module) in self._kinds:
@@ -251,14 +249,13 @@ class Interception:
             if task is None or self._thread is None:
                 return True  # a thread that goes on after its forward pass
             path = (path if module is not None else task.path) + task.name
-        group: GroupKey = ("module", id(module)) if leaky and is_leaky_module(module) else ("call", path, op)
+        group: GroupKey = ("call", path, op)
         with self._lock:
-            calls = self._register.calls(group)
-            recurrence = None if leaky else self._recurrences.get(id(module))
+            recurrence = self._recurrences.get(id(module))
             if recurrence is not None:
                 self._observe(group, path, op, parameters, z, recurrence.next())
-            elif self._state.operators or not (calls.skip_finished() if leaky else calls.observe_known(z)):
-                self._observe(group, path, op, parameters, z, leaky=leaky)
+            elif self._state.operators or not self._register.calls(group).observe_known(z):
+                self._observe(group, path, op, parameters, z)
         return True
 
     def _path_of(self, module: nn.Module | None) -> str:
@@ -278,7 +275,6 @@ class Interception:
         number: int | None = None,
         *,
         rectified: bool = False,
-        leaky: bool = False,
     ) -> None:
         """Enter the call into the register, which notifies the observer."""
         here.inside = True  # what we compute is not part of the model
@@ -290,10 +286,6 @@ class Interception:
                     axes = self._provenance.read(z) if self._provenance is not None else None
                     return CallContext(axes, calling_source() if group[0] == "call" else None, rectified)
 
-                self._register.observe(group, path, op, parameters, z, context, number, leaky=leaky)
+                self._register.observe(group, path, op, parameters, z, context, number)
         finally:
             here.inside = False
-
-
-def _in_script() -> bool:
-    return isinstance(calling_module(), torch.jit.ScriptModule)

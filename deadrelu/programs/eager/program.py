@@ -22,7 +22,7 @@ from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.programs.turns import Turn
-from deadrelu.report import Leaky, Skipped
+from deadrelu.report import Skipped
 
 
 class EagerProgram:
@@ -76,10 +76,6 @@ class EagerProgram:
     def skipped(self) -> tuple[Skipped, ...]:
         """After the runs: what could not be observed, and what was never called."""
         return self._interception.skipped() if self._interception else ()
-
-    def leaky(self) -> tuple[Leaky, ...]:
-        """After the runs: the calls of leaky activations."""
-        return self._interception.leaky() if self._interception else ()
 
     def pieces(self, batch: Batch) -> Iterator[Batch]:
         """The batch as it is: a module takes any."""

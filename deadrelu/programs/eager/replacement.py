@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from deadrelu.activations import REPLACEMENTS, Parameters
+from deadrelu.activations import REPLACEMENTS
+from deadrelu.flatness import Parameters
 from deadrelu.programs.program import DeadUnits
 from deadrelu.programs.substitutes import RefusedError, cap_kept
 
@@ -32,7 +33,7 @@ def replacement(old: Activity, to: str, slope: float) -> nn.Module:
     A cap is kept: below it leaks, above it stays at its limit. Raises `RefusedError` where `to` would lose what the
     activation is.
     """
-    if old.op == "relu" and old.parameters:
+    if old.op == "prelu" and 0 in old.parameters:
         count = sum(slope != 0 for slope in old.parameters)
         raise RefusedError(
             f"it is a PReLU that leaks in {count} of its {len(old.parameters)} units already, each with its own slope; "
@@ -56,7 +57,7 @@ def for_dead_units(old: Activity, slope: float, only: DeadUnits) -> nn.Module:
     PReLU's weight runs along dimension 1, or is one number for a single unit (axis None). Raises `RefusedError` for
     another feature axis, or for another kind.
     """
-    if old.op != "relu":
+    if old.op != "relu" and not (old.op == "prelu" and 0 in old.parameters):
         raise RefusedError(f"only a ReLU can be left as it is in its live units, and this is {old.op}")
     if only.axis not in (1, None):
         raise RefusedError(f"nn.PReLU takes its units from dimension 1, and here they are on dimension {only.axis}")

@@ -1,4 +1,4 @@
-"""Finds out whether a module's code can call scripted code, which neither hooks nor function modes see into."""
+"""What neither hooks nor function modes see into: scripted code, and which of its operators are calls of the user's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from deadrelu.programs.callsites import Spelling, calling_module
+from deadrelu.programs.script.nodes import is_recurrent
+from deadrelu.programs.special_operators import RECURRENT
 
 _MANY = 4000
 """The most objects that are searched: one function may reach all of a large program."""
@@ -32,6 +36,21 @@ def can_call_script(modules: Iterable[nn.Module]) -> bool:
         seen.add(id(value))
         waiting += _reached(value)
     return False
+
+
+def is_users(spelling: Spelling) -> bool:
+    """Whether an operator is a call of the user's, rather than a step of what torch itself computes.
+
+    Torch's own functions clamp for numerical reasons (cdist does), and its losses take the logarithm of a sigmoid; in
+    scripted code these are the user's. Its recurrent layers call sigmoid and tanh for their gates.
+    """
+    module = calling_module()
+    is_gate = not isinstance(spelling, str) and spelling.name in RECURRENT
+    if isinstance(module, torch.jit.ScriptModule):
+        return not (is_gate and is_recurrent(module))
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        return not is_gate
+    return not isinstance(spelling, str) and spelling.name != "logsigmoid"
 
 
 def _reached(value: Any) -> Iterator[Any]:

@@ -12,15 +12,16 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from deadrelu.activations import KINDS
-from deadrelu.programs.callsites import spellings
+from deadrelu.activations import ACTIVATIONS, BY_NAME
+from deadrelu.programs.callsites import Spelling, spellings
 from deadrelu.programs.register import Place
-from deadrelu.programs.special_operators import TRAINING_FLAGS
+from deadrelu.programs.special_operators import RECURRENT, TRAINING_FLAGS
 from deadrelu.programs.substitutes import Substitute
 from deadrelu.programs.tracebacks import python_frames, source_in
 
+_CELLS = re.compile(r"torch\.nn\.modules\.rnn\.")
 _AGAIN = re.compile(r"@\d+$")
-_CLASSES = {kind.module_path for kind in KINDS}
+_CLASSES = {kind.module_path for kind in ACTIVATIONS}
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,26 @@ def activation_nodes(module: GraphModule) -> list[tuple[GraphModule, Node]]:
     return list(_activation_nodes(module))
 
 
+def spelling_in(node: Node) -> Spelling | None:
+    """What activation a node may be; None if none, or if it is a step of one that torch makes of several."""
+    if node.op != "call_function":
+        return None
+    operator = export_operator(node)
+    if operator in ("sub", "div"):
+        return BY_NAME["tanhshrink" if operator == "sub" else "softsign"] if _is_composed(node, operator) else None
+    if operator == "tanh" and any(_is_composed(user, "sub") for user in node.users):
+        return None
+    if operator in RECURRENT and _CELLS.match(_owner(node)[1]):
+        return None
+    return spellings().get(node.target)
+
+
 def place_of(node: Node, outer: str = "") -> Place:
     """The place of a node; `outer` is the path of the node that runs its graph, if that is a branch without paths."""
-    stack = [(str(path), kind) for path, kind in (node.meta.get("nn_module_stack") or {}).values()]
-    path = _AGAIN.sub("", stack[-1][0]) if stack else outer
-    kind = stack[-1][1] if stack else ""
-    name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    path, name = _owner(node)
     is_module = name in _CLASSES
     source = None if is_module else source_in(python_frames(node.meta.get("stack_trace") or ""))
-    return Place(path, is_module, source)
+    return Place(outer if path is None else path, is_module, source)
 
 
 def inputs(program: ExportedProgram) -> list[Input | None]:
@@ -122,8 +134,30 @@ def _activation_nodes(module: GraphModule) -> Iterator[tuple[GraphModule, Node]]
     for node in module.graph.nodes:
         if node.op == "get_attr" and isinstance(inner := getattr(module, str(node.target), None), GraphModule):
             yield from _activation_nodes(inner)
-        elif node.op == "call_function" and node.target in spellings():
+        elif spelling_in(node) is not None:
             yield module, node
+
+
+def _owner(node: Node) -> tuple[str | None, str]:
+    """The path and the class of the module whose forward makes the call; None and "" where they are not known."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return None, ""
+    path, kind = stack[-1]
+    return _AGAIN.sub("", str(path)), kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_composed(node: Node, operator: str) -> bool:
+    """Whether a node ends what torch makes of a Tanhshrink, x - tanh(x), or of a Softsign, x / (|x| + 1)."""
+    if export_operator(node) != operator or len(node.args) < 2:
+        return False
+    x, inner = node.args[:2]
+    if operator == "div" and isinstance(inner, Node) and export_operator(inner) == "add":
+        inner, one = inner.args[:2]
+        if one != 1:
+            return False
+    wanted = {"sub": "tanh", "div": "abs"}[operator]
+    return isinstance(inner, Node) and export_operator(inner) == wanted and inner.args[0] is x
 
 
 def _target(call: Substitute) -> Any:

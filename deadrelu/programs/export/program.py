@@ -30,7 +30,7 @@ from deadrelu.programs.rng import seeded
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import plan_swaps
 from deadrelu.programs.tap import NO_TAP, Tap
-from deadrelu.report import Leaky, Skipped
+from deadrelu.report import Skipped
 
 _log = logging.getLogger("deadrelu")
 
@@ -108,10 +108,6 @@ class ExportedProgram:
                 why = "every batch was too small and was padded, and its rows cannot be told from the padding"
                 lost.append(Skipped(id=id, op=op, reason=f"{why}; use a larger --batch-size"))
         return (*self._register.unreadable.values(), *lost, *self._watch.unmet())
-
-    def leaky(self) -> tuple[Leaky, ...]:
-        """After the runs: the calls of leaky activations."""
-        return self._register.leaky() if self._register else ()
 
     @contextmanager
     def watched(self, observer: Observer, tap: Tap = NO_TAP) -> Iterator[Run]:

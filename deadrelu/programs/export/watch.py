@@ -11,11 +11,18 @@ from torch import Tensor
 from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
 
-from deadrelu.activations import Parameters
+from deadrelu.activations import LEAKY
+from deadrelu.flatness import Parameters
 from deadrelu.programs.axes.provenance import Provenance, following
-from deadrelu.programs.callsites import read_call, read_calls, spellings
+from deadrelu.programs.callsites import STAND_IN, read_call, read_calls
 from deadrelu.programs.export.batchsize import PaddedRows
-from deadrelu.programs.export.graph import activation_nodes, export_operator, place_of, weight_or_argument
+from deadrelu.programs.export.graph import (
+    activation_nodes,
+    export_operator,
+    place_of,
+    spelling_in,
+    weight_or_argument,
+)
 from deadrelu.programs.modes import without_modes
 from deadrelu.programs.program import ROOT, CallSite, site_id
 from deadrelu.programs.register import CallContext, Place, Register
@@ -48,7 +55,7 @@ class ExportWatch:
         """One forward pass over flattened inputs, of which only `rows` are real; returns the flattened outputs.
 
         In passes whose number is a power of two the operators are tracked too, to learn on which axes the features are.
-        With a `tap` the pass has gradients, and each leaky call works on what the tap returns for its input.
+        With a `tap` the pass has gradients, and what a ReLU may have been swapped for works on what the tap returns.
         """
         self._rows = rows
         self._compared = 0
@@ -79,7 +86,8 @@ class ExportWatch:
         for owner, node in activation_nodes(self._module):
             known = {key: value for key, value in node.kwargs.items() if key != "self"}
             arguments = [weight_or_argument(owner, value) for value in node.args[1:]]
-            found = read_call(spellings()[node.target], (torch.empty(0), *arguments), known)
+            spelling = spelling_in(node)
+            found = read_call(spelling, (STAND_IN, *arguments), known) if spelling is not None else None
             place = self._places.get(node) or place_of(node)
             was_short = found is not None and any((at, op) == (place, found[0]) for at, op, _ in self._short)
             if found is not None and not was_short and not self._register.has_met(place.group(found[0])):
@@ -110,43 +118,34 @@ class ExportWatch:
 
     def observe(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Observe the node if it is an activation call; returns the arguments to call it with."""
-        spelling = spellings().get(node.target)
+        spelling = spelling_in(node)
         if spelling is None:
             return args
-        for op, parameters, z, leaky in read_calls(spelling, args, kwargs):
-            if leaky:
-                z = self._observe_leak(node, op, z)
-                return (z, *args[1:]) if args else args
-            self._observe(node, op, parameters, z)
+        for op, parameters, z in read_calls(spelling, args, kwargs):
+            site = self._observe(node, op, parameters, z)
+            if self.tap is not None and site is not None and op in LEAKY and args:
+                return (self.tap(site, z), *args[1:])
         return args
-
-    def _observe_leak(self, node: Node, op: str, z: Tensor) -> Tensor:
-        """Record a leaky call. Only its name and units are wanted, so padded rows do no harm."""
-        place = self._places[node]
-        if self._is_rehearsing:
-            return z
-        context = lambda: self._context(place, z)  # noqa: E731  it has no other name
-        site = self._register.observe(place.group(op), place.path, op, (), z, context, leaky=True)
-        return z if self.tap is None else self.tap(site, z)
 
     def _context(self, place: Place, z: Tensor) -> CallContext:
         return CallContext(self._provenance.read(z) if self._provenance is not None else None, place.source)
 
-    def _observe(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> None:
+    def _observe(self, node: Node, op: str, parameters: Parameters, z: Tensor) -> CallSite | None:
         place = self._places[node]
         if self._is_rehearsing:
             if (rehearsed := self._rows.of(z)) is not None:
                 self._rehearsed.append(rehearsed.clone())
-            return
+            return None
         real = self._own(z)
         if real is None:
             self._short[place, op, self._register.count_unobserved(place.group(op))] = None
-            return
+            return None
         context = lambda: self._context(place, z)  # noqa: E731  it has no other name
         site = self._register.observe(place.group(op), place.path, op, parameters, real, context)
         self.served.setdefault(site, set()).add(self._numbers[node])
         if site.obstacle is None:
             self.gradients.enter(site, z, self._rows.of)
+        return site
 
     def _own(self, z: Tensor) -> Tensor | None:
         """The rows of the real samples; None where they cannot be told from padded ones."""

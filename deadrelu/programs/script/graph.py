@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deadrelu.activations import LEAKS, Leak
+from deadrelu.activations import ACTIVATIONS
 from deadrelu.programs.axes.operators import makes_features
-from deadrelu.programs.callsites import Spelling, read_call, read_calls, spellings
+from deadrelu.programs.callsites import STAND_IN, Spelling, read_call, read_calls, spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.script.nodes import (
+    COMPOSED,
     ScriptGraph,
     ScriptModule,
     ScriptNode,
@@ -38,7 +39,7 @@ from deadrelu.programs.script.probe import KIND
 from deadrelu.programs.special_operators import FUSED
 from deadrelu.programs.substitutes import Substitute
 
-_LEAKY = frozenset(operator for leak in LEAKS for operator in leak.operators)
+_KNOWN = frozenset(operator for kind in ACTIVATIONS for operator in kind.operators)
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def rewrite_script(script: ScriptModule, wanted: Mapping[int, Sequence[Substitut
 
 def _with_arguments(probe: Probe, node: ScriptNode, script: ScriptModule) -> Probe | None:
     """The probe with the arguments of the call after it; None if that is a clamp that is not an activation."""
-    if probe.spelling is None:
+    if probe.spelling is None or probe.operator in COMPOSED:
         return probe
     call = node.output().uses()[0].user
     try:
@@ -212,8 +213,7 @@ def _with_arguments(probe: Probe, node: ScriptNode, script: ScriptModule) -> Pro
     except UnknownValueError:
         # A clamp at a computed bound guards a number. The others may be flat, whatever is computed.
         return None if isinstance(probe.spelling, str) else replace(probe, arguments=None)
-    is_leak = isinstance(probe.spelling, Leak)
-    is_call = is_leak or read_call(probe.spelling, (torch.empty(0), *arguments), {}) is not None
+    is_call = read_call(probe.spelling, (STAND_IN, *arguments), {}) is not None
     return replace(probe, arguments=arguments) if is_call else None
 
 
@@ -226,12 +226,12 @@ def _first_of_list(node: ScriptNode, script: ScriptModule) -> ScriptNode | None:
         return None
     spelling = spellings().get(getattr(torch.ops.aten, script_operator(node), None))
     is_list = source.kind() == "prim::ListConstruct" and source.inputsSize() > 0
-    return source if spelling is not None and is_list and read_calls(spelling, ([torch.empty(0)], bound), {}) else None
+    return source if spelling is not None and is_list and read_calls(spelling, ([STAND_IN], bound), {}) else None
 
 
 def _is_fused(node: ScriptNode) -> bool:
     name = str(node.kind()).partition("::")[2]
-    return name in FUSED or ("relu" in name and name not in _LEAKY and not node.kind().startswith("prim::"))
+    return name in FUSED or ("relu" in name and name not in _KNOWN and not node.kind().startswith("prim::"))
 
 
 def _is_tensor(value: ScriptValue) -> bool:

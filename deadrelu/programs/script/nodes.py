@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deadrelu.activations import KINDS, Leak
-from deadrelu.programs.callsites import Spelling, leak_of, spellings
+from deadrelu.activations import ACTIVATIONS, BY_NAME
+from deadrelu.programs.callsites import Spelling, activation_of, spellings
 from deadrelu.programs.register import Place
 from deadrelu.programs.special_operators import TRAINING_FLAGS
 from deadrelu.programs.tracebacks import script_frames, source_in
@@ -23,7 +23,11 @@ ScriptModule = Any
 """Torch's graph classes have no annotations."""
 
 _ACTIVATION = re.compile(r"__torch__\.torch\.nn\.modules\.activation\.(?:___torch_mangle_\d+\.)?(\w+)")
-_CLASSES = {kind.module: kind for kind in KINDS}
+_CLASSES = {kind.module: kind for kind in ACTIVATIONS}
+
+
+COMPOSED = {"sub": "tanhshrink", "div": "softsign"}
+"""The last operators of the activations that torch makes of several."""
 
 
 class UnknownValueError(Exception):
@@ -58,7 +62,25 @@ def spelling_of(node: ScriptNode) -> Spelling | None:
     """The spelling of the node's operator, if it may be an activation call of one tensor."""
     if not node.inputsSize() or is_of_lists(node):
         return None
-    return spellings().get(getattr(torch.ops.aten, script_operator(node), None))
+    operator = script_operator(node)
+    if operator in COMPOSED:
+        return BY_NAME[COMPOSED[operator]] if _is_composed(node, operator) else None
+    if operator == "tanh" and any(_is_composed(use.user, "sub") for use in node.output().uses()):
+        return None
+    return spellings().get(getattr(torch.ops.aten, operator, None))
+
+
+def _is_composed(node: ScriptNode, operator: str) -> bool:
+    """Whether a node ends what torch makes of a Tanhshrink, x - tanh(x), or of a Softsign, x / (|x| + 1)."""
+    if script_operator(node) != operator:
+        return False
+    x, inner = node.inputsAt(0), node.inputsAt(1).node()
+    if operator == "div" and script_operator(inner) == "add":
+        one, inner = inner.inputsAt(1), inner.inputsAt(0).node()
+        if one.node().kind() != "prim::Constant" or one.toIValue() != 1:
+            return False
+    wanted = {"sub": "tanh", "div": "abs"}[operator]
+    return script_operator(inner) == wanted and inner.inputsAt(0).debugName() == x.debugName()
 
 
 def is_of_lists(node: ScriptNode) -> bool:
@@ -69,6 +91,12 @@ def is_of_lists(node: ScriptNode) -> bool:
 def is_spelling(operator: str) -> bool:
     """Whether the aten operator of this name may be an activation call of one tensor."""
     return not operator.startswith("_foreach_") and spellings().get(getattr(torch.ops.aten, operator, None)) is not None
+
+
+def is_recurrent(script: ScriptModule) -> bool:
+    """Whether the module runs a recurrent layer of torch, whose gates show as calls of sigmoid and tanh."""
+    kinds = ("lstm", "gru", "rnn_tanh", "lstm_cell", "gru_cell", "rnn_tanh_cell")
+    return any(script_operator(node) in kinds for node in walk_nodes(script.inlined_graph))
 
 
 def script_operator(node: ScriptNode) -> str:
@@ -96,15 +124,13 @@ def is_activation(script: ScriptModule, path: str) -> bool:
 
 
 def op_of(module: ScriptModule) -> str | None:
-    """The activation that a scripted or traced module applies; None if it leaks, or was made from another class.
-
-    None also where a trace has lost the slope, since it did not call the module.
-    """
+    """The activation that a scripted or traced module applies; None if it was made from another class."""
     kind = _CLASSES.get(activation_class(module) or "")
-    if not isinstance(kind, Leak):
-        return None if kind is None else kind.name
-    found = leak_of([getattr(module, attribute, None) for attribute in kind.defaults])
-    return None if found is None else found[0]
+    if kind is None:
+        return None
+    # A trace loses the parameters of what it does not call.
+    found = activation_of(kind, [getattr(module, attribute, None) for attribute in kind.defaults])
+    return kind.name if found is None else found[0]
 
 
 def activation_class(module: ScriptModule) -> str | None:

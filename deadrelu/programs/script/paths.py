@@ -13,6 +13,7 @@ import torch
 
 from deadrelu.programs.axes.operators import makes_features
 from deadrelu.programs.script.nodes import (
+    COMPOSED,
     ScriptGraph,
     ScriptModule,
     ScriptNode,
@@ -37,7 +38,7 @@ def operator_paths(script: ScriptModule) -> list[str]:
     except (UnknownValueError, AttributeError):
         walked = []
     paths = [""] * len(inlined)
-    for is_wanted in (_is_activation, makes_features):
+    for is_wanted in (_is_activation, COMPOSED.__contains__, makes_features):
         places = [place for place, name in enumerate(inlined) if is_wanted(name)]
         found = [(name, path) for name, path in walked if is_wanted(name)]
         if [name for name, _ in found] == [inlined[place] for place in places]:

@@ -29,7 +29,7 @@ from deadrelu.programs.script.watch import DispatchWatch, ProbeWatch, ScriptWatc
 from deadrelu.programs.session import one_run, session
 from deadrelu.programs.substitutes import plan_swaps
 from deadrelu.programs.tap import NO_TAP, Tap
-from deadrelu.report import Leaky, Skipped
+from deadrelu.report import Skipped
 
 _log = logging.getLogger("deadrelu")
 
@@ -129,10 +129,6 @@ class TorchScriptProgram:
             if op is not None and not self._watch.has_met(path) and path not in self._swapped:
                 out.setdefault(path, Skipped(id=path, op=op, reason=_never(module)))
         return tuple(out.values())
-
-    def leaky(self) -> tuple[Leaky, ...]:
-        """After the runs: the calls of leaky activations."""
-        return self._register.leaky() if self._register else ()
 
     def pieces(self, batch: Batch) -> Iterator[Batch]:
         """The batch as it is: a module takes any."""

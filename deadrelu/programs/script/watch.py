@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from deadrelu.activations import Leak
 from deadrelu.programs.axes.provenance import Provenance, following
-from deadrelu.programs.callsites import read_call, read_calls, spellings
+from deadrelu.programs.callsites import STAND_IN, read_call, read_calls, spellings
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import ROOT, Batch, CallSite, Output
 from deadrelu.programs.register import CallContext, Register
 from deadrelu.programs.script.graph import Probe, Probed
-from deadrelu.programs.script.nodes import ScriptModule
+from deadrelu.programs.script.nodes import ScriptModule, is_recurrent
 from deadrelu.programs.script.probe import listening
-from deadrelu.programs.special_operators import fused_reason
+from deadrelu.programs.special_operators import RECURRENT, fused_reason
 from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Skipped
 
@@ -96,9 +95,9 @@ class ProbeWatch:
         out: dict[str, Skipped] = {}
         for probe in self._light.probes.values():
             if probe.spelling is not None and probe.arguments is not None:
-                found = read_call(probe.spelling, (torch.empty(0), *probe.arguments), {})
+                found = read_call(probe.spelling, (STAND_IN, *probe.arguments), {})
                 if found is None:
-                    continue  # it leaks
+                    continue
                 op = found[0]
                 if not self._register.has_met(probe.place.group(op)):
                     skipped = probe.place.never_called(op)
@@ -128,18 +127,21 @@ class ProbeWatch:
         if probe.spelling is None:
             return
         if probe.arguments is None:
-            op = "relu" if isinstance(probe.spelling, Leak) else probe.operator.rstrip("_")
+            op = probe.spelling if isinstance(probe.spelling, str) else probe.spelling.name
             self._register.skip(f"{path}:{op}", op, "its parameters are computed while the model runs")
             return
 
-        def context() -> CallContext:
-            axes = self._provenance.read(z) if self._provenance is not None else None
-            return CallContext(axes, probe.place.source)
+        # The mode is off while it handles the probe, and the half that a gate reads must not be lost.
+        with following(self._provenance, lambda: None) if self._provenance is not None else nullcontext():
+            calls = read_calls(probe.spelling, (z, *probe.arguments), {})
+        for op, parameters, seen in calls:
 
-        for op, parameters, _, leaky in read_calls(probe.spelling, (z, *probe.arguments), {}):
-            group = probe.place.group(op)
-            site = self._register.observe(group, path, op, parameters, z, context, leaky=leaky)
-            if probe.node is not None and not leaky:
+            def context(seen: Tensor = seen) -> CallContext:
+                axes = self._provenance.read(seen) if self._provenance is not None else None
+                return CallContext(axes, probe.place.source)
+
+            site = self._register.observe(probe.place.group(op), path, op, parameters, seen, context)
+            if probe.node is not None:
                 self.served.setdefault(site, set()).add(probe.node)
 
 
@@ -151,6 +153,7 @@ class DispatchWatch:
         self.served: dict[CallSite, set[int]] = {}
         self._script = script
         self._register = register
+        self._is_recurrent = is_recurrent(script)
 
     def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
         """One forward pass of the module itself."""
@@ -159,12 +162,14 @@ class DispatchWatch:
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)
-            for op, parameters, z, leaky in read_calls(spelling, args, kwargs) if spelling is not None else ():
+            for op, parameters, z in read_calls(spelling, args, kwargs) if spelling is not None else ():
+                if op in RECURRENT and self._is_recurrent:
+                    continue
 
                 def context(z: Tensor = z) -> CallContext:
                     return CallContext(provenance.read(z), None)
 
-                self._register.observe(("call", "", op), "", op, parameters, z, context, leaky=leaky)
+                self._register.observe(("call", "", op), "", op, parameters, z, context)
             output = function(*args, **kwargs)
             provenance.follow(function, args, kwargs, output, lambda: None)
             return output

@@ -219,8 +219,11 @@ BY_NAME = {kind.name: kind for kind in ACTIVATIONS}
 REPLACEMENTS: Mapping[str, Activation] = {name: BY_NAME[name] for name in _ALL}
 """What `patch` can put in the place of a ReLU-like activation, by torch's functional names."""
 
-LEAKY = frozenset(REPLACEMENTS) - {"hardswish"} | {"rrelu"}
+STANDINS = frozenset(REPLACEMENTS) - {"hardswish"} | {"rrelu"}
 """What a ReLU may have been swapped for: as a function it takes the number that the ReLU would have in the names."""
+
+LEAKY = frozenset({"leaky_relu", "prelu", "rrelu"})
+"""What is a ReLU with a slope for negative inputs: a unit that is never positive only leaks."""
 
 CLAMPS = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_", "_foreach_clamp_min", "_foreach_clamp_min_")
 """Torch's clamps, as functions, methods and operators. With a lower bound of zero they are ReLUs by another name.

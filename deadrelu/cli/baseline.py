@@ -34,7 +34,7 @@ class BaselineGate:
         Raises `UsageError` if the baseline does not know this model or would get looser. A report without a site is
         returned unchanged, and updates nothing.
         """
-        if self.path is None or not (report.sites or report.leaky):
+        if self.path is None or not report.sites:
             return report
         name = self.name or _place(report.model.path, self.path)
         known = self.file.models.get(name)
@@ -94,7 +94,7 @@ class BaselineGate:
         if change.swapped:
             names = [f"{site} ({op})" for site, op in change.swapped.items()]
             shown = first_few(names)
-            self._note(f"swapped for a leaky activation since the baseline, and not measured: {shown}")
+            self._note(f"swapped for another activation since the baseline: {shown}")
         if change.better and not change.worse:
             sites = count(len(change.better), "site has", "sites have")
             self._note(f"{sites} fewer dead units than the baseline allows; --update-baseline tightens it")

@@ -42,6 +42,6 @@ def diff(
         before, after = (by_definition(report, definition, tau) for report in (before, after))
     comparison = compare(before, after)
     show_plain(format, comparison.to_dict(), lambda screen: rendering.render(comparison, screen, full=full))
-    if any(not report.sites and not report.is_all_leaky for report in (before, after)):
+    if not (before.sites and after.sites):
         return ExitCode.NOTHING_MEASURED
     return ExitCode.GATE_FAILED if fail_on and comparison.worse else ExitCode.OK

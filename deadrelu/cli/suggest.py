@@ -65,7 +65,7 @@ def suggest(
         console.write(markdown.render(advice, full=full))
     else:
         show_plain(format, advice.to_dict(), lambda screen: rendering.render(advice, screen, full=full))
-    if not report.sites and not report.is_all_leaky:
+    if not report.sites:
         return ExitCode.NOTHING_MEASURED
     return ExitCode.OK
 

@@ -18,7 +18,6 @@ from deadrelu.judge.matching import Identity, identities, match
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
 from deadrelu.judge.shares import parse_fraction
-from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.report import Finding, Report, Severity, Site, SiteStats
 from deadrelu.text.wording import count, ranges
 
@@ -53,7 +52,7 @@ class BaselineChanges:
     """What changed since the baseline, as ids of sites. `gone` sites are neither measured nor skipped now.
 
     `moved` maps each new id to the id in the baseline; if only this version names the site differently, it is
-    `renumbered`. `swapped` maps the id in the baseline to the leaky activation that the site has now.
+    `renumbered`. `swapped` maps the id in the baseline to the activation that was put in its place.
     """
 
     worse: tuple[str, ...]
@@ -119,16 +118,15 @@ def compare_to_baseline(report: Report, known: Entries) -> BaselineChanges:
     changes = {s.site.id: s.dead - len(entries[s.site.id].dead) for s in report.gated if _measured(entries, s.site.id)}
     unknown = {stats.site.id for stats in report.sites if stats.nonfinite_units}
     renumbered = tuple(now.id for now in identities(report) if now.id in renamed and now.alias == renamed[now.id])
-    lost = [LostSite(id=site, units=known[site].units, after=known[site].after) for site in found.gone]
-    leaky = match_leaky(lost, report.leaky)
+    ops = {now.id: now.op for now in identities(report)}
     return BaselineChanges(
         worse=tuple(site for site, change in changes.items() if change > 0),
         better=tuple(site for site, change in changes.items() if change < 0 and site not in unknown),
         new=tuple(stats.site.id for stats in report.gated if stats.site.id not in changes),
-        gone=tuple(site for site in found.gone if site not in leaky),
+        gone=found.gone,
         moved={id: old for id, old in renamed.items() if id not in renumbered},
         renumbered=renumbered,
-        swapped={site: each.op for site, each in leaky.items()},
+        swapped={old: op for id, old in found.was.items() if (op := ops[id]) and known[old].op not in (None, op)},
     )
 
 

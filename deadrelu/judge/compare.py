@@ -9,7 +9,6 @@ from typing import Any, Literal
 from deadrelu.judge.definitions import Definition
 from deadrelu.judge.judgement import judge_again
 from deadrelu.judge.matching import Identity, match
-from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.site import Sites
 
@@ -23,9 +22,10 @@ class SiteDiff:
     """One site in both reports; `old` or `new` is None if it was not measured there.
 
     "worse" has more dead units than before, "better" fewer, "changed" as many, but other ones. "non-finite" met NaN or
-    infinity, so its dead units cannot be counted. "swapped" has a leaky activation now, `swapped_for`, and is not
-    measured. `newly_dead` units were alive before, `revived` units fire again; both are empty if the site was measured
-    only once. `was` is its id in the old report, if it differs.
+    infinity, so its dead units cannot be counted. "swapped" has another activation now, `swapped_for`, and no more dead
+    units. `newly_dead` units were alive before, `revived` units fire again, `still_stuck` units were dead and now are
+    saturated, or only ever leak; all are empty if the site was measured only once. `was` is its id in the old report,
+    if it differs.
     """
 
     id: str
@@ -34,6 +34,7 @@ class SiteDiff:
     new: SiteStats | None
     newly_dead: tuple[int, ...] = ()
     revived: tuple[int, ...] = ()
+    still_stuck: tuple[int, ...] = ()
     skipped: bool = False
     swapped_for: str | None = None
     was: str | None = None
@@ -54,8 +55,8 @@ class Comparison:
 
     @property
     def swapped(self) -> tuple[SiteDiff, ...]:
-        """The sites that have a leaky activation now."""
-        return tuple(site for site in self.sites if site.change == "swapped")
+        """The sites that have another activation now."""
+        return tuple(site for site in self.sites if site.swapped_for is not None)
 
     @property
     def worse(self) -> tuple[SiteDiff, ...]:
@@ -83,6 +84,7 @@ class Comparison:
                     "dead": [stats and stats.dead for stats in (site.old, site.new)],
                     "newly_dead": list(site.newly_dead),
                     "revived": list(site.revived),
+                    "still_stuck": list(site.still_stuck),
                 }
                 for site in self.sites
             ],
@@ -112,8 +114,6 @@ def _changes(old: Report, new: Report) -> Iterator[SiteDiff]:
     places = match([Identity.of(s.site) for s in old.sites], [Identity.of(s.site) for s in new.sites])
     was = {name: old.sites[place].site.id for name, place in places.items()}
     known = set(was.values())
-    lost = [LostSite.of(stats.site) for name, stats in before.items() if name not in known and name not in skipped]
-    leaky = match_leaky(lost, new.leaky)
     for name, stats in after.items():
         if name in was:
             yield _change(before[was[name]], stats)
@@ -121,19 +121,21 @@ def _changes(old: Report, new: Report) -> Iterator[SiteDiff]:
             change: Change = "non-finite" if stats.nonfinite_units else "new"
             yield SiteDiff(id=name, change=change, old=None, new=stats, skipped=name in skipped)
     for name, stats in before.items():
-        if name in leaky:
-            yield SiteDiff(id=name, change="swapped", old=stats, new=None, swapped_for=leaky[name].op)
-        elif name not in known:
+        if name not in known:
             yield SiteDiff(id=name, change="gone", old=stats, new=None, skipped=name in skipped)
 
 
 def _change(old: SiteStats, new: SiteStats) -> SiteDiff:
     """Compare a site that was measured in both reports."""
     newly = set(new.dead_units) - set(old.dead_units)
-    revived = set(old.dead_units) - set(new.dead_units) - set(new.nonfinite_units)
+    stuck = set(old.dead_units) & set(new.stuck_units)
+    revived = set(old.dead_units) - set(new.dead_units) - set(new.nonfinite_units) - stuck
     change: Change = "worse" if new.dead > old.dead else "better" if new.dead < old.dead else "same"
+    is_swapped = old.site.op != new.site.op
     if new.nonfinite_units:
         change = "non-finite"
+    elif is_swapped and change != "worse":
+        change = "swapped"
     return SiteDiff(
         id=new.site.id,
         change="changed" if change == "same" and newly else change,
@@ -141,6 +143,8 @@ def _change(old: SiteStats, new: SiteStats) -> SiteDiff:
         new=new,
         newly_dead=tuple(sorted(newly)),
         revived=tuple(sorted(revived)),
+        still_stuck=tuple(sorted(stuck)),
+        swapped_for=new.site.op if is_swapped else None,
         was=old.site.id if old.site.id != new.site.id else None,
     )
 

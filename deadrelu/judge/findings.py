@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from deadrelu.activations import BY_NAME, LEAKY
 from deadrelu.judge.definitions import condition
 from deadrelu.judge.gradients import EXPLODED, VANISHED, flow_of
 from deadrelu.judge.policy import Policy
@@ -14,6 +15,8 @@ from deadrelu.judge.rules import RULES
 from deadrelu.judge.statistics import samples_needed
 from deadrelu.report import Finding, Report, Severity, SiteStats
 from deadrelu.text.wording import count, exact_percent, first_few, percent
+
+_AFTER_A_SWAP = "Fine-tune the model, and scan again: a unit that wakes no longer only leaks."
 
 Finder = Callable[[Report, Policy], Iterator[Finding]]
 
@@ -104,9 +107,10 @@ def find_rare_units(report: Report, policy: Policy) -> Iterator[Finding]:
 
 @finder
 def find_always_on(report: Report, _: Policy) -> Iterator[Finding]:
-    """DR005: every unit of a site fired at every position."""
+    """DR005: every unit of a site fired at every position, where its activation is a straight line."""
     for stats in report.sites:
-        if len(stats.always_on_units) == stats.site.units:
+        kind = BY_NAME.get(stats.site.op)
+        if (kind is None or kind.is_linear) and len(stats.always_on_units) == stats.site.units:
             units = f"all {stats.site.units:,} units" if stats.site.units > 1 else "its one unit"
             message = (
                 f"The {stats.site.op} does nothing here: {units} fired at each of {count(stats.positions, 'position')}."
@@ -148,16 +152,14 @@ def find_saturated(report: Report, policy: Policy) -> Iterator[Finding]:
             f"{stats.saturated:,} of {count(stats.site.units, 'unit')} {verb} saturated"
             f" ({percent(stats.saturated_fraction)}){_sides(stats)} on {count(stats.samples, 'sample')}"
         )
-        severity: Severity = "warning"
+        severity: Severity = "warning" if limit is None else "error" if stats.saturated_fraction > limit else "note"
         if stats.site.is_guessed:
             severity = "note"
             message += f", if axis {stats.site.feature_axis} holds its units, which is a guess: no limit applies."
-        elif limit is not None:
-            severity = "error" if stats.saturated_fraction > limit else "note"
-            message += _allows(limit, stats.site.units)
         else:
-            message += "."
-        yield _finding("DR007", stats, message, stats.saturated_units, severity)
+            message += "." if limit is None else _allows(limit, stats.site.units)
+        suggestion = _AFTER_A_SWAP if stats.site.op in LEAKY else ""
+        yield _finding("DR007", stats, message, stats.saturated_units, severity, suggestion)
 
 
 @finder
@@ -274,6 +276,8 @@ def _wholly_dead(stats: SiteStats) -> bool:
 
 def _sides(stats: SiteStats) -> str:
     """Say how many units are stuck low and how many high; nothing where neither is known."""
+    if stats.site.op in LEAKY:
+        return f", and only ever leak{'s' if stats.saturated == 1 else ''},"
     low, high, all_units = len(stats.saturated_low_units), len(stats.saturated_high_units), stats.saturated
     sides = [(number, side) for number, side in ((low, "low"), (high, "high")) if number]
     every = "both " if all_units == 2 else "all " if all_units > 2 else ""

@@ -49,8 +49,7 @@ def judge_again(report: Report, definition: Definition | None, tau: float | None
 def conclude(report: Report, found: Iterable[Finding]) -> Report:
     """Return the report with these findings in order, and with the verdict that follows from them.
 
-    If the feature axis of every site is a guess, nothing was measured that could pass. If every activation is leaky,
-    there was nothing to measure, and the report passes.
+    If the feature axis of every site is a guess, nothing was measured that could pass.
     """
     order = {stats.site.id: place for place, stats in enumerate(report.sites)}
 
@@ -59,8 +58,8 @@ def conclude(report: Report, found: Iterable[Finding]) -> Report:
         return _RANK[finding.severity], finding.rule != "DR003", at
 
     findings = tuple(sorted(found, key=place))
-    verdict: Verdict = "pass" if report.gated or report.is_all_leaky else "nothing measured"
-    if (report.sites or report.is_all_leaky) and any(finding.severity == "error" for finding in findings):
+    verdict: Verdict = "pass" if report.gated else "nothing measured"
+    if report.sites and any(finding.severity == "error" for finding in findings):
         verdict = "fail"
     return replace(report, findings=findings, verdict=verdict)
 

@@ -12,7 +12,7 @@ from deadrelu.errors import UsageError
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import add_counts, compute_stats
-from deadrelu.report import Counts, DataInfo, Leaky, Report, Site, SiteStats, Skipped, Stats
+from deadrelu.report import Counts, DataInfo, Report, Site, SiteStats, Skipped, Stats
 from deadrelu.report.site import Sites
 
 _LEVELS: tuple[Stats, ...] = get_args(Stats)
@@ -90,7 +90,6 @@ def _pair(a: Report, b: Report) -> Report:
         settings=settings,
         sites=Sites(_site([of[name] for of in (ours, theirs) if name in of], stats) for name in order),
         skipped=tuple(s for s in _skipped(a.skipped, b.skipped) if s.id not in order or not s.is_unreached),
-        leaky=_leaky(a, b),
         gradients=None,  # percentiles of two halves do not give those of the whole
         tool=min(a.tool, b.tool, key=lambda tool: (tool.version, tool.torch, tool.counter or "")),
     )
@@ -160,13 +159,6 @@ def _skipped(a: Sequence[Skipped], b: Sequence[Skipped]) -> tuple[Skipped, ...]:
     for skipped in (*a, *b):
         found[skipped.id] = min(found.get(skipped.id, skipped), skipped, key=lambda s: (s.is_unreached, s.reason, s.op))
     return tuple(found[name] for name in sorted(found))
-
-
-def _leaky(a: Report, b: Report) -> tuple[Leaky, ...]:
-    """Return the leaky calls of both in order; sorted by id if they differ."""
-    found = {each.id: each for each in sorted((*a.leaky, *b.leaky), key=str)}
-    ours, theirs = ([each.id for each in report.leaky] for report in (a, b))
-    return tuple(found[name] for name in (min(ours, theirs) if set(ours) == set(theirs) else sorted(found)))
 
 
 def _agree(a: Report, b: Report, key: str) -> bool:

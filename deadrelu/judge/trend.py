@@ -8,8 +8,7 @@ from typing import Any
 
 from deadrelu.errors import UsageError
 from deadrelu.judge.matching import Identity, match
-from deadrelu.judge.swapped import LostSite, match_leaky
-from deadrelu.report import Leaky, Report, Site, SiteStats
+from deadrelu.report import Report, SiteStats
 
 TREND_VERSION = 1
 
@@ -19,7 +18,8 @@ class Line:
     """One site over the checkpoints: the number and the share (in 0..1) of its dead units at each.
 
     Both are None where the site was not measured, and where it met NaN or infinity: there `nonfinite` is True.
-    `swapped` names the leaky activation that the site has at a checkpoint, if any.
+    `swapped` names the activation that the site has at a checkpoint, if it had another one at first. `still_stuck` is
+    then how many of the units that were dead before the swap are saturated or only ever leak.
     """
 
     id: str
@@ -27,10 +27,11 @@ class Line:
     share: tuple[float | None, ...]
     nonfinite: tuple[bool, ...]
     swapped: tuple[str | None, ...]
+    still_stuck: tuple[int | None, ...]
 
     @property
     def is_swapped(self) -> bool:
-        """Whether the site is leaky at any checkpoint."""
+        """Whether the site has another activation at any checkpoint than at first."""
         return any(self.swapped)
 
 
@@ -58,6 +59,7 @@ class Trend:
                     "share": list(line.share),
                     "nonfinite": list(line.nonfinite),
                     "swapped": list(line.swapped),
+                    "still_stuck": list(line.still_stuck),
                 }
                 for line in self.lines
             ],
@@ -69,24 +71,26 @@ def trend(named: Sequence[tuple[str, Report]]) -> Trend:
     if not named:
         raise UsageError("no checkpoint was given", hint="deadrelu trend CHECKPOINT CHECKPOINT …")
     reports = tuple(report for _, report in named)
-    courses = _courses(reports)
-    leaky = [_leaky(courses, place, report) for place, report in enumerate(reports)]
+    lines = tuple(map(_line, _courses(reports)))
     unknown = tuple(any(stats.nonfinite_units for stats in report.sites) for report in reports)
-    # Without the swapped sites the share would fall, which would look like a cure.
+    swapped = tuple(next(filter(None, ops), None) for ops in zip(*(line.swapped for line in lines), strict=True))
+    swapped = swapped or (None,) * len(reports)
+    # A unit on a leak is not dead: the share would fall at a swap, which would look like a cure.
     total = [
-        None if lost or gone or not r.sites else r.summary
-        for r, lost, gone in zip(reports, unknown, leaky, strict=True)
+        None if lost or op or not report.sites else report.summary
+        for report, lost, op in zip(reports, unknown, swapped, strict=True)
     ]
     return Trend(
         names=tuple(name for name, _ in named),
         reports=reports,
-        lines=tuple(_line(course, [at.get(number) for at in leaky]) for number, course in enumerate(courses)),
+        lines=lines,
         total=Line(
             id="",
             dead=tuple(None if summary is None else summary.dead for summary in total),
             share=tuple(None if summary is None else summary.dead_fraction for summary in total),
             nonfinite=unknown,
-            swapped=tuple(next((each.op for each in gone.values()), None) for gone in leaky),
+            swapped=swapped,
+            still_stuck=tuple(_sum(each) for each in zip(*(line.still_stuck for line in lines), strict=True)),
         ),
     )
 
@@ -109,29 +113,28 @@ def _courses(reports: Sequence[Report]) -> list[list[SiteStats | None]]:
     return courses
 
 
-def _leaky(courses: Sequence[Sequence[SiteStats | None]], place: int, report: Report) -> dict[int, Leaky]:
-    """Return, by number, the courses without figures at a checkpoint that are leaky there."""
-    lost: dict[str, tuple[int, Site]] = {}
-    for number, course in enumerate(courses):
-        if course[place] is None:
-            site = _known(course, place)
-            lost.setdefault(site.id, (number, site))
-    found = match_leaky([LostSite.of(site) for _, site in lost.values()], report.leaky)
-    return {lost[name][0]: each for name, each in found.items()}
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    """The sum of those that are known, if any is."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
 
 
-def _known(course: Sequence[SiteStats | None], place: int) -> Site:
-    """Return a site as last measured before a checkpoint, or as first measured after it."""
-    return next(stats.site for stats in (*reversed(course[:place]), *course[place:]) if stats is not None)
-
-
-def _line(measured: Sequence[SiteStats | None], leaky: Sequence[Leaky | None]) -> Line:
+def _line(measured: Sequence[SiteStats | None]) -> Line:
     """Make the line of a site from its figures at each checkpoint; its id is the latest one."""
+    first = next(stats.site.op for stats in measured if stats is not None)
+    swapped = tuple(None if stats is None or stats.site.op == first else stats.site.op for stats in measured)
+    stuck: list[int | None] = []
+    dead: set[int] = set()
+    for stats, op in zip(measured, swapped, strict=True):
+        if stats is not None and op is None:
+            dead = set(stats.dead_units)
+        stuck.append(len(dead & set(stats.stuck_units)) if stats is not None and op is not None else None)
     known = [None if stats is None or stats.nonfinite_units else stats for stats in measured]
     return Line(
         id=[stats for stats in measured if stats is not None][-1].site.id,
         dead=tuple(None if stats is None else stats.dead for stats in known),
         share=tuple(None if stats is None else stats.dead_fraction for stats in known),
         nonfinite=tuple(stats is not None and bool(stats.nonfinite_units) for stats in measured),
-        swapped=tuple(None if each is None else each.op for each in leaky),
+        swapped=swapped,
+        still_stuck=tuple(stuck),
     )

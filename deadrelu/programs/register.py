@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deadrelu.activations import LEAKY
+from deadrelu.activations import STANDINS
 from deadrelu.flatness import Parameters
 from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.modes import is_transformed, without_functions
@@ -179,7 +179,7 @@ class Register:
             self._learn(site, found.axes)
         elif site.name is not None:
             self._naming.meet(site.name)
-        if site.functional and op in LEAKY:
+        if site.functional and op in STANDINS:
             self._naming.pass_leak(path, site.after)
         if why := _unreadable(z) or site.obstacle:
             self.skip(site, op, why)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deadrelu.activations import BY_NAME, LEAKY, REPLACEMENTS
+from deadrelu.activations import BY_NAME, REPLACEMENTS, STANDINS
 from deadrelu.flatness import Parameters
 from deadrelu.programs.program import CallGroup, CallSite, Swap, Swapped, SwappedCall, site_id
 
@@ -65,7 +65,7 @@ def _renamed(sites: Collection[CallSite], gone: Mapping[str, str]) -> dict[str, 
     """
     groups: dict[CallGroup, list[CallSite]] = {}
     # A leaky call keeps the number that its ReLU had: see `Naming`.
-    lost = [site for site in sites if gone.get(site.id, "leaky_relu") not in LEAKY]
+    lost = [site for site in sites if gone.get(site.id, "leaky_relu") not in STANDINS]
     for site in sites:
         if site.functional:
             groups.setdefault(site.group, []).append(site)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from deadrelu.errors import ModelError
-from deadrelu.judge.swapped import LostSite, match_leaky, standing_in
+from deadrelu.judge.matching import Identity, match
 from deadrelu.programs.eager.replacement import leaking_units
 from deadrelu.remedy.apply import Applied
 from deadrelu.remedy.compare import Evidence
@@ -102,12 +102,13 @@ def _verify_graph(result: PatchResult, applied: Applied, after: Report | None, e
     stay = [site for site in done if site in seen and seen[site].site.op == "relu" and site not in left.values()]
     if stay:
         raise ModelError(f"{_listed(stay)} were not swapped in the patched file", hint="please report it")
-    sites = [LostSite.of(stats.site) for stats in applied.before.sites if stats.site.id in done]
-    leaky = match_leaky(sites, standing_in(stats.site for stats in after.sites) if after else ())
+    sites = [stats.site for stats in applied.before.sites if stats.site.id in done]
+    others = [Identity.of(stats.site) for name, stats in seen.items() if name not in left.values()]
+    became = {sites[place].id: name for name, place in match([Identity.of(site) for site in sites], others).items()}
     changes = []
     for change in result.changes:
-        now = leaky.get(change.site)
-        reached = evidence.reached.get(now.id) if now and not evidence.no_gradient else None
+        now = became.get(change.site)
+        reached = evidence.reached.get(now) if now and not evidence.no_gradient else None
         if reached is not None and len(reached) == change.units:
             change = replace(change, with_gradient=tuple(unit for unit in change.dead_before if reached[unit]))
         changes.append(change)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from deadrelu.judge.definitions import condition
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.verdict import Decision, FailedRule, explain_verdict
-from deadrelu.render.leaky import nothing_can_die
 from deadrelu.report import Finding, Report
 from deadrelu.report.commands import id_glob, scan_command, suggest_command
 from deadrelu.text.wording import count, exact_percent, percent, ranges
@@ -48,13 +48,11 @@ def headline(report: Report) -> str:
 
 def verdict_reason(report: Report) -> str:
     """Return what decided the verdict, without a full stop: it follows the headline."""
-    if not report.gated and not report.is_all_leaky:
+    if not report.gated:
         return "the feature axis of every site is a guess" if report.sites else "no activation site ran"
     by = explain_verdict(report)
     if by.failed:
         return "; ".join(_why_failed(failed, by, len(report.sites)) for failed in by.failed)
-    if report.is_all_leaky:
-        return "every activation is leaky, so no unit can die"
     reason = _why_passed(report, by)
     if by.max_saturated is None:
         return reason
@@ -139,26 +137,21 @@ def conclusion(report: Report) -> str:
     summary, parts = report.summary, []
     samples = count(report.data.samples, "synthetic sample" if report.data.kind == "synthetic" else "sample")
     unknown = sum(len(stats.nonfinite_units) for stats in report.sites)
-    saturated = sum(stats.saturated for stats in report.sites)
-    if report.is_all_leaky:
-        parts.append(nothing_can_die(report))
-    elif not report.sites:
+    stuck = sum(len(stats.stuck_units) for stats in report.sites)
+    if not report.sites:
         parts.append("No activation site ran, so nothing is known about this model")
     elif summary.dead:
         whole = f"{summary.dead:,} of {count(summary.units, 'unit')} ({percent(summary.dead_fraction)})"
         parts.append(f"{whole} never fired on {_reached(report, samples)}")
         parts.extend(_certainty(report))
-    elif unknown or saturated:
+    elif unknown or stuck:
         parts.append(f"No unit was found dead on {samples}")
     else:
         all_units = f"All {summary.units:,} units" if summary.units > 1 else "The one unit"
         parts.append(f"{all_units} fired at least once on {samples}")
     if says := _by_definition(report):
         parts.append(says)
-    if saturated:
-        part = f"{saturated:,} of {count(summary.units, 'unit')} ({percent(saturated / summary.units)})"
-        verb, them = ("is", "it") if saturated == 1 else ("are", "them")
-        parts.append(f"{part} {verb} saturated: hardly any gradient passes through {them}")
+    parts.extend(_stuck(report))
     if unknown:
         parts.append(f"{count(unknown, 'unit')} met NaN or infinity and cannot be judged")
     if report.data.kind == "synthetic" and report.sites:
@@ -168,11 +161,24 @@ def conclusion(report: Report) -> str:
     if guessed := len(report.sites) - len(report.gated):
         sites = "the one site" if len(report.sites) == 1 else f"{guessed:,} of {count(len(report.sites), 'site')}"
         parts.append(f"the feature axis of {sites} is a guess, so no limit applies there")
-    if report.leaky and not report.is_all_leaky:
-        parts.append(f"{count(len(report.leaky), 'leaky site is', 'leaky sites are')} not measured")
     if report.skipped:
         parts.append(f"{count(summary.skipped, 'site was', 'sites were')} skipped and may hide more")
     return "; ".join(parts) + "."
+
+
+def _stuck(report: Report) -> Iterator[str]:
+    """Say how many units only ever leak, and how many others are saturated."""
+    units = report.summary.units
+    leaking = sum(len(stats.leaking_units) for stats in report.sites)
+    saturated = sum(len({*stats.saturated_units} - {*stats.leaking_units}) for stats in report.sites)
+    if leaking:
+        part = f"{leaking:,} of {count(units, 'unit')} ({percent(leaking / units)})"
+        verb, them = ("leaks", "it") if leaking == 1 else ("leak", "them")
+        yield f"{part} only ever {verb}: no gradient but that of the leak passes through {them}"
+    if saturated:
+        part = f"{saturated:,} of {count(units, 'unit')} ({percent(saturated / units)})"
+        verb, them = ("is", "it") if saturated == 1 else ("are", "them")
+        yield f"{part} {verb} saturated: hardly any gradient passes through {them}"
 
 
 def _by_definition(report: Report) -> str:
@@ -197,8 +203,6 @@ def next_step(report: Report) -> Step:
     """Return what to do next."""
     if report.data.kind == "synthetic":
         return Step("Measure on real samples: add --data FILE, a folder of images, or my/data.py:loader")
-    if report.is_all_leaky:
-        return Step("There is nothing left to gate: compare loss or accuracy with the model before the swap")
     if not report.sites:
         return Step("Scan again with inputs that reach an activation")
     if not report.gated:
@@ -210,6 +214,8 @@ def next_step(report: Report) -> Step:
         command = suggest_command(report) or ("deadrelu.suggest(report)" if live else None)
         purpose = "What to do about it"
         return Step(purpose if command else f"{purpose}: pass the JSON report to deadrelu suggest", command)
+    if any(stats.leaking_units for stats in report.sites):
+        return Step("Fine-tune the model, and scan what comes of it", scan_command(report))
     if all(report.settings.get(name) in (None, ()) for name in _LIMITS):
         strict = () if report.skipped or len(report.gated) < len(report.sites) else ("--strict",)
         command = scan_command(report, "--max-dead=5%", *strict)

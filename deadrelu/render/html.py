@@ -40,7 +40,6 @@ def render(report: Report) -> str:
         overview.whole_scan(report),
         table(report, rows, chosen),
         closing.skipped(report),
-        closing.leaky(report),
         details(report, rows, chosen),
         el("section", el("h2", "Reference"), overview.settings(report), closing.explained()),
     )

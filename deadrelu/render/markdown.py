@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from deadrelu.render import conclusion as end
-from deadrelu.render import gradients, leaky
+from deadrelu.render import gradients
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.render.rows import Condition, Row, dead_title, figures, saturated, site_rows
 from deadrelu.report import Finding, Report, Severity
@@ -45,7 +45,6 @@ def render(report: Report) -> str:
         list(_head(report)),
         *_tables(report),
         list(_skipped(report)),
-        list(_leaky(report)),
         list(_findings(report)),
         [f"{step.purpose}: {code_span(step.command)}" if step.command else f"{escape_prose(step.purpose)}."],
     ]
@@ -104,15 +103,6 @@ def _skipped(report: Report) -> Iterator[str]:
     ]
     shown, rest = _within(lines, "skipped", "more skipped site")
     yield from (*shown, *(f"- {line}" for line in rest))
-
-
-def _leaky(report: Report) -> Iterator[str]:
-    """Yield a line for each kind of leaky activation."""
-    if report.leaky:
-        yield f"**{leaky.TITLE}**"
-        yield ""
-    for kind in leaky.kinds(report):
-        yield f"- {kind.op}: {', '.join(map(code_span, kind.named))}{kind.rest}"
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -11,7 +11,7 @@ from deadrelu.errors import FileError
 from deadrelu.report.contract import check_report
 from deadrelu.report.gradients import Gradients
 from deadrelu.report.serialisation import stats_from_dict, stats_to_dict, to_json, without_none
-from deadrelu.report.site import Leaky, Sites, SiteStats, Skipped
+from deadrelu.report.site import Sites, SiteStats, Skipped
 from deadrelu.text.wording import count, percent, printable
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ class Summary:
 class Report:
     """One scan: the model, the data, the figures of each site, and the findings and verdict once it is judged.
 
-    `leaky` lists the activation calls whose units cannot die, in the order in which they first ran. `gradients` is
-    there where a loss was given.
+    `gradients` is there where a loss was given.
     """
 
     tool: Tool
@@ -108,7 +107,6 @@ class Report:
     skipped: tuple[Skipped, ...]
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = "nothing measured"
-    leaky: tuple[Leaky, ...] = ()
     gradients: Gradients | None = None
 
     def __post_init__(self) -> None:
@@ -130,11 +128,6 @@ class Report:
         from deadrelu.render.notebook import fragment
 
         return fragment(self)
-
-    @property
-    def is_all_leaky(self) -> bool:
-        """Whether every activation call that ran is leaky: then nothing can die."""
-        return bool(self.leaky) and not self.sites and not self.skipped
 
     @property
     def gated(self) -> tuple[SiteStats, ...]:
@@ -168,7 +161,6 @@ class Report:
             "summary": asdict(self.summary),
             "sites": [stats_to_dict(stats) for stats in self.sites],
             "skipped": [without_none(asdict(skipped), "alias") for skipped in self.skipped],
-            **({"leaky": [asdict(leaky) for leaky in self.leaky]} if self.leaky else {}),
             **({"gradients": self.gradients.to_dict()} if self.gradients else {}),
             "findings": [asdict(finding) for finding in self.findings],
         }
@@ -188,7 +180,10 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Read back what `to_dict` returned. Raises `FileError` if `data` does not follow the schema."""
+        """Read back what `to_dict` returned. Raises `FileError` if `data` does not follow the schema.
+
+        Earlier versions listed leaky activations apart, and did not measure them: these are left out.
+        """
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise FileError(
@@ -205,8 +200,7 @@ class Report:
                 sites=Sites(stats_from_dict(site) for site in data["sites"]),
                 skipped=tuple(Skipped(**skipped) for skipped in data["skipped"]),
                 findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
-                verdict=data["summary"]["verdict"],
-                leaky=tuple(Leaky(**leaky) for leaky in data.get("leaky", ())),
+                verdict=data["summary"]["verdict"] if data["sites"] else "nothing measured",
                 gradients=Gradients.from_dict(data["gradients"]) if "gradients" in data else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

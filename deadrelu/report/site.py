@@ -1,4 +1,4 @@
-"""One activation site and what was measured at it: `Site`, `SiteStats`, `Skipped`, `Leaky`.
+"""One activation site and what was measured at it: `Site`, `SiteStats`, `Skipped`.
 
 Fractions are in 0..1. Per-unit tuples are in unit order. Non-finite numbers are `None` (JSON `null`).
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, SupportsIndex, overload
 
+from deadrelu.activations import LEAKY
 from deadrelu.text.wording import count, printable
 
 Stats = Literal["fired", "rates", "full"]
@@ -191,6 +192,23 @@ class SiteStats:
         return tuple(unit for unit, top in known if top is not None and top <= 0)
 
     @property
+    def leaking_units(self) -> tuple[int, ...]:
+        """The units of a leaky ReLU or PReLU that only ever leak: no pre-activation was above zero.
+
+        Where maxima were not measured, these are its saturated units.
+        """
+        if self.site.op not in LEAKY:
+            return ()
+        apart, flat = {*self.dead_units, *self.nonfinite_units}, set(self.saturated_units)
+        known = ((unit, top) for unit, top in enumerate(self.max_preactivation) if unit not in apart)
+        return tuple(unit for unit, top in known if (unit in flat if top is None else top <= 0))
+
+    @property
+    def stuck_units(self) -> tuple[int, ...]:
+        """The units that are saturated or only ever leak: they get less gradient than others, but some."""
+        return tuple(sorted({*self.saturated_units, *self.leaking_units}))
+
+    @property
     def saturated_fraction(self) -> float:
         """The share of saturated units, in 0..1."""
         return self.saturated / self.site.units
@@ -256,26 +274,6 @@ class Skipped:
     def is_unreached(self) -> bool:
         """Whether the data did not reach the site; other data, or the data of another rank, may."""
         return self.reason == NO_ROWS or self.reason.startswith("never called")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leaky:
-    """A call of a leaky activation (LeakyReLU, PReLU, GELU, …): listed but not measured, because its units cannot die.
-
-    The fields are those of a `Site`; `units` is None if the feature axis is not known.
-    """
-
-    id: str
-    op: str
-    module: str
-    call: int
-    calls: int
-    after: str | None
-    units: int | None
-
-    @property
-    def alias(self) -> None:
-        """None: earlier versions did not list such calls."""
 
 
 def _missing(key: str, ids: Iterable[str]) -> str:

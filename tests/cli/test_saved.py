@@ -67,7 +67,14 @@ def test_trend_lines_up_checkpoints_and_reports(folder: Path) -> None:
     assert "25%" in done.out
     as_json = without_torch("trend", "new-whole.json", "old-whole.json", "--format", "json", cwd=folder)
     assert json.loads(as_json.stdout)["sites"] == [
-        {"id": "1", "dead": [4, 3], "share": [0.25, 0.1875], "nonfinite": [False, False], "swapped": [None, None]}
+        {
+            "id": "1",
+            "dead": [4, 3],
+            "share": [0.25, 0.1875],
+            "nonfinite": [False, False],
+            "swapped": [None, None],
+            "still_stuck": [None, None],
+        }
     ]
 
 

@@ -1,4 +1,4 @@
-"""Diff, trend, merge and baseline report a swapped site as swapped, and never count it as cured."""
+"""A site that was swapped is matched with the ReLU that it was, and the units that still only leak are not cured."""
 
 from __future__ import annotations
 
@@ -6,172 +6,227 @@ from dataclasses import replace
 
 import pytest
 
-from deadrelu.errors import FileError
-from deadrelu.judge.baseline import compare_to_baseline, renew_entries
+from deadrelu.judge.baseline import compare_to_baseline, gate, renew_entries
 from deadrelu.judge.compare import compare
-from deadrelu.judge.judgement import judge
-from deadrelu.judge.merge import merge
+from deadrelu.judge.matching import Identity, match
 from deadrelu.judge.policy import Policy
-from deadrelu.judge.swapped import LostSite, match_leaky
 from deadrelu.judge.trend import trend
-from deadrelu.render import html, junit, markdown
+from deadrelu.render.conclusion import conclusion, next_step
 from deadrelu.render.terminal import diff as diff_rendering
-from deadrelu.render.terminal import table
 from deadrelu.render.terminal import trend as trend_rendering
 from deadrelu.render.terminal.screen import Screen
-from deadrelu.report import Leaky, Report
+from deadrelu.report import Report, SiteStats
 from tests.conftest import make_report, make_site, make_stats
 
 
-def leaky(name: str, op: str = "leaky_relu", units: int | None = 4, after: str | None = None) -> Leaky:
-    module, _, call = name.partition("#")
-    number = int(call) if call.isdecimal() else 1
-    return Leaky(id=name, op=op, module=module.partition(":")[0], call=number, calls=1, after=after, units=units)
+def dead(name: str, units: int, *, after: str | None = "fc") -> SiteStats:
+    """A ReLU of four units, the first so many of them dead."""
+    return make_stats(make_site(name, 4, after=after), [0.0] * units + [0.5] * (4 - units))
 
 
-def report(sites: dict[str, int], *leaks: Leaky) -> Report:
-    """A report of sites of four units, so many of them dead, and of leaky calls."""
-    made = [
-        make_stats(make_site(name, 4, after="fc"), [0.0] * dead + [0.5] * (4 - dead)) for name, dead in sites.items()
-    ]
-    return judge(replace(make_report(made), leaky=leaks), Policy())
+def leaking(name: str, units: int, op: str = "leaky_relu", *, slope: float = 0.01) -> SiteStats:
+    """A swapped site of four units, the first so many of them never above zero: saturated if the slope is small."""
+    flat = tuple(range(units)) if slope <= 0.01 else ()
+    stats = make_stats(make_site(name, 4, op=op, after="fc"), [0.0 if flat else 1.0] * units + [0.5] * (4 - units))
+    maxima = (-1.0,) * units + (2.0,) * (4 - units)
+    return replace(stats, dead_units=(), saturated_units=flat, max_preactivation=maxima, min_preactivation=(-3.0,) * 4)
 
 
-BEFORE = report({"a": 3, "b": 2, "c:relu#1": 1})
-PARTLY = report({"b": 2}, leaky("a"), leaky("c:elu#1", "elu", after="fc"))
-WHOLLY = report({}, leaky("a"), leaky("b", "gelu"), leaky("c:elu#1", "elu"))
+BEFORE = make_report([dead("a", 3), dead("b", 2), dead("c:relu#1", 1)])
+PATCHED = make_report([leaking("a", 2), dead("b", 2), leaking("c:elu#1", 0, "elu")])
+TUNED = make_report([leaking("a", 1), dead("b", 2), leaking("c:elu#1", 0, "elu")])
+
+
+def said(text: str) -> str:
+    """The text on one line."""
+    return " ".join(text.split())
+
+
+def relu(name: str, *, after: str | None = None, module: str | None = None, op: str = "relu") -> Identity:
+    return Identity(id=name, op=op, after=after, units=4, module=module)
+
+
+def swapped(name: str, op: str = "leaky_relu", *, after: str | None = None, units: int | None = 4) -> Identity:
+    return Identity(id=name, op=op, after=after, units=units, module=name.partition(":")[0].partition("#")[0])
 
 
 @pytest.mark.parametrize(
     ("site", "became", "found"),
     [
-        (LostSite(id="relu", units=4), leaky("relu"), True),
-        (LostSite(id="relu#2", units=4), leaky("relu#2"), True),
-        (LostSite(id="relu", units=4), leaky("relu", units=None), True),
-        (LostSite(id="relu", units=4), leaky("relu", units=5), False),
-        (LostSite(id="relu", units=4), leaky("act"), False),
-        (LostSite(id="net:relu#1", units=4), leaky("net:leaky_relu#1"), True),
-        (LostSite(id="net:relu#3", units=4, after="fc", module="net"), leaky("net:leaky_relu#1", after="fc"), True),
-        (LostSite(id="net:relu#1", units=4, after="fc", module="net"), leaky("net:leaky_relu#1", after="conv"), False),
-        (LostSite(id="net:relu#1", units=4, after="fc", module="net"), leaky("other:leaky_relu#1", after="fc"), False),
-        (LostSite(id="layer:relu#1", units=4, after="fc", module="layer"), leaky("layer.activation", after="fc"), True),
-        (
-            LostSite(id="layer:relu#1", units=4, after=None, module="layer"),
-            leaky("layer.activation", after=None),
-            False,
-        ),
+        (relu("relu"), swapped("relu"), True),
+        (relu("relu#2"), swapped("relu#2"), True),
+        (relu("relu"), swapped("relu", "hardswish"), True),
+        (swapped("relu"), relu("relu"), True),
+        (relu("relu"), swapped("relu", units=None), True),
+        (relu("relu"), swapped("relu", units=5), False),
+        (relu("relu"), swapped("act"), False),
+        (relu("relu"), swapped("relu", "sigmoid"), False),
+        (relu("act", op="sigmoid"), swapped("act", "tanh"), False),
+        (relu("net:relu#1"), swapped("net:leaky_relu#1"), True),
+        (relu("net:relu#3", after="fc", module="net"), swapped("net:leaky_relu#1", after="fc"), True),
+        (relu("net:relu#1", after="fc", module="net"), swapped("net:leaky_relu#1", after="conv"), False),
+        (relu("net:relu#1", after="fc", module="net"), swapped("other:leaky_relu#1", after="fc"), False),
+        (relu("layer:relu#1", after="fc", module="layer"), swapped("layer.activation", "gelu", after="fc"), True),
+        (relu("layer:relu#1", module="layer"), swapped("layer.activation"), False),
+        (relu("layer:relu#1", after="fc"), swapped("layer.activation", after="fc"), False),
     ],
 )
-def test_a_leaky_call_is_matched_by_id_module_and_layer(site: LostSite, became: Leaky, found: bool) -> None:
-    assert match_leaky([site], [became]) == ({site.id: became} if found else {})
+def test_a_swapped_site_is_matched_by_id_module_and_layer(site: Identity, became: Identity, found: bool) -> None:
+    assert match([site], [became]) == ({became.id: 0} if found else {})
 
 
-def test_each_leaky_call_matches_one_site_in_the_order_of_calls() -> None:
-    gone = [LostSite(id="n:relu#1", units=4), LostSite(id="n:relu#2", units=8), LostSite(id="n:relu#3", units=4)]
-    leaks = [leaky("n:elu#1", units=4), leaky("n:elu#2", units=8), leaky("n:elu#3", units=4)]
-    assert {name: each.id for name, each in match_leaky(gone, leaks).items()} == {
-        "n:relu#1": "n:elu#1",
-        "n:relu#2": "n:elu#2",
-        "n:relu#3": "n:elu#3",
-    }
+def test_each_swapped_call_matches_one_site_in_the_order_of_calls() -> None:
+    sizes = (4, 8, 4)
+    old = [replace(relu(f"n:relu#{call}"), units=size) for call, size in enumerate(sizes, 1)]
+    new = [swapped(f"n:elu#{call}", "elu", units=size) for call, size in enumerate(sizes, 1)]
+    assert match(old, new) == {"n:elu#1": 0, "n:elu#2": 1, "n:elu#3": 2}
 
 
 def test_a_site_that_is_matched_leaves_the_other_calls_to_the_next() -> None:
-    gone = [LostSite(id=f"layer:relu#{call}", units=4, after="fc", module="layer") for call in (1, 2)]
-    leaks = [leaky("layer:elu#1", after="fc"), leaky("layer.activation", after="fc")]
-    found = match_leaky(gone, leaks)
-    assert {name: each.id for name, each in found.items()} == {
-        "layer:relu#1": "layer:elu#1",
-        "layer:relu#2": "layer.activation",
-    }
+    old = [relu(f"layer:relu#{call}", after="fc", module="layer") for call in (1, 2)]
+    new = [swapped("layer:elu#1", "elu", after="fc"), swapped("layer.activation", after="fc")]
+    assert match(old, new) == {"layer:elu#1": 0, "layer.activation": 1}
 
 
-def test_a_comparison_names_swapped_sites_and_does_not_count_them_as_cured() -> None:
-    comparison = compare(BEFORE, PARTLY)
-    assert {site.id: (site.change, site.swapped_for) for site in comparison.sites} == {
-        "a": ("swapped", "leaky_relu"),
-        "b": ("same", None),
-        "c:relu#1": ("swapped", "elu"),
-    }
+def test_a_relu_that_was_kept_is_never_matched_with_one_that_was_swapped() -> None:
+    old = [relu("a", after="fc"), relu("b", after="fc")]
+    assert match(old, [swapped("a", after="fc"), relu("b", after="fc")]) == {"a": 0, "b": 1}
+
+
+def test_a_unit_only_leaks_if_nothing_was_above_zero_whatever_the_slope() -> None:
+    assert leaking("a", 2).leaking_units == (0, 1)
+    assert leaking("a", 2, slope=0.2).leaking_units == (0, 1)
+    assert leaking("a", 2, slope=0.2).saturated_units == ()
+    assert leaking("a", 2, "gelu").leaking_units == ()
+    assert leaking("a", 2, "gelu").stuck_units == (0, 1)
+    assert dead("a", 2).stuck_units == ()
+    edge = replace(leaking("a", 2, "prelu"), max_preactivation=(0.0, 1e-9, -2.0, -1.0), dead_units=(2,))
+    assert replace(edge, nonfinite_units=(3,)).leaking_units == (0,)
+
+
+def test_without_maxima_the_units_that_only_leak_are_the_saturated_ones() -> None:
+    assert replace(leaking("a", 2), max_preactivation=(None,) * 4).leaking_units == (0, 1)
+    assert replace(leaking("a", 2, slope=0.2), max_preactivation=(None,) * 4).leaking_units == ()
+
+
+def test_a_scan_of_a_patched_model_passes_and_says_how_many_units_only_leak() -> None:
+    for slope in (0.01, 0.2):
+        report = make_report([leaking("a", 2, slope=slope), leaking("b", 1, slope=slope)], policy=Policy(max_dead=0.05))
+        assert report.verdict == "pass"
+        assert "3 of 8 units (38%) only ever leak: no gradient but that of the leak passes" in conclusion(report)
+        assert "saturated" not in conclusion(report)
+        assert next_step(report).purpose == "Fine-tune the model, and scan what comes of it"
+    one = make_report([leaking("a", 1), leaking("b", 1, "gelu")])
+    assert "1 of 8 units (12%) only ever leaks" in conclusion(one)
+    assert "1 of 8 units (12%) is saturated" in conclusion(one)
+
+
+def test_the_finding_of_a_leak_says_to_fine_tune_and_not_to_scale_the_inputs() -> None:
+    leaks, tail = make_report([leaking("a", 2), leaking("b", 2, "elu")]).findings
+    assert leaks.message == "2 of 4 units are saturated (50%), and only ever leak, on 1,797 samples."
+    assert leaks.suggestion.startswith("Fine-tune the model, and scan again")
+    assert "all" not in leaks.message
+    assert "both stuck low" in tail.message
+    assert tail.suggestion.startswith("Check that the inputs")
+
+
+def test_only_a_straight_activation_that_always_fires_does_nothing() -> None:
+    def on(op: str) -> list[str]:
+        report = make_report([make_stats(make_site("a", 4, op=op), [1.0] * 4)])
+        return [finding.rule for finding in report.findings]
+
+    assert on("relu") == on("hardsigmoid") == ["DR005"]
+    assert on("hardswish") == on("sigmoid") == on("leaky_relu") == []
+
+
+def test_a_comparison_names_swapped_sites_and_what_became_of_their_dead_units() -> None:
+    comparison = compare(BEFORE, PATCHED)
+    assert [(site.id, site.was, site.change, site.swapped_for) for site in comparison.sites] == [
+        ("a", None, "swapped", "leaky_relu"),
+        ("b", None, "same", None),
+        ("c:elu#1", "c:relu#1", "swapped", "elu"),
+    ]
+    assert [site.still_stuck for site in comparison.sites] == [(0, 1), (), ()]
+    assert [site.revived for site in comparison.sites] == [(2,), (), (0,)]
+    assert comparison.to_dict()["sites"][0]["still_stuck"] == [0, 1]
     text = diff_rendering.render(comparison, Screen(width=120))
-    assert "a: swapped for leaky_relu; 3 of 4 units were dead before, and its units are not measured now" in text
-    assert "c:relu#1: swapped for elu; 1 of 4 units was dead before" in text
-    assert "NO WORSE" not in text
+    assert "a: swapped for leaky_relu; 3 of 4 units were dead before, and 2 of them still only leak" in text
+    assert "c:elu#1: swapped for elu; 1 of 4 units was dead before\n" in text
     assert " SWAPPED " in text
+    assert "NO WORSE" not in text
+    assert "Of 4 dead units at swapped sites, 2 are still stuck: a swap alone is not a cure" in said(text)
     (total,) = [line for line in text.splitlines() if "1 other site" in line]
     assert "2    2       0  50% → 50%" in total, "the dead units of what was swapped are in no total"
-    assert [site["swapped_for"] for site in comparison.to_dict()["sites"]][1:] == [
-        "leaky_relu",
-        "elu",
-    ]
 
 
-def test_a_comparison_that_is_worse_elsewhere_says_that_first() -> None:
-    assert " WORSE " in diff_rendering.render(compare(BEFORE, report({"b": 3}, leaky("a"))))
+def test_a_comparison_that_is_worse_elsewhere_or_at_the_swapped_site_says_that_first() -> None:
+    worse = make_report([leaking("a", 2), dead("b", 3)])
+    assert " WORSE " in diff_rendering.render(compare(BEFORE, worse))
+    died = replace(leaking("a", 0, "prelu"), dead_units=(0, 1, 2, 3))
+    comparison = compare(BEFORE, make_report([died, dead("b", 2)]))
+    assert [(site.change, site.swapped_for) for site in comparison.sites[:1]] == [("worse", "prelu")]
 
 
-def test_a_comparison_with_nothing_left_to_measure_has_no_total() -> None:
-    text = " ".join(diff_rendering.render(compare(BEFORE, WHOLLY)).split())
-    assert "6 units were dead at the swapped sites, which are not measured now" in text
-    assert "other site" not in text
-    assert "3 leaky sites not measured" in text
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (1, leaking("a", 1), "1 of 4 units was dead before, and it still only leaks"),
+        (3, leaking("a", 3), "3 of 4 units were dead before, and all of them still only leak"),
+        (3, leaking("a", 1), "3 of 4 units were dead before, and 1 of them still only leaks"),
+        (2, leaking("a", 2, "gelu"), "2 of 4 units were dead before, and all of them are still saturated"),
+        (0, leaking("a", 2), "no unit was dead before"),
+    ],
+)
+def test_each_swapped_site_has_a_sentence(old: int, new: SiteStats, says: str) -> None:
+    text = diff_rendering.render(compare(make_report([dead("a", old)]), make_report([new])), Screen(width=120))
+    assert f"a: swapped for {new.site.op}; {says}\n" in text
 
 
-def test_a_trend_has_no_total_where_a_site_was_swapped() -> None:
-    course = trend([("1.pt", BEFORE), ("2.pt", BEFORE), ("3.pt", PARTLY)])
+def test_a_trend_has_no_total_where_a_site_was_swapped_and_counts_what_still_leaks() -> None:
+    course = trend([("1.pt", BEFORE), ("2.pt", BEFORE), ("3.pt", PATCHED), ("4.pt", TUNED)])
     assert {line.id: line.swapped for line in course.lines} == {
-        "a": (None, None, "leaky_relu"),
-        "b": (None, None, None),
-        "c:relu#1": (None, None, "elu"),
+        "a": (None, None, "leaky_relu", "leaky_relu"),
+        "b": (None,) * 4,
+        "c:elu#1": (None, None, "elu", "elu"),
     }
-    assert course.total.share == (0.5, 0.5, None)
-    text = " ".join(trend_rendering.render(course).split())
-    assert "1 site was swapped for leaky_relu (a): not measured where leaky" in text
-    assert "50% of the units were dead at first, 50% in 2.pt." in text
-    assert course.to_dict()["sites"][0]["swapped"] == [None, None, "leaky_relu"]
-
-
-def test_a_trend_of_leaky_checkpoints_says_that_nothing_can_die() -> None:
-    assert "Nothing can die here" in trend_rendering.render(trend([("1.pt", WHOLLY), ("2.pt", WHOLLY)]))
-
-
-def test_an_older_baseline_reports_swapped_sites_and_not_gone_ones() -> None:
-    known = renew_entries(BEFORE, Policy(), None)
-    changes = compare_to_baseline(PARTLY, known)
-    assert changes.swapped == {"a": "leaky_relu", "c:relu#1": "elu"}
-    assert changes.gone == changes.worse == ()
-    assert compare_to_baseline(report({"b": 2}), known).gone == ("a", "c:relu#1")
-
-
-def test_merged_reports_list_each_leaky_call_once() -> None:
-    assert merge([PARTLY, PARTLY]).leaky == PARTLY.leaky
-    other = replace(PARTLY, leaky=(leaky("z", "gelu"), *PARTLY.leaky))
-    assert merge([PARTLY, other]).leaky == merge([other, PARTLY]).leaky
-    assert {each.id for each in merge([PARTLY, other]).leaky} == {"a", "c:elu#1", "z"}
-
-
-def test_a_report_that_lists_a_leaky_call_twice_or_passes_with_a_skipped_site_is_broken() -> None:
-    assert Report.from_json(PARTLY.to_json()) == PARTLY
-    assert Report.from_json(WHOLLY.to_json()) == WHOLLY
-    for change in ({"leaky": [PARTLY.to_dict()["leaky"][0]] * 2}, {"leaky": []}):
-        with pytest.raises(FileError):
-            Report.from_dict({**WHOLLY.to_dict(), **change})
-    assert "leaky" not in BEFORE.to_dict(), "a report without any is written as before"
-
-
-def test_every_format_lists_leaky_calls_without_a_warning() -> None:
-    many = report({"b": 0}, *(leaky(f"m{number}") for number in range(12)))
-    for text in (table.render(many), markdown.render(many), html.render(many)):
-        plain = " ".join(text.split())
-        assert "Not measured: leaky activations, whose units cannot die" in plain
-        assert "leaky_relu" in plain
-        assert "m7" in plain
-        assert "m8" not in plain
-        assert "and 4 more" in plain
-    assert "m11" in table.render(many, full=True)
-    assert "12 leaky sites are not measured" in " ".join(table.render(many).split())
-    assert 'tests="1"' in junit.render(WHOLLY)
-    assert 'failures="0" errors="0" skipped="0"' in junit.render(WHOLLY)
-    assert "Nothing can die here: all 3 activation sites are leaky (leaky_relu, gelu, elu)" in " ".join(
-        table.render(WHOLLY).split()
+    assert [line.still_stuck for line in course.lines] == [(None, None, 2, 1), (None,) * 4, (None, None, 0, 0)]
+    assert course.total.share == (0.5, 0.5, None, None)
+    assert course.total.still_stuck == (None, None, 2, 1)
+    text = said(trend_rendering.render(course))
+    assert (
+        "1 site was swapped for leaky_relu (a): 1 unit that was dead there still only leaks in 4.pt,"
+        " and a swap alone is not a cure." in text
     )
+    assert "1 site was swapped for elu (c:elu#1)." in text
+    assert "50% of the units were dead at first, 50% in 2.pt." in text
+    assert course.to_dict()["sites"][0]["swapped"] == [None, None, "leaky_relu", "leaky_relu"]
+    assert course.to_dict()["sites"][0]["still_stuck"] == [None, None, 2, 1]
+
+
+def test_a_trend_of_patched_checkpoints_has_a_total() -> None:
+    course = trend([("1.pt", make_report([leaking("a", 2)])), ("2.pt", make_report([leaking("a", 1)]))])
+    assert course.total.share == (0.0, 0.0)
+    assert "0% of the units were dead at first, 0% at the end" in trend_rendering.render(course)
+
+
+def test_a_baseline_from_before_the_swap_is_compared_with_the_swapped_sites() -> None:
+    known = renew_entries(BEFORE, Policy(), None)
+    changes = compare_to_baseline(PATCHED, known)
+    assert changes.swapped == {"a": "leaky_relu", "c:relu#1": "elu"}
+    assert (changes.gone, changes.worse, changes.new) == ((), (), ())
+    assert changes.better == ("a", "c:elu#1")
+    assert gate(PATCHED, Policy(), known).verdict == "pass"
+    assert compare_to_baseline(make_report([dead("b", 2)]), known).gone == ("a", "c:relu#1")
+
+
+@pytest.mark.parametrize("sites", [(), (dead("b", 2),)])
+def test_a_report_that_lists_leaky_calls_apart_is_read_without_them(sites: tuple[SiteStats, ...]) -> None:
+    """Versions before this one wrote the key, and let a model of nothing else pass."""
+    call = {"id": "act", "op": "gelu", "module": "act", "call": 1, "calls": 1, "after": None, "units": None}
+    old = make_report(sites).to_dict() | {"leaky": [call]}
+    old["summary"] |= {"verdict": "pass"}
+    read = Report.from_dict(old)
+    assert [stats.site.id for stats in read.sites] == [stats.site.id for stats in sites]
+    assert read.verdict == ("pass" if sites else "nothing measured")
+    assert "leaky" not in read.to_dict()
+    assert Report.from_dict(read.to_dict()) == read

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.judge.swapped import LostSite, match_leaky, standing_in
+from deadrelu.judge.matching import Identity, match
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch, Swap
 from deadrelu.remedy.compare import compare_programs
@@ -148,13 +148,13 @@ def test_in_an_exported_program_they_are_those_of_a_backward_pass_through_the_sa
     found = dict(zip(done, gradients_of_graph(tmp_path / "out.pt2", data), strict=True))
     evidence = compare_programs(before, program, [batch], {})
     after = scan_program(program, [batch]).sites
-    lost = [LostSite.of(stats.site) for stats in sites if stats.site.id in done]
-    leaky = match_leaky(lost, standing_in(stats.site for stats in after))
+    lost = [Identity.of(stats.site) for stats in sites if stats.site.id in done]
+    leaky = {lost[place].id: name for name, place in match(lost, [Identity.of(s.site) for s in after]).items()}
     assert evidence.no_gradient == ""
     assert set(leaky) == set(done)
     for stats in sites:
         if stats.site.id in done and isinstance(axis := axes[stats.site.id], int):
-            reached = evidence.reached[leaky[stats.site.id].id]
+            reached = evidence.reached[leaky[stats.site.id]]
             assert {unit for unit, hit in enumerate(reached) if hit} == with_gradient(found[stats.site.id], axis)
 
 

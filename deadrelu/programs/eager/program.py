@@ -96,7 +96,8 @@ class EagerProgram:
                 args, kwargs = to_device((batch.args, batch.kwargs), device)
                 with one_run(turn), interception.forward((args, kwargs), batch):
                     settled()
-                    torch.set_grad_enabled(tap.is_on)
+                    if tap.is_on:  # a caller may have turned gradients on for its own ends
+                        torch.set_grad_enabled(True)
                     return self.module(*args, **kwargs)
 
             stack.enter_context(turn.between_runs())

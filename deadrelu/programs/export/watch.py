@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule, Interpreter, Node
 
-from deadrelu.activations import LEAKY
+from deadrelu.activations import STANDINS
 from deadrelu.flatness import Parameters
 from deadrelu.programs.axes.provenance import Provenance, following
 from deadrelu.programs.callsites import STAND_IN, read_call, read_calls
@@ -123,7 +123,7 @@ class ExportWatch:
             return args
         for op, parameters, z in read_calls(spelling, args, kwargs):
             site = self._observe(node, op, parameters, z)
-            if self.tap is not None and site is not None and op in LEAKY and args:
+            if self.tap is not None and site is not None and op in STANDINS and args:
                 return (self.tap(site, z), *args[1:])
         return args
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from deadrelu.activations import LEAKY
 from deadrelu.judge.compare import Change, Comparison, SiteDiff
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.columns import Column, column_of, fit
@@ -54,8 +55,9 @@ def _report(report: Report, screen: Screen) -> Text:
     source = "SYNTHETIC inputs" if data.kind == "synthetic" else data.source or "data in memory"
     parts = [source, count(data.samples, "sample")]
     by = f" by {report.settings['definition']}" if report.settings.get("definition") else ""
-    parts += [] if report.is_all_leaky else [f"{summary.dead:,} of {count(summary.units, 'unit')} dead{by}"]
-    parts += [f"{count(len(report.leaky), 'leaky site')} not measured"] if report.leaky else []
+    parts += [f"{summary.dead:,} of {count(summary.units, 'unit')} dead{by}"]
+    leaking = sum(len(stats.leaking_units) for stats in report.sites)
+    parts += [f"{leaking:,} only leak"] if leaking else []
     model = screen.text(report.model.path or "a model in memory")
     return Text.assemble((model, "bold"), screen.text(screen.glyphs.dot + screen.glyphs.dot.join(parts)))
 
@@ -75,11 +77,11 @@ def _table(shown: Sequence[SiteDiff], comparison: Comparison, screen: Screen) ->
 
 
 def _total(comparison: Comparison, screen: Screen) -> dict[str, str] | None:
-    """The text of each column for all sites but the swapped ones, whose dead units are no longer counted.
+    """The text of each column for all sites but the swapped ones: a unit on a leak is not dead, and not cured either.
 
     None if every site was swapped.
     """
-    others = [site for site in comparison.sites if site.change != "swapped"]
+    others = [site for site in comparison.sites if site.swapped_for is None]
     swapped = len(comparison.sites) - len(others)
     name = count(len(others), "other site" if swapped else "site")
     if swapped and not others:
@@ -181,15 +183,30 @@ def _units(shown: Sequence[SiteDiff], screen: Screen) -> Iterator[Text]:
 
 
 def _swapped(comparison: Comparison, screen: Screen) -> Iterator[Text]:
-    """Yield the sites that are leaky now, with their former dead units."""
+    """Yield the sites with another activation, and what became of their dead units."""
     if comparison.swapped:
         yield Text("Swapped", "bold")
     for site in comparison.swapped:
-        dead = f"{site.old.dead:,} of {count(site.old.site.units, 'unit')}" if site.old else "no unit"
-        were = "was" if site.old and site.old.dead == 1 else "were"
-        text = f" swapped for {site.swapped_for}; {dead} {were} dead before, and its units are not measured now"
+        text = f" swapped for {site.swapped_for}; {_became(site)}"
         line = Text.assemble((f"{screen.text(site.id)}:", "bold"), screen.text(text))
         yield from paragraph(line, screen, first="   ")
+
+
+def _became(site: SiteDiff) -> str:
+    """Say what became of the dead units of a swapped site."""
+    if site.old is None or not site.old.dead:
+        return "no unit was dead before"
+    were = "was" if site.old.dead == 1 else "were"
+    text = f"{site.old.dead:,} of {count(site.old.site.units, 'unit')} {were} dead before"
+    stuck = len(site.still_stuck)
+    if not stuck:
+        return text
+    some = "it" if site.old.dead == 1 else "all of them" if stuck == site.old.dead else f"{stuck:,} of them"
+    one = some == "it" or stuck == 1
+    still = f"{'is' if one else 'are'} still saturated"
+    if site.swapped_for in LEAKY:
+        still = f"still only leak{'s' if one else ''}"
+    return f"{text}, and {some} {still}"
 
 
 def _end(comparison: Comparison, screen: Screen) -> Iterator[Text]:
@@ -199,6 +216,7 @@ def _end(comparison: Comparison, screen: Screen) -> Iterator[Text]:
     parts = [f"{number:,} {words.get(change, change)}" for change, number in tally.items() if number]
     died = sum(len(site.newly_dead) for site in comparison.sites)
     back = sum(len(site.revived) for site in comparison.sites)
+    stuck = sum(len(site.still_stuck) for site in comparison.swapped)
     badge, style = "NO WORSE", "bold green"
     if comparison.swapped:
         badge, style = "SWAPPED", "bold yellow"
@@ -207,12 +225,9 @@ def _end(comparison: Comparison, screen: Screen) -> Iterator[Text]:
     verdict = Text.assemble((f" {badge} ", f"{style} reverse"), " ")
     sites = count(len(comparison.sites), "site")
     text = f"{sites}: {', '.join(parts)}." if parts else "No site was measured in either report."
-    if len(comparison.swapped) < len(comparison.sites) or not comparison.sites:
-        text += f" {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
-    if comparison.swapped:
-        dead = sum(site.old.dead for site in comparison.swapped if site.old)
-        units = count(dead, "unit was", "units were")
-        text += f" {units} dead at the swapped sites, which are not measured now; a swap alone is not a cure."
-    elif not comparison.sites and comparison.old.is_all_leaky and comparison.new.is_all_leaky:
-        text = "Nothing can die here: every activation of both models is leaky."
+    text += f" {count(died, 'unit is', 'units are')} newly dead, {back:,} revived."
+    if stuck:
+        dead = count(sum(site.old.dead for site in comparison.swapped if site.old), "dead unit")
+        text += f" Of {dead} at swapped sites, {stuck:,} {'is' if stuck == 1 else 'are'} still stuck:"
+        text += " a swap alone is not a cure, so fine-tune the model."
     yield from paragraph(Text(screen.text(text), style), screen, first=verdict)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from deadrelu.render import conclusion as end
-from deadrelu.render import gradients, leaky
+from deadrelu.render import gradients
 from deadrelu.render.rows import MOST_ROWS, site_rows, worst_rows
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
@@ -32,7 +32,6 @@ def render(report: Report, screen: Screen = Screen(), *, full: bool = False) -> 
         _sites(report, screen, full),
         plasticity_lines(report, screen),
         _skipped(report, screen),
-        _leaky(report, screen, full),
         _findings(report, screen, full),
         _end(report, screen),
     )
@@ -77,15 +76,6 @@ def _skipped(report: Report, screen: Screen) -> Iterator[Text]:
         reason = screen.sentence(site.reason)
         name = Text.assemble((screen.text(site.id), "bold"), f"  {screen.text(site.op)}  {reason}")
         yield from paragraph(name, screen, first=Text(f" {screen.glyphs.skipped} ", "yellow"))
-
-
-def _leaky(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
-    """Yield a line for each kind of leaky activation."""
-    if report.leaky:
-        yield from paragraph(Text(leaky.TITLE, "bold"), screen)
-    for kind in leaky.kinds(report, len(report.leaky) if full else leaky.MOST_NAMED):
-        names = screen.text(", ".join(kind.named) + kind.rest)
-        yield from paragraph(Text(names), screen, first=Text(f" {screen.glyphs.note} {kind.op}  ", "dim"))
 
 
 def _findings(report: Report, screen: Screen, full: bool) -> Iterator[Text]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from deadrelu.activations import LEAKY
 from deadrelu.judge.trend import Line, Trend
 from deadrelu.render.terminal.columns import Column, column_of, fit
 from deadrelu.render.terminal.page import page, paragraph
@@ -18,8 +19,7 @@ MOST_NAMES = 12
 
 def render(trend: Trend, screen: Screen = Screen()) -> str:
     """Return the trend as text."""
-    table = _table(trend, screen) if trend.lines or not _is_all_leaky(trend) else ()
-    return page([_head(trend, screen), table, _end(trend, screen)], screen)
+    return page([_head(trend, screen), _table(trend, screen), _end(trend, screen)], screen)
 
 
 def _head(trend: Trend, screen: Screen) -> Iterator[Text]:
@@ -58,15 +58,14 @@ def _table(trend: Trend, screen: Screen) -> Iterator[Text]:
     gaps = any(_has_gap(line) for line in trend.lines)
     missing = "; a blank where the site was not measured" if gaps else ""
     if any(line.is_swapped for line in trend.lines):
-        missing += "; ~ where it is leaky and not measured"
+        missing += "; ~ where it has another activation than at first"
     missing += f"; {screen.glyphs.skipped} where it met NaN or infinity" if any(trend.total.nonfinite) else ""
     yield from paragraph(Text(screen.text(scale + missing), "dim"), screen, first=" ")
 
 
 def _has_gap(line: Line) -> bool:
     """Whether the site has no figure at some checkpoint, and no mark that explains it."""
-    known = zip(line.share, line.nonfinite, line.swapped, strict=True)
-    return any(share is None and not nonfinite and swapped is None for share, nonfinite, swapped in known)
+    return any(share is None and not nonfinite for share, nonfinite in zip(line.share, line.nonfinite, strict=True))
 
 
 def _columns(rows: Sequence[dict[str, str]], points: int) -> list[Column]:
@@ -114,6 +113,8 @@ def _style(line: Line) -> str:
     first, last = line.share[0], line.share[-1]
     if line.nonfinite[-1]:
         return "magenta"
+    if line.swapped[-1]:
+        return "yellow"
     if first is None or last is None or first == last:
         return ""
     return "red" if last > first else "green"
@@ -142,21 +143,17 @@ def _end(trend: Trend, screen: Screen) -> Iterator[Text]:
     if lost:
         text = f"{first_few(lost, 1)} met NaN or infinity: its dead units cannot be counted."
         yield from paragraph(Text(screen.text(text), "bold magenta"), screen)
-    for op, names in _swaps(trend).items():
-        text = (
-            f"{count(len(names), 'site was', 'sites were')} swapped for {op} ({first_few(names)}): not measured where"
-            " leaky, and a swap alone is not a cure."
-        )
+    for op, lines in _swaps(trend).items():
+        names = first_few([line.id for line in lines])
+        text = f"{count(len(lines), 'site was', 'sites were')} swapped for {op} ({names}){_still(lines, trend)}."
         yield from paragraph(Text(screen.text(text), "bold yellow"), screen)
     seen = [(name, share) for name, share in zip(trend.names, trend.total.share, strict=True) if share is not None]
     if not seen:
-        if _is_all_leaky(trend):
-            yield from paragraph(Text("Nothing can die here: every activation is leaky.", "bold"), screen)
-        elif not lost and not _swaps(trend):
+        if not lost and not _swaps(trend):
             yield from paragraph(Text("No activation site ran in any checkpoint."), screen)
         return
     if len(seen) == 1 and len(trend.names) > 1:
-        alone = f"{percent(seen[0][1])} of the units were dead in {seen[0][0]}, the only one with all sites measured."
+        alone = f"{percent(seen[0][1])} of the units were dead in {seen[0][0]}, the only one that can be compared."
         yield from paragraph(Text(screen.text(alone), "bold"), screen)
         return
     first, last = seen[0][1], seen[-1][1]
@@ -169,15 +166,22 @@ def _end(trend: Trend, screen: Screen) -> Iterator[Text]:
     yield from paragraph(Text(screen.text(text + "."), style), screen)
 
 
-def _is_all_leaky(trend: Trend) -> bool:
-    """Whether every activation of every checkpoint is leaky."""
-    return all(report.is_all_leaky for report in trend.reports)
+def _still(lines: Sequence[Line], trend: Trend) -> str:
+    """Say how many of the units that were dead before a swap are still stuck at the latest checkpoint that has it."""
+    latest = max(place for line in lines for place, op in enumerate(line.swapped) if op is not None)
+    stuck = sum(line.still_stuck[latest] or 0 for line in lines)
+    if not stuck:
+        return ""
+    units = count(stuck, "unit that was dead there still only leaks", "units that were dead there still only leak")
+    if not all(line.swapped[latest] in (None, *LEAKY) for line in lines):
+        units = count(stuck, "unit that was dead there is saturated", "units that were dead there are saturated")
+    return f": {units} in {trend.names[latest]}, and a swap alone is not a cure"
 
 
-def _swaps(trend: Trend) -> dict[str, list[str]]:
-    """The sites that are leaky at some checkpoint, by the activation that they have there."""
-    found: dict[str, list[str]] = {}
+def _swaps(trend: Trend) -> dict[str, list[Line]]:
+    """The sites that have another activation at some checkpoint, by that activation."""
+    found: dict[str, list[Line]] = {}
     for line in trend.lines:
         for op in dict.fromkeys(op for op in line.swapped if op is not None):
-            found.setdefault(op, []).append(line.id)
+            found.setdefault(op, []).append(line)
     return found

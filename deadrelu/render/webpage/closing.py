@@ -1,9 +1,8 @@
-"""The end of the page: skipped and leaky sites, the rules, the glossary, and the footer."""
+"""The end of the page: skipped sites, the rules, the glossary, and the footer."""
 
 from __future__ import annotations
 
 from deadrelu.judge.rules import RULES
-from deadrelu.render.leaky import TITLE, kinds
 from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
 from deadrelu.render.webpage.overview import findings
 from deadrelu.report import Report
@@ -43,17 +42,6 @@ def skipped(report: Report) -> Html | None:
     # The table has the reasons; any other finding at a skipped site must not get lost.
     others = [f for f in report.findings if f.site in ids and f.rule != "DR008"]
     return el("section", el("h2", "Skipped"), table, findings(others, with_site=True) if others else None)
-
-
-def leaky(report: Report) -> Html | None:
-    """Return the leaky activations by kind."""
-    if not report.leaky:
-        return None
-    rows = [
-        el("p", el("strong", kind.op), " ", *(join(code(name), " ") for name in kind.named), kind.rest)
-        for kind in kinds(report)
-    ]
-    return el("section", el("h2", "Leaky"), el("p", f"{TITLE}.", class_="quiet"), *rows)
 
 
 def explained() -> Html:

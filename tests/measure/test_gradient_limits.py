@@ -46,6 +46,8 @@ NETWORKS = {
     "relu, torch's weights, 3 layers": (lambda: mlp(nn.ReLU, 3), None),
     "relu, torch's weights": (lambda: mlp(nn.ReLU), "DR012"),
     "relu, Xavier": (lambda: mlp(nn.ReLU, init="xavier"), "DR012"),
+    "sigmoid, torch's weights": (lambda: mlp(nn.Sigmoid), "DR012"),
+    "tanh, Xavier": (lambda: mlp(nn.Tanh, init="xavier"), None),
     "relu, He × 3": (lambda: mlp(nn.ReLU, init="he", scale=3), "DR013"),
     "relu, torch's weights × 3": (lambda: mlp(nn.ReLU, scale=3), "DR013"),
     "relu, batch norm without a shortcut": (lambda: mlp(nn.ReLU, norm=True), "DR013"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from deadrelu.activations import ACTIVATIONS, BY_NAME
 from deadrelu.programs.callsites import Spelling, activation_of, spellings
 from deadrelu.programs.register import Place
-from deadrelu.programs.special_operators import TRAINING_FLAGS
+from deadrelu.programs.special_operators import RECURRENT, TRAINING_FLAGS
 from deadrelu.programs.tracebacks import script_frames, source_in
 
 ScriptGraph = Any
@@ -67,7 +68,15 @@ def spelling_of(node: ScriptNode) -> Spelling | None:
         return BY_NAME[COMPOSED[operator]] if _is_composed(node, operator) else None
     if operator == "tanh" and any(_is_composed(use.user, "sub") for use in node.output().uses()):
         return None
+    if operator.rstrip("_") in RECURRENT and _is_of_cell(node):
+        return None
     return spellings().get(getattr(torch.ops.aten, operator, None))
+
+
+def _is_of_cell(node: ScriptNode) -> bool:
+    """Whether torch's own code of a recurrent cell makes the call: a trace has that in operators."""
+    frame = next(iter(script_frames(str(node.sourceRange()))), None)
+    return frame is not None and Path(frame[0]).parts[-4:] == ("torch", "nn", "modules", "rnn.py")
 
 
 def _is_composed(node: ScriptNode, operator: str) -> bool:

@@ -73,9 +73,9 @@ class CallSite:
     """One activation call of the program, from which a `report.Site` is made; compared by identity.
 
     `parameters` are those of the activation: the bounds of a hardtanh; the slope of a PReLU, or one for each entry of
-    dimension 1. `group` counts the calls that share its name. `after` is the path of the layer that produced
-    the pre-activation. If `rectified`, the ReLU is fused into that layer and the observer gets its output, in which
-    zero means silent. `obstacle` is why the pre-activation has no units, if so; `axes` describes each of its axes for a
+    dimension 1. `group` counts the calls that share its name. `after` is the path of the layer that produced the
+    pre-activation. If `rectified`, the ReLU is fused into that layer and the observer gets its output, in which zero
+    means silent. `obstacle` is why the pre-activation has no units, if so; `axes` describes each of its axes for a
     person.
     """
 

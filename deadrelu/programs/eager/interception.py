@@ -39,6 +39,7 @@ from deadrelu.programs.modes import Functions, Operators, without_functions, wit
 from deadrelu.programs.program import ROOT, Batch, CallSite, Observer
 from deadrelu.programs.ragged import flatten_nested
 from deadrelu.programs.register import NEVER_CALLED, CallContext, CallCounter, GroupKey, Register
+from deadrelu.programs.script.nodes import GATES_ALIKE
 from deadrelu.programs.special_operators import fused_reason, gives_rectified, hides_relu
 from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.programs.threads import Callers, Task, followed, here, workers_of
@@ -206,7 +207,11 @@ class Interception:
 
     def _on_operator(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         spelling, is_site = None if here.inside else spellings().get(function), False
-        if spelling is not None and is_users(spelling):
+        is_own = spelling is not None and is_users(spelling)
+        if is_own is None:
+            op = function.overloadpacket.__name__.rstrip("_")
+            self._register.skip(f"{self._path_of(calling_module())}:{op}", op, GATES_ALIKE)
+        if spelling is not None and is_own:
             # The half that a gate reads must not be lost: our own mode is off in here.
             with following(self._provenance, lambda: None) if self._provenance is not None else nullcontext():
                 calls = read_calls(spelling, args, kwargs)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deadrelu.programs.callsites import Spelling, calling_module
-from deadrelu.programs.script.nodes import is_recurrent
+from deadrelu.programs.script.nodes import gates_of
 from deadrelu.programs.special_operators import RECURRENT
 
 _MANY = 4000
@@ -38,19 +38,19 @@ def can_call_script(modules: Iterable[nn.Module]) -> bool:
     return False
 
 
-def is_users(spelling: Spelling) -> bool:
-    """Whether an operator is a call of the user's, rather than a step of what torch itself computes.
+def is_users(spelling: Spelling) -> bool | None:
+    """Whether an operator is a call of the user's, rather than a step of what torch itself computes; None if unknown.
 
     Torch's own functions clamp for numerical reasons (cdist does), and its losses take the logarithm of a sigmoid; in
     scripted code these are the user's. Its recurrent layers call sigmoid and tanh for their gates.
     """
-    module = calling_module()
-    is_gate = not isinstance(spelling, str) and spelling.name in RECURRENT
+    module, name = calling_module(), spelling if isinstance(spelling, str) else spelling.name
     if isinstance(module, torch.jit.ScriptModule):
-        return not (is_gate and is_recurrent(module))
+        gates = gates_of(module)
+        return True if name not in gates else None if gates[name] else False
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        return not is_gate
-    return not isinstance(spelling, str) and spelling.name != "logsigmoid"
+        return name not in RECURRENT
+    return not isinstance(spelling, str) and name != "logsigmoid"
 
 
 def _reached(value: Any) -> Iterator[Any]:

@@ -132,27 +132,24 @@ def _insert_probes(
     """
     inserted: dict[int, Probe] = {}
 
-    def insert(node: ScriptNode, index: int, probe: Probe) -> None:
+    def of(value: ScriptValue, node: ScriptNode, probe: Probe) -> ScriptNode:
         number = len(inserted)
         inserted[number] = probe
-        z = node.inputsAt(index)
         with graph.insert_point_guard(node):
             place = graph.insertConstant(number)
-            passed = graph.create(KIND, [z, place], 1)
-        passed.output().setType(z.type())
+            passed = graph.create(KIND, [value, place], 1)
+        passed.output().setType(value.type())
+        return passed
+
+    def insert(node: ScriptNode, index: int, probe: Probe) -> None:
+        passed = of(node.inputsAt(index), node, probe)
         passed.insertBefore(node)
         node.replaceInput(index, passed.output())
 
     def append(node: ScriptNode, probe: Probe) -> None:
-        number = len(inserted)
-        inserted[number] = probe
-        output = node.output()
-        with graph.insert_point_guard(node):
-            place = graph.insertConstant(number)
-        passed = graph.create(KIND, [output, place], 1)
-        passed.output().setType(output.type())
+        passed = of(node.output(), node, probe)
         passed.insertAfter(node)
-        output.replaceAllUsesAfterNodeWith(passed, passed.output())
+        node.output().replaceAllUsesAfterNodeWith(passed, passed.output())
 
     remaining, path = iter(known), iter(operator_paths(script))
     call = 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -26,9 +27,14 @@ ScriptModule = Any
 _ACTIVATION = re.compile(r"__torch__\.torch\.nn\.modules\.activation\.(?:___torch_mangle_\d+\.)?(\w+)")
 _CLASSES = {kind.module: kind for kind in ACTIVATIONS}
 
-
 COMPOSED = {"sub": "tanhshrink", "div": "softsign"}
 """The last operators of the activations that torch makes of several."""
+
+_RECURRENT_LAYERS = ("lstm", "gru", "rnn_tanh", "lstm_cell", "gru_cell", "rnn_tanh_cell")
+_GATES: MutableMapping[ScriptModule, Mapping[str, bool]] = WeakKeyDictionary()
+
+GATES_ALIKE = "a recurrent layer in the same scripted code calls it for its gates: the calls cannot be told apart"
+"""Why an activation of scripted code is skipped whose operators alone are seen."""
 
 
 class UnknownValueError(Exception):
@@ -102,10 +108,18 @@ def is_spelling(operator: str) -> bool:
     return not operator.startswith("_foreach_") and spellings().get(getattr(torch.ops.aten, operator, None)) is not None
 
 
-def is_recurrent(script: ScriptModule) -> bool:
-    """Whether the module runs a recurrent layer of torch, whose gates show as calls of sigmoid and tanh."""
-    kinds = ("lstm", "gru", "rnn_tanh", "lstm_cell", "gru_cell", "rnn_tanh_cell")
-    return any(script_operator(node) in kinds for node in walk_nodes(script.inlined_graph))
+def gates_of(script: ScriptModule) -> Mapping[str, bool]:
+    """The activations that recurrent layers of torch call in this module, for their gates; none without such a layer.
+
+    Each with whether other code of the module calls it too: among the operators that run these calls look alike.
+    """
+    found = _GATES.get(script)
+    if found is None:
+        nodes = list(walk_nodes(script.inlined_graph))
+        runs_gates = any(script_operator(node) in _RECURRENT_LAYERS or _is_of_cell(node) for node in nodes)
+        own = {script_operator(node).rstrip("_") for node in nodes if not _is_of_cell(node)}
+        found = _GATES[script] = {op: op in own for op in RECURRENT} if runs_gates else {}
+    return found
 
 
 def script_operator(node: ScriptNode) -> str:

@@ -15,9 +15,9 @@ from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import ROOT, Batch, CallSite, Output
 from deadrelu.programs.register import CallContext, Register
 from deadrelu.programs.script.graph import Probe, Probed
-from deadrelu.programs.script.nodes import ScriptModule, is_recurrent
+from deadrelu.programs.script.nodes import GATES_ALIKE, ScriptModule, gates_of
 from deadrelu.programs.script.probe import listening
-from deadrelu.programs.special_operators import RECURRENT, fused_reason
+from deadrelu.programs.special_operators import fused_reason
 from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Skipped
 
@@ -153,17 +153,19 @@ class DispatchWatch:
         self.served: dict[CallSite, set[int]] = {}
         self._script = script
         self._register = register
-        self._is_recurrent = is_recurrent(script)
 
     def run(self, arguments: Sequence[Any], batch: Batch) -> Output:
         """One forward pass of the module itself."""
         self._register.start_pass()
         provenance = Provenance(arguments, batch.samples, batch.axis)
+        gates = gates_of(self._script)
 
         def handle(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             spelling = spellings().get(function)
             for op, parameters, z in read_calls(spelling, args, kwargs) if spelling is not None else ():
-                if op in RECURRENT and self._is_recurrent:
+                if op in gates:
+                    if gates[op]:
+                        self._register.skip(f":{op}", op, GATES_ALIKE)
                     continue
 
                 def context(z: Tensor = z) -> CallContext:

@@ -113,3 +113,29 @@ def test_it_is_not_said_of_what_was_there_from_the_first_batch(caplog: pytest.Lo
 def test_an_ordinary_model_is_not_taken_to_call_scripted_code() -> None:
     assert not can_call_script([Late(), nn.Sequential(nn.Linear(1, 1), nn.ReLU())])
     assert can_call_script([Late(scripted)])
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, whose gates are sigmoids and tanhs, and perhaps a tanh of the user's behind it."""
+
+    __constants__ = ("has_tanh",)
+
+    def __init__(self, layer: nn.Module, has_tanh: bool) -> None:
+        super().__init__()
+        self.layer, self.head, self.has_tanh = layer, nn.Linear(6, 4), has_tanh
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.head(self.layer(x))
+        return torch.tanh(y) if self.has_tanh else y
+
+
+@pytest.mark.parametrize("way", [torch.jit.script, lambda model: torch.jit.trace(model, torch.randn(3, 5))])
+@pytest.mark.parametrize("has_tanh", [False, True])
+def test_an_activation_that_looks_like_a_gate_is_skipped_with_its_reason(
+    has_tanh: bool, way: Callable[[nn.Module], nn.Module]
+) -> None:
+    model = nn.Sequential(way(Recurrent(nn.GRUCell(5, 6), has_tanh).eval()), nn.ReLU())
+    report = deadrelu.scan(model, torch.randn(40, 5))
+    assert [stats.site.id for stats in report.sites] == ["1"]
+    assert [skipped.id for skipped in report.skipped] == (["0:tanh"] if has_tanh else [])
+    assert all("cannot be told apart" in skipped.reason for skipped in report.skipped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import statistics
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from benchmarks.command import show
 from benchmarks.networks import NETWORKS, twin
 from deadrelu.measure.losses import Loss
 from deadrelu.measure.plan import Plan
@@ -65,11 +65,4 @@ def sections(rounds: int, names: Sequence[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
-    parser.add_argument("--threads", type=int, default=2)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    for line in sections(asked.rounds, asked.networks):
-        print(line, flush=True)
+    show(sections, str(__doc__), rounds=5)

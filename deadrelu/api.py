@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from deadrelu.data.spec import DataOptions, DataSpec, LossSpec
 from deadrelu.errors import UsageError
 from deadrelu.judge.definitions import Definition
-from deadrelu.judge.early import Until, check_combination, predict_verdict
+from deadrelu.judge.early import Until, predict_verdict
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy, policy_of
+from deadrelu.judge.requirements import check_combination
 from deadrelu.judge.shares import Limits, Share
 from deadrelu.keywords import takes, undisturbed
 from deadrelu.load.spec import ModelOptions, ModelSpec

@@ -5,8 +5,7 @@ first and the last site. That ratio is what Glorot and Bengio (2010, "Understand
 feedforward neural networks", section 4.2) ask to be near 1: all layers share one learning rate. Of 30 layers at their
 initialisation it was 0.4 to 0.7 for ReLU with He's weights, 0.1 for tanh with Xavier's, 10 for a ResNet-18 with batch
 norm; 1e-5 for ReLU with Xavier's weights, 1e-25 for sigmoid; 300 for batch norm without a shortcut, and 3e13 for ReLU
-with three times He's weights. `tests/measure/test_gradient_limits.py` holds
-such networks against the limits.
+with three times He's weights. `tests/measure/test_gradient_limits.py` holds such networks against the limits.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ def with_gradients(stats: SiteStats, sums: GradientSums | None) -> SiteStats:
     as the loss function reduces it. `zero_gradient_units` are those whose dL/dz was exactly 0 at each position.
 
     `gradient_score` is the score of GraMa (Liu et al. 2025, "Measure gradients, not activations!", arXiv 2505.24061):
-    the unit's mean |dL/dh| over the mean of its layer, h being its output. Others take |dL/dz| or the gradient of the
-    unit's weights in its place, as the authors' published code does; those are zero where the unit is dead, while
-    |dL/dh| says what it could contribute. It is None where the mean of the layer is 0 or not finite.
+    the unit's mean |dL/dh| over the mean of its layer, h being its output. Some code for the paper takes |dL/dz| or the
+    gradient of the unit's weights in its place; those are zero where the unit is dead, while |dL/dh| says what it could
+    contribute. It is None where the mean of the layer is 0 or not finite.
     """
     if sums is None or not stats.positions:
         return stats

@@ -17,6 +17,9 @@ from deadrelu.report.site import Sites
 
 _LEVELS: tuple[Stats, ...] = get_args(Stats)
 
+_OF_ONE_SCAN = ("padding", "plasticity", "loss", "label_key")
+"""Settings whose figures are those of one scan: beside a merge they would look like those of the whole."""
+
 
 def merge(reports: Sequence[Report], policy: Policy | None = None) -> Report:
     """Return the report of one scan over all the data; associative and commutative, up to rounding of mean activations.
@@ -73,12 +76,7 @@ def _pair(a: Report, b: Report) -> Report:
     order = _order(list(ours), list(theirs))
     stats = min(_measured(a), _measured(b), key=_LEVELS.index)
     settings = {key: a.settings.get(key) for key in sorted({*a.settings, *b.settings}) if _agree(a, b, key)}
-    for name in (
-        "padding",
-        "plasticity",
-        "loss",
-        "label_key",
-    ):  # the figures of one scan would look like those of the whole
+    for name in _OF_ONE_SCAN:
         settings.pop(name, None)
     settings |= {"stats": stats} if stats != "full" else {}
     stopped = {report.settings.get("stopped") for report in (a, b)}

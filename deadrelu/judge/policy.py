@@ -127,27 +127,18 @@ def policy_of(
     tau: float | None = None,
 ) -> Policy:
     """Return `policy`, or one made of the limits. Raises `UsageError` if both were given."""
-    limits = read_limits("limits", limits)
-    if policy is None:
-        return Policy(
-            max_dead=max_dead,
-            max_dead_total=max_dead_total,
-            max_saturated=max_saturated,
-            limits=limits,
-            strict=strict,
-            definition=definition,
-            tau=tau,
-        )
-    beside = {
-        "max_dead": max_dead is not None,
-        "max_dead_total": max_dead_total is not None,
-        "max_saturated": max_saturated is not None,
-        "limits": bool(limits),
+    own: dict[str, Any] = {
+        "max_dead": max_dead,
+        "max_dead_total": max_dead_total,
+        "max_saturated": max_saturated,
+        "limits": read_limits("limits", limits),
         "strict": strict,
-        "definition": definition is not None,
-        "tau": tau is not None,
+        "definition": definition,
+        "tau": tau,
     }
-    if given := [name for name, is_given in beside.items() if is_given]:
+    if policy is None:
+        return Policy(**own)
+    if given := [name for name, value in own.items() if value not in (None, ()) and value is not False]:
         raise UsageError(
             f"policy and {given[0]} were both given", hint=f"write policy=Policy({given[0]}=…), or leave policy out"
         )

@@ -54,11 +54,11 @@ def compute_stats(
     """Compute the figures of a site from its counts.
 
     Dead units fired at no position and met no NaN or infinity, and their derivative was exactly zero at each; where it
-    was not, they are saturated. Without any position, no unit is either. Dormancy is mean
-    |output| over its mean across the site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None if
-    that mean is 0 or non-finite. `rare_below` is in 0..1, `confidence` between 0 and 1. `stats` says how much was
-    counted; with "fired", a count is only 0 or not. Unless it is "full", non-finite values are reported in silent units
-    only: some counters find them in other units too, but the report must not depend on the counter.
+    was not, they are saturated. Without any position, no unit is either. Dormancy is mean |output| over its mean across
+    the site's units (Sokar et al. 2023, "The Dormant Neuron Phenomenon", eq. 1), None if that mean is 0 or non-finite.
+    `rare_below` is in 0..1, `confidence` between 0 and 1. `stats` says how much was counted; with "fired", a count is
+    only 0 or not. Unless it is "full", non-finite values are reported in silent units only: some counters find them in
+    other units too, but the report must not depend on the counter.
     """
     positions, is_full = counts.positions, stats == "full"
     seen = list(enumerate(zip(counts.fires, counts.nonfinite, strict=True)))

@@ -64,7 +64,8 @@ class GradientTap(Tap):
         self._waiting: list[tuple[CallSite, Tensor, bool]] = []
         self._unknown: set[CallSite] = set()
         self._unseen: set[CallSite] = set()
-        self.record = LossRecord(loss=loss.name, batches=())
+        self._batches: list[LossBatch] = []
+        self._right = self._predictions = 0
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -144,16 +145,21 @@ class GradientTap(Tap):
         with torch.enable_grad():
             value, (right, predictions) = self._loss.compute(output, to_device(batch.labels, device))
             gradients = _gradients(value.reshape(()), self._parameters)
-        made = LossBatch(value=value.item(), samples=batch.samples, norm=_norm(gradients))
-        self.record = self.record.plus(
-            LossRecord(loss=self._loss.name, batches=(made,), right=right, predictions=predictions)
-        )
+        self._batches.append(LossBatch(value=value.item(), samples=batch.samples, norm=_norm(gradients)))
+        self._right += right
+        self._predictions += predictions
 
     def finish(self) -> None:
         """Add what had to wait for the axes of its site."""
         waiting, self._waiting = self._waiting, []
         for site, gradient, is_output in waiting:
             self._add(site, gradient, is_output=is_output)
+
+    @property
+    def record(self) -> LossRecord:
+        """The batches so far."""
+        found = {"right": self._right, "predictions": self._predictions}
+        return LossRecord(loss=self._loss.name, batches=tuple(self._batches), **found)
 
     def sums(self, site: CallSite, units: int) -> GradientSums | None:
         """The sums of a site; None where some call of it ran without gradients."""

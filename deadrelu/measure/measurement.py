@@ -11,8 +11,10 @@ from torch import Tensor
 from deadrelu.judge.early import Stopped
 from deadrelu.judge.statistics import add_counts
 from deadrelu.measure.padding.found import NOTHING, PaddingFound, merge_found
+from deadrelu.measure.silence import Silence
 from deadrelu.programs.program import ROOT, site_id
 from deadrelu.report import NO_ROWS, Counts, Site, Skipped
+from deadrelu.report.causes import Inputs
 from deadrelu.report.gradients import GradientSums, LossRecord
 from deadrelu.text.wording import count
 
@@ -21,7 +23,8 @@ from deadrelu.text.wording import count
 class SiteCounts:
     """A site with its counts. `failure` is why they mean nothing.
 
-    `gram` is the Gram matrix of its outputs, `gradients` the sums of its gradients; None where not asked for.
+    `gram` is the Gram matrix of its outputs, `gradients` the sums of its gradients; None where not asked for. `silence`
+    is what is known of its silent units; None if it has none.
 
     `first` is when the site first ran: the batch, the piece of it, and the site's place in the order of sites.
     `site.shape` is () where the site ran, but nothing was counted.
@@ -34,6 +37,7 @@ class SiteCounts:
     failure: str | None = None
     gram: Tensor | None = None
     gradients: GradientSums | None = None
+    silence: Silence | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -58,7 +62,7 @@ class Measurement:
     """What one pass over the data showed: `sites` in the order in which they first ran, what was skipped.
 
     `stopped` is the verdict that ended the scan before the data did. `is_native`: whether the loop in C counted any.
-    `loss` is there where one was given.
+    `loss` is there where one was given, `inputs` where a layer with weights was met.
     """
 
     sites: tuple[SiteCounts, ...]
@@ -69,6 +73,7 @@ class Measurement:
     padding: PaddingFound = NOTHING
     is_native: bool = False
     loss: LossRecord | None = None
+    inputs: Inputs | None = None
 
     @property
     def measured(self) -> tuple[SiteCounts, ...]:
@@ -96,6 +101,7 @@ def merge_measurements(parts: Sequence[Measurement]) -> Measurement:
         padding=merge_found(part.padding for part in parts),
         is_native=any(part.is_native for part in parts),
         loss=reduce(LossRecord.plus, losses) if (losses := [part.loss for part in parts if part.loss]) else None,
+        inputs=next((part.inputs for part in parts if part.inputs), None),
     )
 
 
@@ -161,7 +167,14 @@ def _merge_site(same: Sequence[SiteCounts]) -> SiteCounts:
     sums = [site.gradients for site in same if site.gradients is not None]
     gradients = reduce(GradientSums.plus, sums) if failure is None and len(sums) == len(same) else None
     site = replace(first.site, shape=shape, feature_axis=axis)
-    return replace(first, site=site, counts=counts, failure=failure, gram=gram, gradients=gradients)
+    merged = replace(first, site=site, counts=counts, failure=failure, gram=gram, gradients=gradients)
+    return replace(merged, silence=_merge_silence([site.silence for site in same if site.counts.positions]))
+
+
+def _merge_silence(parts: Sequence[Silence | None]) -> Silence | None:
+    """What is silent in every process that has counted; of the layers, all know the same."""
+    known = [part for part in parts if part is not None]
+    return reduce(Silence.plus, known) if known and len(known) == len(parts) else None
 
 
 def _merge_skipped(parts: Sequence[Measurement]) -> tuple[Skipped, ...]:

@@ -14,9 +14,12 @@ from deadrelu.measure.padding.padding import Padding
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reach import Reach, samples_first
 from deadrelu.measure.tally import Tally, UncountableError
+from deadrelu.measure.unit_layers import Biases, inputs_of, silence_at
 from deadrelu.measure.units import by_unit
+from deadrelu.programs.axes.origins import Entries
 from deadrelu.programs.program import Batch, CallSite, Program
 from deadrelu.report import Site, Skipped
+from deadrelu.report.causes import Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,8 @@ class CountingObserver:
         self._plan = plan
         self._gradients = gradients
         self._is_graph = program.kind != "eager"
+        self._module = program.module
+        self._entries: tuple[Entries, int] | None = None
         self._states: dict[CallSite, _SiteState] = {}
         self._pass = ForwardPass(batch=Batch(samples=0), number=0, at=(0, 0), is_counted=False)
         self.padding = Padding(program, self._count_released)
@@ -72,6 +77,8 @@ class CountingObserver:
         state = self._states.get(site)
         if state is None:
             state = self._states[site] = _SiteState((*self._pass.at, len(self._states)))
+            if self._entries is None and site.entries is not None:
+                self._entries = site.entries, self._pass.batch.samples
         if state.failure is not None:
             return True
         tally = state.tally or self._begin(site, state, z)
@@ -110,8 +117,9 @@ class CountingObserver:
 
     def sites(self) -> tuple[SiteCounts, ...]:
         """What was counted, in the order in which the sites first ran."""
+        biases = Biases(self._module)
         return with_unique_ids(
-            self._site_counts(site, state, state.tally)
+            self._site_counts(site, state, state.tally, biases)
             for site, state in self._states.items()
             if state.tally is not None
         )
@@ -181,7 +189,11 @@ class CountingObserver:
             return True
         return tally.is_done
 
-    def _site_counts(self, call: CallSite, state: _SiteState, tally: Tally) -> SiteCounts:
+    def inputs(self) -> Inputs | None:
+        """What entered the model in the pass in which its first site was met."""
+        return None if self._entries is None else inputs_of(*self._entries)
+
+    def _site_counts(self, call: CallSite, state: _SiteState, tally: Tally, biases: Biases) -> SiteCounts:
         """The state of a site in plain values. In a graph every call can be swapped, even a functional one."""
         counts = tally.compute()
         if call.rectified:  # how near a silent unit came to waking is not known
@@ -210,4 +222,5 @@ class CountingObserver:
             failure=state.failure,
             gram=None if tally.gram is None else tally.gram.matrix,
             gradients=None if self._gradients is None else self._gradients.sums(call, tally.units),
+            silence=silence_at(call, tally, biases),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
+from deadrelu.judge.causes import find_causes
 from deadrelu.judge.gradients import summarise, with_gradients
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import compute_stats
@@ -88,12 +89,18 @@ def to_report(
         sites=sites,
         skipped=tuple(skipped for skipped in measurement.unmeasured if plan.wants(skipped)),
         gradients=summarise(measurement.loss, sites) if measurement.loss else None,
+        inputs=measurement.inputs,
     )
 
 
 def site_stats(measurement: Measurement, plan: Plan) -> list[SiteStats]:
     """The statistics of each site that the plan wants, in the terms of the default policy: `judge` applies another."""
-    return [_stats_of(site, plan) for site in measurement.measured if plan.wants(site.site)]
+    wanted = [site for site in measurement.measured if plan.wants(site.site)]
+    every = [_stats_of(site, plan) for site in wanted]
+    if plan.stats != "full":
+        return every
+    causes = find_causes(every, [site.silence.units() if site.silence else [] for site in wanted])
+    return [replace(stats, causes=found) for stats, found in zip(every, causes, strict=True)]
 
 
 def _stats_of(site: SiteCounts, plan: Plan) -> SiteStats:

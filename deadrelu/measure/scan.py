@@ -145,6 +145,7 @@ class Scan:
             padding=self._observer.padding.found,
             is_native=any(tally.is_native for tally in self._observer.tallies()),
             loss=self._gradients.record if self._gradients else None,
+            inputs=self._observer.inputs(),
         )
 
 

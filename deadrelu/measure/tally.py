@@ -13,6 +13,7 @@ from deadrelu.measure.firing import Firing
 from deadrelu.measure.measurement import merge_shapes
 from deadrelu.measure.native import NativeCounter
 from deadrelu.measure.ranks import MOST_UNITS, FeatureGram
+from deadrelu.measure.silence import Silent, silence_of
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
@@ -77,12 +78,15 @@ class Tally:
         self._past = Figures.zeros(self.units, z.device)
         self._counters: dict[tuple[object, ...], _Counter] = {}
         self._latest: tuple[tuple[object, ...], _Counter] | None = None
+        self.silent: Silent | None = None
+        has_edge = self._firing.is_rectified and not self._firing.region.outside
+        self._listens = stats == "full" and has_edge and not site.rectified
         self.gram: FeatureGram | None = None
         if has_ranks and self.units <= MOST_UNITS:
             self.gram = FeatureGram(self._firing.outputs, features, self.units, z.device)
 
     @property
-    def silent(self) -> int:
+    def silent_so_far(self) -> int:
         """How many units have fired at no position yet, whether they are dead or met only NaN. Waits for a GPU."""
         return 0 if self.is_done else int((self._figures().fires == 0).sum())
 
@@ -117,9 +121,31 @@ class Tally:
         self.rows += counter.rows
         self.positions += counter.rows * counter.positions
         self._updates += 1
+        if self._listens and z.numel():
+            self._listen(z)
         # A check waits for a GPU: checks run after 1, 2, 4, … updates.
         if self._stats == "fired" and self._updates & (self._updates - 1) == 0:
-            self.is_done = self.silent == 0
+            self.is_done = self.silent_so_far == 0
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Between which pre-activations a unit of a rectifier fires."""
+        region = self._firing.region
+        return region.low, region.high
+
+    def _listen(self, z: Tensor) -> None:
+        """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are found anew."""
+        if self._updates & (self._updates - 1) == 0:
+            units = (self._figures().fires == 0).nonzero().flatten()
+            self._listens = len(units) > 0
+            if self.silent is not None:
+                self.silent = self.silent.of(torch.isin(self.silent.units, units))
+            if not self._listens:
+                return
+        else:
+            units = self.silent.units if self.silent is not None else z.new_empty(0, dtype=torch.int64)
+        now = silence_of(by_unit(z, self.features), units)
+        self.silent = now if self.silent is None else self.silent.plus(now)
 
     def compute(self) -> Counts:
         """The counters as plain numbers."""

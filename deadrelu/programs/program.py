@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deadrelu.flatness import Parameters
+from deadrelu.programs.axes.origins import Entries, Origin
 from deadrelu.programs.naming import Name
 from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Skipped, Source
@@ -91,6 +92,10 @@ class CallSite:
     rectified: bool = False
     obstacle: str | None = None
     axes: tuple[str, ...] = ()
+    origin: Origin | None = None
+    """The layer that computed the pre-activation, if it was one alone."""
+    entries: Entries | None = None
+    """What the layers were given in the pass in which the site was met."""
     name: Name | None = None
     """That of a functional call, once the layer that produced its pre-activation is known."""
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from deadrelu.errors import FileError
+from deadrelu.report.causes import Inputs
 from deadrelu.report.contract import check_report
 from deadrelu.report.gradients import Gradients
 from deadrelu.report.serialisation import stats_from_dict, stats_to_dict, to_json, without_none
@@ -96,7 +97,7 @@ class Summary:
 class Report:
     """One scan: the model, the data, the figures of each site, and the findings and verdict once it is judged.
 
-    `gradients` is there where a loss was given.
+    `gradients` is there where a loss was given, `inputs` where a layer with weights was met.
     """
 
     tool: Tool
@@ -108,6 +109,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     verdict: Verdict = "nothing measured"
     gradients: Gradients | None = None
+    inputs: Inputs | None = None
 
     def __post_init__(self) -> None:
         """Accept a plain tuple of sites too."""
@@ -162,6 +164,7 @@ class Report:
             "sites": [stats_to_dict(stats) for stats in self.sites],
             "skipped": [without_none(asdict(skipped), "alias") for skipped in self.skipped],
             **({"gradients": self.gradients.to_dict()} if self.gradients else {}),
+            **({"inputs": self.inputs.to_dict()} if self.inputs else {}),
             "findings": [asdict(finding) for finding in self.findings],
         }
 
@@ -202,6 +205,7 @@ class Report:
                 findings=tuple(Finding(**{**f, "units": tuple(f["units"])}) for f in data["findings"]),
                 verdict=data["summary"]["verdict"] if data["sites"] else "nothing measured",
                 gradients=Gradients.from_dict(data["gradients"]) if "gradients" in data else None,
+                inputs=Inputs.from_dict(data["inputs"]) if "inputs" in data else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileError(f"a broken deadrelu report: {error}", hint=_HINT) from error

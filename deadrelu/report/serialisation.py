@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from deadrelu.report.causes import UnitCause
 from deadrelu.report.site import FeatureRanks, Rung, Site, SiteStats, Source
 
 _OPTIONAL = (
@@ -18,6 +19,7 @@ _OPTIONAL = (
     "weight_out",
     "gradient_rms",
     "gradient_score",
+    "causes",
 )
 
 
@@ -32,7 +34,8 @@ def stats_to_dict(stats: SiteStats) -> dict[str, Any]:
     figures["ranks"] = stats.ranks and asdict(stats.ranks)
     if not stats.gradient_rms:
         del figures["zero_gradient_units"]  # without gradients, no unit is known to have none
-    for name in ("weight_in", "weight_out", "gradient_rms", "gradient_score"):
+    figures["causes"] = [asdict(cause) for cause in stats.causes]
+    for name in ("weight_in", "weight_out", "gradient_rms", "gradient_score", "causes"):
         figures[name] = figures[name] or None
     return out | derived | without_none(figures, *_OPTIONAL)
 
@@ -54,6 +57,7 @@ def stats_from_dict(data: Mapping[str, Any]) -> SiteStats:
         site["source"] = Source(**site["source"])
     figures = pick(SiteStats, skip="site")
     figures["definition_ladder"] = tuple(Rung(**rung) for rung in figures.get("definition_ladder", ()))
+    figures["causes"] = tuple(map(UnitCause.from_dict, data.get("causes", ())))
     if "ranks" in data:
         figures["ranks"] = FeatureRanks(**data["ranks"])
     return SiteStats(site=Site(**site), **figures)

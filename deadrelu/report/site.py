@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Literal, SupportsIndex, overload
 
 from deadrelu.activations import LEAKY
+from deadrelu.report.causes import UnitCause
 from deadrelu.text.wording import count, printable
 
 Stats = Literal["fired", "rates", "full"]
@@ -125,7 +126,8 @@ class SiteStats:
     each unit and of those that read it; empty unless they were asked for and the layers are known.
 
     `gradient_rms`, `zero_gradient_units` and `gradient_score` are those of a scan with a loss, of which
-    `judge.gradients.with_gradients` has the formulas; otherwise they are empty.
+    `judge.gradients.with_gradients` has the formulas; otherwise they are empty. With `stats` "full", `causes` has an
+    entry for each dead unit.
     """
 
     site: Site
@@ -154,6 +156,7 @@ class SiteStats:
     gradient_rms: tuple[float | None, ...] = ()
     zero_gradient_units: tuple[int, ...] = ()
     gradient_score: tuple[float | None, ...] = ()
+    causes: tuple[UnitCause, ...] = ()
 
     @property
     def judged_units(self) -> tuple[int, ...]:

@@ -145,7 +145,7 @@ def test_a_site_is_done_even_if_its_silent_units_were_counted_on_the_way() -> No
     z = torch.tensor([[1.0, -1.0]])
     counted = Tally(site, site.features, z, "fired")
     counted.update(z, 1)
-    assert counted.silent == 1
+    assert counted.silent_so_far == 1
     assert not counted.is_done
     counted.update(-z, 1)
     assert counted.is_done

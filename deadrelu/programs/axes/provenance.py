@@ -16,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from deadrelu.programs.axes.layout import WEIGHT, Layout, Role, unknown_layout
 from deadrelu.programs.axes.operator_call import OperatorCall, bind_arguments
 from deadrelu.programs.axes.operators import BY_ROWS, constant, rule_of
+from deadrelu.programs.axes.origins import Origins
 from deadrelu.programs.axes.preallocated import Slices
 from deadrelu.programs.axes.unit_axes import UnitAxes
 from deadrelu.programs.modes import Operators
@@ -30,6 +31,7 @@ class Provenance:
         """Track a pass over `inputs`, a pytree, whose `samples_axis` holds the samples where it has that size."""
         self._layouts: MutableMapping[Tensor, Layout] = WeakTensorKeyDictionary()
         self._slices = Slices()
+        self._origins = Origins()
         for x in tensor_leaves(inputs):
             rows = jagged_values(x)
             if rows is not x:
@@ -59,7 +61,9 @@ class Provenance:
         inputs = list(tensor_leaves(arguments))
         name = function.overloadpacket.__name__
         call = OperatorCall(name.strip("_"), arguments, outputs, self._layouts.get, layer)
-        if not makes and not self._has_data(inputs):
+        has_data = self._has_data(inputs)
+        self._origins.follow(call, has_data=has_data)
+        if not makes and not has_data:
             if any(map(call.is_weight, inputs)):
                 self._layouts.update((out, WEIGHT) for out in outputs)
             elif inputs:
@@ -71,7 +75,7 @@ class Provenance:
             return
         made = rule(call)
         each = [made] * len(outputs) if made is None or isinstance(made, Layout) else made
-        ends = rule is not constant and not name.endswith("_") and self._has_data(inputs)
+        ends = rule is not constant and not name.endswith("_") and has_data
         for out, layout in zip(outputs, each, strict=True):
             if layout is None and ends and out.is_floating_point():
                 layout = self._lost(inputs, out)  # computed from data, so not a constant
@@ -93,7 +97,7 @@ class Provenance:
         layout = self._layouts.get(z)
         if layout is None or layout is WEIGHT or len(layout.axes) != z.ndim:
             layout = self._layouts[z] = unknown_layout(z.shape, is_lost=True)
-        return UnitAxes(layout, tuple(z.shape))
+        return UnitAxes(layout, tuple(z.shape), self._origins.of(z), self._origins.entries)
 
     def _lost(self, inputs: Sequence[Tensor], out: Tensor) -> Layout:
         """The layout after an unknown operator: open, but for a first axis that still has the size of the samples."""

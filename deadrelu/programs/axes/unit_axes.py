@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, has
+from deadrelu.programs.axes.origins import Entries, Origin
 from deadrelu.programs.program import Features
 
 RANKED = "its axis holds ranks or picks (topk, sort, gather), not always the same features"
@@ -27,10 +28,15 @@ def _by_weight(atom: Atom) -> int:
 
 @dataclass(frozen=True, eq=False)
 class UnitAxes:
-    """Which axes of one pre-activation hold its units: known now, or once its consumers have run."""
+    """Which axes of one pre-activation hold its units: known now, or once its consumers have run.
+
+    `origin` is the layer that computed it, and `entries` what the layers of its pass were given.
+    """
 
     layout: Layout
     shape: tuple[int, ...]
+    origin: Origin | None
+    entries: Entries
 
     @property
     def after(self) -> str | None:

@@ -62,7 +62,7 @@ def copy(tmp_path: Path, canonical: Report) -> Copy:
 
 def test_a_rule_takes_an_entry_in_the_table_and_a_finder(copy: Copy, canonical: Report) -> None:
     copy.insert("judge/rules.py", RULE, before=")\n\nRULES = ")
-    copy.insert("judge/findings.py", FINDER, before="def _finding(")
+    copy.insert("judge/findings.py", FINDER, before="def _wholly_dead(")
     assert "Make the layer narrower." in copy.run("rules", "wide-site")
     merge = ("merge", "report.json", "--exit-zero", "--format")
     found = [finding for finding in json.loads(copy.run(*merge, "json"))["findings"] if finding["rule"] == "DR099"]

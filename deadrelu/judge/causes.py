@@ -31,9 +31,10 @@ class UnitLayer:
     """The layer and the norm of one unit, as far as they are known.
 
     `bias` is that of a linear or convolution layer, `size` the L2 norm of the unit's weights and `usual_size` the
-    median over the layer's live units; `largest` is the largest weight, with the sign that the norm gives it, and
-    `least_input` the smallest input. `constant_reads` are the input features that it reads with a weight other than 0,
-    if each of them had one value; of all `inputs` features, made by the layer `input_after`.
+    median over the layer's live units. `largest` is the largest weight on an input that is ever above 0, with the sign
+    that the norm gives it, and `least_input` the smallest input. `constant_reads` are the input features that the unit
+    reads with a weight other than 0, if each of them had one value; of all `inputs` features, made by the layer
+    `input_after`. Inputs are those of the pass in which the site was met, the first as a rule.
 
     A norm has `gamma`, `beta` and the median |γ| of the live units, `usual_gamma`. With the running statistics of a
     batch norm z = scale·(w·x + bias) + shift; otherwise both are None.
@@ -98,7 +99,7 @@ def find_causes(sites: Sequence[SiteStats], silent: Sequence[Sequence[SilentUnit
     - cap: every pre-activation is at or above the upper edge of the activation (6 of a ReLU6).
     - weights: they have collapsed, beside those of the layer's other units (`COLLAPSED`).
     - upstream: all that it reads is the output of dead units, or comes after a site that is wholly dead.
-    - weights: none is positive and no input is negative, and the bias does not make it fire.
+    - weights: none is positive, but on inputs that are always 0; no input is negative; the bias does not make it fire.
     - norm: γ has collapsed, or without β it would fire.
     - bias: without the bias it would fire.
     - input mean: with centred inputs, w·(x − μ) + b, it would fire.

@@ -1,33 +1,19 @@
-"""What each rule finds in a report: one function per rule, registered with `@finder`.
-
-Each yields findings in the order of the sites, with the severity that the policy gives them.
-"""
+"""What is wrong with the model: a function for each rule. What casts doubt on the figures is in `doubts.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from deadrelu.activations import BY_NAME, LEAKY
 from deadrelu.judge.definitions import condition
+from deadrelu.judge.finders import finder, make_finding
 from deadrelu.judge.gradients import EXPLODED, VANISHED, flow_of
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
-from deadrelu.judge.statistics import samples_needed
 from deadrelu.report import Finding, Report, Severity, SiteStats
 from deadrelu.text.wording import count, exact_percent, first_few, percent
 
 _AFTER_A_SWAP = "Fine-tune the model, and scan again: a unit that wakes no longer only leaks."
-
-Finder = Callable[[Report, Policy], Iterator[Finding]]
-
-FINDERS: list[Finder] = []
-"""Every function that looks for one rule."""
-
-
-def finder(find: Finder) -> Finder:
-    """Register a function that looks for one rule."""
-    FINDERS.append(find)
-    return find
 
 
 @finder
@@ -39,7 +25,7 @@ def find_dead_units(report: Report, policy: Policy) -> Iterator[Finding]:
     over_total = max_dead_total is not None and bool(units) and dead / units > max_dead_total
     if over_total and max_dead_total is not None:
         message = _dead_of(dead, units, "units of all sites", policy) + _allows(max_dead_total, units)
-        yield _finding("DR001", None, message, severity="error")
+        yield make_finding("DR001", None, message, severity="error")
     for stats in report.sites:
         if not stats.judged or _wholly_dead(stats):
             continue
@@ -56,7 +42,7 @@ def find_dead_units(report: Report, policy: Policy) -> Iterator[Finding]:
             says = condition(policy.definition, policy.tau)
             message += f", {says}" if says else ": silent"
             message += f" on {count(stats.samples, 'sample')}."
-        yield _finding("DR001", stats, message, stats.judged_units, severity)
+        yield make_finding("DR001", stats, message, stats.judged_units, severity)
 
 
 @finder
@@ -72,7 +58,7 @@ def find_dead_sites(report: Report, policy: Policy) -> Iterator[Finding]:
             every = f"all {units}" if stats.site.units > 1 else "its one unit"
             says = condition(policy.definition, policy.tau)
             message = f"The whole site is dead by {policy.definition}: {every}, {says} on {samples}."
-        yield _finding("DR002", stats, message, stats.judged_units)
+        yield make_finding("DR002", stats, message, stats.judged_units)
 
 
 @finder
@@ -83,14 +69,14 @@ def find_nonfinite(report: Report, _: Policy) -> Iterator[Finding]:
         names = first_few(list(weights), 3)
         verb = "is" if sum(weights.values()) == 1 else "are"
         message = f"{count(sum(weights.values()), 'weight')} {verb} NaN or infinite, in {names}."
-        yield _finding("DR003", None, message)
+        yield make_finding("DR003", None, message)
     for stats in report.sites:
         if units := stats.nonfinite_units:
             message = (
                 f"{len(units):,} of {count(stats.site.units, 'unit')} met NaN or infinite pre-activations;"
                 " it is unknown whether they are dead."
             )
-            yield _finding("DR003", stats, message, units)
+            yield make_finding("DR003", stats, message, units)
 
 
 @finder
@@ -102,7 +88,7 @@ def find_rare_units(report: Report, policy: Policy) -> Iterator[Finding]:
                 f"{len(units):,} of {count(stats.site.units, 'unit')} fired at fewer than"
                 f" {exact_percent(policy.rare_below)} of {count(stats.positions, 'position')}."
             )
-            yield _finding("DR004", stats, message, units)
+            yield make_finding("DR004", stats, message, units)
 
 
 @finder
@@ -115,29 +101,7 @@ def find_always_on(report: Report, _: Policy) -> Iterator[Finding]:
             message = (
                 f"The {stats.site.op} does nothing here: {units} fired at each of {count(stats.positions, 'position')}."
             )
-            yield _finding("DR005", stats, message, stats.always_on_units)
-
-
-@finder
-def find_too_few_samples(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR006: a unit is called dead on too few samples to tell it from a rare one.
-
-    There is one finding for the whole scan, on the fewest samples: more data helps all sites at once. With `rare_below`
-    at 0 nothing is rare, so there is nothing to tell apart.
-    """
-    weakest = min((stats for stats in report.sites if stats.dead), key=lambda stats: stats.samples, default=None)
-    if weakest is None or not policy.rare_below:
-        return
-    samples, needed = weakest.samples, samples_needed(policy.rare_below, policy.confidence)
-    if samples < needed:
-        reached = f", all that reached {weakest.site.id}," if samples < report.data.samples else ""
-        message = (
-            f"Silence on {count(samples, 'sample')}{reached} does not tell dead from rare: {needed:,} independent"
-            f" samples are needed to say, at {exact_percent(policy.confidence)} confidence, that a silent unit fires on"
-            f" fewer than {exact_percent(policy.rare_below)} of samples."
-        )
-        suggestion = f"Scan more samples: at least {needed:,}{' that reach it' if reached else ''}."
-        yield _finding("DR006", None, message, suggestion=suggestion)
+            yield make_finding("DR005", stats, message, stats.always_on_units)
 
 
 @finder
@@ -159,66 +123,7 @@ def find_saturated(report: Report, policy: Policy) -> Iterator[Finding]:
         else:
             message += "." if limit is None else _allows(limit, stats.site.units)
         suggestion = _AFTER_A_SWAP if stats.site.op in LEAKY else ""
-        yield _finding("DR007", stats, message, stats.saturated_units, severity, suggestion)
-
-
-@finder
-def find_skipped(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR008: a site was skipped; an error if `policy.strict`."""
-    for site in report.skipped:
-        yield Finding(
-            rule="DR008",
-            severity="error" if policy.strict else "warning",
-            site=site.id,
-            message=f"This {site.op} was skipped: {' '.join(site.reason.split()).rstrip('.')}.",
-            suggestion=RULES["DR008"].fix,
-        )
-
-
-@finder
-def find_synthetic(report: Report, _: Policy) -> Iterator[Finding]:
-    """DR009: the inputs were synthetic."""
-    if report.data.kind == "synthetic":
-        samples = count(report.data.samples, "sample")
-        message = f"The data was synthetic ({samples}): deadness on noise is a hint, not evidence."
-        yield _finding("DR009", None, message)
-
-
-@finder
-def find_stopped_early(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR010: the scan stopped before the end of the data."""
-    after = f"Stopped early, after {count(report.data.samples, 'sample')}: "
-    match report.settings.get("stopped"):
-        case "pass":
-            yield _finding(
-                "DR010",
-                None,
-                after + "no more units are silent than the gate allows, and a unit that has fired stays alive, so dead"
-                " units can no longer fail the gate.",
-            )
-        case "fail":
-            yield _finding(
-                "DR010",
-                None,
-                after + "too many units are silent. This verdict is likely, not certain: at"
-                f" {exact_percent(policy.confidence)} confidence over all units and checks, each of them fires on"
-                f" fewer than {exact_percent(policy.rare_below)} of samples, if the samples were drawn at random.",
-            )
-        case "partly":
-            yield _finding("DR010", None, "One of the scans stopped early, and did not run all of its data.")
-
-
-@finder
-def find_guessed(report: Report, policy: Policy) -> Iterator[Finding]:
-    """DR011: no layer around the call says which axis holds the units; an error if `policy.strict`."""
-    for stats in report.sites:
-        if stats.site.is_guessed:
-            shape = " × ".join(str(size) for size in stats.site.shape)
-            message = (
-                f"Axis {stats.site.feature_axis} of {shape} is assumed to hold the units, but no layer around this"
-                f" {stats.site.op} confirms it. No limit on dead units applies to this site."
-            )
-            yield _finding("DR011", stats, message, severity="error" if policy.strict else None)
+        yield make_finding("DR007", stats, message, stats.saturated_units, severity, suggestion)
 
 
 @finder
@@ -233,7 +138,7 @@ def find_vanishing(report: Report, _: Policy) -> Iterator[Finding]:
         dead = next((stats.site.id for stats in report.sites if _wholly_dead(stats)), None)
         message = f"No gradient of the loss gets here, while {last} has one"
         message += f": it ends at {dead}, which is wholly dead." if dead is not None else "."
-    yield _finding("DR012", flow.first, message)
+    yield make_finding("DR012", flow.first, message)
 
 
 @finder
@@ -242,31 +147,11 @@ def find_exploding(report: Report, _: Policy) -> Iterator[Finding]:
     gradients, flow = report.gradients, flow_of(report)
     if gradients is not None and (gradients.norm.max is None or gradients.value is None):
         what = "loss" if gradients.value is None else "gradient of the parameters"
-        yield _finding("DR013", None, f"The {what} is NaN or infinite on some batch.", severity="error")
+        yield make_finding("DR013", None, f"The {what} is NaN or infinite on some batch.", severity="error")
     if flow is not None and flow.ratio > EXPLODED:
         message = f"The gradient here is {flow.ratio:,.3g} times that at {flow.last.site.id}."
         clip = f" Here {gradients.clip:g} would leave most batches as they are." if gradients and gradients.clip else ""
-        yield _finding("DR013", flow.first, message, suggestion=RULES["DR013"].fix + clip)
-
-
-def _finding(
-    code: str,
-    stats: SiteStats | None,
-    message: str,
-    units: tuple[int, ...] = (),
-    severity: Severity | None = None,
-    suggestion: str = "",
-) -> Finding:
-    """Make a finding of the rule `code`, with the rule's severity and fix unless they are given."""
-    rule = RULES[code]
-    return Finding(
-        rule=code,
-        severity=severity or rule.severity,
-        site=None if stats is None else stats.site.id,
-        units=units,
-        message=message,
-        suggestion=suggestion or rule.fix,
-    )
+        yield make_finding("DR013", flow.first, message, suggestion=RULES["DR013"].fix + clip)
 
 
 def _wholly_dead(stats: SiteStats) -> bool:

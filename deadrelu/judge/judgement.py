@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deadrelu.errors import ExitCode
 from deadrelu.judge.definitions import Definition, check_gradients, check_level, ladder_of, units_within
-from deadrelu.judge.findings import FINDERS
+from deadrelu.judge.finders import FINDERS
 from deadrelu.judge.globs import Named
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import rare_units, silence_bound
@@ -23,7 +23,8 @@ def judge(report: Report, policy: Policy) -> Report:
 
     Rare units, silence bounds and the units of a definition follow the policy too, so a stored report can be judged
     again. Findings are sorted by severity, then by site; those on the whole scan come before those on sites, and DR003
-    comes first. Raises `UsageError` if too little was measured for the definition.
+    comes first. DR014 comes before them all, since it casts doubt on each. Raises `UsageError` if too little was
+    measured for the definition.
     """
     check_level(policy.definition, report.settings.get("stats", "full"))
     check_gradients(policy.definition, has_loss=not report.sites or any(stats.gradient_score for stats in report.sites))
@@ -53,9 +54,9 @@ def conclude(report: Report, found: Iterable[Finding]) -> Report:
     """
     order = {stats.site.id: place for place, stats in enumerate(report.sites)}
 
-    def place(finding: Finding) -> tuple[int, bool, int]:
+    def place(finding: Finding) -> tuple[bool, int, bool, int]:
         at = -1 if finding.site is None else order.get(finding.site, len(order))
-        return _RANK[finding.severity], finding.rule != "DR003", at
+        return finding.rule != "DR014", _RANK[finding.severity], finding.rule != "DR003", at
 
     findings = tuple(sorted(found, key=place))
     verdict: Verdict = "pass" if report.gated else "nothing measured"

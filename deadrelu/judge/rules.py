@@ -132,6 +132,14 @@ _TABLE = (
         fix="Clip the norm of the gradient, or start from smaller weights (`torch.nn.init.kaiming_normal_`).",
         severity="warning",
     ),
+    Rule(
+        code="DR014",
+        name="input-scale",
+        summary="The inputs do not look like those of the training.",
+        why="All other figures hang on it: on inputs of another scale, other units are dead than in use.",
+        fix="Prepare the data as in training: divide pixels by 255 or do not, take out the mean and the deviation.",
+        severity="warning",
+    ),
 )
 
 RULES = {rule.code: rule for rule in _TABLE}

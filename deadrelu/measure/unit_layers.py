@@ -97,11 +97,12 @@ def _add_product(
         reads = (row != 0).any(1).nonzero().flatten()
         is_constant = bool((least[group][reads] == most[group][reads]).all())
         sign = 1.0 if scale is None or scale[unit] >= 0 else -1.0
+        counts = row[most[group] > 0] if (most[group] > 0).any() else row
         known[place] |= {
             "bias": None if product.bias is None else product.bias[unit].item(),
             "size": sizes[unit].item(),
             "usual_size": usual,
-            "largest": (sign * row).max().item(),
+            "largest": (sign * counts).max().item(),
             "least_input": least[group].min().item(),
             "constant_reads": tuple((reads + group * per_group).tolist()) if is_constant else None,
             "inputs": product.groups * per_group,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadrelu.judge.findings import find_nonfinite, find_synthetic, find_too_few_samples
+from deadrelu.judge.doubts import find_synthetic, find_too_few_samples
+from deadrelu.judge.findings import find_nonfinite
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import samples_needed
 from deadrelu.remedy.causes import CLIP

@@ -29,6 +29,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def number(value: float) -> str:
+    """Return a number with three digits, or in whole thousands, and a real minus sign."""
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
+
+
 def printable(text: str) -> str:
     r"""Escape what would control a terminal, such as `\x1b`: a name may come from a hostile file."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -7,13 +7,13 @@ import re
 import pytest
 
 from deadrelu.errors import UsageError
-from deadrelu.judge.findings import FINDERS
+from deadrelu.judge.finders import FINDERS
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES, find_rule
 
 
 def test_the_codes_are_consecutive() -> None:
-    assert list(RULES) == [f"DR{number:03}" for number in range(1, 14)]
+    assert list(RULES) == [f"DR{number:03}" for number in range(1, 15)]
 
 
 def test_each_rule_has_a_summary_a_reason_and_a_fix_of_one_sentence_each() -> None:

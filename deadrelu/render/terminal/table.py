@@ -100,9 +100,9 @@ def _findings(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
         yield from paragraph(advice, screen, first=Text(" " * first.cell_len + f"{screen.glyphs.arrow} ", "dim"))
 
 
-def _place(rule: str, severity: Severity, _: str) -> tuple[int, int]:
-    """The order of groups: errors first, and of those first the ones that cast doubt on everything else."""
-    return list(styles.SEVERITY).index(severity), {"DR003": 0, "DR002": 1}.get(rule, 2)
+def _place(rule: str, severity: Severity, _: str) -> tuple[bool, int, int]:
+    """The order of groups: wrong inputs, then errors, and of those first the ones that cast doubt on all others."""
+    return rule != "DR014", list(styles.SEVERITY).index(severity), {"DR003": 0, "DR002": 1}.get(rule, 2)
 
 
 def _message(finding: Finding, screen: Screen) -> Text:

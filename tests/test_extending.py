@@ -27,7 +27,7 @@ def find_wide_sites(report: Report, _: Policy) -> Iterator[Finding]:
     """DR099: a site has more than 30 units."""
     for stats in report.sites:
         if stats.site.units > 30:
-            yield _finding("DR099", stats, f"{stats.site.units} units.")
+            yield make_finding("DR099", stats, f"{stats.site.units} units.")
 
 
 '''

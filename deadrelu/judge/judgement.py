@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from deadrelu.errors import ExitCode
+from deadrelu.judge import doubts, findings  # noqa: F401  they register their finders
 from deadrelu.judge.definitions import Definition, check_gradients, check_level, ladder_of, units_within
 from deadrelu.judge.finders import FINDERS
 from deadrelu.judge.globs import Named
@@ -58,11 +59,11 @@ def conclude(report: Report, found: Iterable[Finding]) -> Report:
         at = -1 if finding.site is None else order.get(finding.site, len(order))
         return finding.rule != "DR014", _RANK[finding.severity], finding.rule != "DR003", at
 
-    findings = tuple(sorted(found, key=place))
+    ordered = tuple(sorted(found, key=place))
     verdict: Verdict = "pass" if report.gated else "nothing measured"
-    if report.sites and any(finding.severity == "error" for finding in findings):
+    if report.sites and any(finding.severity == "error" for finding in ordered):
         verdict = "fail"
-    return replace(report, findings=findings, verdict=verdict)
+    return replace(report, findings=ordered, verdict=verdict)
 
 
 def exit_code(report: Report, *, exit_zero: bool = False) -> ExitCode:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 
 from deadrelu.report.causes import Inputs, NormScale
-from deadrelu.text.wording import number
+from deadrelu.text.wording import count, number
 
 SHIFT = 1.0
 """So many standard deviations may the mean be off."""
@@ -31,39 +31,34 @@ FEWEST = 8
 
 def odd_inputs(inputs: Inputs) -> Iterator[str]:
     """Yield what looks wrong about the inputs, in a sentence; nothing if they look right."""
-    if inputs.batch_norms:
-        off = [norm for norm in inputs.batch_norms if _is_off(norm)] if inputs.samples >= FEWEST else []
+    if not inputs.batch_norms:
+        yield from _odd_size(inputs)
+    elif inputs.samples >= FEWEST:
+        off = [said for norm in inputs.batch_norms if (said := _compared(norm))]
         if off:
-            first, rest = off[0], len(inputs.batch_norms)
-            what = f"What enters {_named(first.layer, 'the first batch norm')} is not what it got in training"
-            yield f"{what}: {_compared(first)}, in the median channel. {len(off)} of {rest} batch norms are off."
+            yield f"{off[0]}. {len(off):,} of {count(len(inputs.batch_norms), 'batch norm')} got something else."
+
+
+def _odd_size(inputs: Inputs) -> Iterator[str]:
+    """What is wrong with inputs of which nothing but their size is known."""
+    if inputs.mean is None or inputs.std is None or inputs.min is None or inputs.max is None:
         return
     size = math.hypot(inputs.mean, inputs.std)
     if size > LARGE or 0 < size < SMALL:
-        where = _named(inputs.layer, "the first layer")
-        are = "large" if size > LARGE else "small"
+        where = inputs.layer or "the first layer"
         yield (
-            f"The inputs are {are}: what enters {where} lies in {_span(inputs)}, with a root mean square of"
-            f" {number(size)}. Was the model trained on such values?"
+            f"The inputs are {'large' if size > LARGE else 'small'}: what enters {where} lies in"
+            f" {number(inputs.min)}..{number(inputs.max)}, with a root mean square of {number(size)}. Was the model"
+            " trained on such values?"
         )
 
 
-def _is_off(norm: NormScale) -> bool:
-    """Whether what a batch norm got is far from its running statistics."""
-    return norm.mean_shift > SHIFT or not 1 / RATIO <= norm.variance_ratio <= RATIO
-
-
 def _compared(norm: NormScale) -> str:
-    """How far off what a batch norm got is."""
+    """How what a batch norm got differs from what it got in training; nothing if it hardly does."""
+    shift, ratio = norm.mean_shift, norm.variance_ratio
+    if shift is None or ratio is None or (shift <= SHIFT and 1 / RATIO <= ratio <= RATIO):
+        return ""
     return (
-        f"its variance is {number(norm.variance_ratio)} times the running one, and its mean is off by"
-        f" {number(norm.mean_shift)} standard deviations"
+        f"What enters {norm.layer or 'the first batch norm'} is not what it got in training: in the median channel the"
+        f" variance is {number(ratio)} times the running one, and the mean is off by {number(shift)} deviations"
     )
-
-
-def _span(inputs: Inputs) -> str:
-    return f"{number(inputs.min)}..{number(inputs.max)}"
-
-
-def _named(layer: str | None, otherwise: str) -> str:
-    return layer or otherwise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadrelu.judge.doubts import find_synthetic, find_too_few_samples
+from deadrelu.judge.doubts import find_odd_inputs, find_synthetic, find_too_few_samples
 from deadrelu.judge.findings import find_nonfinite
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import samples_needed
-from deadrelu.remedy.causes import CLIP
+from deadrelu.remedy.causes import clipping
 from deadrelu.report import Report, Skipped
 from deadrelu.report.advice import Remedy, SiteAdvice
 from deadrelu.report.commands import id_glob, scan_command
@@ -31,7 +31,7 @@ def non_finite(report: Report) -> Iterator[SiteAdvice]:
         Remedy(
             title="Train from there with clipped gradients, a warm-up and a lower learning rate",
             why="Weights become infinite when each step is larger than the last.",
-            python=CLIP,
+            python=clipping(report),
         ),
         Remedy(
             title="Then scan again",
@@ -42,6 +42,17 @@ def non_finite(report: Report) -> Iterator[SiteAdvice]:
     if first.site is not None:
         remedies.insert(0, Remedy(title="Check the data for NaN", why=f"All weights are finite. {source}"))
     yield SiteAdvice(site=first.site, ailment="non-finite", says=says, remedies=tuple(remedies))
+
+
+def check_inputs(report: Report) -> Iterator[SiteAdvice]:
+    """Advice on inputs that are not those of the training, which comes before everything: all figures hang on it."""
+    for finding in find_odd_inputs(report, Policy.from_settings(report.settings)):
+        remedy = Remedy(
+            title="Prepare the data as in training, and scan again, before you change anything",
+            why="On inputs of another scale, other units are dead than in use.",
+            command=scan_command(report),
+        )
+        yield SiteAdvice(site=None, ailment="input scale", says=finding.message, remedies=(remedy,))
 
 
 def measure_first(report: Report) -> Iterator[SiteAdvice]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deadrelu.remedy.candidate import Candidate, patch_sites
-from deadrelu.remedy.causes import depth
 from deadrelu.remedy.variants import possible
 from deadrelu.report.advice import Edit, GroupAdvice, Remedy, SiteAdvice
 from deadrelu.text.wording import count, percent
@@ -65,7 +64,8 @@ def _group(members: Sequence[tuple[Candidate, SiteAdvice]]) -> GroupAdvice:
             edits = [edit for other, _ in members if (edit := other.edit())]
             remedies.append(Remedy(title=remedy.title, why=remedy.why, edits=tuple(dict.fromkeys(edits))))
         else:
-            remedies.append(Remedy(title=_plural(remedy.title, members), why=_figures(members), python=remedy.python))
+            why = "--full shows the figures of each site."
+            remedies.append(Remedy(title=_plural(remedy.title, members), why=why, python=_python(remedy, members)))
     return GroupAdvice(sites=sites, ailment=item.ailment, says=says, remedies=tuple(remedies))
 
 
@@ -82,10 +82,12 @@ def _plural(title: str, members: Sequence[tuple[Candidate, SiteAdvice]]) -> str:
     return _NAMES.sub(lambda _: shown, title, count=1) if layers else title
 
 
-def _figures(members: Sequence[tuple[Candidate, SiteAdvice]]) -> str:
-    """How far below firing the dead units of all these sites stay."""
-    depths = [deep for candidate, _ in members if (deep := depth(candidate.stats))]
-    if not depths:
-        return "--full shows the figures of each site."
-    nearest, farthest = -max(deep.nearest for deep in depths), -min(deep.farthest for deep in depths)
-    return f"Their dead units stay {nearest:.2g} to {farthest:.2g} below firing."
+def _python(remedy: Remedy, members: Sequence[tuple[Candidate, SiteAdvice]]) -> str | None:
+    """The statements of all these sites for a remedy that each of them has."""
+    alike = [
+        other.python
+        for _, item in members
+        for other in item.remedies
+        if other.python and _NAMES.sub("", other.title) == _NAMES.sub("", remedy.title)
+    ]
+    return "\n".join(dict.fromkeys(alike)) or None

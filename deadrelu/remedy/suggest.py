@@ -6,8 +6,8 @@ from pathlib import Path
 
 from deadrelu.errors import UsageError
 from deadrelu.remedy.candidate import Candidate
-from deadrelu.remedy.causes import CLIP, remedy_for_cause, remedy_for_dead_site
-from deadrelu.remedy.caveats import measure_first, non_finite, setting, skipped_site
+from deadrelu.remedy.causes import clipping, comes_first, remedy_for_cause
+from deadrelu.remedy.caveats import check_inputs, measure_first, non_finite, setting, skipped_site
 from deadrelu.remedy.groups import group_sites
 from deadrelu.remedy.whole_model import whole_model
 from deadrelu.report import Report, SiteStats
@@ -38,7 +38,7 @@ def suggest(report: Report, *, slope: float = 0.01, root: Path = Path()) -> Advi
     return Advice(
         model=report.model.path,
         data=report.data.source,
-        first=(*non_finite(report), *measure_first(report)),
+        first=(*check_inputs(report), *non_finite(report), *measure_first(report)),
         whole=whole,
         groups=tuple(group_sites(pairs, given=whole)),
         items=(*(item for _, item in pairs), *(skipped_site(report, s) for s in report.skipped)),
@@ -65,15 +65,16 @@ def _site(candidate: Candidate) -> SiteAdvice | None:
 def _wholly_dead(candidate: Candidate) -> SiteAdvice:
     """Advice on a layer that passes nothing on: a swap alone does not restore what was learnt."""
     stats = candidate.stats
-    remedies = [
-        remedy_for_dead_site(stats),
-        *candidate.swaps(),
-        Remedy(
-            title="Retrain with a lower learning rate, a warm-up, and clipped gradients",
-            why="A few steps that are far too large, most often at the start, can kill a whole layer.",
-            python=CLIP,
-        ),
-    ]
+    cause = remedy_for_cause(candidate.report, stats)
+    remedies = [cause, *candidate.swaps()]
+    if comes_first(stats):
+        remedies.append(
+            Remedy(
+                title="Retrain with a lower learning rate, a warm-up, and clipped gradients",
+                why="A few steps that are far too large, most often at the start, can kill a whole layer.",
+                python=clipping(candidate.report),
+            )
+        )
     says = (
         f"None of {count(stats.site.units, 'unit')} fired on {count(stats.samples, 'sample')}: what comes after this"
         " site alone is the same for every input. A swap alone is not enough: train after it."
@@ -85,7 +86,9 @@ def _partly_dead(candidate: Candidate, ailment: Ailment) -> SiteAdvice:
     """Advice on a live layer with dead units."""
     elsewhere = candidate.elsewhere()
     swaps = [elsewhere] if elsewhere else [*candidate.swaps()]
-    return _advice(candidate, ailment, _dead_of(candidate.stats), [*swaps, remedy_for_cause(candidate.stats)])
+    cause = remedy_for_cause(candidate.report, candidate.stats)
+    remedies = [cause, *swaps] if comes_first(candidate.stats) else [*swaps, cause]
+    return _advice(candidate, ailment, _dead_of(candidate.stats), remedies)
 
 
 def _rare(candidate: Candidate) -> SiteAdvice:

@@ -12,7 +12,15 @@ _MOST = 5
 """How many ailments a `repr` names."""
 
 Ailment = Literal[
-    "non-finite", "wholly dead", "mostly dead", "some dead", "rare", "synthetic data", "too few samples", "skipped"
+    "input scale",
+    "non-finite",
+    "wholly dead",
+    "mostly dead",
+    "some dead",
+    "rare",
+    "synthetic data",
+    "too few samples",
+    "skipped",
 ]
 
 

@@ -46,8 +46,8 @@ class NormScale:
     """
 
     layer: str | None
-    mean_shift: float
-    variance_ratio: float
+    mean_shift: float | None
+    variance_ratio: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class Inputs:
 
     layer: str | None
     samples: int
-    mean: float
-    std: float
-    min: float
-    max: float
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
     batch_norms: tuple[NormScale, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

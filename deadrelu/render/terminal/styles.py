@@ -33,6 +33,7 @@ CHANGE: Mapping[Change, str] = {
     "same": "dim",
 }
 AILMENT: Mapping[Ailment, str] = {
+    "input scale": "bold yellow",
     "non-finite": "bold red",
     "wholly dead": "bold red",
     "mostly dead": "bold yellow",

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from deadrelu.render import conclusion as end
 from deadrelu.render import gradients
+from deadrelu.render.causes import MOST_SITES, causes_in_words
 from deadrelu.render.rows import MOST_ROWS, site_rows, worst_rows
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
@@ -33,6 +34,7 @@ def render(report: Report, screen: Screen = Screen(), *, full: bool = False) -> 
         plasticity_lines(report, screen),
         _skipped(report, screen),
         _findings(report, screen, full),
+        _causes(report, screen, full),
         _end(report, screen),
     )
     return page(sections, screen)
@@ -98,6 +100,18 @@ def _findings(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
             )
         advice = Text(screen.sentence(suggestion), "dim")
         yield from paragraph(advice, screen, first=Text(" " * first.cell_len + f"{screen.glyphs.arrow} ", "dim"))
+
+
+def _causes(report: Report, screen: Screen, full: bool) -> Iterator[Text]:
+    """Yield the main cause of each sick site."""
+    found = list(causes_in_words(report))
+    if found:
+        yield Text("Why", "bold")
+    for id, said in found if full else found[:MOST_SITES]:
+        text = Text.assemble((screen.text(id), "bold"), f" {screen.glyphs.dash} {screen.sentence(said)}")
+        yield from paragraph(text, screen, first=Text(f" {screen.glyphs.note} ", "dim"))
+    if not full and len(found) > MOST_SITES:
+        yield Text(f"   {screen.glyphs.ellipsis} and {count(len(found) - MOST_SITES, 'more site')}", "dim")
 
 
 def _place(rule: str, severity: Severity, _: str) -> tuple[bool, int, int]:

@@ -33,9 +33,12 @@ def main_cause(stats: SiteStats) -> str:
     return f"{share}: {_explained(shown, stats)}.{_woken(shown)}"
 
 
-def unit_cause(found: UnitCause, stats: SiteStats) -> str:
-    """Return the cause of one unit."""
-    return f"{found.cause}: {_explained(found, stats)}.{_woken(found)}"
+def units_by_cause(stats: SiteStats) -> list[tuple[str, tuple[int, ...]]]:
+    """Return each cause at a site with its units, the most frequent first."""
+    units: dict[str, list[int]] = {}
+    for found in stats.causes:
+        units.setdefault(found.cause, []).append(found.unit)
+    return sorted(((cause, tuple(of)) for cause, of in units.items()), key=lambda pair: -len(pair[1]))
 
 
 def _explained(found: UnitCause, stats: SiteStats) -> str:
@@ -66,7 +69,8 @@ def _explained(found: UnitCause, stats: SiteStats) -> str:
                 f" {figures['usual_weight_norm']} is usual)"
             )
         case "weights":
-            return f"no weight on a live input is positive, and no input negative (unit {unit}: largest weight {figures['largest_weight']})"
+            largest = f"unit {unit}: largest weight {figures['largest_weight']}"
+            return f"no weight on a live input is positive, and no input negative ({largest})"
         case "upstream":
             return f"all that they read is dead (unit {unit} reads {_read(found)})"
         case "cap":

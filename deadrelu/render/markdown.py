@@ -8,6 +8,7 @@ from itertools import accumulate
 
 from deadrelu.render import conclusion as end
 from deadrelu.render import gradients
+from deadrelu.render.causes import causes_in_words
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.render.rows import Condition, Row, dead_title, figures, saturated, site_rows
 from deadrelu.report import Finding, Report, Severity
@@ -26,7 +27,7 @@ _MOOD: dict[end.Mood, str] = {"good": "✅", "doubtful": "⚠️", "bad": "❌"}
 MOST_CHARACTERS = 65_536
 """The longest comment on GitHub; a job summary may have 1 MiB. The parts share it as follows."""
 
-_ROOM = {"sick sites": 20_000, "healthy sites": 10_000, "skipped": 8_000, "findings": 20_000}
+_ROOM = {"sick sites": 20_000, "healthy sites": 10_000, "skipped": 8_000, "findings": 14_000, "causes": 6_000}
 
 _FIGURES = ("units", "dead", "share", "saturated", "rare", "always on", "headroom")
 
@@ -46,6 +47,7 @@ def render(report: Report) -> str:
         *_tables(report),
         list(_skipped(report)),
         list(_findings(report)),
+        list(_causes(report)),
         [f"{step.purpose}: {code_span(step.command)}" if step.command else f"{escape_prose(step.purpose)}."],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -109,6 +111,16 @@ def _findings(report: Report) -> Iterator[str]:
     """Yield the findings, errors first; skipped sites have their own list."""
     lines = [_finding(finding) for finding in report.findings if finding.rule != "DR008"]
     shown, rest = _within(lines, "findings", "more finding")
+    yield from (*shown, *(f"- {line}" for line in rest))
+
+
+def _causes(report: Report) -> Iterator[str]:
+    """Yield the main cause of each sick site."""
+    lines = [f"- {code_span(id)}: {escape_prose(said)}" for id, said in causes_in_words(report)]
+    if lines:
+        yield "**Why**"
+        yield ""
+    shown, rest = _within(lines, "causes", "more site")
     yield from (*shown, *(f"- {line}" for line in rest))
 
 

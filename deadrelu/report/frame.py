@@ -51,6 +51,7 @@ _OF_UNITS = {
     "mean_activation": "float64",
     "dormancy": "float64",
     "min_preactivation": "float64",
+    "cause": "",
 }
 _KINDS = ("dead_units", "saturated_units", "rare_units", "always_on_units", "nonfinite_units")
 _FIGURES = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy", "min_preactivation")
@@ -98,8 +99,10 @@ def _units(stats: SiteStats) -> Iterator[tuple[Any, ...]]:
     kinds = [set(getattr(stats, name)) for name in _KINDS]
     unknown = (None,) * stats.site.units
     figures: Sequence[Sequence[float | None]] = [getattr(stats, name) or unknown for name in _FIGURES]
+    causes = {found.unit: found.cause for found in stats.causes}
     for unit in range(stats.site.units):
-        yield (stats.site.id, unit, *(unit in kind for kind in kinds), *(figure[unit] for figure in figures))
+        of_unit = (figure[unit] for figure in figures)
+        yield (stats.site.id, unit, *(unit in kind for kind in kinds), *of_unit, causes.get(unit))
 
 
 def _frame(rows: Iterator[tuple[Any, ...]], columns: Mapping[str, str]) -> DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from deadrelu.render.causes import main_cause, units_by_cause
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.page import page, paragraph
 from deadrelu.render.terminal.screen import Screen
@@ -129,3 +130,8 @@ def _sick(stats: SiteStats, screen: Screen) -> Iterator[Text]:
         nearest = next(unit for unit in stats.dead_units if stats.max_preactivation[unit] == room)
         text = f"the largest pre-activation of a dead unit was {screen.glyphs.number(room)}, in unit {nearest}"
         yield from paragraph(Text(text), screen, first=Text("headroom: ", "dim"))
+    for cause, units in units_by_cause(stats):
+        listed = Text(screen.text(f"{count(len(units), 'unit')}: {ranges(units, limit=40)}"))
+        yield from paragraph(listed, screen, first=Text(f"cause {cause}: ", "dim"))
+    if said := main_cause(stats):
+        yield from paragraph(Text(screen.sentence(said)), screen, first=Text("why: ", "dim"))

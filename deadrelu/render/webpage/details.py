@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deadrelu.render.causes import main_cause, units_by_cause
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.render.rows import Row
 from deadrelu.render.webpage.charts import histogram
@@ -98,6 +99,8 @@ def _facts(stats: SiteStats) -> Html:
     return facts(
         ("Dead units", ranges(stats.dead_units, limit=MOST_RUNS)),
         ("Headroom", f"{BLOCKS.number(near)}, of unit {nearest}" if near is not None else None),
+        ("Why", BLOCKS.sentence(main_cause(stats))),
+        *((f"Cause: {cause}", ranges(units, limit=MOST_RUNS)) for cause, units in units_by_cause(stats)),
         ("Saturated units", ranges(stats.saturated_units, limit=MOST_RUNS)),
         ("Saturated low", ranges(stats.saturated_low_units, limit=MOST_RUNS)),
         ("Saturated high", ranges(stats.saturated_high_units, limit=MOST_RUNS)),

@@ -134,7 +134,7 @@ class Tally:
         return region.low, region.high
 
     def _listen(self, z: Tensor) -> None:
-        """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are found anew."""
+        """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are looked up again."""
         if self._updates & (self._updates - 1) == 0:
             units = (self._figures().fires == 0).nonzero().flatten()
             self._listens = len(units) > 0

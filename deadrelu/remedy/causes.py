@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 from deadrelu.render.causes import main_cause
@@ -77,9 +78,12 @@ def _reset(stats: SiteStats, cause: Cause) -> str | None:
     for found in stats.causes:
         if found.cause == cause and found.wakes is not None:
             units.setdefault(found.wakes.parameter, []).append(found.unit)
-    lines = []
-    for name, numbers in units.items():
-        lines.append(f'model.get_parameter("{name}").data[{numbers}] = 0')
-        if cause == "norm" and name.endswith("bias"):
-            lines.append(f'model.get_parameter("{name.removesuffix("bias")}weight").data[{numbers}] = 1')
+    lines = [_statement(name, numbers, 0) for name, numbers in units.items()]
+    if cause == "norm":
+        scales = {f"{name.removesuffix('bias')}weight": numbers for name, numbers in units.items()}
+        lines += [_statement(name, numbers, 1) for name, numbers in scales.items()]
     return "\n".join(lines) or None
+
+
+def _statement(name: str, units: list[int], value: int) -> str:
+    return f"model.get_parameter({json.dumps(name)}).data[{units}] = {value}"

@@ -11,6 +11,9 @@ from deadrelu.remedy.variants import possible
 from deadrelu.report.advice import Edit, GroupAdvice, Remedy, SiteAdvice
 from deadrelu.text.wording import count, percent
 
+_MOST_LINES = 4
+"""With more statements than this, a group leaves them to its sites."""
+
 _NAMES = re.compile(r"`[^`]*`")
 
 
@@ -64,8 +67,7 @@ def _group(members: Sequence[tuple[Candidate, SiteAdvice]]) -> GroupAdvice:
             edits = [edit for other, _ in members if (edit := other.edit())]
             remedies.append(Remedy(title=remedy.title, why=remedy.why, edits=tuple(dict.fromkeys(edits))))
         else:
-            why = "--full shows the figures of each site."
-            remedies.append(Remedy(title=_plural(remedy.title, members), why=why, python=_python(remedy, members)))
+            remedies.append(_of_all(remedy, members))
     return GroupAdvice(sites=sites, ailment=item.ailment, says=says, remedies=tuple(remedies))
 
 
@@ -75,19 +77,14 @@ def _main(item: SiteAdvice) -> list[Remedy]:
     return [remedy for remedy in item.remedies if remedy not in swaps[1:]]
 
 
-def _plural(title: str, members: Sequence[tuple[Candidate, SiteAdvice]]) -> str:
-    """The title with the layers of all these sites instead of the first one's."""
-    layers = list(dict.fromkeys(f"`{layer}`" for each, _ in members if (layer := each.stats.site.after)))
+def _of_all(remedy: Remedy, members: Sequence[tuple[Candidate, SiteAdvice]]) -> Remedy:
+    """A remedy that is not a swap, for all of these sites that need it: with their layers, and a few statements."""
+    named = _NAMES.sub("", remedy.title)
+    alike = [(each, own) for each, item in members for own in item.remedies if _NAMES.sub("", own.title) == named]
+    layers = list(dict.fromkeys(f"`{layer}`" for each, _ in alike if (layer := each.stats.site.after)))
     shown = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
-    return _NAMES.sub(lambda _: shown, title, count=1) if layers else title
-
-
-def _python(remedy: Remedy, members: Sequence[tuple[Candidate, SiteAdvice]]) -> str | None:
-    """The statements of all these sites for a remedy that each of them has."""
-    alike = [
-        other.python
-        for _, item in members
-        for other in item.remedies
-        if other.python and _NAMES.sub("", other.title) == _NAMES.sub("", remedy.title)
-    ]
-    return "\n".join(dict.fromkeys(alike)) or None
+    title = _NAMES.sub(lambda _: shown, remedy.title, count=1) if layers else remedy.title
+    lines = list(dict.fromkeys(line for _, own in alike for line in (own.python or "").splitlines()))
+    if len(lines) > _MOST_LINES:
+        return Remedy(title=title, why="--full shows the figures of each site, and the statements.")
+    return Remedy(title=title, why="--full shows the figures of each site.", python="\n".join(lines) or None)

@@ -14,10 +14,11 @@ from torch import nn
 import deadrelu
 from deadrelu.activations import ACTIVATIONS
 from deadrelu.errors import UsageError
-from deadrelu.remedy.causes import depth
 from deadrelu.remedy.suggest import CAUTION, suggest
 from deadrelu.report import DataInfo, ModelInfo, Report, Site, SiteStats, Skipped, Source
 from deadrelu.report.advice import Advice, SiteAdvice
+from deadrelu.report.causes import Cause, Inputs, UnitCause, Wakes
+from deadrelu.report.gradients import GradientNorms, Gradients
 from tests.conftest import make_report, make_site, make_stats
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
@@ -284,49 +285,89 @@ def test_no_swap_is_suggested_where_none_makes_sense(op: str, dead: int) -> None
     assert not [command for command in commands(item) if "patch" in command]
 
 
-def test_relu6_keeps_its_cap_and_units_stuck_at_the_cap_are_counted_apart() -> None:
+def caused(cause: Cause, stats: SiteStats, wakes: str | None = None, **evidence: float | str) -> SiteStats:
+    """The site with this cause of all its dead units; `wakes` is the parameter that would wake them."""
+    woken = None if wakes is None else Wakes(parameter=wakes, add=0.5, samples=3)
+    found = (UnitCause(unit=unit, cause=cause, evidence=evidence, wakes=woken) for unit in stats.dead_units)
+    return replace(stats, causes=tuple(found))
+
+
+def test_relu6_keeps_its_cap_and_units_stuck_above_it_are_told_that_a_leak_does_not_help() -> None:
     below = sick(2, op="relu6")
-    above = replace(below, max_preactivation=(7.0, 9.0, *below.max_preactivation[2:]))
     assert any("keep the cap at 6" in remedy.title for remedy in only(suggest(report_of(below))).remedies)
-    causes = only(suggest(report_of(above))).remedies[-1]
-    assert "2 dead units reached 6 and above" in causes.why
+    first = only(suggest(report_of(caused("cap", below, min_preactivation=7.5, cap=6.0)))).remedies[0]
+    assert "Scale down" in first.title
+    assert "all values are above 6 (unit 0: at least 7.5)" in first.why
+    assert "does not help" in first.why
 
 
 @pytest.mark.parametrize(
-    ("maxima", "verdict", "title"),
+    ("cause", "place", "title", "evidence"),
     [
-        ((-0.05, -0.15, 2.0, 2.0), "near", "Raise the bias of `fc` a little"),
-        ((-0.3, -0.5, 2.0, 2.0), "between", "lower learning rate and a warm-up"),
-        ((-0.1, -5.0, 2.0, 2.0), "far", "clipped gradients"),
+        ("bias", 0, "Set the bias of `fc` to 0", {"bias": -2.0, "max_product": 1.5, "mean_product": 0.1}),
+        ("norm", 0, "Make `fc` neutral", {"gamma": 0.001, "beta": -0.3}),
+        ("input mean", 0, "mean is taken out of the data", {"mean_product": -9.0, "max_centred": 3.0}),
+        ("input mean", 0, "mean is taken out of the data", {"mean_normalised": -9.0}),
+        ("upstream", 0, "Mend the dead site before it first", {"site": "a"}),
+        ("weights", -1, "Restart these units of `fc`", {"weight_norm": 1e-4, "usual_weight_norm": 0.6}),
+        ("weights", -1, "Restart these units of `fc`", {"largest_weight": -0.2, "min_input": 0.0}),
+        ("unknown", -1, "Lower the learning rate", {"why": "nothing is known"}),
     ],
 )
-def test_the_cause_depends_on_the_depth_of_the_dead_units(maxima: tuple[float, ...], verdict: str, title: str) -> None:
-    stats = replace(sick(2, 4), max_preactivation=maxima)
-    deep = depth(stats)
-    assert deep is not None
-    assert (deep.nearest, deep.farthest, deep.peak) == (maxima[0], maxima[1], 2.0)
-    assert math.isclose(deep.middle, (maxima[0] + maxima[1]) / 2)
-    assert deep.verdict == verdict
-    last = only(suggest(report_of(replace(stats, dead_units=(0, 1))))).remedies
-    assert any(title in remedy.title for remedy in last)
+def test_each_cause_has_its_remedy_before_or_after_the_swaps(
+    cause: Cause, place: int, title: str, evidence: dict[str, float | str]
+) -> None:
+    item = only(suggest(report_of(caused(cause, sick(2), **evidence))))
+    assert title in item.remedies[place].title
+    figures = [f"{value:.3g}".replace("-", "−") for value in evidence.values() if isinstance(value, float) and value]
+    assert [figure for figure in figures if figure not in item.remedies[place].why] == []
+    assert len(commands(item)) == 5
 
 
-def test_the_depth_of_a_hardswish_counts_from_where_it_fires() -> None:
-    stats = replace(sick(1, 2, op="hardswish"), max_preactivation=(-4.0, 1.0))
-    deep = depth(stats)
-    assert deep is not None
-    assert (deep.nearest, deep.peak) == (-1.0, 4.0)
+def test_later_sites_get_a_batch_norm_in_place_of_other_data() -> None:
+    evidence = {"mean_product": -9.0, "max_centred": 3.0}
+    first, later = (caused("input mean", sick(2, name=name), **evidence) for name in "ab")
+    assert "batch norm before `fc`" in suggest(report_of(first, later)).items[1].remedies[0].title
 
 
-@pytest.mark.parametrize("after", ["layer1.bn2", "norm", "layer1.0.downsample.1", "features.norm5", "bn"])
-def test_after_a_normalisation_its_own_bias_and_weight_are_named(after: str) -> None:
-    item = only(suggest(report_of(sick(1, after=after))))
-    assert f"weight and bias of `{after}`" in item.remedies[-1].title
+def test_the_statements_for_a_bias_and_a_norm_wake_the_units() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
+    with torch.no_grad():
+        model[1].bias[[1, 5]], model[1].weight[5] = -40, 1e-6
+        model[3].bias[2] = -60
+    x = torch.randn(200, 3)
+    report = deadrelu.scan(model, x)
+    assert [stats.dead_units for stats in report.sites] == [(1, 5), (2,)]
+    statements = [remedy.python for item in suggest(report).items for remedy in item.remedies[:1]]
+    for statement in statements:
+        assert statement is not None
+        exec(statement, {"model": model})
+    assert sum(stats.dead for stats in deadrelu.scan(model, x).sites) == 0
 
 
-@pytest.mark.parametrize("after", ["abnormal.fc", "normaliser.fc", "fc", "downsample.0"])
-def test_a_name_that_only_resembles_a_normalisation_is_not_one(after: str) -> None:
-    assert "weight and bias" not in only(suggest(report_of(sick(1, after=after)))).remedies[-1].title
+def test_many_statements_are_left_to_the_sites() -> None:
+    figures = {"bias": -2.0, "max_product": 1.5, "mean_product": 0.1}
+    sites = [caused("bias", sick(1, name=f"l{n}", after=f"fc{n}"), f"fc{n}.bias", **figures) for n in range(6)]
+    for number, lines in ((2, 2), (6, 0)):
+        advice = suggest(report_of(*sites[:number]))
+        assert len((advice.groups[0].remedies[0].python or "").splitlines()) == lines
+        assert all("get_parameter" in (item.remedies[0].python or "") for item in advice.items)
+
+
+def test_gradients_are_clipped_at_what_a_scan_measured() -> None:
+    report = report_of(sick(2))
+    assert only(suggest(report)).remedies[-1].python is None
+    norms = GradientNorms(median=1.0, p95=2.2, max=3.0)
+    found = Gradients(loss="mse", value=1.0, accuracy=None, norm=norms, clip=2.3, first_to_last=None)
+    python = only(suggest(replace(report, gradients=found))).remedies[-1].python
+    assert python == "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=2.3)"
+
+
+def test_inputs_of_another_scale_come_before_everything() -> None:
+    inputs = Inputs(layer="0", samples=64, mean=80.0, std=96.0, min=0.0, max=255.0)
+    report = replace(report_of(sick(2), data=replace(DATA, samples=20)), inputs=inputs)
+    assert [item.ailment for item in suggest(report).first] == ["input scale", "too few samples"]
+    assert suggest(replace(report, data=replace(DATA, kind="synthetic"))).first[0].ailment == "synthetic data"
 
 
 def test_commands_survive_a_shell() -> None:

@@ -113,7 +113,7 @@ class Origins:
         self._known: MutableMapping[Tensor, Origin] = WeakTensorKeyDictionary()
 
     def of(self, x: Tensor) -> Origin | None:
-        """What computed a tensor; None if it was no layer alone."""
+        """What computed a tensor; None if that is not a layer alone."""
         return self._known.get(x)
 
     def follow(self, call: OperatorCall, *, has_data: bool) -> None:
@@ -135,7 +135,7 @@ class Origins:
             return self._biased(call)
         if name == "convolution":
             return self._convolution(call)
-        if "norm" in name:
+        if any(norm in name for norm in ("batch_norm", "layer_norm", "group_norm")):
             return self._norm(call)
         return None
 

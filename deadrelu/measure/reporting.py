@@ -99,7 +99,7 @@ def site_stats(measurement: Measurement, plan: Plan) -> list[SiteStats]:
     every = [_stats_of(site, plan) for site in wanted]
     if plan.stats != "full":
         return every
-    causes = find_causes(every, [site.silence.units() if site.silence else [] for site in wanted])
+    causes = find_causes(every, [site.silence.units() if site.silence else () for site in wanted])
     return [replace(stats, causes=found) for stats, found in zip(every, causes, strict=True)]
 
 

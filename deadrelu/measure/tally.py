@@ -79,6 +79,7 @@ class Tally:
         self._counters: dict[tuple[object, ...], _Counter] = {}
         self._latest: tuple[tuple[object, ...], _Counter] | None = None
         self.silent: Silent | None = None
+        self.precision = 0.0
         has_edge = self._firing.is_rectified and not self._firing.region.outside
         self._listens = stats == "full" and has_edge and not site.rectified
         self.gram: FeatureGram | None = None
@@ -134,7 +135,7 @@ class Tally:
         return region.low, region.high
 
     def _listen(self, z: Tensor) -> None:
-        """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are found anew."""
+        """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are found again."""
         if self._updates & (self._updates - 1) == 0:
             units = (self._figures().fires == 0).nonzero().flatten()
             self._listens = len(units) > 0
@@ -144,7 +145,8 @@ class Tally:
                 return
         else:
             units = self.silent.units if self.silent is not None else z.new_empty(0, dtype=torch.int64)
-        now = silence_of(by_unit(z, self.features), units)
+        now = silence_of(by_unit(z, self.features), units, keeps_bottoms=self.edges[1] < math.inf)
+        self.precision = max(self.precision, torch.finfo(z.dtype).eps)
         self.silent = now if self.silent is None else self.silent.plus(now)
 
     def compute(self) -> Counts:

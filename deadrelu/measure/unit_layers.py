@@ -2,119 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deadrelu.judge.causes import UnitLayer
-from deadrelu.measure.silence import Silence
+from deadrelu.measure.silence import Layers, Silence
 from deadrelu.measure.tally import Tally
-from deadrelu.programs.axes.origins import Entries, Norm, Origin, Product
+from deadrelu.programs.axes.origins import AppliedNorm, LayerEntries, Product, UnitOrigin, is_readable
+from deadrelu.programs.axes.paths import InputPath
 from deadrelu.programs.program import CallSite
 from deadrelu.report.causes import Inputs, NormScale
 
 
-class Biases:
-    """The names of a model's parameters by their place in memory, where each has a place of its own."""
+class SiteNames:
+    """The names of a model's parameters, and the ids of its activation calls."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, sites: Iterable[CallSite]) -> None:
         """Read the names; `module` is not changed."""
-        self._names: dict[tuple[int, int], str] = {}
+        self._parameters: dict[tuple[int, int], str] = {}
         for name, tensor in module.named_parameters():
-            key = (tensor.data_ptr(), tensor.numel())
-            self._names[key] = "" if key in self._names else name
+            if is_readable(tensor):
+                key = (tensor.data_ptr(), tensor.numel())
+                self._parameters[key] = "" if key in self._parameters else name
+        self._calls = {site.reached: site for site in sites}
 
-    def name(self, bias: Tensor | None, entries: Entries) -> str | None:
+    def parameter(self, bias: Tensor | None, entries: LayerEntries) -> str | None:
         """The parameter that this is; None if there is none, or if more than one layer uses it."""
         if bias is None or entries.uses[bias.data_ptr()] != 1:
             return None
-        return self._names.get((bias.data_ptr(), bias.numel())) or None
+        return self._parameters.get((bias.data_ptr(), bias.numel())) or None
+
+    def behind(self, path: InputPath) -> tuple[str | None, tuple[str, ...]]:
+        """The site whose units a layer reads, if it reads those of one, and the sites that all of its input passed."""
+        site = None if path.units_of is None else self._calls.get(path.units_of)
+        axes = () if site is None or path.units_of is None else path.units_of.axes
+        is_of_units = site is not None and [axis % len(axes) for axis in site.features.axes] == [path.axis]
+        passed = tuple(site.id for call, site in self._calls.items() if call in path.passed)
+        return site.id if site is not None and is_of_units else None, passed
 
 
 @torch.no_grad()
-def silence_at(site: CallSite, tally: Tally, biases: Biases) -> Silence | None:
+def silence_at(site: CallSite, tally: Tally, fires: Sequence[int], names: SiteNames) -> Silence | None:
     """What is known of the silent units of a site; None if there are none, or it has no edge above which it fires."""
     if tally.silent is None:
         return None
     silent = tally.silent.on_cpu()
-    layers = _layers(site.origin, silent.units, tally.units, biases) if tally.features.cut is None else []
-    return Silence(silent, *tally.edges, dict(zip(silent.units.tolist(), layers, strict=False)))
+    silent = silent.of(torch.tensor(fires)[silent.units] == 0)
+    layers = Layers({})
+    if len(silent.units) and site.origin is not None and _makes_units(site.origin, tally):
+        layers = _layers(site.origin, silent.units, tally.units, names)
+    return Silence(silent, *tally.edges, tally.samples, tally.precision, layers)
 
 
-def _layers(origin: Origin | None, silent: Tensor, units: int, biases: Biases) -> list[UnitLayer]:
-    """What is known of the layer of each silent unit `(k,)`; nothing if the layer does not make these units."""
-    if origin is None or any(len(vector) != units for vector in _vectors(origin)):
-        return []
-    live = torch.ones(units, dtype=torch.bool)
-    live[silent] = False
-    known: list[dict[str, object]] = [{} for _ in silent]
-    scale, shift = _affine(origin.norm, units)
-    if origin.product is not None:
-        _add_product(known, origin.product, silent, live, scale)
-    if origin.norm is not None:
-        _add_norm(known, origin.norm, silent, live)
-    last = origin.norm if origin.norm is not None else origin.product
-    parameter = biases.name(last.bias if last is not None else None, origin.entries)
-    for place, unit in enumerate(silent.tolist()):
-        known[place] |= {"scale": scale and scale[unit], "shift": shift and shift[unit], "parameter": parameter}
-    return [UnitLayer(**of_unit) for of_unit in known]  # type: ignore[arg-type]  # of the fields' types, by name
-
-
-def _vectors(origin: Origin) -> list[Tensor]:
-    """What an origin has an entry of for each unit."""
+def _makes_units(origin: UnitOrigin, tally: Tally) -> bool:
+    """Whether the units of a site are those of its layer, in the same order."""
+    features = tally.features
+    axes = sorted(axis % origin.ndim for axis in features.axes if -origin.ndim <= axis < origin.ndim)
     product, norm = origin.product, origin.norm
     given = [product.rows, product.bias] if product is not None else []
     given += [norm.weight, norm.bias, norm.mean, norm.var] if norm is not None else []
-    return [vector for vector in given if vector is not None]
+    is_complete = all(len(vector) == tally.units for vector in given if vector is not None)
+    return features.cut is None and tuple(axes) == origin.axes and is_complete
 
 
-def _affine(norm: Norm | None, units: int) -> tuple[list[float] | None, list[float] | None]:
+def _layers(origin: UnitOrigin, silent: Tensor, units: int, names: SiteNames) -> Layers:
+    """The layer and the norm of each silent unit `(k,)`."""
+    product, norm = origin.product, origin.norm
+    scale, shift = _affine(norm, units)
+    columns: dict[str, list[Any]] = {}
+    if product is not None:
+        columns |= _product_columns(product, silent, scale)
+    if norm is not None:
+        columns["gamma"] = _numbers(norm.weight, units, 1.0)[silent].tolist()
+        columns["beta"] = _numbers(norm.bias, units, 0.0)[silent].tolist()
+    if scale is not None and shift is not None:
+        columns |= {"scale": scale[silent].tolist(), "shift": shift[silent].tolist()}
+    else:
+        columns |= {"scale": [None] * len(silent), "shift": [None] * len(silent)}
+    bias = norm.bias if norm is not None else product.bias if product is not None else None
+    shared: dict[str, Any] = {"parameter": names.parameter(bias, origin.entries)}
+    if product is not None:
+        reads, passed = names.behind(product.input.path)
+        shared |= {"reads_of": reads, "passed": passed}
+    keys = tuple(columns)
+    of_unit = {
+        unit: UnitLayer(**dict(zip(keys, row, strict=True)), **shared)
+        for unit, *row in zip(silent.tolist(), *columns.values(), strict=True)
+    }
+    sizes = None if product is None else _sizes(product.rows)
+    return Layers(of_unit, sizes, None if norm is None else _numbers(norm.weight, units, 1.0).abs())
+
+
+def _affine(norm: AppliedNorm | None, units: int) -> tuple[Tensor | None, Tensor | None]:
     """The scale and the shift of a norm with running statistics; (1, 0) without a norm, None for any other."""
     if norm is None:
-        return [1.0] * units, [0.0] * units
+        return _numbers(None, units, 1.0), _numbers(None, units, 0.0)
     if norm.mean is None or norm.var is None:
         return None, None
     scale = _numbers(norm.weight, units, 1.0) / (_numbers(norm.var, units, 1.0) + norm.eps).sqrt()
-    shift = _numbers(norm.bias, units, 0.0) - scale * _numbers(norm.mean, units, 0.0)
-    return scale.tolist(), shift.tolist()
+    return scale, _numbers(norm.bias, units, 0.0) - scale * _numbers(norm.mean, units, 0.0)
 
 
-def _add_product(
-    known: list[dict[str, object]], product: Product, silent: Tensor, live: Tensor, scale: Sequence[float] | None
-) -> None:
-    """Add what the weights of a linear or convolution layer show of each silent unit."""
-    rows = product.rows.cpu()
-    sizes = rows.flatten(1).double().norm(dim=1)
-    usual = _median(sizes, live)
-    per_group = rows.shape[1]
-    least, most = (
-        vector.cpu().unflatten(0, (product.groups, per_group)) for vector in (product.input.least, product.input.most)
-    )
-    for place, unit in enumerate(silent.tolist()):
-        group = unit * product.groups // len(rows)
-        row = rows[unit].reshape(per_group, -1)
-        reads = (row != 0).any(1).nonzero().flatten()
-        is_constant = bool((least[group][reads] == most[group][reads]).all())
-        sign = 1.0 if scale is None or scale[unit] >= 0 else -1.0
-        known[place] |= {
-            "bias": None if product.bias is None else product.bias[unit].item(),
-            "size": sizes[unit].item(),
-            "usual_size": usual,
-            "largest": (sign * row).max().item(),
-            "least_input": least[group].min().item(),
-            "constant_reads": tuple((reads + group * per_group).tolist()) if is_constant else None,
-            "inputs": product.groups * per_group,
-            "input_after": product.input.after,
-        }
+def _product_columns(product: Product, silent: Tensor, scale: Tensor | None) -> dict[str, list[Any]]:
+    """What the weights of a linear or convolution layer show of each silent unit."""
+    rows = product.rows[silent.to(product.rows.device)].flatten(2) if product.rows.ndim > 2 else None
+    if rows is None:
+        rows = product.rows[silent.to(product.rows.device)].unsqueeze(2)
+    width = rows.shape[1]
+    first = silent * product.groups // len(product.rows) * width
+    features = (first[:, None] + torch.arange(width)).to(rows.device)
+    is_read = (rows != 0).any(2)
+    least, most = product.input.least[features], product.input.most[features]
+    is_constant = ((least == most) | ~is_read).all(1)
+    if scale is not None:
+        rows = rows * scale[silent].sign().to(rows).view(-1, 1, 1)
+    path = product.input.path
+    places = features // path.inner % path.size
+    reads = [
+        tuple(places[k][is_read[k]].unique().tolist()) if constant else None
+        for k, constant in enumerate(is_constant.tolist())
+    ]
+    return {
+        "bias": [None] * len(silent) if product.bias is None else _numbers(product.bias, 0, 0.0)[silent].tolist(),
+        "size": _sizes(rows).tolist(),
+        "largest": rows.amax((1, 2)).tolist(),
+        "least_input": least.where(is_read, torch.inf).amin(1).tolist(),
+        "reads": reads,
+    }
 
 
-def _add_norm(known: list[dict[str, object]], norm: Norm, silent: Tensor, live: Tensor) -> None:
-    """Add γ and β of a norm."""
-    gammas, betas = _numbers(norm.weight, len(live), 1.0), _numbers(norm.bias, len(live), 0.0)
-    usual = _median(gammas.abs(), live)
-    for place, unit in enumerate(silent.tolist()):
-        known[place] |= {"gamma": gammas[unit].item(), "beta": betas[unit].item(), "usual_gamma": usual}
+def _sizes(rows: Tensor) -> Tensor:
+    """The L2 norm of each unit's weights, as float64 on the CPU."""
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    sizes: Tensor = torch.linalg.vector_norm(rows.flatten(1), dim=1, dtype=dtype)
+    return sizes.cpu().double()
 
 
 def _numbers(vector: Tensor | None, units: int, missing: float) -> Tensor:
@@ -122,12 +146,7 @@ def _numbers(vector: Tensor | None, units: int, missing: float) -> Tensor:
     return torch.full((units,), missing, dtype=torch.float64) if vector is None else vector.detach().cpu().double()
 
 
-def _median(values: Tensor, live: Tensor) -> float:
-    """The median over the live units; over all if none is live."""
-    return float(values[live].median() if live.any() else values.median())
-
-
-def inputs_of(entries: Entries, samples: int) -> Inputs | None:
+def inputs_of(entries: LayerEntries, samples: int) -> Inputs | None:
     """What entered the model, in numbers; None if no layer with weights was met."""
     first = entries.first
     if first is None:

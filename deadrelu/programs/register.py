@@ -217,7 +217,7 @@ class Register:
         if axes is not None:
             site.features, site.after = axes.features(), axes.after
             site.obstacle, site.axes = axes.obstacle, axes.descriptions
-            site.origin, site.entries = axes.origin, axes.entries
+            site.origin, site.entries, site.reached = axes.origin, axes.entries, axes.reached
             if site.functional and site.name is None:
                 site.name = self._naming.name(site.module, site.op, site.call, site.after)
         if site.features.by == "open" and site.obstacle is None:

@@ -16,14 +16,19 @@ from deadrelu.judge.causes import SilentUnit, UnitLayer
 KEPT = 128
 """So many of the largest row extremes are kept of a unit, and of the smallest where it may fire below them."""
 
+MOST_KEPT = 2**20
+"""No more than this is kept of all units of a site together, but `LEAST_KEPT` of each."""
+
+LEAST_KEPT = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Silent:
     """The pre-activations of silent units over `rows`, each with `positions / rows` positions.
 
-    `units` `(k,)` are their numbers, `sums` `(k,)` their sums over all positions. `tops` `(k, ≤ KEPT)` holds the
-    largest of the maxima by row, largest first; `bottoms` the smallest of the minima, smallest first: as many, or the
-    first alone.
+    `units` `(k,)` are their numbers, `sums` `(k,)` their sums over all positions. `tops` `(k, …)` holds the
+    largest of the maxima by row, largest first: at most `most_tops`; `bottoms` the smallest of the minima, smallest
+    first: at most `most_bottoms`.
     """
 
     units: Tensor
@@ -32,7 +37,8 @@ class Silent:
     sums: Tensor
     tops: Tensor
     bottoms: Tensor
-    keeps_bottoms: bool
+    most_tops: int
+    most_bottoms: int
 
     def of(self, kept: Tensor) -> Silent:
         """Those units alone at which `kept` `(k,)` is true."""
@@ -54,9 +60,10 @@ class Silent:
             self.rows + other.rows,
             self.positions + other.positions,
             mine.sums + theirs.sums,
-            _first(torch.cat([mine.tops, theirs.tops], 1), KEPT, largest=True),
-            _first(torch.cat([mine.bottoms, theirs.bottoms], 1), KEPT if self.keeps_bottoms else 1, largest=False),
-            self.keeps_bottoms,
+            _first(torch.cat([mine.tops, theirs.tops], 1), self.most_tops, largest=True),
+            _first(torch.cat([mine.bottoms, theirs.bottoms], 1), self.most_bottoms, largest=False),
+            self.most_tops,
+            self.most_bottoms,
         )
 
 
@@ -118,7 +125,12 @@ class Silence:
 
 
 def silence_of(x: Tensor, units: Tensor, *, keeps_bottoms: bool) -> Silent:
-    """What is kept of these `units` of one pre-activation `(rows, units, positions)`."""
+    """What is kept of these `units` of one pre-activation `(rows, units, positions)`.
+
+    `keeps_bottoms`: as many of the smallest as of the largest, and not the first alone.
+    """
+    kept = max(LEAST_KEPT, min(KEPT, MOST_KEPT // x.shape[1]))
+    most_bottoms = kept if keeps_bottoms else 1
     z = x.detach().index_select(1, units)
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     tops, bottoms = (z[:, :, 0], z[:, :, 0]) if z.shape[2] == 1 else (z.amax(2), z.amin(2))
@@ -127,9 +139,10 @@ def silence_of(x: Tensor, units: Tensor, *, keeps_bottoms: bool) -> Silent:
         x.shape[0],
         x.shape[0] * x.shape[2],
         z.sum(2).sum(0, dtype=torch.float64),
-        _first(tops.t(), KEPT, largest=True),
-        _first(bottoms.t(), KEPT if keeps_bottoms else 1, largest=False),
-        keeps_bottoms,
+        _first(tops.t(), kept, largest=True),
+        _first(bottoms.t(), most_bottoms, largest=False),
+        kept,
+        most_bottoms,
     )
 
 

@@ -108,30 +108,32 @@ def _affine(norm: AppliedNorm | None, units: int) -> tuple[Tensor | None, Tensor
 
 def _product_columns(product: Product, silent: Tensor, scale: Tensor | None) -> dict[str, list[Any]]:
     """What the weights of a linear or convolution layer show of each silent unit."""
-    rows = product.rows[silent.to(product.rows.device)].flatten(2) if product.rows.ndim > 2 else None
-    if rows is None:
-        rows = product.rows[silent.to(product.rows.device)].unsqueeze(2)
+    rows = product.rows[silent.to(product.rows.device)]
     width = rows.shape[1]
-    first = silent * product.groups // len(product.rows) * width
-    features = (first[:, None] + torch.arange(width)).to(rows.device)
-    is_read = (rows != 0).any(2)
-    least, most = product.input.least[features], product.input.most[features]
-    is_constant = ((least == most) | ~is_read).all(1)
-    if scale is not None:
-        rows = rows * scale[silent].sign().to(rows).view(-1, 1, 1)
-    path = product.input.path
-    places = features // path.inner % path.size
-    reads = [
-        tuple(places[k][is_read[k]].unique().tolist()) if constant else None
-        for k, constant in enumerate(is_constant.tolist())
-    ]
+    group = silent * product.groups // len(product.rows)
+    least, most = (
+        vector.unflatten(0, (product.groups, width))[group.to(vector.device) if product.groups > 1 else slice(None)]
+        for vector in (product.input.least, product.input.most)
+    )
+    is_read = rows != 0 if rows.ndim == 2 else (rows.flatten(2) != 0).any(2)
+    is_constant = (is_read & (least != most)).any(1).logical_not()
+    reads: list[tuple[int, ...] | None] = [None] * len(silent)
+    for place in is_constant.nonzero().flatten().tolist():
+        reads[place] = _read_units(product.input.path, is_read[place].nonzero().flatten() + int(group[place]) * width)
+    lowest, highest = (numbers.cpu().double() for numbers in rows.flatten(1).aminmax(dim=1))
+    is_flipped = torch.zeros(len(silent), dtype=torch.bool) if scale is None else scale[silent] < 0
     return {
         "bias": [None] * len(silent) if product.bias is None else _numbers(product.bias, 0, 0.0)[silent].tolist(),
         "size": _sizes(rows).tolist(),
-        "largest": rows.amax((1, 2)).tolist(),
+        "largest": highest.where(~is_flipped, -lowest).tolist(),
         "least_input": least.where(is_read, torch.inf).amin(1).tolist(),
         "reads": reads,
     }
+
+
+def _read_units(path: InputPath, features: Tensor) -> tuple[int, ...]:
+    """The units of which these features of a layer's input are the outputs."""
+    return tuple((features // path.inner % path.size).unique().tolist())
 
 
 def _sizes(rows: Tensor) -> Tensor:

@@ -67,8 +67,9 @@ class UnitLayer:
 class SilentUnit:
     """The pre-activations of a unit that fires for `low < z < high` and did so nowhere, in `rows` of `samples`.
 
-    `mean` is over all positions; `tops` are the largest of the maxima by row, largest first, and `bottoms` the
-    smallest of the minima, smallest first: all of them, or as many as were kept. `precision` is the relative distance
+    `mean` is over all positions and `least` the smallest of all; `tops` are the largest of the maxima by row, largest
+    first, and `bottoms` the smallest of the minima, smallest first, where `high` is finite: all of them, or as many as
+    were kept. `precision` is the relative distance
     of one pre-activation to the next one.
     """
 
@@ -79,6 +80,7 @@ class SilentUnit:
     samples: int
     precision: float
     mean: float
+    least: float
     tops: Sequence[float]
     bottoms: Sequence[float]
     layer: UnitLayer | None = None
@@ -87,11 +89,6 @@ class SilentUnit:
     def most(self) -> float:
         """The largest pre-activation."""
         return self.tops[0]
-
-    @property
-    def least(self) -> float:
-        """The smallest pre-activation."""
-        return self.bottoms[0]
 
     @property
     def is_one_sided(self) -> bool:

@@ -5,7 +5,7 @@ A dead unit is silent after every batch, so what is silent after a batch is all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,13 +22,16 @@ MOST_KEPT = 2**20
 LEAST_KEPT = 8
 
 
+AT_ONCE = 2**20
+"""What was kept of several batches is put together once it has so many elements."""
+
+
 @dataclass(frozen=True, eq=False)
 class Silent:
     """The pre-activations of silent units over `rows`, each with `positions / rows` positions.
 
-    `units` `(k,)` are their numbers, `sums` `(k,)` their sums over all positions. `tops` `(k, …)` holds the
-    largest of the maxima by row, largest first: at most `most_tops`; `bottoms` the smallest of the minima, smallest
-    first: at most `most_bottoms`.
+    `units` `(k,)` are their numbers, `sums` `(k,)` their sums over all positions. `tops` `(k, …)` are the largest of
+    the maxima by row, `bottoms` the smallest of the minima where there is an edge below which a unit fires.
     """
 
     units: Tensor
@@ -37,8 +40,6 @@ class Silent:
     sums: Tensor
     tops: Tensor
     bottoms: Tensor
-    most_tops: int
-    most_bottoms: int
 
     def of(self, kept: Tensor) -> Silent:
         """Those units alone at which `kept` `(k,)` is true."""
@@ -52,19 +53,74 @@ class Silent:
         units, sums, tops, bottoms = map(change, (self.units, self.sums, self.tops, self.bottoms))
         return replace(self, units=units, sums=sums, tops=tops, bottoms=bottoms)
 
-    def plus(self, other: Silent) -> Silent:
-        """Those that are silent in both, over the rows of both."""
-        mine, theirs = self.of(torch.isin(self.units, other.units)), other.of(torch.isin(other.units, self.units))
-        return Silent(
-            mine.units,
-            self.rows + other.rows,
-            self.positions + other.positions,
-            mine.sums + theirs.sums,
-            _first(torch.cat([mine.tops, theirs.tops], 1), self.most_tops, largest=True),
-            _first(torch.cat([mine.bottoms, theirs.bottoms], 1), self.most_bottoms, largest=False),
-            self.most_tops,
-            self.most_bottoms,
-        )
+    def plus(self, other: Silent, most: int) -> Silent:
+        """Those that are silent in both, over the rows of both; no more than so many extremes are kept of a unit."""
+        both = torch.isin(self.units, other.units), torch.isin(other.units, self.units)
+        return join_silent([self.of(both[0]), other.of(both[1])], most)
+
+
+def join_silent(parts: Sequence[Silent], most: int) -> Silent:
+    """The same units over the rows of each part; no more than so many extremes are kept of a unit, in order."""
+    return Silent(
+        parts[0].units,
+        sum(part.rows for part in parts),
+        sum(part.positions for part in parts),
+        torch.stack([part.sums for part in parts]).sum(0),
+        _first(torch.cat([part.tops for part in parts], 1), most, largest=True),
+        _first(torch.cat([part.bottoms for part in parts], 1), most, largest=False),
+    )
+
+
+class SilenceListener:
+    """Keeps what would wake the units of a site that have fired nowhere yet."""
+
+    def __init__(self, units: int, *, has_top: bool) -> None:
+        """Nothing is known. `has_top`: there is an edge below which a unit fires, so the smallest values count too."""
+        self.most = max(LEAST_KEPT, min(KEPT, MOST_KEPT // units))
+        self.precision = 0.0
+        self._has_top = has_top
+        self._units: Tensor | None = None
+        self._parts: list[Silent] = []
+        self._waiting = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every unit has fired."""
+        return self._units is not None and not len(self._units)
+
+    @property
+    def silent(self) -> Silent | None:
+        """What was kept, with its extremes in order; None if nothing was."""
+        self._parts = [join_silent(self._parts, self.most)] if self._parts else []
+        self._waiting = 0
+        return self._parts[0] if self._parts else None
+
+    def narrow(self, units: Tensor) -> None:
+        """Keep these units alone from now on, which are silent so far; before the first, all of them."""
+        before = self.silent
+        if before is not None and len(units) < len(before.units):
+            self._parts = [before.of(torch.isin(before.units, units))]
+        if before is None or len(units) < len(before.units):
+            self._units = units
+
+    def add(self, x: Tensor) -> None:
+        """Keep what is needed of one pre-activation `(rows, units, positions)`."""
+        if self._units is None:
+            return
+        z = x.detach().index_select(1, self._units)
+        self.precision = max(self.precision, torch.finfo(z.dtype).eps)
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
+        rows, _, positions = z.shape
+        flat = z[:, :, 0] if positions == 1 else None
+        sums = z.sum(2) if flat is None else flat
+        tops = z.amax(2) if flat is None else flat
+        bottoms = tops[:0] if not self._has_top else z.amin(2) if flat is None else flat
+        sums = sums.sum(0, dtype=torch.float64)
+        self._parts.append(Silent(self._units, rows, rows * positions, sums, tops.t(), bottoms.t()))
+        self._waiting += tops.numel()
+        if self._waiting > AT_ONCE:
+            self._parts = [join_silent(self._parts, self.most)]
+            self._waiting = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +143,8 @@ class Layers:
 class Silence:
     """What is known of the silent units of a site that fires for `low < z < high`, with their layers.
 
-    `samples` reached the site. `precision` is the relative distance of one pre-activation to the next one.
+    `samples` reached the site. `precision` is the relative distance of one pre-activation to the next one, and `most`
+    how many extremes are kept of a unit.
     """
 
     silent: Silent
@@ -95,21 +152,24 @@ class Silence:
     high: float
     samples: int
     precision: float
+    most: int
     layers: Layers
 
     def plus(self, other: Silence) -> Silence:
         """The same over the data of both: what is silent in both."""
-        return replace(self, silent=self.silent.plus(other.silent), samples=self.samples + other.samples)
+        silent = self.silent.plus(other.silent, self.most)
+        precision = max(self.precision, other.precision)
+        return replace(self, silent=silent, samples=self.samples + other.samples, precision=precision)
 
-    def units(self) -> Iterator[SilentUnit]:
-        """Each silent unit, in the order of their numbers."""
+    def units(self, minima: Sequence[float | None]) -> Iterator[SilentUnit]:
+        """Each silent unit with finite pre-activations, in order; `minima` are those of every unit of the site."""
         silent = self.silent
         size, gamma = self.layers.usual(silent.units)
-        means = silent.sums / silent.positions
-        for unit, mean, tops, bottoms in zip(
-            silent.units.tolist(), means.tolist(), silent.tops, silent.bottoms, strict=True
-        ):
-            layer = self.layers.of_unit.get(unit)
+        means = (silent.sums / silent.positions).tolist()
+        for place, unit in enumerate(silent.units.tolist()):
+            least, layer = minima[unit], self.layers.of_unit.get(unit)
+            if least is None:
+                continue
             yield SilentUnit(
                 unit=unit,
                 low=self.low,
@@ -117,39 +177,16 @@ class Silence:
                 rows=silent.rows,
                 samples=self.samples,
                 precision=self.precision,
-                mean=mean,
-                tops=tops.tolist(),
-                bottoms=bottoms.tolist(),
+                mean=means[place],
+                least=least,
+                tops=silent.tops[place].tolist(),
+                bottoms=silent.bottoms[place].tolist(),
                 layer=None if layer is None else replace(layer, usual_size=size, usual_gamma=gamma),
             )
 
 
-def silence_of(x: Tensor, units: Tensor, *, keeps_bottoms: bool) -> Silent:
-    """What is kept of these `units` of one pre-activation `(rows, units, positions)`.
-
-    `keeps_bottoms`: as many of the smallest as of the largest, and not the first alone.
-    """
-    kept = max(LEAST_KEPT, min(KEPT, MOST_KEPT // x.shape[1]))
-    most_bottoms = kept if keeps_bottoms else 1
-    z = x.detach().index_select(1, units)
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
-    tops, bottoms = (z[:, :, 0], z[:, :, 0]) if z.shape[2] == 1 else (z.amax(2), z.amin(2))
-    return Silent(
-        units,
-        x.shape[0],
-        x.shape[0] * x.shape[2],
-        z.sum(2).sum(0, dtype=torch.float64),
-        _first(tops.t(), kept, largest=True),
-        _first(bottoms.t(), most_bottoms, largest=False),
-        kept,
-        most_bottoms,
-    )
-
-
 def _first(values: Tensor, count: int, *, largest: bool) -> Tensor:
     """The first so many of each row of `(k, n)` in order."""
-    if count == 1:
-        return values.amax(1, keepdim=True) if largest else values.amin(1, keepdim=True)
     return values.topk(min(count, values.shape[1]), dim=1, largest=largest).values
 
 

@@ -47,14 +47,15 @@ class SiteNames:
 @torch.no_grad()
 def silence_at(site: CallSite, tally: Tally, fires: Sequence[int], names: SiteNames) -> Silence | None:
     """What is known of the silent units of a site; None if there are none, or it has no edge above which it fires."""
-    if tally.silent is None:
+    listener = tally.listener
+    if listener is None or listener.is_over or listener.silent is None:
         return None
-    silent = tally.silent.on_cpu()
+    silent = listener.silent.on_cpu()
     silent = silent.of(torch.tensor(fires)[silent.units] == 0)
     layers = Layers({})
     if len(silent.units) and site.origin is not None and _makes_units(site.origin, tally):
         layers = _layers(site.origin, silent.units, tally.units, names)
-    return Silence(silent, *tally.edges, tally.samples, tally.precision, layers)
+    return Silence(silent, *tally.edges, tally.samples, listener.precision, listener.most, layers)
 
 
 def _makes_units(origin: UnitOrigin, tally: Tally) -> bool:

@@ -25,6 +25,9 @@ _CHANNEL_NORMS = frozenset(
 )
 _LAST_AXIS_NORMS = frozenset({"native_layer_norm", "layer_norm", "fused_rms_norm", "rms_norm"})
 
+ENOUGH = 2**17
+"""The statistics of a batch norm's input are of no more elements than this, and of one sample at least."""
+
 _READABLE = (Tensor, nn.Parameter)
 
 
@@ -205,7 +208,7 @@ class Origins:
         others = [dim for dim in range(x.ndim) if dim != 1]
         least, most = _alone(lambda: (x.detach().amin(others), x.detach().amax(others)))
         if self.entries.first is None:
-            std, mean = _alone(lambda: torch.std_mean(x.detach().float(), correction=0))
+            mean, std = _alone(lambda: _moments(x.detach().float()))
             self.entries.first = FirstInput(call.layer(), mean, std, least.min(), most.max())
         known = LayerInput(least, most, self._paths.of(x, layout.axis(1)))
         product = Product(rows.detach(), None if bias is None else bias.detach(), groups, known)
@@ -231,12 +234,26 @@ class Origins:
         product = before.product if before is not None and is_same else None
         return UnitOrigin(product, norm, self.entries, (axis,), x.ndim)
 
-    def _note_norm(self, call: OperatorCall, x: Tensor, mean: Tensor, var: Tensor) -> None:
-        """Note what a batch norm got."""
+    def _note_norm(self, call: OperatorCall, x: Tensor, mean: Tensor, running_var: Tensor) -> None:
+        """Note what a batch norm got, in as many samples as are quick to look at."""
         if x.numel() > x.shape[1]:
-            dims = [dim for dim in range(x.ndim) if dim != 1]
-            seen_var, seen = _alone(lambda: torch.var_mean(x.detach().float(), dims, correction=0))
-            self.entries.norms.append(NormInput(call.layer(), seen, seen_var, mean.detach(), var.detach()))
+            few = x.detach()[: max(1, ENOUGH // x[0].numel())]
+            seen, var = _alone(lambda: _channel_moments(few.float(), mean))
+            self.entries.norms.append(NormInput(call.layer(), seen, var, mean.detach(), running_var.detach()))
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation; torch's own are ten times slower."""
+    mean = x.mean()
+    return mean, (x - mean).square_().mean().sqrt()
+
+
+def _channel_moments(x: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the variance of each channel of `(N, C, …)`, counted from the numbers `near`, as rounding asks."""
+    dims = [dim for dim in range(x.ndim) if dim != 1]
+    apart = x - near.view(-1, *[1] * (x.ndim - 2))
+    shift = apart.mean(dims)
+    return shift + near, (apart.square_().mean(dims) - shift.square()).clamp_min(0)
 
 
 def is_readable(x: Tensor) -> bool:

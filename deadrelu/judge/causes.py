@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from deadrelu.report import SiteStats
 from deadrelu.report.causes import Cause, CauseEvidence, UnitCause, Wakes
@@ -20,7 +19,6 @@ COLLAPSED = 0.03
 WAKING_SHARE = 0.01
 """What wakes a unit is chosen to do so on this share of the samples: below it, it would be rare."""
 
-_DIGITS = range(1, 6)
 _MARGIN = 1e-5
 
 Found = tuple[Cause, CauseEvidence]
@@ -46,7 +44,7 @@ class UnitLayer:
     size: float | None = None
     usual_size: float = 0.0
     largest: float = 0.0
-    least_input: float = 0.0
+    least_input: float = -math.inf
     reads: tuple[int, ...] | None = None
     reads_of: str | None = None
     passed: tuple[str, ...] = ()
@@ -218,13 +216,13 @@ def _of_layer(z: SilentUnit, bias: float) -> Found:
 
 def _raised(z: SilentUnit) -> Wakes | None:
     """The bias to add that wakes a unit below the edge on `WAKING_SHARE` of its samples, as far as that is known."""
-    found = _step(z, [z.low - top for top in z.tops], z.low - z.least)
+    found = _step(z, z.tops, z.low, z.low - z.least)
     return _wakes(z, found, 1) if found is not None and z.most + found[0] < z.high else None
 
 
 def _lowered(z: SilentUnit) -> Wakes | None:
     """The bias to take away that wakes a unit above the cap."""
-    found = _step(z, [bottom - z.high for bottom in z.bottoms], z.tops[0] - z.high)
+    found = _step(z, z.bottoms, z.high, z.tops[0] - z.high)
     return _wakes(z, found, -1) if found is not None and z.least - found[0] > z.low else None
 
 
@@ -240,32 +238,36 @@ def _margin(z: SilentUnit) -> float:
     return max(_MARGIN, 2 * z.precision)
 
 
-def _step(z: SilentUnit, short: Sequence[float], farthest: float) -> tuple[float, int] | None:
+def _step(z: SilentUnit, values: Sequence[float], edge: float, farthest: float) -> tuple[float, int] | None:
     """A step that is larger than what `WAKING_SHARE` of the rows are short of, and how many are short of less.
 
-    `short` is how much the nearest rows are short of, in order, and `farthest` what none is short of more. The step has
-    few digits, but enough that rounding does not decide about a row.
+    `values` are those of the rows nearest to the `edge`, in order, and `farthest` is what none is short of more. The
+    step has few digits, but enough that rounding does not decide about a row.
     """
     rows, added = z.rows, 0.0 if z.layer is None else (z.layer.beta if z.layer.has_norm else z.layer.bias) or 0.0
-    margin = _margin(z) * max(map(abs, (short[0], farthest, added)))
+    margin = _margin(z) * max(abs(edge - values[0]), abs(farthest), abs(added))
     if not math.isfinite(margin):
         return None
-    if farthest - short[0] <= 10 * margin:  # all rows are alike
-        return _rounded_up(farthest + 20 * margin, 2) or _MARGIN, rows
-    is_whole = len(short) == rows
-    wanted = min(max(1, math.ceil(WAKING_SHARE * rows)), len(short) if is_whole else len(short) // 2)
-    for nearer, farther in pairwise([*short[wanted - 1 :], *([math.inf] if is_whole else [])]):
-        low, high = nearer + margin, farther - margin
-        for digits in _DIGITS:
-            step = _rounded_up(low, digits)
-            if low <= step <= high and step > 0:
-                return step, sum(need < step for need in short)
+    if farthest - abs(edge - values[0]) <= 10 * margin:  # all rows are alike
+        return _round_up(farthest + 20 * margin, math.inf) or _MARGIN, rows
+    is_whole = len(values) == rows
+    wanted = min(max(1, math.ceil(WAKING_SHARE * rows)), len(values) if is_whole else len(values) // 2)
+    for count in range(wanted, len(values) + is_whole):
+        low = abs(edge - values[count - 1]) + margin
+        high = abs(edge - values[count]) - margin if count < len(values) else math.inf
+        step = _round_up(low, high)
+        if step is not None:
+            return step, count
     return None
 
 
-def _rounded_up(value: float, digits: int) -> float:
-    """The next number up with so many digits."""
-    if value <= 0:
-        return 0.0
-    place = digits - 1 - math.floor(math.log10(value))
-    return float(f"{math.ceil(value * 10.0**place - 1e-9)}e{-place}")
+def _round_up(low: float, high: float) -> float | None:
+    """The number between `low` > 0 and `high` that has the fewest digits; None if it would have more than five."""
+    if not 0 < low <= high:
+        return None
+    place = 1 - math.ceil(-math.log10(low))
+    for digits in range(5):
+        step = float(f"{math.ceil(low * 10.0 ** (digits - place) - 1e-9)}e{place - digits}")
+        if low <= step <= high:
+            return step
+    return None

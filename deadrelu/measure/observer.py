@@ -177,6 +177,8 @@ class CountingObserver:
         try:
             if real is None:
                 tally.update(z, state.reach.new(z, tally.features, batch, number), batch.samples)
+                if not tally.is_listening:
+                    site.origin = None
                 return tally.is_done
             parts, sequences = real
             left = state.reach.at_most(min(sequences, batch.samples), number)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deadrelu.judge.causes import SilentUnit, UnitLayer
 
-KEPT = 128
+KEPT = 64
 """So many of the largest row extremes are kept of a unit, and of the smallest where it may fire below them."""
 
 MOST_KEPT = 2**20
@@ -97,46 +97,58 @@ class SilenceListener:
 
     def narrow(self, units: Tensor) -> None:
         """Keep these units alone from now on, which are silent so far; before the first, all of them."""
-        before = self.silent
-        if before is not None and len(units) < len(before.units):
-            self._parts = [before.of(torch.isin(before.units, units))]
-        if before is None or len(units) < len(before.units):
+        if self._units is None:
             self._units = units
+        elif len(units) < len(self._units):
+            units = units.to(self._units.device)
+            kept = torch.isin(self._units, units)
+            self._parts, self._units = [part.of(kept) for part in self._parts], units
 
     def add(self, x: Tensor) -> None:
         """Keep what is needed of one pre-activation `(rows, units, positions)`."""
         if self._units is None:
             return
-        z = x.detach().index_select(1, self._units)
-        self.precision = max(self.precision, torch.finfo(z.dtype).eps)
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
-        rows, _, positions = z.shape
-        flat = z[:, :, 0] if positions == 1 else None
-        sums = z.sum(2) if flat is None else flat
-        tops = z.amax(2) if flat is None else flat
-        bottoms = tops[:0] if not self._has_top else z.amin(2) if flat is None else flat
-        sums = sums.sum(0, dtype=torch.float64)
-        self._parts.append(Silent(self._units, rows, rows * positions, sums, tops.t(), bottoms.t()))
+        self.precision = max(self.precision, torch.finfo(x.dtype).eps)
+        tops, bottoms, sums = self._of_rows(x.detach(), self._units)
+        rows, _, positions = x.shape
+        self._parts.append(Silent(self._units, rows, rows * positions, sums, tops, bottoms))
         self._waiting += tops.numel()
         if self._waiting > AT_ONCE:
             self._parts = [join_silent(self._parts, self.most)]
             self._waiting = 0
 
+    def _of_rows(self, x: Tensor, units: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The maxima and minima by row, `(k, rows)`, and the sums `(k,)` of these units."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        is_across = x.stride(1) == 1 < x.shape[2]  # then it is quicker to look at all units than to pick some
+        x = x if is_across else x.index_select(1, units)
+        tops = x.amax(2) if x.shape[2] > 1 else x[:, :, 0]
+        bottoms = tops[:0] if not self._has_top else x.amin(2) if x.shape[2] > 1 else tops
+        sums = (x.sum(2, dtype=dtype) if x.shape[2] > 1 else tops).sum(0, dtype=torch.float64)
+        if is_across:
+            tops, bottoms, sums = tops[:, units], bottoms[:, units], sums[units]
+        return tops.to(dtype).t(), bottoms.to(dtype).t(), sums
+
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """The layers of the silent units of a site, by unit, and the figures of all its units.
+    """The layers of the silent units of a site, by unit, and what shows the usual size of a unit's weights.
 
-    `sizes` and `gammas` `(units,)` are the L2 norms of the weights and the |γ| of the norm, where there are these.
+    `sizes` `(s,)` are the L2 norms of the weights of the units `sampled` `(s,)`, and `gammas` `(s,)` their |γ|, where
+    there are these.
     """
 
     of_unit: Mapping[int, UnitLayer]
+    sampled: Tensor | None = None
     sizes: Tensor | None = None
     gammas: Tensor | None = None
 
     def usual(self, silent: Tensor) -> tuple[float, float]:
         """The median size and |γ| over the units that are not silent; over all if each is."""
-        return _median(self.sizes, silent), _median(self.gammas, silent)
+        if self.sampled is None:
+            return 0.0, 0.0
+        live = torch.isin(self.sampled, silent, invert=True)
+        return _median(self.sizes, live), _median(self.gammas, live)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +202,8 @@ def _first(values: Tensor, count: int, *, largest: bool) -> Tensor:
     return values.topk(min(count, values.shape[1]), dim=1, largest=largest).values
 
 
-def _median(values: Tensor | None, silent: Tensor) -> float:
+def _median(values: Tensor | None, live: Tensor) -> float:
+    """The median over the live ones; over all if none is live."""
     if values is None:
         return 0.0
-    live = torch.ones(len(values), dtype=torch.bool)
-    live[silent] = False
     return float(values[live].median() if live.any() else values.median())

@@ -128,6 +128,11 @@ class Tally:
             self.is_done = self.silent_so_far == 0
 
     @property
+    def is_listening(self) -> bool:
+        """Whether some unit may be dead of which more is to be known."""
+        return self.listener is not None and not self.listener.is_over
+
+    @property
     def edges(self) -> tuple[float, float]:
         """Between which pre-activations a unit of a rectifier fires."""
         region = self._firing.region

@@ -16,6 +16,9 @@ from deadrelu.programs.axes.paths import InputPath
 from deadrelu.programs.program import CallSite
 from deadrelu.report.causes import Inputs, NormScale
 
+SAMPLED = 128
+"""The usual size of a unit's weights is the median over about so many units."""
+
 
 class SiteNames:
     """The names of a model's parameters, and the ids of its activation calls."""
@@ -48,12 +51,15 @@ class SiteNames:
 def silence_at(site: CallSite, tally: Tally, fires: Sequence[int], names: SiteNames) -> Silence | None:
     """What is known of the silent units of a site; None if there are none, or it has no edge above which it fires."""
     listener = tally.listener
-    if listener is None or listener.is_over or listener.silent is None:
+    if listener is None or listener.is_over:
         return None
-    silent = listener.silent.on_cpu()
-    silent = silent.of(torch.tensor(fires)[silent.units] == 0)
+    listener.narrow(torch.tensor([unit for unit, fired in enumerate(fires) if not fired], dtype=torch.int64))
+    kept = listener.silent
+    if kept is None or not len(kept.units):
+        return None
+    silent = kept.on_cpu()
     layers = Layers({})
-    if len(silent.units) and site.origin is not None and _makes_units(site.origin, tally):
+    if site.origin is not None and _makes_units(site.origin, tally):
         layers = _layers(site.origin, silent.units, tally.units, names)
     return Silence(silent, *tally.edges, tally.samples, listener.precision, listener.most, layers)
 
@@ -93,8 +99,10 @@ def _layers(origin: UnitOrigin, silent: Tensor, units: int, names: SiteNames) ->
         unit: UnitLayer(**dict(zip(keys, row, strict=True)), **shared)
         for unit, *row in zip(silent.tolist(), *columns.values(), strict=True)
     }
-    sizes = None if product is None else _sizes(product.rows)
-    return Layers(of_unit, sizes, None if norm is None else _numbers(norm.weight, units, 1.0).abs())
+    sampled = torch.arange(0, units, max(1, units // SAMPLED))
+    sizes = None if product is None else _sizes(product.rows[sampled.to(product.rows.device)])
+    gammas = None if norm is None else _numbers(norm.weight, units, 1.0).abs()[sampled]
+    return Layers(of_unit, sampled, sizes, gammas)
 
 
 def _affine(norm: AppliedNorm | None, units: int) -> tuple[Tensor | None, Tensor | None]:
@@ -110,31 +118,31 @@ def _affine(norm: AppliedNorm | None, units: int) -> tuple[Tensor | None, Tensor
 def _product_columns(product: Product, silent: Tensor, scale: Tensor | None) -> dict[str, list[Any]]:
     """What the weights of a linear or convolution layer show of each silent unit."""
     rows = product.rows[silent.to(product.rows.device)]
-    width = rows.shape[1]
     group = silent * product.groups // len(product.rows)
-    least, most = (
-        vector.unflatten(0, (product.groups, width))[group.to(vector.device) if product.groups > 1 else slice(None)]
-        for vector in (product.input.least, product.input.most)
-    )
     is_read = rows != 0 if rows.ndim == 2 else (rows.flatten(2) != 0).any(2)
-    is_constant = (is_read & (least != most)).any(1).logical_not()
-    reads: list[tuple[int, ...] | None] = [None] * len(silent)
-    for place in is_constant.nonzero().flatten().tolist():
-        reads[place] = _read_units(product.input.path, is_read[place].nonzero().flatten() + int(group[place]) * width)
     lowest, highest = (numbers.cpu().double() for numbers in rows.flatten(1).aminmax(dim=1))
     is_flipped = torch.zeros(len(silent), dtype=torch.bool) if scale is None else scale[silent] < 0
     return {
         "bias": [None] * len(silent) if product.bias is None else _numbers(product.bias, 0, 0.0)[silent].tolist(),
         "size": _sizes(rows).tolist(),
         "largest": highest.where(~is_flipped, -lowest).tolist(),
-        "least_input": least.where(is_read, torch.inf).amin(1).tolist(),
-        "reads": reads,
-    }
+    } | _input_columns(product, group, is_read)
 
 
-def _read_units(path: InputPath, features: Tensor) -> tuple[int, ...]:
-    """The units of which these features of a layer's input are the outputs."""
-    return tuple((features // path.inner % path.size).unique().tolist())
+def _input_columns(product: Product, group: Tensor, is_read: Tensor) -> dict[str, list[Any]]:
+    """What silent units of these groups `(k,)` read: of the features of their group those that `is_read` `(k, c)`."""
+    if product.input.least is None or product.input.most is None:
+        return {}
+    width = is_read.shape[1]
+    least, most = (
+        vector.unflatten(0, (product.groups, width))[group.to(vector.device) if product.groups > 1 else slice(None)]
+        for vector in (product.input.least, product.input.most)
+    )
+    reads: list[tuple[int, ...] | None] = [None] * len(group)
+    for place in (is_read & (least != most)).any(1).logical_not().nonzero().flatten().tolist():
+        features = is_read[place].nonzero().flatten() + int(group[place]) * width
+        reads[place] = tuple((features // product.input.path.inner % product.input.path.size).unique().tolist())
+    return {"least_input": least.where(is_read, torch.inf).amin(1).tolist(), "reads": reads}
 
 
 def _sizes(rows: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class CallSite:
     obstacle: str | None = None
     axes: tuple[str, ...] = ()
     origin: UnitOrigin | None = None
-    """The layer that computed the pre-activation, if it was one alone."""
+    """The layer that computed the pre-activation, if it was one alone; an observer drops it if it is not needed."""
     entries: LayerEntries | None = None
     """What the layers were given in the pass in which the site was met."""
     reached: ReachedCall | None = None

@@ -182,12 +182,15 @@ class Register:
         if site.functional and op in STANDINS:
             self._naming.pass_leak(path, site.after)
         if why := _unreadable(z) or site.obstacle:
+            site.origin = None
             self.skip(site, op, why)
             if site.obstacle:
                 calls.finish(site.call)
         else:
             if self._observer(site, z.detach()):
                 calls.finish(site.call)
+            if site.origin is not None:
+                site.origin = site.origin.settled()
             self._tap.enter(site, z)
         return site
 

@@ -25,22 +25,24 @@ _CHANNEL_NORMS = frozenset(
 )
 _LAST_AXIS_NORMS = frozenset({"native_layer_norm", "layer_norm", "fused_rms_norm", "rms_norm"})
 
-ENOUGH = 2**17
-"""The statistics of a batch norm's input are of no more elements than this, and of one sample at least."""
+ENOUGH = 2**15
+"""About so many elements of a batch norm's input are looked at."""
 
 _READABLE = (Tensor, nn.Parameter)
 
 
 @dataclass(frozen=True, eq=False)
 class LayerInput:
-    """What a layer read in one pass: for each of its input features the smallest and the largest value.
+    """What a layer read in one pass; `path` says from which activation calls it came.
 
-    `path` says from which activation calls it came.
+    `least` and `most` are the smallest and the largest value of each of its features. They are unknown until the
+    activation after the layer is known to have silent units; until then `values` is what it read.
     """
 
-    least: Tensor
-    most: Tensor
     path: InputPath
+    values: Tensor | None = None
+    least: Tensor | None = None
+    most: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,15 @@ class UnitOrigin:
     axes: tuple[int, ...]
     ndim: int
 
+    def settled(self) -> UnitOrigin:
+        """The same without the tensor that the layer read, of which the range is looked at."""
+        values = None if self.product is None else self.product.input.values
+        if self.product is None or values is None:
+            return self
+        least, most = _alone(lambda: _range(values))
+        known = LayerInput(self.product.input.path, least=least, most=most)
+        return replace(self, product=replace(self.product, input=known))
+
 
 class Origins:
     """The origins of the tensors that are alive in one pass."""
@@ -134,10 +145,11 @@ class Origins:
 
     def follow(self, call: OperatorCall, inputs: Sequence[Tensor], *, has_data: bool) -> None:
         """Record what an operator has computed of `inputs`. `has_data`: from activations, not from weights alone."""
-        self._paths.follow(call, inputs)
+        is_in_place = any(out is x for out in call.outputs for x in inputs)
+        self._paths.follow(call, inputs, is_in_place=is_in_place)
         self._count_uses(call, inputs)
         origin = self._origin(call) if has_data and all(map(is_readable, (call.source, call.out))) else None
-        if any(out is x for out in call.outputs for x in inputs):  # in place: views of it have changed as well
+        if is_in_place:  # views have changed as well
             forget_aliases(self._known, call.outputs)
         for out in call.outputs:
             if origin is not None and out is call.out:
@@ -205,12 +217,11 @@ class Origins:
         layout = call.known(x)
         if not x.numel() or layout is None:
             return None
-        others = [dim for dim in range(x.ndim) if dim != 1]
-        least, most = _alone(lambda: (x.detach().amin(others), x.detach().amax(others)))
         if self.entries.first is None:
             mean, std = _alone(lambda: _moments(x.detach().float()))
-            self.entries.first = FirstInput(call.layer(), mean, std, least.min(), most.max())
-        known = LayerInput(least, most, self._paths.of(x, layout.axis(1)))
+            lowest, highest = _alone(lambda: torch.aminmax(x.detach()))
+            self.entries.first = FirstInput(call.layer(), mean, std, lowest, highest)
+        known = LayerInput(self._paths.of(x, layout.axis(1)), x.detach())
         product = Product(rows.detach(), None if bias is None else bias.detach(), groups, known)
         return UnitOrigin(product, None, self.entries, (1,), call.out.ndim)
 
@@ -237,9 +248,21 @@ class Origins:
     def _note_norm(self, call: OperatorCall, x: Tensor, mean: Tensor, running_var: Tensor) -> None:
         """Note what a batch norm got, in as many samples as are quick to look at."""
         if x.numel() > x.shape[1]:
-            few = x.detach()[: max(1, ENOUGH // x[0].numel())]
+            few = _some(x.detach())
             seen, var = _alone(lambda: _channel_moments(few.float(), mean))
             self.entries.norms.append(NormInput(call.layer(), seen, var, mean.detach(), running_var.detach()))
+
+
+def _some(x: Tensor) -> Tensor:
+    """Every sample of `(N, C, …)`, but if it is large, only a few of the lines of each map."""
+    step = min(x.numel() // ENOUGH, x.shape[2] // 4) if x.ndim > 2 else 0
+    return x[:, :, :: step | 1] if step else x
+
+
+def _range(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest value of each channel of `(N, C, …)`."""
+    dims = [dim for dim in range(x.ndim) if dim != 1]
+    return x.amin(dims), x.amax(dims)
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:

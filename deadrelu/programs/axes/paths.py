@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
@@ -47,49 +47,68 @@ class InputPath:
     size: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What is known of a tensor: the calls that it has passed, that whose units it holds, and that which comes next."""
+
+    passed: frozenset[ReachedCall] = frozenset()
+    units_of: ReachedCall | None = None
+    awaited: ReachedCall | None = None
+
+
+_NOTHING = _Trace()
+
+
 class Paths:
     """The activation calls behind each tensor that is alive."""
 
     def __init__(self) -> None:
         """Nothing has run."""
-        self._passed: MutableMapping[Tensor, frozenset[ReachedCall]] = WeakTensorKeyDictionary()
-        self._units: MutableMapping[Tensor, ReachedCall] = WeakTensorKeyDictionary()
-        self._next: MutableMapping[Tensor, ReachedCall] = WeakTensorKeyDictionary()
+        self._traces: MutableMapping[Tensor, _Trace] = WeakTensorKeyDictionary()
 
     def reach(self, z: Tensor, layout: Layout) -> ReachedCall:
         """An activation is called with `z`: the next operator that reads it."""
-        made = self._next[z] = ReachedCall(tuple(map(_apart, layout.axes)))
-        return made
+        call = ReachedCall(tuple(map(_apart, layout.axes)))
+        self._traces[z] = replace(self._traces.get(z, _NOTHING), awaited=call)
+        return call
 
     def of(self, x: Tensor, axis: Axis) -> InputPath:
         """The path of a layer's input, whose features are on this axis."""
-        passed, made = self._passed.get(x, frozenset()), self._units.get(x)
-        atoms = _apart(axis)
+        trace = self._traces.get(x, _NOTHING)
+        atoms, made = _apart(axis), trace.units_of
         for place, units in enumerate(made.axes if made is not None else ()):
             start = next((at for at, atom in enumerate(atoms) if units and atom is units[0]), None)
             if start is not None and atoms[start : start + len(units)] == units:
                 inner, size = (math.prod(a.size for a in run) for run in (atoms[start + len(units) :], units))
-                return InputPath(passed, made, place, inner, size)
-        return InputPath(passed)
+                return InputPath(trace.passed, made, place, inner, size)
+        return InputPath(trace.passed)
 
-    def follow(self, call: OperatorCall, inputs: Sequence[Tensor]) -> None:
+    def follow(self, call: OperatorCall, inputs: Sequence[Tensor], *, is_in_place: bool) -> None:
         """Record what an operator has computed."""
         data = [x for x in inputs if call.layout_of(x) not in (None, WEIGHT)]
-        sets = [self._passed.get(x, frozenset()) for x in data]
-        passed = frozenset.intersection(*sets) if sets else frozenset()
-        units = self._units.get(data[0]) if data and call.name in _UNITWISE else None
-        waiting = next((made for x in data if (made := self._next.pop(x, None)) is not None), None)
-        if waiting is not None and call.name not in MOVES:
-            passed, units, waiting = passed | {waiting}, waiting, None
-        if any(out is x for out in call.outputs for x in inputs):  # in place: views of it have changed as well
-            forget_aliases(self._passed, call.outputs)
-            forget_aliases(self._units, call.outputs)
-            forget_aliases(self._next, call.outputs)
+        traces = [self._traces.get(x, _NOTHING) for x in data]
+        made = _NOTHING
+        if any(trace is not _NOTHING for trace in traces):
+            made = self._made(call, data, traces)
+        if is_in_place:  # views have changed as well
+            forget_aliases(self._traces, call.outputs)
         for out in call.outputs:
-            _note(self._passed, out, passed or None)
-            _note(self._units, out, units)
-            if waiting is not None:
-                self._next[out] = waiting
+            if made is _NOTHING:
+                self._traces.pop(out, None)
+            else:
+                self._traces[out] = made
+
+    def _made(self, call: OperatorCall, data: Sequence[Tensor], traces: Sequence[_Trace]) -> _Trace:
+        """What an operator makes of data with these traces."""
+        passed = frozenset.intersection(*(trace.passed for trace in traces))
+        units = traces[0].units_of if call.name in _UNITWISE else None
+        for x, trace in zip(data, traces, strict=True):
+            if trace.awaited is not None:
+                self._traces[x] = replace(trace, awaited=None)
+                if call.name in MOVES:
+                    return _Trace(passed, units, trace.awaited)
+                return _Trace(passed | {trace.awaited}, trace.awaited)
+        return _Trace(passed, units) if passed or units else _NOTHING
 
 
 def forget_aliases(known: MutableMapping[Tensor, _Value], changed: Sequence[Tensor]) -> None:
@@ -105,13 +124,6 @@ def _place(x: Tensor) -> int | None:
         return int(x.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):
         return None
-
-
-def _note(known: MutableMapping[Tensor, _Value], x: Tensor, value: _Value | None) -> None:
-    if value is None:
-        known.pop(x, None)
-    else:
-        known[x] = value
 
 
 def _apart(axis: Axis) -> Axis:

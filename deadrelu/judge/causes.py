@@ -28,21 +28,19 @@ Found = tuple[Cause, CauseEvidence]
 class UnitLayer:
     """The layer and the norm of one unit, as far as they are known.
 
-    `bias` is that of a linear or convolution layer, `size` the L2 norm of the unit's weights and `usual_size` the
-    median over the layer's live units; `largest` is the largest weight, with the sign that the norm gives it, and
-    `least_input` the smallest input of those with a weight other than 0. `reads` are the units of the site `reads_of`
-    that it reads, if each input had one value in the pass that was looked at; `passed` are the sites that all of its
-    input has passed.
+    `bias` is that of a linear or convolution layer, and `size` the L2 norm of the unit's weights; `largest` is the
+    largest weight, with the sign that the norm gives it, and `least_input` the smallest input of those with a weight
+    other than 0. `reads` are the units of the site `reads_of` that it reads, if each input had one value in the pass
+    that was looked at; `passed` are the sites that all of its input has passed.
 
-    A norm has `gamma`, `beta` and the median |γ| of the live units, `usual_gamma`. With the running statistics of a
-    batch norm z = scale·(w·x + bias) + shift; otherwise both are None.
+    A norm has `gamma` and `beta`. With the running statistics of a batch norm z = scale·(w·x + bias) + shift; otherwise
+    both are None.
 
     `parameter` is the name of the bias, or of the norm's, if nothing else of the model depends on it.
     """
 
     bias: float | None = None
     size: float | None = None
-    usual_size: float = 0.0
     largest: float = 0.0
     least_input: float = -math.inf
     reads: tuple[int, ...] | None = None
@@ -50,7 +48,6 @@ class UnitLayer:
     passed: tuple[str, ...] = ()
     gamma: float | None = None
     beta: float | None = None
-    usual_gamma: float = 0.0
     scale: float | None = 1.0
     shift: float | None = 0.0
     parameter: str | None = None
@@ -67,8 +64,8 @@ class SilentUnit:
 
     `mean` is over all positions and `least` the smallest of all; `tops` are the largest of the maxima by row, largest
     first, and `bottoms` the smallest of the minima, smallest first, where `high` is finite: all of them, or as many as
-    were kept. `precision` is the relative distance
-    of one pre-activation to the next one.
+    were kept. `precision` is the relative distance of one pre-activation to the next one. `usual_size` and
+    `usual_gamma` are the medians of the L2 norm of the weights and of |γ| over the live units of the layer.
     """
 
     unit: int
@@ -82,6 +79,8 @@ class SilentUnit:
     tops: Sequence[float]
     bottoms: Sequence[float]
     layer: UnitLayer | None = None
+    usual_size: float = 0.0
+    usual_gamma: float = 0.0
 
     @property
     def most(self) -> float:
@@ -166,7 +165,7 @@ def _cause(z: SilentUnit, upstream: Upstream) -> UnitCause:
 def _below(z: SilentUnit, layer: UnitLayer, upstream: Upstream) -> Found:
     """What keeps a unit below the edge."""
     if layer.size is not None and _is_collapsed(z, layer):
-        return "weights", {"weight_norm": layer.size, "usual_weight_norm": layer.usual_size}
+        return "weights", {"weight_norm": layer.size, "usual_weight_norm": z.usual_size}
     if reads := upstream.reads(layer):
         return "upstream", reads
     if layer.size is not None and _never_positive(z, layer):
@@ -178,7 +177,7 @@ def _is_collapsed(z: SilentUnit, layer: UnitLayer) -> bool:
     """Whether a unit's weights are next to nothing beside the others', or beside what they would have to outweigh."""
     assert layer.size is not None
     is_faint = layer.size <= COLLAPSED**2 and z.most - z.least <= 0.1 * (z.low - z.most)
-    return layer.size <= COLLAPSED * layer.usual_size or is_faint
+    return layer.size <= COLLAPSED * z.usual_size or is_faint
 
 
 def _never_positive(z: SilentUnit, layer: UnitLayer) -> bool:
@@ -194,7 +193,7 @@ def _of_norm(z: SilentUnit, layer: UnitLayer) -> Found:
     """What keeps a unit below the edge that a norm scales and shifts."""
     gamma, beta = layer.gamma or 0.0, layer.beta or 0.0
     evidence = {"gamma": gamma, "beta": beta, "beta_over_gamma": beta / abs(gamma) if gamma else None}
-    if abs(gamma) <= COLLAPSED * layer.usual_gamma or not gamma or z.most - beta > z.low:
+    if abs(gamma) <= COLLAPSED * z.usual_gamma or not gamma or z.most - beta > z.low:
         return "norm", evidence
     pushed = (layer.scale or 0.0) * (layer.bias or 0.0)
     if pushed < 0 and z.most - pushed > z.low:

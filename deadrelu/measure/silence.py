@@ -193,7 +193,9 @@ class Silence:
                 least=least,
                 tops=silent.tops[place].tolist(),
                 bottoms=silent.bottoms[place].tolist(),
-                layer=None if layer is None else replace(layer, usual_size=size, usual_gamma=gamma),
+                layer=layer,
+                usual_size=size,
+                usual_gamma=gamma,
             )
 
 

@@ -36,6 +36,10 @@ class _Counter(Protocol):
     def update(self, z: Tensor) -> None:
         """Count one pre-activation."""
 
+    @property
+    def fires(self) -> Tensor:
+        """At how many positions each unit fired so far."""
+
     def compute(self) -> Figures:
         """The figures of all that was counted."""
 
@@ -143,7 +147,7 @@ class Tally:
         if listener.is_over:
             return
         if self._updates & (self._updates - 1) == 0:
-            fires = sum((counter.compute().fires for counter in self._counters.values()), self._past.fires)
+            fires = sum((counter.fires for counter in self._counters.values()), self._past.fires)
             listener.narrow((fires == 0).nonzero().flatten())
         if not listener.is_over:
             listener.add(by_unit(z, self.features))

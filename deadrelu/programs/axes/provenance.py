@@ -7,6 +7,7 @@ of the tensor may reveal them; where that leaves a choice, the axis is a guess a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ class Provenance:
             rule = rule if rule in BY_ROWS else None
         inputs = list(tensor_leaves(arguments))
         name = function.overloadpacket.__name__
-        call = OperatorCall(name.strip("_"), arguments, outputs, self._layouts.get, layer)
+        call = OperatorCall(name.strip("_"), arguments, outputs, self._layouts.get, cache(layer))
         has_data = self._has_data(inputs)
         self._origins.follow(call, inputs, has_data=has_data)
         if not makes and not has_data:

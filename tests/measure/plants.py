@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.report import Report
-from deadrelu.report.causes import Cause
+from deadrelu.report import Report, SiteStats
+from deadrelu.report.causes import Cause, UnitCause
 
 WIDTH = 24
 FEATURES = 8
@@ -204,3 +205,43 @@ def samples_that_fire(model: nn.Module, name: str, x: Tensor, unit: int, low: fl
 def scan(planted: Planted) -> Report:
     """The report of a scan of a planted network on its inputs."""
     return deadrelu.scan(planted.model, planted.inputs)
+
+
+X = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+MAPS = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+
+
+class Written(nn.Module):
+    """Parts by name, and a forward that uses them."""
+
+    def __init__(self, forward: Callable[..., Tensor], **parts: Any) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+        self._forward = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._forward(self, x)
+
+
+def linear(inputs: int, outputs: int, dead: int | list[int], bias: float = -40.0) -> nn.Linear:
+    """A layer of which these units have a bias that keeps them dead."""
+    layer = nn.Linear(inputs, outputs)
+    with torch.no_grad():
+        layer.bias[dead] = bias
+    return layer
+
+
+def conv(inputs: int, outputs: int, dead: int | list[int], **how: Any) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 3, **how)
+    with torch.no_grad():
+        layer.bias[dead] = -40.0
+    return layer
+
+
+def sites_of(model: nn.Module, *batches: Tensor) -> tuple[SiteStats, ...]:
+    return tuple(deadrelu.scan(model, list(batches)).sites)
+
+
+def cause(site: SiteStats, unit: int) -> UnitCause:
+    return next(cause for cause in site.causes if cause.unit == unit)

@@ -47,7 +47,7 @@ UNKNOWN = {
     "a bias along the width of as many entries": (
         lambda: Written(
             lambda s, x: torch.relu(s.a(x) + s.b),
-            a=nn.Conv2d(3, 8, 3, padding=1),
+            a=nn.Conv2d(3, 8, 3, padding=1, bias=False),
             b=nn.Parameter(torch.full((8,), -30.0)),
         ),
         MAPS,
@@ -158,6 +158,29 @@ def test_an_input_that_turns_negative_later_is_not_said_to_be_none() -> None:
     assert cause(sites_of(model, positive, positive)[0], 0).cause == "weights"
     later[0] = torch.tensor([-0.1, -0.1, 0.0, 0.0])
     assert cause(sites_of(model, positive, later)[0], 0).cause != "weights"
+
+
+@pytest.mark.parametrize(("sign", "wanted"), [(1.0, "weights"), (-1.0, "norm")])
+def test_a_negative_gamma_turns_the_sign_of_the_weights(sign: float, wanted: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(sign * torch.rand(3, 4) + sign * 0.1)
+        model[0].bias.zero_()
+        model[1].weight.fill_(-1.0)
+        model[1].bias.fill_(-30.0 if sign < 0 else -0.1)
+    found = cause(sites_of(model, torch.rand(32, 4))[0], 0)
+    assert found.cause == wanted
+
+
+def test_the_usual_size_of_weights_is_that_of_the_units_that_fire_in_any_batch() -> None:
+    model = nn.Sequential(nn.Linear(1, 6), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1e-6], [1.0], [2.0], [-30.0], [-40.0], [-50.0]]))
+        model[0].bias.copy_(torch.tensor([-0.5, 0, 0, 0, 0, 0]))
+    right, left = torch.ones(4, 1), -torch.ones(4, 1)
+    for batches in ([right, right, right, left], [torch.cat([right, left])]):
+        found = cause(sites_of(model, *batches)[0], 0)
+        assert (found.cause, found.evidence["usual_weight_norm"]) == ("weights", 30.0)
 
 
 def test_no_samples_are_counted_where_rows_are_tokens() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -117,32 +118,52 @@ def _affine(norm: AppliedNorm | None, units: int) -> tuple[Tensor | None, Tensor
 
 def _product_columns(product: Product, silent: Tensor, scale: Tensor | None) -> dict[str, list[Any]]:
     """What the weights of a linear or convolution layer show of each silent unit."""
-    rows = product.rows[silent.to(product.rows.device)]
+    rows = product.rows[silent.to(product.rows.device)].flatten(2 if product.rows.ndim > 2 else 1)
     group = silent * product.groups // len(product.rows)
-    is_read = rows != 0 if rows.ndim == 2 else (rows.flatten(2) != 0).any(2)
-    lowest, highest = (numbers.cpu().double() for numbers in rows.flatten(1).aminmax(dim=1))
+    flat = rows.flatten(1)
+    lowest, highest = flat.amin(1).cpu().double(), flat.amax(1).cpu().double()
     is_flipped = torch.zeros(len(silent), dtype=torch.bool) if scale is None else scale[silent] < 0
+    largest = highest.where(~is_flipped, -lowest)
     return {
         "bias": [None] * len(silent) if product.bias is None else _numbers(product.bias, 0, 0.0)[silent].tolist(),
-        "size": _sizes(rows).tolist(),
-        "largest": highest.where(~is_flipped, -lowest).tolist(),
-    } | _input_columns(product, group, is_read)
+        "size": _sizes(flat).tolist(),
+        "largest": largest.tolist(),
+    } | _input_columns(product, rows, group, largest <= 0)
 
 
-def _input_columns(product: Product, group: Tensor, is_read: Tensor) -> dict[str, list[Any]]:
-    """What silent units of these groups `(k,)` read: of the features of their group those that `is_read` `(k, c)`."""
+def _input_columns(product: Product, rows: Tensor, group: Tensor, is_negative: Tensor) -> dict[str, list[Any]]:
+    """What silent units of these groups `(k,)` read with these `rows` `(k, c, …)` of weights.
+
+    Looked at only where it may matter: at units without a positive weight, and those that may read constants alone.
+    """
     if product.input.least is None or product.input.most is None:
         return {}
-    width = is_read.shape[1]
-    least, most = (
-        vector.unflatten(0, (product.groups, width))[group.to(vector.device) if product.groups > 1 else slice(None)]
-        for vector in (product.input.least, product.input.most)
+    width = rows.shape[1]
+    least, most = (x.unflatten(0, (product.groups, width)).cpu() for x in (product.input.least, product.input.most))
+    least_inputs, reads = [-math.inf] * len(group), list[tuple[int, ...] | None]([None] * len(group))
+    matters = is_negative | ~_reads_varying(rows, group, least != most)
+    for place in matters.nonzero().flatten().tolist():
+        row, block = rows[place], int(group[place])
+        features = (row if row.ndim == 1 else row.any(1)).nonzero().flatten().cpu()
+        lowest, highest = least[block, features], most[block, features]
+        least_inputs[place] = float(lowest.min()) if len(features) else 0.0
+        if bool((lowest == highest).all()):
+            units = (features + block * width) // product.input.path.inner % product.input.path.size
+            reads[place] = tuple(units.unique().tolist())
+    return {"least_input": least_inputs, "reads": reads}
+
+
+def _reads_varying(rows: Tensor, group: Tensor, varies: Tensor) -> Tensor:
+    """Which units read at least one of the first eight features of their group that vary; `varies` `(groups, c)`."""
+    first = varies.int().argsort(dim=1, descending=True, stable=True)[:, :8]
+    weights = rows[torch.arange(len(rows))[:, None].to(rows.device), first[group].to(rows.device)]
+    return (
+        ((weights.flatten(2) if weights.ndim > 2 else weights.unsqueeze(2)) != 0)
+        .any(2)
+        .cpu()
+        .logical_and(varies.gather(1, first)[group])
+        .any(1)
     )
-    reads: list[tuple[int, ...] | None] = [None] * len(group)
-    for place in (is_read & (least != most)).any(1).logical_not().nonzero().flatten().tolist():
-        features = is_read[place].nonzero().flatten() + int(group[place]) * width
-        reads[place] = tuple((features // product.input.path.inner % product.input.path.size).unique().tolist())
-    return {"least_input": least.where(is_read, torch.inf).amin(1).tolist(), "reads": reads}
 
 
 def _sizes(rows: Tensor) -> Tensor:

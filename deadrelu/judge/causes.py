@@ -107,7 +107,8 @@ def find_causes(sites: Sequence[SiteStats], silent: Sequence[Iterable[SilentUnit
     - input mean: with centred inputs, w·(x − μ) + b, it would fire.
 
     Where the bias and the input mean hold it down only together, the larger is named; "unknown" where no layer is known
-    that makes the pre-activation, or where it lies on both sides of the part in which the activation fires.
+    that makes the pre-activation, where all that it reads is constant for another reason, or where it lies on both
+    sides of the part in which the activation fires.
     """
     out: list[tuple[UnitCause, ...]] = []
     constant: dict[str, Collection[int]] = {}
@@ -170,7 +171,7 @@ def _below(z: SilentUnit, layer: UnitLayer, upstream: Upstream) -> Found:
         return "upstream", reads
     if layer.size is not None and _never_positive(z, layer):
         return "weights", {"largest_weight": layer.largest, "min_input": layer.least_input}
-    return _of_norm(z, layer) if layer.has_norm else _of_layer(z, layer.bias or 0.0)
+    return _of_norm(z, layer) if layer.has_norm else _of_layer(z, layer)
 
 
 def _is_collapsed(z: SilentUnit, layer: UnitLayer) -> bool:
@@ -203,13 +204,16 @@ def _of_norm(z: SilentUnit, layer: UnitLayer) -> Found:
     return "norm", evidence
 
 
-def _of_layer(z: SilentUnit, bias: float) -> Found:
+def _of_layer(z: SilentUnit, layer: UnitLayer) -> Found:
     """What keeps a unit below the edge that a linear or convolution layer makes."""
+    bias = layer.bias or 0.0
     products = {"bias": bias, "max_product": z.most - bias, "mean_product": z.mean - bias}
     if z.most - bias > z.low:
         return "bias", products
     if z.most - z.mean + bias > z.low or bias - z.mean > -bias:
         return "input mean", {**products, "max_centred": z.most - z.mean}
+    if layer.reads is not None and z.most - z.least <= _margin(z) * abs(z.most):
+        return "unknown", {"why": "all that it reads is constant, and no site alone is known to make it so"}
     return "bias", products
 
 
@@ -248,7 +252,7 @@ def _step(z: SilentUnit, values: Sequence[float], edge: float, farthest: float) 
     if not math.isfinite(margin):
         return None
     if farthest - abs(edge - values[0]) <= 10 * margin:  # all rows are alike
-        return _round_up(farthest + 20 * margin, math.inf) or _MARGIN, rows
+        return _round_up(farthest + 20 * margin, math.inf, 2) or _MARGIN, rows
     is_whole = len(values) == rows
     wanted = min(max(1, math.ceil(WAKING_SHARE * rows)), len(values) if is_whole else len(values) // 2)
     for count in range(wanted, len(values) + is_whole):
@@ -257,16 +261,17 @@ def _step(z: SilentUnit, values: Sequence[float], edge: float, farthest: float) 
         step = _round_up(low, high)
         if step is not None:
             return step, count
-    return None
+    step = _round_up(farthest + 20 * margin, math.inf, 2)
+    return None if step is None else (step, rows)
 
 
-def _round_up(low: float, high: float) -> float | None:
-    """The number between `low` > 0 and `high` that has the fewest digits; None if it would have more than five."""
+def _round_up(low: float, high: float, digits: int = 1) -> float | None:
+    """The number from `low` > 0 to `high` with the fewest digits, but with so many; None if five are not enough."""
     if not 0 < low <= high:
         return None
-    place = 1 - math.ceil(-math.log10(low))
-    for digits in range(5):
-        step = float(f"{math.ceil(low * 10.0 ** (digits - place) - 1e-9)}e{place - digits}")
+    place = math.floor(math.log10(low))
+    for after in range(digits - 1, 5):
+        step = float(f"{math.ceil(low * 10.0 ** (after - place) - 1e-9)}e{place - after}")
         if low <= step <= high:
             return step
     return None

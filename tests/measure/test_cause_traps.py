@@ -223,6 +223,20 @@ def test_the_rounding_of_a_large_bias_does_not_decide_about_a_sample() -> None:
     assert int((model(x) > 0).sum()) == found.wakes.samples
 
 
+def test_pre_activations_too_close_to_tell_apart_wake_together() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight[0] *= 3e-6
+        model[0].bias[0] = -0.1
+    found = cause(sites_of(model, X)[0], 0)
+    assert found.cause == "weights"
+    assert found.wakes is not None
+    assert found.wakes.add <= 0.12
+    with torch.no_grad():
+        model[0].bias[0] += found.wakes.add
+    assert int((model(X)[:, 0] > 0).sum()) == found.wakes.samples
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_value_that_is_not_finite_gives_no_cause(value: float) -> None:
     x = X.clone()

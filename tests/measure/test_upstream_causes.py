@@ -27,7 +27,23 @@ def test_a_dead_site_in_another_branch_is_not_named() -> None:
     model = Written(lambda s, x: torch.relu(s.a(x)) + torch.relu(s.c(x)), a=linear(8, 8, list(range(8))), c=reader)
     x = X.clone()
     x[:, :2] = 0  # constant because of the data
-    assert upstream_of(model, x).cause != "upstream"
+    assert upstream_of(model, x).cause == "unknown"
+
+
+def test_units_that_were_put_beside_others_are_not_named_but_nor_is_the_bias() -> None:
+    reader = nn.Linear(8, 4)
+    with torch.no_grad():
+        reader.weight[0, 4:] = 0
+        reader.bias[0] = -0.3
+    model = Written(
+        lambda s, x: torch.relu(s.c(torch.cat([torch.relu(s.a(x)), torch.relu(s.b(x))], 1))),
+        a=linear(8, 4, list(range(4))),
+        b=nn.Linear(8, 4),
+        c=reader,
+    )
+    found = upstream_of(model, X)
+    assert found.cause == "unknown"
+    assert "constant" in str(found.evidence["why"])
 
 
 @pytest.mark.parametrize("last", [False, True])

@@ -80,6 +80,11 @@ class TorchCounter:
                 self._count_fires(block)
                 self._count_values(block)
 
+    @property
+    def fires(self) -> Tensor:
+        """At how many positions each unit fired so far."""
+        return self._figures.fires
+
     def compute(self) -> Figures:
         """The figures of all that was counted."""
         return self._figures

@@ -78,6 +78,11 @@ class NativeCounter:
             z = by_unit(z, self._features).contiguous()
         self._count(z.data_ptr())
 
+    @property
+    def fires(self) -> Tensor:
+        """At how many positions each unit fired so far."""
+        return self._counts[0].sum(0)
+
     def compute(self) -> Figures:
         """The figures of all that was counted."""
         fires, row_fires, nonfinite = self._counts.sum(1)

@@ -14,9 +14,9 @@ from deadrelu.measure.padding.padding import Padding
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reach import Reach, samples_first
 from deadrelu.measure.tally import Tally, UncountableError
-from deadrelu.measure.unit_layers import Biases, inputs_of, silence_at
+from deadrelu.measure.unit_layers import SiteNames, inputs_of, silence_at
 from deadrelu.measure.units import by_unit
-from deadrelu.programs.axes.origins import Entries
+from deadrelu.programs.axes.origins import LayerEntries
 from deadrelu.programs.program import Batch, CallSite, Program
 from deadrelu.report import Site, Skipped
 from deadrelu.report.causes import Inputs
@@ -58,7 +58,7 @@ class CountingObserver:
         self._gradients = gradients
         self._is_graph = program.kind != "eager"
         self._module = program.module
-        self._entries: tuple[Entries, int] | None = None
+        self._entries: tuple[LayerEntries, int] | None = None
         self._states: dict[CallSite, _SiteState] = {}
         self._pass = ForwardPass(batch=Batch(samples=0), number=0, at=(0, 0), is_counted=False)
         self.padding = Padding(program, self._count_released)
@@ -117,9 +117,9 @@ class CountingObserver:
 
     def sites(self) -> tuple[SiteCounts, ...]:
         """What was counted, in the order in which the sites first ran."""
-        biases = Biases(self._module)
+        names = SiteNames(self._module, self._states)
         return with_unique_ids(
-            self._site_counts(site, state, state.tally, biases)
+            self._site_counts(site, state, state.tally, names)
             for site, state in self._states.items()
             if state.tally is not None
         )
@@ -177,6 +177,8 @@ class CountingObserver:
         try:
             if real is None:
                 tally.update(z, state.reach.new(z, tally.features, batch, number), batch.samples)
+                if not tally.is_listening:
+                    site.origin = None
                 return tally.is_done
             parts, sequences = real
             left = state.reach.at_most(min(sequences, batch.samples), number)
@@ -193,7 +195,7 @@ class CountingObserver:
         """What entered the model in the pass in which its first site was met."""
         return None if self._entries is None else inputs_of(*self._entries)
 
-    def _site_counts(self, call: CallSite, state: _SiteState, tally: Tally, biases: Biases) -> SiteCounts:
+    def _site_counts(self, call: CallSite, state: _SiteState, tally: Tally, names: SiteNames) -> SiteCounts:
         """The state of a site in plain values. In a graph every call can be swapped, even a functional one."""
         counts = tally.compute()
         if call.rectified:  # how near a silent unit came to waking is not known
@@ -222,5 +224,5 @@ class CountingObserver:
             failure=state.failure,
             gram=None if tally.gram is None else tally.gram.matrix,
             gradients=None if self._gradients is None else self._gradients.sums(call, tally.units),
-            silence=silence_at(call, tally, biases),
+            silence=silence_at(call, tally, counts.fires, names),
         )

@@ -99,7 +99,11 @@ def site_stats(measurement: Measurement, plan: Plan) -> list[SiteStats]:
     every = [_stats_of(site, plan) for site in wanted]
     if plan.stats != "full":
         return every
-    causes = find_causes(every, [site.silence.units() if site.silence else [] for site in wanted])
+    silent = [
+        site.silence.units(stats.min_preactivation) if site.silence else ()
+        for site, stats in zip(wanted, every, strict=True)
+    ]
+    causes = find_causes(every, silent)
     return [replace(stats, causes=found) for stats, found in zip(every, causes, strict=True)]
 
 

@@ -5,7 +5,7 @@ A dead unit is silent after every batch, so what is silent after a batch is all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,16 +13,25 @@ from torch import Tensor
 
 from deadrelu.judge.causes import SilentUnit, UnitLayer
 
-KEPT = 128
-"""So many of the largest and of the smallest row extremes are kept of a unit."""
+KEPT = 64
+"""So many of the largest row extremes are kept of a unit, and of the smallest where it may fire below them."""
+
+MOST_KEPT = 2**20
+"""No more than this is kept of all units of a site together, but `LEAST_KEPT` of each."""
+
+LEAST_KEPT = 8
+
+
+AT_ONCE = 2**20
+"""What was kept of several batches is put together once it has so many elements."""
 
 
 @dataclass(frozen=True, eq=False)
 class Silent:
     """The pre-activations of silent units over `rows`, each with `positions / rows` positions.
 
-    `units` `(k,)` are their numbers, `sums` `(k,)` their sums over all positions. `tops` `(k, ≤ KEPT)` holds the
-    largest of the maxima by row, largest first; `bottoms` the smallest of the minima, smallest first.
+    `units` `(k,)` are their numbers, `sums` `(k,)` their sums over all positions. `tops` `(k, …)` are the largest of
+    the maxima by row, `bottoms` the smallest of the minima where there is an edge below which a unit fires.
     """
 
     units: Tensor
@@ -34,74 +43,169 @@ class Silent:
 
     def of(self, kept: Tensor) -> Silent:
         """Those units alone at which `kept` `(k,)` is true."""
-        return Silent(self.units[kept], self.rows, self.positions, self.sums[kept], self.tops[kept], self.bottoms[kept])
+        return self._each(lambda column: column[kept])
 
     def on_cpu(self) -> Silent:
         """The same in the memory of the CPU."""
-        tensors = (self.units, self.sums, self.tops, self.bottoms)
-        units, sums, tops, bottoms = (tensor.cpu() for tensor in tensors)
-        return Silent(units, self.rows, self.positions, sums, tops, bottoms)
+        return self._each(lambda column: column.cpu())
 
-    def plus(self, other: Silent) -> Silent:
-        """Those that are silent in both, over the rows of both."""
-        mine, theirs = self.of(torch.isin(self.units, other.units)), other.of(torch.isin(other.units, self.units))
-        return Silent(
-            mine.units,
-            self.rows + other.rows,
-            self.positions + other.positions,
-            mine.sums + theirs.sums,
-            _first(torch.cat([mine.tops, theirs.tops], 1), largest=True),
-            _first(torch.cat([mine.bottoms, theirs.bottoms], 1), largest=False),
-        )
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Silent:
+        units, sums, tops, bottoms = map(change, (self.units, self.sums, self.tops, self.bottoms))
+        return replace(self, units=units, sums=sums, tops=tops, bottoms=bottoms)
+
+    def plus(self, other: Silent, most: int) -> Silent:
+        """Those that are silent in both, over the rows of both; no more than so many extremes are kept of a unit."""
+        both = torch.isin(self.units, other.units), torch.isin(other.units, self.units)
+        return join_silent([self.of(both[0]), other.of(both[1])], most)
+
+
+def join_silent(parts: Sequence[Silent], most: int) -> Silent:
+    """The same units over the rows of each part; no more than so many extremes are kept of a unit, in order."""
+    return Silent(
+        parts[0].units,
+        sum(part.rows for part in parts),
+        sum(part.positions for part in parts),
+        torch.stack([part.sums for part in parts]).sum(0),
+        _first(torch.cat([part.tops for part in parts], 1), most, largest=True),
+        _first(torch.cat([part.bottoms for part in parts], 1), most, largest=False),
+    )
+
+
+class SilenceListener:
+    """Keeps what would wake the units of a site that have fired nowhere yet."""
+
+    def __init__(self, units: int, *, has_top: bool) -> None:
+        """Nothing is known. `has_top`: there is an edge below which a unit fires, so the smallest values count too."""
+        self.most = max(LEAST_KEPT, min(KEPT, MOST_KEPT // units))
+        self.precision = 0.0
+        self._has_top = has_top
+        self._units: Tensor | None = None
+        self._parts: list[Silent] = []
+        self._waiting = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every unit has fired."""
+        return self._units is not None and not len(self._units)
+
+    @property
+    def silent(self) -> Silent | None:
+        """What was kept, with its extremes in order; None if nothing was."""
+        self._parts = [join_silent(self._parts, self.most)] if self._parts else []
+        self._waiting = 0
+        return self._parts[0] if self._parts else None
+
+    def narrow(self, units: Tensor) -> None:
+        """Keep these units alone from now on, which are silent so far; before the first, all of them."""
+        if self._units is None:
+            self._units = units
+        elif len(units) < len(self._units):
+            units = units.to(self._units.device)
+            kept = torch.isin(self._units, units)
+            self._parts, self._units = [part.of(kept) for part in self._parts], units
+
+    def add(self, x: Tensor) -> None:
+        """Keep what is needed of one pre-activation `(rows, units, positions)`."""
+        if self._units is None:
+            return
+        self.precision = max(self.precision, torch.finfo(x.dtype).eps)
+        tops, bottoms, sums = self._of_rows(x.detach(), self._units)
+        rows, _, positions = x.shape
+        self._parts.append(Silent(self._units, rows, rows * positions, sums, tops, bottoms))
+        self._waiting += tops.numel()
+        if self._waiting > AT_ONCE:
+            self._parts = [join_silent(self._parts, self.most)]
+            self._waiting = 0
+
+    def _of_rows(self, x: Tensor, units: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The maxima and minima by row, `(k, rows)`, and the sums `(k,)` of these units."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        is_across = x.stride(1) == 1 < x.shape[2]  # then it is quicker to look at all units than to pick some
+        x = x if is_across else x.index_select(1, units)
+        tops = x.amax(2) if x.shape[2] > 1 else x[:, :, 0]
+        bottoms = tops[:0] if not self._has_top else x.amin(2) if x.shape[2] > 1 else tops
+        sums = (x.sum(2, dtype=dtype) if x.shape[2] > 1 else tops).sum(0, dtype=torch.float64)
+        if is_across:
+            tops, bottoms, sums = tops[:, units], bottoms[:, units], sums[units]
+        return tops.to(dtype).t(), bottoms.to(dtype).t(), sums
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """The layers of the silent units of a site, by unit, and what shows the usual size of a unit's weights.
+
+    `sizes` `(s,)` are the L2 norms of the weights of the units `sampled` `(s,)`, and `gammas` `(s,)` their |γ|, where
+    there are these.
+    """
+
+    of_unit: Mapping[int, UnitLayer]
+    sampled: Tensor | None = None
+    sizes: Tensor | None = None
+    gammas: Tensor | None = None
+
+    def usual(self, silent: Tensor) -> tuple[float, float]:
+        """The median size and |γ| over the units that are not silent; over all if each is."""
+        if self.sampled is None:
+            return 0.0, 0.0
+        live = torch.isin(self.sampled, silent, invert=True)
+        return _median(self.sizes, live), _median(self.gammas, live)
 
 
 @dataclass(frozen=True, eq=False)
 class Silence:
-    """What is known of the silent units of a site that fires for `low < z < high`, with their layers by number."""
+    """What is known of the silent units of a site that fires for `low < z < high`, with their layers.
+
+    `samples` reached the site. `precision` is the relative distance of one pre-activation to the next one, and `most`
+    how many extremes are kept of a unit.
+    """
 
     silent: Silent
     low: float
     high: float
-    layers: Mapping[int, UnitLayer]
+    samples: int
+    precision: float
+    most: int
+    layers: Layers
 
     def plus(self, other: Silence) -> Silence:
         """The same over the data of both: what is silent in both."""
-        return replace(self, silent=self.silent.plus(other.silent))
+        silent = self.silent.plus(other.silent, self.most)
+        precision = max(self.precision, other.precision)
+        return replace(self, silent=silent, samples=self.samples + other.samples, precision=precision)
 
-    def units(self) -> list[SilentUnit]:
-        """Each silent unit, in the order of their numbers."""
+    def units(self, minima: Sequence[float | None]) -> Iterator[SilentUnit]:
+        """Each silent unit with finite pre-activations, in order; `minima` are those of every unit of the site."""
         silent = self.silent
-        columns = (silent.units, silent.sums / silent.positions, silent.tops, silent.bottoms)
-        numbers, means, tops, bottoms = (column.tolist() for column in columns)
-        return [
-            SilentUnit(
+        size, gamma = self.layers.usual(silent.units)
+        means = (silent.sums / silent.positions).tolist()
+        for place, unit in enumerate(silent.units.tolist()):
+            least, layer = minima[unit], self.layers.of_unit.get(unit)
+            if least is None:
+                continue
+            yield SilentUnit(
                 unit=unit,
                 low=self.low,
                 high=self.high,
                 rows=silent.rows,
+                samples=self.samples,
+                precision=self.precision,
                 mean=means[place],
-                tops=tops[place],
-                bottoms=bottoms[place],
-                layer=self.layers.get(unit),
+                least=least,
+                tops=silent.tops[place].tolist(),
+                bottoms=silent.bottoms[place].tolist(),
+                layer=layer,
+                usual_size=size,
+                usual_gamma=gamma,
             )
-            for place, unit in enumerate(numbers)
-        ]
 
 
-def silence_of(x: Tensor, units: Tensor) -> Silent:
-    """What is kept of these `units` of one pre-activation `(rows, units, positions)`."""
-    z = x.detach().index_select(1, units).movedim(1, 0)
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
-    return Silent(
-        units,
-        x.shape[0],
-        x.shape[0] * x.shape[2],
-        z.sum((1, 2), dtype=torch.float64),
-        _first(z.amax(2), largest=True),
-        _first(z.amin(2), largest=False),
-    )
+def _first(values: Tensor, count: int, *, largest: bool) -> Tensor:
+    """The first so many of each row of `(k, n)` in order."""
+    return values.topk(min(count, values.shape[1]), dim=1, largest=largest).values
 
 
-def _first(values: Tensor, *, largest: bool) -> Tensor:
-    """The first `KEPT` of each row of `(k, n)` in order."""
-    return values.topk(min(KEPT, values.shape[1]), dim=1, largest=largest).values
+def _median(values: Tensor | None, live: Tensor) -> float:
+    """The median over the live ones; over all if none is live."""
+    if values is None:
+        return 0.0
+    return float(values[live].median() if live.any() else values.median())

@@ -13,7 +13,7 @@ from deadrelu.measure.firing import Firing
 from deadrelu.measure.measurement import merge_shapes
 from deadrelu.measure.native import NativeCounter
 from deadrelu.measure.ranks import MOST_UNITS, FeatureGram
-from deadrelu.measure.silence import Silent, silence_of
+from deadrelu.measure.silence import SilenceListener
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.program import CallSite, Features
 from deadrelu.report import Counts, Stats
@@ -35,6 +35,10 @@ class _Counter(Protocol):
 
     def update(self, z: Tensor) -> None:
         """Count one pre-activation."""
+
+    @property
+    def fires(self) -> Tensor:
+        """At how many positions each unit fired so far."""
 
     def compute(self) -> Figures:
         """The figures of all that was counted."""
@@ -78,9 +82,9 @@ class Tally:
         self._past = Figures.zeros(self.units, z.device)
         self._counters: dict[tuple[object, ...], _Counter] = {}
         self._latest: tuple[tuple[object, ...], _Counter] | None = None
-        self.silent: Silent | None = None
-        has_edge = self._firing.is_rectified and not self._firing.region.outside
-        self._listens = stats == "full" and has_edge and not site.rectified
+        self.listener: SilenceListener | None = None
+        if stats == "full" and self._firing.is_rectified and not self._firing.region.outside and not site.rectified:
+            self.listener = SilenceListener(self.units, has_top=self._firing.region.high < math.inf)
         self.gram: FeatureGram | None = None
         if has_ranks and self.units <= MOST_UNITS:
             self.gram = FeatureGram(self._firing.outputs, features, self.units, z.device)
@@ -121,11 +125,16 @@ class Tally:
         self.rows += counter.rows
         self.positions += counter.rows * counter.positions
         self._updates += 1
-        if self._listens and z.numel():
-            self._listen(z)
+        if self.listener is not None and z.numel():
+            self._listen(self.listener, z)
         # A check waits for a GPU: checks run after 1, 2, 4, … updates.
         if self._stats == "fired" and self._updates & (self._updates - 1) == 0:
             self.is_done = self.silent_so_far == 0
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether some unit may be dead of which more is to be known."""
+        return self.listener is not None and not self.listener.is_over
 
     @property
     def edges(self) -> tuple[float, float]:
@@ -133,19 +142,15 @@ class Tally:
         region = self._firing.region
         return region.low, region.high
 
-    def _listen(self, z: Tensor) -> None:
-        """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are looked up again."""
+    def _listen(self, listener: SilenceListener, z: Tensor) -> None:
+        """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are found again."""
+        if listener.is_over:
+            return
         if self._updates & (self._updates - 1) == 0:
-            units = (self._figures().fires == 0).nonzero().flatten()
-            self._listens = len(units) > 0
-            if self.silent is not None:
-                self.silent = self.silent.of(torch.isin(self.silent.units, units))
-            if not self._listens:
-                return
-        else:
-            units = self.silent.units if self.silent is not None else z.new_empty(0, dtype=torch.int64)
-        now = silence_of(by_unit(z, self.features), units)
-        self.silent = now if self.silent is None else self.silent.plus(now)
+            fires = sum((counter.fires for counter in self._counters.values()), self._past.fires)
+            listener.narrow((fires == 0).nonzero().flatten())
+        if not listener.is_over:
+            listener.add(by_unit(z, self.features))
 
     def compute(self) -> Counts:
         """The counters as plain numbers."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from deadrelu.flatness import Parameters
-from deadrelu.programs.axes.origins import Entries, Origin
+from deadrelu.programs.axes.origins import LayerEntries, UnitOrigin
+from deadrelu.programs.axes.paths import ReachedCall
 from deadrelu.programs.naming import Name
 from deadrelu.programs.tap import NO_TAP, Tap
 from deadrelu.report import Skipped, Source
@@ -92,10 +93,12 @@ class CallSite:
     rectified: bool = False
     obstacle: str | None = None
     axes: tuple[str, ...] = ()
-    origin: Origin | None = None
-    """The layer that computed the pre-activation, if it was one alone."""
-    entries: Entries | None = None
+    origin: UnitOrigin | None = None
+    """The layer that computed the pre-activation, if it was one alone; an observer drops it if it is not needed."""
+    entries: LayerEntries | None = None
     """What the layers were given in the pass in which the site was met."""
+    reached: ReachedCall | None = None
+    """The activation call in that pass."""
     name: Name | None = None
     """That of a functional call, once the layer that produced its pre-activation is known."""
 

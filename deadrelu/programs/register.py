@@ -182,12 +182,15 @@ class Register:
         if site.functional and op in STANDINS:
             self._naming.pass_leak(path, site.after)
         if why := _unreadable(z) or site.obstacle:
+            site.origin = None
             self.skip(site, op, why)
             if site.obstacle:
                 calls.finish(site.call)
         else:
             if self._observer(site, z.detach()):
                 calls.finish(site.call)
+            if site.origin is not None:
+                site.origin = site.origin.settled()
             self._tap.enter(site, z)
         return site
 
@@ -217,7 +220,7 @@ class Register:
         if axes is not None:
             site.features, site.after = axes.features(), axes.after
             site.obstacle, site.axes = axes.obstacle, axes.descriptions
-            site.origin, site.entries = axes.origin, axes.entries
+            site.origin, site.entries, site.reached = axes.origin, axes.entries, axes.reached
             if site.functional and site.name is None:
                 site.name = self._naming.name(site.module, site.op, site.call, site.after)
         if site.features.by == "open" and site.obstacle is None:

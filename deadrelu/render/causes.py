@@ -74,7 +74,7 @@ def _explained(found: UnitCause, stats: SiteStats, them: str) -> str:
             return f"the weights before {them} have collapsed ({shown})"
         case "weights":
             shown = f"{unit}: largest weight {figures['largest_weight']}"
-            return f"no weight on a live input is positive, and no input negative ({shown})"
+            return f"no weight is positive and no input negative ({shown})"
         case "upstream":
             return f"nothing before {them} is alive ({unit} reads {_read(found)})"
         case "cap":

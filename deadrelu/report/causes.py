@@ -9,7 +9,7 @@ from typing import Any, Literal
 Cause = Literal["bias", "norm", "input mean", "weights", "upstream", "cap", "unknown"]
 """What keeps a dead unit down; `judge.causes.find_causes` says when each is named."""
 
-Evidence = Mapping[str, "float | str | tuple[int, ...] | None"]
+CauseEvidence = Mapping[str, "float | str | tuple[int, ...] | None"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class UnitCause:
 
     unit: int
     cause: Cause
-    evidence: Evidence
+    evidence: CauseEvidence
     wakes: Wakes | None = None
 
     @classmethod

@@ -7,6 +7,7 @@ of the tensor may reveal them; where that leaves a choice, the axis is a guess a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -60,9 +61,9 @@ class Provenance:
             rule = rule if rule in BY_ROWS else None
         inputs = list(tensor_leaves(arguments))
         name = function.overloadpacket.__name__
-        call = OperatorCall(name.strip("_"), arguments, outputs, self._layouts.get, layer)
+        call = OperatorCall(name.strip("_"), arguments, outputs, self._layouts.get, cache(layer))
         has_data = self._has_data(inputs)
-        self._origins.follow(call, has_data=has_data)
+        self._origins.follow(call, inputs, has_data=has_data)
         if not makes and not has_data:
             if any(map(call.is_weight, inputs)):
                 self._layouts.update((out, WEIGHT) for out in outputs)
@@ -97,7 +98,8 @@ class Provenance:
         layout = self._layouts.get(z)
         if layout is None or layout is WEIGHT or len(layout.axes) != z.ndim:
             layout = self._layouts[z] = unknown_layout(z.shape, is_lost=True)
-        return UnitAxes(layout, tuple(z.shape), self._origins.of(z), self._origins.entries)
+        origins = self._origins
+        return UnitAxes(layout, tuple(z.shape), origins.of(z), origins.entries, origins.reach(z, layout))
 
     def _lost(self, inputs: Sequence[Tensor], out: Tensor) -> Layout:
         """The layout after an unknown operator: open, but for a first axis that still has the size of the samples."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deadrelu.programs.axes.layout import Atom, Axis, Layout, Role, has
-from deadrelu.programs.axes.origins import Entries, Origin
+from deadrelu.programs.axes.origins import LayerEntries, UnitOrigin
+from deadrelu.programs.axes.paths import ReachedCall
 from deadrelu.programs.program import Features
 
 RANKED = "its axis holds ranks or picks (topk, sort, gather), not always the same features"
@@ -30,13 +31,15 @@ def _by_weight(atom: Atom) -> int:
 class UnitAxes:
     """Which axes of one pre-activation hold its units: known now, or once its consumers have run.
 
-    `origin` is the layer that computed it, and `entries` what the layers of its pass were given.
+    `origin` is the layer that computed it, `entries` what the layers of its pass were given, and `reached` the
+    activation call in that pass.
     """
 
     layout: Layout
     shape: tuple[int, ...]
-    origin: Origin | None
-    entries: Entries
+    origin: UnitOrigin | None
+    entries: LayerEntries
+    reached: ReachedCall
 
     @property
     def after(self) -> str | None:

@@ -141,7 +141,8 @@ class ExportWatch:
             self._short[place, op, self._register.count_unobserved(place.group(op))] = None
             return None
         context = lambda: self._context(place, z)  # noqa: E731  it has no other name
-        site = self._register.observe(place.group(op), place.path, op, parameters, real, context)
+        with without_modes() if self._provenance is not None else nullcontext():  # what we compute is not the model's
+            site = self._register.observe(place.group(op), place.path, op, parameters, real, context)
         self.served.setdefault(site, set()).add(self._numbers[node])
         if site.obstacle is None:
             self.gradients.enter(site, z, self._rows.of)

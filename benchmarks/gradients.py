@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.command import show
 from benchmarks.networks import NETWORKS, twin
+from deadrelu.cli.process import keep_memory
 from deadrelu.measure.losses import Loss
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.scan import measure
@@ -37,7 +38,12 @@ def scanned(model: nn.Module, batches: Sequence[Batch]) -> None:
 
 
 def sections(rounds: int, names: Sequence[str]) -> Iterator[str]:
-    """The table, line by line: medians, and in brackets the least and the most."""
+    """The table, line by line: medians, and in brackets the least and the most.
+
+    Both passes use the command's allocator, unless `DEADRELU_MALLOC=0`: glibc's own gives freed gradients back to the
+    system in some processes and not in others, and what it costs to get them again is up to a fifth of a pass.
+    """
+    keep_memory()
     yield "### Time of `--loss` as a ratio to a forward and a backward pass by hand, cpu\n"
     yield "| | by hand, ms a batch | `--loss` |"
     yield "|---|---|---|"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -13,6 +14,7 @@ from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import compute_stats
 from deadrelu.report import Counts, DataInfo, ModelInfo, Report, Site, SiteStats, Skipped, Source, Tool
+from deadrelu.report.causes import UnitCause, Wakes
 
 SAMPLES = 1797
 POSITIONS = SAMPLES * 49
@@ -122,9 +124,12 @@ def canonical_sites() -> list[SiteStats]:
     wave = [0.5 + 0.45 * math.sin(unit) for unit in range(64)]
     sick = [0.0 if unit in (1, 5, 9, 10, 11) else rate * 0.8 for unit, rate in enumerate(wave)]
     rare = [0.002 if unit in (3, 4) else rate for unit, rate in enumerate(wave[:32])]
+    norm = {"gamma": 0.5, "beta": -4.0, "beta_over_gamma": -8.0}
+    wakes = Wakes(parameter="layer1.0.bn1.bias", add=0.21, samples=18)
+    causes = tuple(UnitCause(unit=unit, cause="norm", evidence=norm, wakes=wakes) for unit in (1, 5, 9, 10, 11))
     return [
         make_stats(make_site("stem.relu", 16, after="stem.bn"), wave[:16]),
-        make_stats(make_site("layer1.0.[red]relu#1", 64, after="layer1.0.bn1"), sick),
+        replace(make_stats(make_site("layer1.0.[red]relu#1", 64, after="layer1.0.bn1"), sick), causes=causes),
         make_stats(make_site("layer1.0.[red]relu#2", 32, after="layer1.0.bn2"), rare),
         make_stats(make_site('we"ird\nnäme|%0A', 8, after="features.3.convolution"), [0.0] * 8),
         make_stats(make_site("features.denseblock1:relu6#1", 24, op="relu6", source=source), [1.0] * 24),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deadrelu.activations import BY_NAME, LEAKY
 from deadrelu.judge.definitions import condition
 from deadrelu.judge.finders import finder, make_finding
-from deadrelu.judge.gradients import EXPLODED, VANISHED, flow_of
+from deadrelu.judge.gradients import EXPLODED, VANISHED, clip_to_advise, flow_of
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.rules import RULES
 from deadrelu.report import Finding, Report, Severity, SiteStats
@@ -150,7 +150,7 @@ def find_exploding(report: Report, _: Policy) -> Iterator[Finding]:
         yield make_finding("DR013", None, f"The {what} is NaN or infinite on some batch.", severity="error")
     if flow is not None and flow.ratio > EXPLODED:
         message = f"The gradient here is {flow.ratio:,.3g} times that at {flow.last.site.id}."
-        clip = f" Here {gradients.clip:g} would leave most batches as they are." if gradients and gradients.clip else ""
+        clip = f" Here {value:g} would leave most batches as they are." if (value := clip_to_advise(report)) else ""
         yield make_finding("DR013", flow.first, message, suggestion=RULES["DR013"].fix + clip)
 
 

@@ -102,6 +102,11 @@ def site_gradient(stats: SiteStats) -> float | None:
     return _root_mean_square(stats) if stats.gradient_rms else None
 
 
+def clip_to_advise(report: Report) -> float | None:
+    """Return the value to clip gradient norms at; None with a single batch, whose norm tells no outlier."""
+    return report.gradients.clip if report.gradients is not None and report.data.batches > 1 else None
+
+
 def starved_units(stats: SiteStats) -> tuple[int, ...]:
     """Return the units that fire but get no gradient: nothing that the loss depends on listens to them."""
     silent = {*stats.dead_units, *stats.nonfinite_units}

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from deadrelu.errors import ModelError
 from deadrelu.measure.gradient_sums import UnitSums
@@ -19,6 +20,9 @@ from deadrelu.programs.program import Batch, CallSite
 from deadrelu.programs.pytree import tensor_leaves, to_device
 from deadrelu.programs.tap import Real, Tap
 from deadrelu.report.gradients import GradientSums, LossBatch, LossRecord
+
+_LARGE = 1 << 18
+"""From so many elements on, the gradient of a parameter is let go as soon as its norm is known."""
 
 Parts = Callable[[CallSite, Tensor], "Sequence[Tensor] | None"]
 """Views a tensor of the shape of a site's pre-activation by its units, without padding; None while these are open."""
@@ -144,8 +148,9 @@ class GradientTap(Tap):
         device = next((x.device for x in tensor_leaves(output)), torch.device("cpu"))
         with torch.enable_grad():
             value, (right, predictions) = self._loss.compute(output, to_device(batch.labels, device))
-            gradients = _gradients(value.reshape(()), self._parameters)
-        self._batches.append(LossBatch(value=value.item(), samples=batch.samples, norm=_norm(gradients)))
+            # A lazy module that was not called has no weights yet.
+            norm = _norm(value.reshape(()), [p for p in self._parameters if not is_lazy(p)])
+        self._batches.append(LossBatch(value=value.item(), samples=batch.samples, norm=norm))
         self._right += right
         self._predictions += predictions
 
@@ -239,18 +244,37 @@ def _seen_as(
     return laid_out.copy_(gradient).as_strided(shape, strides, offset)
 
 
-def _gradients(value: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """The gradients of the parameters on which a value depends. Raises `ModelError` where torch cannot make them."""
+def _norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> float:
+    """The norm of the gradient of all parameters together, as `torch.nn.utils.clip_grad_norm_` computes it.
+
+    No large gradient is kept until the last one is known: in its place goes its norm, and its memory to the next.
+    Raises `ModelError` where torch cannot run the backward pass.
+    """
+    norms: dict[int, Tensor] = {}
+
+    def keep_norm(index: int, gradient: Tensor) -> Tensor | None:
+        if type(gradient) is not Tensor or gradient.layout is not torch.strided:
+            return None
+        norm: Tensor = torch.linalg.vector_norm(gradient.detach())
+        norms[index] = norm
+        return norm.expand_as(gradient)
+
+    with ExitStack() as stack:
+        for index, parameter in enumerate(parameters):
+            if parameter.numel() >= _LARGE:
+                stack.callback(parameter.register_hook(partial(keep_norm, index)).remove)
+        found = _gradients(value, parameters)
+    gradients = [norms.get(index, g) for index, g in enumerate(found) if g is not None]
+    gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    return float(nn.utils.get_total_norm(gradients).item()) if gradients else 0.0
+
+
+def _gradients(value: Tensor, parameters: Sequence[nn.Parameter]) -> Sequence[Tensor | None]:
+    """The gradients of the parameters, None where the value does not depend on one. Raises as `_norm` does."""
     try:
-        found = torch.autograd.grad(value, parameters, allow_unused=True)
+        return torch.autograd.grad(value, parameters, allow_unused=True)
     except torch.OutOfMemoryError as error:
         raise ModelError("the device ran out of memory", hint="give a smaller --batch-size") from error
     except RuntimeError as error:
         why = str(error).strip().partition("\n")[0]
         raise ModelError(f"torch could not run the backward pass: {why}", hint="try it with --device cpu") from error
-    return [g.coalesce().values() if g.is_sparse else g for g in found if g is not None]
-
-
-def _norm(gradients: Sequence[Tensor]) -> float:
-    """The norm of all gradients together, as `torch.nn.utils.clip_grad_norm_` computes it."""
-    return float(nn.utils.get_total_norm(gradients).item()) if gradients else 0.0

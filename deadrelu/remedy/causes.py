@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from deadrelu.judge.gradients import clip_to_advise
 from deadrelu.render.causes import main_cause
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import Remedy
@@ -18,7 +19,7 @@ _SLOWER = "continue training with a lower learning rate"
 
 def clipping(report: Report) -> str | None:
     """The line that clips gradients in a training loop, after `backward()`; None where no scan has measured them."""
-    clip = report.gradients.clip if report.gradients else None
+    clip = clip_to_advise(report)
     return None if clip is None else f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={clip:g})"
 
 
@@ -59,8 +60,11 @@ def remedy_for_cause(report: Report, stats: SiteStats) -> Remedy:
                 title=f"Scale down the output of {before}",
                 why=f"{why} A leak below 0 does not help them: check the scale of the inputs and of the weights.",
             )
+    if stats.dead == stats.site.units:
+        title = f"Find the cause first: check the weights, the bias and the inputs of {before}"
+        return Remedy(title=title, why=f"{why} It may be the scale of the inputs, or weights of one sign.".lstrip())
     return Remedy(
-        title="Lower the learning rate, with a warm-up, and clip gradients",
+        title=f"Lower the learning rate, with a warm-up, and clip the gradients of {before}",
         why=f"{why} Too large a step moves the weights or the bias of {before} to where no input reaches the active"
         " range.".lstrip(),
         python=clipping(report),

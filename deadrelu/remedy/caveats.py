@@ -44,7 +44,7 @@ def non_finite(report: Report) -> Iterator[SiteAdvice]:
     yield SiteAdvice(site=first.site, ailment="non-finite", says=says, remedies=tuple(remedies))
 
 
-def check_inputs(report: Report) -> Iterator[SiteAdvice]:
+def inputs_first(report: Report) -> Iterator[SiteAdvice]:
     """Advice on inputs that are not those of the training, which comes before everything: all figures hang on it."""
     for finding in find_odd_inputs(report, Policy.from_settings(report.settings)):
         remedy = Remedy(

@@ -7,7 +7,7 @@ from pathlib import Path
 from deadrelu.errors import UsageError
 from deadrelu.remedy.candidate import Candidate
 from deadrelu.remedy.causes import clipping, comes_first, remedy_for_cause
-from deadrelu.remedy.caveats import check_inputs, measure_first, non_finite, setting, skipped_site
+from deadrelu.remedy.caveats import inputs_first, measure_first, non_finite, setting, skipped_site
 from deadrelu.remedy.groups import group_sites
 from deadrelu.remedy.whole_model import whole_model
 from deadrelu.report import Report, SiteStats
@@ -38,7 +38,7 @@ def suggest(report: Report, *, slope: float = 0.01, root: Path = Path()) -> Advi
     return Advice(
         model=report.model.path,
         data=report.data.source,
-        first=(*check_inputs(report), *non_finite(report), *measure_first(report)),
+        first=(*inputs_first(report), *non_finite(report), *measure_first(report)),
         whole=whole,
         groups=tuple(group_sites(pairs, given=whole)),
         items=(*(item for _, item in pairs), *(skipped_site(report, s) for s in report.skipped)),
@@ -67,14 +67,13 @@ def _wholly_dead(candidate: Candidate) -> SiteAdvice:
     stats = candidate.stats
     cause = remedy_for_cause(candidate.report, stats)
     remedies = [cause, *candidate.swaps()]
-    if comes_first(stats):
-        remedies.append(
-            Remedy(
-                title="Retrain with a lower learning rate, a warm-up, and clipped gradients",
-                why="A few steps that are far too large, most often at the start, can kill a whole layer.",
-                python=clipping(candidate.report),
-            )
+    remedies.append(
+        Remedy(
+            title="Retrain with a lower learning rate, a warm-up, and clipped gradients",
+            why="A few steps that are far too large, most often at the start, can kill a whole layer.",
+            python=clipping(candidate.report),
         )
+    )
     says = (
         f"None of {count(stats.site.units, 'unit')} fired on {count(stats.samples, 'sample')}: what comes after this"
         " site alone is the same for every input. A swap alone is not enough: train after it."

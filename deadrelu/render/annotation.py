@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from deadrelu.render.causes import main_cause
 from deadrelu.render.conclusion import which_units
 from deadrelu.render.glyphs import BLOCKS
 from deadrelu.report import Finding, Report, Source
@@ -68,6 +69,13 @@ def summary_line(finding: Finding) -> str:
     """Return site, message and unit numbers on one line, without the advice and without control codes."""
     at = "" if finding.site is None else f"{BLOCKS.text(finding.site)}: "
     return at + BLOCKS.sentence(f"{finding.message} {which_units(finding)}")
+
+
+def advice_line(finding: Finding, report: Report) -> str:
+    """Return what to do about a finding, on one line; of dead units, the main cause comes before it."""
+    id = finding.site if finding.rule in ("DR001", "DR002") else None
+    cause = main_cause(report.sites[id]) if id is not None and id in report.sites else ""
+    return BLOCKS.sentence(f"{cause} {finding.suggestion}".strip())
 
 
 def fingerprints(report: Report) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def _commands(findings: Sequence[Finding], report: Report) -> Iterator[str]:
     """Yield a command for each finding, with the advice on a second line."""
     known = annotation.known_sources(report)
     for finding in findings:
-        text = f"{annotation.summary_line(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
+        text = f"{annotation.summary_line(finding)}\n{annotation.advice_line(finding, report)}"
         yield _command(finding.severity, annotation.locate(finding, report, known), f"deadrelu {finding.rule}", text)
 
 

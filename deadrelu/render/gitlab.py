@@ -23,7 +23,7 @@ def render(report: Report) -> str:
         place = annotation.locate(finding, report, known) or annotation.Location("model")
         issues.append(
             {
-                "description": f"{annotation.summary_line(finding)} {BLOCKS.sentence(finding.suggestion)}",
+                "description": f"{annotation.summary_line(finding)} {annotation.advice_line(finding, report)}",
                 "check_name": finding.rule,
                 "fingerprint": fingerprint,
                 "severity": _SEVERITY[finding.severity],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadrelu.judge.gradients import starved_units
+from deadrelu.judge.gradients import clip_to_advise, starved_units
 from deadrelu.report import Report
-from deadrelu.report.gradients import Gradients
+from deadrelu.report.gradients import GradientNorms
 from deadrelu.text.wording import count, percent
 
 
@@ -21,7 +21,7 @@ def _sentences(report: Report) -> Iterator[str]:
         return
     right = "" if found.accuracy is None else f", {percent(found.accuracy)} of predictions are right"
     yield f"The loss ({found.loss}) is {_number(found.value)}{right}."
-    yield _norm(found)
+    yield _norm(found.norm, report.data.batches, clip_to_advise(report))
     measured = [stats.site.id for stats in report.sites if stats.gradient_rms]
     if found.first_to_last is not None and measured:
         first, last = measured[0], measured[-1]
@@ -36,15 +36,16 @@ def _sentences(report: Report) -> Iterator[str]:
         yield f"{count(left_out, 'site')} ran where autograd does not follow, and has no gradient here."
 
 
-def _norm(found: Gradients) -> str:
+def _norm(norm: GradientNorms, batches: int, clip: float | None) -> str:
     """How large the gradient of all parameters is, by batch."""
-    norm = found.norm
     if norm.max is None:
         return "The gradient of the parameters is NaN or infinite on some batch."
+    if batches == 1:
+        return f"The norm of the gradient of all parameters is {_number(norm.max)} on the one batch."
     most = f"{_number(norm.median)} in the median batch, {_number(norm.p95)} at the 95th percentile"
     most += f", {_number(norm.max)} at most"
-    clip = f"; to clip outliers alone, clip it at {found.clip:g}" if found.clip else ""
-    return f"The norm of the gradient of all parameters is {most}{clip}."
+    advice = f"; to clip outliers alone, clip it at {clip:g}" if clip else ""
+    return f"The norm of the gradient of all parameters is {most}{advice}."
 
 
 def _number(value: float | None) -> str:

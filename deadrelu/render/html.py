@@ -10,6 +10,7 @@ from deadrelu.render.rows import site_rows
 from deadrelu.render.webpage import closing, overview
 from deadrelu.render.webpage.details import detailed, details
 from deadrelu.render.webpage.markup import Html, asset, el
+from deadrelu.render.webpage.plasticity import plasticity_section
 from deadrelu.render.webpage.sites import table
 from deadrelu.report import Report
 
@@ -39,6 +40,7 @@ def render(report: Report) -> str:
         overview.measured(report),
         overview.whole_scan(report),
         table(report, rows, chosen),
+        plasticity_section(report, rows, chosen),
         closing.skipped(report),
         details(report, rows, chosen),
         el("section", el("h2", "Reference"), overview.settings(report), closing.explained()),

@@ -85,7 +85,8 @@ def _case(suite: ET.Element, case: _Case, report: Report) -> None:
     if case.errors:
         codes = ", ".join(dict.fromkeys(finding.rule for finding in case.errors))
         message = " ".join(BLOCKS.sentence(finding.message) for finding in case.errors)
-        ET.SubElement(element, "failure", type=codes, message=message).text = "\n\n".join(map(_lines, case.errors))
+        text = "\n\n".join(_lines(finding, report) for finding in case.errors)
+        ET.SubElement(element, "failure", type=codes, message=message).text = text
     elif case.skipped is not None:
         ET.SubElement(element, "skipped", message=BLOCKS.sentence(case.skipped.reason))
 
@@ -113,13 +114,13 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
 
 def _output(report: Report) -> str:
     """The verdict and its reason, the conclusion, and the warnings and notes."""
-    quiet = [f"{f.severity}: {_lines(f)}" for f in report.findings if f.severity != "error"]
+    quiet = [f"{f.severity}: {_lines(f, report)}" for f in report.findings if f.severity != "error"]
     return "\n\n".join([f"{headline(report)}: {BLOCKS.text(verdict_reason(report))}", conclusion(report), *quiet])
 
 
-def _lines(finding: Finding) -> str:
+def _lines(finding: Finding, report: Report) -> str:
     """A finding with its units, and its advice on the next line."""
-    return f"{finding.rule} {annotation.summary_line(finding)}\n{BLOCKS.sentence(finding.suggestion)}"
+    return f"{finding.rule} {annotation.summary_line(finding)}\n{annotation.advice_line(finding, report)}"
 
 
 def _model(report: Report) -> str:

@@ -10,6 +10,7 @@ from deadrelu.render import conclusion as end
 from deadrelu.render import gradients
 from deadrelu.render.causes import causes_in_words
 from deadrelu.render.glyphs import BLOCKS
+from deadrelu.render.plasticity import plasticity_columns, plasticity_figures, plasticity_sentences, ranked_or_weighed
 from deadrelu.render.rows import Condition, Row, dead_title, figures, saturated, site_rows
 from deadrelu.report import Finding, Report, Severity
 from deadrelu.text.wording import count
@@ -27,7 +28,14 @@ _MOOD: dict[end.Mood, str] = {"good": "✅", "doubtful": "⚠️", "bad": "❌"}
 MOST_CHARACTERS = 65_536
 """The longest comment on GitHub; a job summary may have 1 MiB. The parts share it as follows."""
 
-_ROOM = {"sick sites": 20_000, "healthy sites": 10_000, "skipped": 8_000, "findings": 14_000, "causes": 6_000}
+_ROOM = {
+    "sick sites": 20_000,
+    "healthy sites": 8_000,
+    "plasticity": 6_000,
+    "skipped": 7_000,
+    "findings": 13_000,
+    "causes": 5_000,
+}
 
 _FIGURES = ("units", "dead", "share", "saturated", "rare", "always on", "headroom")
 
@@ -45,6 +53,7 @@ def render(report: Report) -> str:
         [escape_prose(found)] if (found := gradients.in_words(report)) else [],
         list(_head(report)),
         *_tables(report),
+        *_plasticity(report),
         list(_skipped(report)),
         list(_findings(report)),
         list(_causes(report)),
@@ -93,6 +102,23 @@ def _row(row: Row, columns: Sequence[str]) -> str:
         *map(shown.__getitem__, columns),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plasticity(report: Report) -> Iterator[list[str]]:
+    """Yield the table of ranks and weights, where they were asked for, and what its columns mean."""
+    known = ranked_or_weighed(report)
+    if not known:
+        return
+    figures = [plasticity_figures(stats) for stats in known]
+    columns = plasticity_columns(figures)
+    names = [code_span(stats.site.id).replace("|", "\\|") for stats in known]
+    cells = [(name, *map(row.__getitem__, columns)) for name, row in zip(names, figures, strict=True)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    shown, rest = _within(lines, "plasticity", "more site")
+    titles = " | ".join(map(escape_prose, columns))
+    yield ["**Plasticity**", "", f"| site | {titles} |", "|-" + "|-:" * len(columns) + "|", *shown]
+    yield rest
+    yield [escape_prose(plasticity_sentences(columns))]
 
 
 def _skipped(report: Report) -> Iterator[str]:

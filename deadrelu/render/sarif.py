@@ -95,7 +95,9 @@ def _results(report: Report, codes: list[str]) -> Iterator[dict[str, Any]]:
             "ruleId": finding.rule,
             "ruleIndex": codes.index(finding.rule),
             "level": finding.severity,
-            "message": {"text": _literal(f"{annotation.summary_line(finding)} {BLOCKS.sentence(finding.suggestion)}")},
+            "message": {
+                "text": _literal(f"{annotation.summary_line(finding)} {annotation.advice_line(finding, report)}")
+            },
             "locations": list(_locations(finding, annotation.locate(finding, report, known))),
             "partialFingerprints": {"deadrelu/v1": fingerprint},
             "properties": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Cause = Literal["bias", "norm", "input mean", "weights", "upstream", "cap", "unknown"]
@@ -27,7 +27,7 @@ class UnitCause:
 
     unit: int
     cause: Cause
-    evidence: CauseEvidence
+    evidence: CauseEvidence = field(hash=False)
     wakes: Wakes | None = None
 
     @classmethod

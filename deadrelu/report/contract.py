@@ -155,13 +155,13 @@ def _check_site(site: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where} lists a unit without a gradient whose gradient is not 0")
     if site["dead"] != len(site["dead_units"]) or not _same(site["dead_fraction"], site["dead"] / units):
         raise ValueError(f"{where} counts {count(site['dead'], 'dead unit')} and lists {len(site['dead_units'])}")
-    if "causes" in site and [cause["unit"] for cause in site["causes"]] != list(site["dead_units"]):
-        raise ValueError(f"{where}.causes are not those of its dead units")
     rates = site["firing_rate"]
     if not set(site["dead_units"]).isdisjoint(site["nonfinite_units"]) or any(
         rates[u] != 0 for u in site["dead_units"]
     ):
         raise ValueError(f"{where} lists a unit as dead that fired or met NaN or infinity")
+    if "causes" in site and [cause["unit"] for cause in site["causes"]] != list(site["dead_units"]):
+        raise ValueError(f"{where}.causes are not those of its dead units")
 
 
 def _check_definition(site: Mapping[str, Any], definition: object, where: str) -> None:

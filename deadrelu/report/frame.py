@@ -53,18 +53,33 @@ _OF_UNITS = {
     "min_preactivation": "float64",
     "cause": "",
 }
+_BY_DEFINITION = "dead_by_definition"
+"""The last column where the report was judged by another definition of "dead": the number of such units, or whether
+the unit is one."""
+
 _KINDS = ("dead_units", "saturated_units", "rare_units", "always_on_units", "nonfinite_units")
 _FIGURES = ("firing_rate", "sample_rate", "max_preactivation", "mean_activation", "dormancy", "min_preactivation")
 
 
 def site_frame(report: Report) -> DataFrame:
     """Return a frame with one row per site, in the order in which they ran."""
-    return _frame((_site(stats) for stats in report.sites), _OF_SITES)
+    rows = (_site(stats) for stats in report.sites)
+    if not report.settings.get("definition"):
+        return _frame(rows, _OF_SITES)
+    judged = (stats.judged for stats in report.sites)
+    return _frame(((*row, n) for row, n in zip(rows, judged, strict=True)), {**_OF_SITES, _BY_DEFINITION: "int64"})
 
 
 def unit_frame(report: Report) -> DataFrame:
     """Return a frame with one row per unit, site by site."""
-    return _frame((row for stats in report.sites for row in _units(stats)), _OF_UNITS)
+    rows = (row for stats in report.sites for row in _units(stats))
+    if not report.settings.get("definition"):
+        return _frame(rows, _OF_UNITS)
+    sets = ((set(stats.judged_units), stats.site.units) for stats in report.sites)
+    judged = (unit in dead for dead, units in sets for unit in range(units))
+    return _frame(
+        ((*row, is_in) for row, is_in in zip(rows, judged, strict=True)), {**_OF_UNITS, _BY_DEFINITION: "bool"}
+    )
 
 
 def _site(stats: SiteStats) -> tuple[Any, ...]:

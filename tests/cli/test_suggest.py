@@ -40,7 +40,8 @@ def test_the_sick_layers_of_the_dying_sample_come_in_order() -> None:
     output = DYING.replace(".pt", ".1.restarted.pt")
     options = ["--site", "1", "--reinit", "--only-dead-units", "--slope", "0.01", "-o", output]
     command = shlex.join(["deadrelu", "patch", DYING, "--data", DIGITS, *options])
-    assert items[0]["remedies"][0]["command"] == command
+    commands = [remedy["command"] for remedy in items[0]["remedies"] if remedy["command"]]
+    assert commands[0] == command
 
 
 def test_a_healthy_model_gets_one_friendly_line() -> None:

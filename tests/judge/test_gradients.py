@@ -45,6 +45,7 @@ def site(
 
 def with_loss(*sites: SiteStats, norms: tuple[float, ...] = (1.0, 2.0, 3.0)) -> Report:
     report = make_report(list(sites))
+    report = replace(report, data=replace(report.data, batches=len(norms)))
     return judge(replace(report, gradients=summarise(record(*norms), sites)), Policy())
 
 
@@ -170,6 +171,20 @@ def test_every_page_has_the_paragraph_and_the_column() -> None:
     assert "gradient" in table.splitlines()[3]
     assert "gradient" in markdown.render(report)
     assert "1.41" in html.render(report)
+
+
+def test_one_batch_has_a_norm_and_no_distribution_of_norms() -> None:
+    report = with_loss(site("a", [1e6]), site("b", [1.0]), norms=(7.75,))
+    words = in_words(report)
+    assert "The norm of the gradient of all parameters is 7.75 on the one batch." in words
+    finding = report.findings[0]
+    assert finding.rule == "DR013"
+    for text in (words, finding.suggestion):
+        assert "median" not in text
+        assert "7.8" not in text
+    exploded = with_loss(site("a", [1e6]), site("b", [1.0]), norms=(7.75, 7.75))
+    assert "; to clip outliers alone, clip it at 7.8." in in_words(exploded)
+    assert "Here 7.8 would leave most batches as they are." in exploded.findings[0].suggestion
 
 
 def test_what_is_not_finite_is_said_in_words() -> None:

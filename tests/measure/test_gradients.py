@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deadrelu.errors import DataError, DeadreluError, ModelError
+from deadrelu.measure import gradient_sums, gradients
 from deadrelu.measure.gradients import base_of
 from deadrelu.measure.losses import read_loss
 from deadrelu.measure.measurement import Measurement, merge_measurements
@@ -377,8 +378,12 @@ def test_a_forward_without_a_graph_is_one_clear_line() -> None:
     assert "torch.no_grad" in caught.value.hint
 
 
-def test_gradients_that_have_nearly_vanished_or_overflow_are_still_exact() -> None:
-    """Their squares are beyond float32: 1e-30 and 1e+25."""
+@pytest.mark.parametrize("small_up_to", [0, 1 << 17])
+def test_gradients_that_have_nearly_vanished_or_overflow_are_still_exact(
+    small_up_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their squares are beyond float32: 1e-30 and 1e+25. Small tensors are summed in another way than large ones."""
+    monkeypatch.setattr(gradient_sums, "_SMALL", small_up_to)
     for scale in (1e-30, 1e25):
         model, batches = small()
         with torch.no_grad():
@@ -508,6 +513,60 @@ def test_nothing_is_kept_beyond_a_batch() -> None:
             scan.run(index, batch)
             assert all(ref.expired() for ref in refs)
         scan.finish()
+
+
+class Wide(nn.Module):
+    """A large layer that is called twice, one behind it, and a table with sparse gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(600, 600, sparse=True)
+        self.twice, self.behind, self.head = nn.Linear(600, 600), nn.Linear(600, 600), nn.Linear(600, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.twice(F.relu(self.twice(self.table(x)))))
+        return self.head(F.relu(self.behind(x)))
+
+
+@pytest.mark.parametrize(("large", "alive"), [(None, 0), (1 << 30, 1)])
+def test_the_norm_is_that_of_all_gradients_and_no_large_one_is_kept_for_it(
+    large: int | None, alive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large is not None:
+        monkeypatch.setattr(gradients, "_LARGE", large)
+    torch.manual_seed(0)
+    model, labels = Wide().double(), torch.arange(8) % 3
+    x = torch.randint(600, (8,))
+    refs: list[Tensor] = []
+    kept: list[int] = []
+
+    def double(gradient: Tensor) -> Tensor:
+        """Two hooks of the user's: their result counts, as it does for an optimizer."""
+        kept.append(sum(not ref.expired() for ref in refs))  # type: ignore[attr-defined]  # private to torch
+        doubled = 2 * gradient
+        refs.append(torch._C._WeakTensorRef(doubled))  # type: ignore[arg-type]
+        return doubled
+
+    model.twice.weight.register_hook(double)
+    model.behind.weight.register_hook(double)
+    F.cross_entropy(model(x), labels).backward()
+    by_hand = math.sqrt(sum(float(p.grad.to_dense().square().sum()) for p in model.parameters() if p.grad is not None))
+    model.zero_grad()
+    kept.clear()
+    refs.clear()
+    measured, _ = stats_of(EagerProgram(model), [Batch(8, (x,), labels=labels)], "cross_entropy")
+    assert measured.loss is not None
+    assert measured.loss.batches[0].norm == pytest.approx(by_hand, rel=1e-12)
+    assert kept == [0, alive]
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_lazy_module_that_is_never_called_is_left_out() -> None:
+    model, batches = small()
+    expected, _ = stats_of(EagerProgram(model), batches, "cross_entropy")
+    model[1].head = nn.LazyLinear(3)
+    measured, _ = stats_of(EagerProgram(model), batches, "cross_entropy")
+    assert measured.loss == expected.loss
 
 
 def test_labels_that_do_not_fit_are_one_clear_line() -> None:

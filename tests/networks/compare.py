@@ -63,8 +63,10 @@ def judge(wanted: Sequence[Expected], report: Report, samples: int, stats: Stats
     for e in wanted:
         site = measured.get(e.id)
         if site is None:
-            # A program exported for at least two samples takes one with padding, which cannot be told from it here.
-            is_padded = e.layout[0] != "N" and "padded" in skipped.get(e.id, "")
+            # A program exported for at least two samples takes one with padding, which cannot be told from it where the
+            # samples are not in front, also not within rows that positions were flattened into.
+            is_flat = "P" not in e.layout and e.readings[0].positions > samples
+            is_padded = (e.layout[0] != "N" or is_flat) and "padded" in skipped.get(e.id, "")
             fine = e.id in skipped and (e.is_by_rank or is_padded)
             verdicts.append(Verdict(e.id, "skipped" if fine else "wrong", f"skipped: {skipped.get(e.id)}"))
         elif getattr(site.site, "feature_axis_by", None) == "guess" or f"feature axis of {e.id} was guessed" in guessed:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from deadrelu.errors import UsageError
+from deadrelu.judge.policy import Policy
 from deadrelu.report import Report
-from tests.conftest import make_report
+from tests.conftest import canonical_sites, make_report
 
 pandas = pytest.importorskip("pandas")
 
@@ -53,6 +54,20 @@ def test_columns_have_the_same_types_without_rows_and_without_figures(canonical:
     for other in (replace(canonical, sites=unknown), make_report([])):
         assert other.to_pandas(units=units).dtypes[figures].to_dict() == types.to_dict()
     assert replace(canonical, sites=unknown).to_pandas(units=units)["firing_rate"].isna().all()
+
+
+def test_the_units_of_another_definition_have_a_column_beside_the_dead(canonical: Report) -> None:
+    report = make_report(canonical_sites(), policy=Policy(definition="apoz", tau=0.5))
+    sites, units = report.to_pandas(), report.to_pandas(units=True)
+    assert units.dtypes["dead_by_definition"] == "bool"
+    assert sites.dtypes["dead_by_definition"] == "int64"
+    for stats in report.sites:
+        of_site = units[units["site"] == stats.site.id]
+        assert tuple(of_site.loc[of_site["dead_by_definition"], "unit"]) == stats.definition_units
+    assert list(sites["dead_by_definition"]) == [len(stats.definition_units or ()) for stats in report.sites]
+    assert units["dead_by_definition"].sum() > units["dead"].sum() == canonical.summary.dead
+    assert "dead_by_definition" not in {*canonical.to_pandas(), *canonical.to_pandas(units=True)}
+    assert "dead_by_definition" in make_report([], policy=Policy(definition="apoz")).to_pandas(units=True)
 
 
 def test_without_pandas_the_error_says_what_to_install(canonical: Report, monkeypatch: pytest.MonkeyPatch) -> None:

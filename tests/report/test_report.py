@@ -151,7 +151,7 @@ def test_the_canonical_and_the_empty_report_fit_the_schema(canonical: Report) ->
 
 LATER = {
     *("column", "end_column", "feature_axis_by"),
-    *("saturated", "saturated_units", "saturated_high_units", "min_preactivation"),
+    *("saturated", "saturated_units", "saturated_high_units", "min_preactivation", "causes"),
 }
 """The keys that later versions added: reports without them are still read."""
 
@@ -159,7 +159,7 @@ LATER = {
 def objects(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of each JSON object whose keys the contract fixes."""
     if isinstance(value, dict):
-        if path[-1:] not in (("settings",), ("nonfinite_weights",)):
+        if path[-1:] not in (("settings",), ("nonfinite_weights",), ("evidence",)):
             yield path
         for key, inner in value.items():
             yield from objects(inner, (*path, key))

@@ -74,7 +74,7 @@ def summary_line(finding: Finding) -> str:
 def advice_line(finding: Finding, report: Report) -> str:
     """Return what to do about a finding, on one line; of dead units, the main cause comes before it."""
     id = finding.site if finding.rule in ("DR001", "DR002") else None
-    cause = main_cause(report.sites[id]) if id is not None and id in report.sites else ""
+    cause = next((main_cause(stats) for stats in report.sites if stats.site.id == id), "")
     return BLOCKS.sentence(f"{cause} {finding.suggestion}".strip())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from deadrelu.report import Report, SiteStats
@@ -53,7 +53,8 @@ def _main(stats: SiteStats) -> list[UnitCause]:
 
 def _explained(found: UnitCause, stats: SiteStats, them: str) -> str:
     """The cause with its figures."""
-    figures = {name: number(value) for name, value in found.evidence.items() if isinstance(value, (int, float))}
+    figures: dict[str, str] = defaultdict(lambda: "?")  # for what a report of another version may lack
+    figures |= {name: number(value) for name, value in found.evidence.items() if isinstance(value, (int, float))}
     layer, unit = stats.site.after or "the layer", f"unit {found.unit}"
     match found.cause:
         case "bias":

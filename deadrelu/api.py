@@ -13,6 +13,7 @@ from deadrelu.data.spec import DataOptions, DataSpec, LossSpec
 from deadrelu.errors import UsageError
 from deadrelu.judge.definitions import Definition
 from deadrelu.judge.early import Until, predict_verdict
+from deadrelu.judge.initial import with_initial
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy, policy_of
 from deadrelu.judge.requirements import check_combination
@@ -72,6 +73,7 @@ def scan(
     plasticity: bool = False,
     loss: str | Callable[[Any, Any], Any] | None = None,
     label_key: str | None = None,
+    initial: nn.Module | str | Path | None = None,
     saturated_below: float = 0.01,
     until: Until | None = None,
     unmatched: Unmatched = "error",
@@ -105,6 +107,7 @@ def scan(
     `loss`: measures gradients too: "cross_entropy", "mse", "l1", "bce_with_logits", "nll", or a function of the model's
         output and the labels. These come from the data: `y` beside `x`, the last part of a batch.
     `label_key`: which array, key or part of a batch holds the labels.
+    `initial`: the model from before training, opened as `model` is: tells dead units that were dead from the start.
     `saturated_below`: a unit whose derivative is at most this at every position, but not exactly 0, is saturated.
     `until`: "verdict" stops as soon as dead units cannot fail the gate any more, "likely" also when they will in all
         likelihood. The report says so.
@@ -121,7 +124,15 @@ def scan(
     policy = policy_of(policy, **shares, limits=limits, strict=strict, definition=definition, tau=tau)
     losses = LossSpec.of(loss, label_key)
     has_loss = losses.loss is not None
-    check_combination(policy, stats, until, is_shared=ranks is not None, has_loss=has_loss, has_ranks=plasticity)
+    check_combination(
+        policy,
+        stats,
+        until,
+        is_shared=ranks is not None,
+        has_loss=has_loss,
+        has_ranks=plasticity,
+        has_initial=initial is not None,
+    )
     device = "one a rank" if ranks is not None and device_map is not None else device
     opening = ModelSpec.of(model, {**options, "device": device, "device_map": device_map})
     source = replace(DataSpec.of(data, options), labelling=losses.labelling)
@@ -138,7 +149,12 @@ def scan(
     settings = _settings(opening, source, losses, plan, policy, invocation) | {"until": until}
     stop = partial(predict_verdict, policy=policy, until=until) if until else None
     found = read_loss(losses.loss, losses.function)
-    return judge(_measured(opening, source, plan, settings, stop, found, progress=progress, ranks=ranks), policy)
+    report = judge(_measured(opening, source, plan, settings, stop, found, progress=progress, ranks=ranks), policy)
+    if initial is None:
+        return report
+    quick = replace(plan, stats="fired", plasticity=False, selectors=(), unmatched="note")
+    first = _measured(replace(opening, model=initial), source, quick, {}, None, None, progress=None, ranks=None)
+    return with_initial(report, first, str(initial) if isinstance(initial, (str, Path)) else "a model in memory")
 
 
 def _measured(

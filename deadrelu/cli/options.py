@@ -74,6 +74,14 @@ PlasticityOption = Annotated[
         help="Also measure ranks of each site's outputs, and the weights into and out of its units. This costs time.",
     ),
 ]
+InitialOption = Annotated[
+    str | None,
+    option_in(WHAT)(
+        "--initial",
+        metavar="MODEL",
+        help="The model from before training, opened like MODEL: says which dead units were dead from the start.",
+    ),
+]
 SaturatedBelowOption = Annotated[
     float,
     _what(

@@ -34,6 +34,7 @@ def scan(
     *,
     stats: o.StatsOption = "full",
     plasticity: o.PlasticityOption = False,
+    initial: o.InitialOption = None,
     saturated_below: o.SaturatedBelowOption = 0.01,
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
@@ -81,7 +82,13 @@ def scan(
     name = context.obj.name
     gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
     report = run.scan(
-        model, policy=policy, stats=stats, plasticity=plasticity, saturated_below=saturated_below, until=until
+        model,
+        policy=policy,
+        stats=stats,
+        plasticity=plasticity,
+        initial=initial,
+        saturated_below=saturated_below,
+        until=until,
     )
     if ranks.is_silent():
         return ExitCode.OK

@@ -37,7 +37,7 @@ SWITCHES = tuple(f"{PREFIX}{name}" for name in ("DEBUG", "MALLOC", "EXIT", "RANK
 
 MODELS = "models"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PATHS = ("model", "data", "arch", "baseline", "loss", "output", "with")
+_PATHS = ("model", "data", "arch", "baseline", "initial", "loss", "output", "with")
 
 
 @dataclass(frozen=True, kw_only=True)

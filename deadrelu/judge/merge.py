@@ -17,7 +17,7 @@ from deadrelu.report.site import Sites
 
 _LEVELS: tuple[Stats, ...] = get_args(Stats)
 
-_OF_ONE_SCAN = ("padding", "plasticity", "loss", "label_key")
+_OF_ONE_SCAN = ("padding", "plasticity", "loss", "label_key", "initial")
 """Settings whose figures are those of one scan: beside a merge they would look like those of the whole."""
 
 

@@ -17,6 +17,7 @@ def check_combination(
     is_shared: bool = False,
     has_loss: bool = False,
     has_ranks: bool = False,
+    has_initial: bool = False,
 ) -> None:
     """Raise `UsageError` for a scan that would measure less than the options need."""
     check_level(policy.definition, stats)
@@ -25,6 +26,8 @@ def check_combination(
         raise UsageError("with --stats fired, sites are not seen to the end, as a loss needs", hint="--stats rates")
     if has_ranks and stats == "fired":
         raise UsageError("--stats fired leaves out most outputs, and ranks are those of all", hint="scan with rates")
+    if has_initial and is_shared:
+        raise UsageError("processes that share the work take no --initial model", hint="scan in one process")
     if until is None:
         return
     reasons = {
@@ -32,6 +35,7 @@ def check_combination(
         "a scan that stops early cannot judge saturated units": policy.max_saturated is not None,
         "a scan that stops early cannot judge by a definition": policy.definition is not None,
         "a scan that stops early has no gradients over all of the data": has_loss,
+        "a scan that stops early cannot be compared with an initial model": has_initial,
     }
     if why := next((why for why, holds in reasons.items() if holds), None):
         raise UsageError(

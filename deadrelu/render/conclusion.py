@@ -149,6 +149,7 @@ def conclusion(report: Report) -> str:
     else:
         all_units = f"All {summary.units:,} units" if summary.units > 1 else "The one unit"
         parts.append(f"{all_units} fired at least once on {samples}")
+    parts.extend(_born(report))
     if says := _by_definition(report):
         parts.append(says)
     parts.extend(_stuck(report))
@@ -179,6 +180,16 @@ def _stuck(report: Report) -> Iterator[str]:
         part = f"{saturated:,} of {count(units, 'unit')} ({percent(saturated / units)})"
         verb, them = ("is", "it") if saturated == 1 else ("are", "them")
         yield f"{part} {verb} saturated: hardly any gradient passes through {them}"
+
+
+def _born(report: Report) -> Iterator[str]:
+    """Say how many dead units were dead in the initial model already."""
+    known = [(stats.dead, len(stats.born_dead_units)) for stats in report.sites if stats.born_dead_units is not None]
+    dead, born = sum(dead for dead, _ in known), sum(born for _, born in known)
+    if dead:
+        were = "was" if born == 1 else "were"
+        initial = report.settings.get("initial")
+        yield f"{born:,} of the dead units {were} dead in {initial} already, and {dead - born:,} died since"
 
 
 def _by_definition(report: Report) -> str:

@@ -30,6 +30,7 @@ _GATE = {
         "--select",
     ),
     *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats", "--plasticity"),
+    "--initial",
 }
 _LOSS = {"--loss", "--label-key"}
 _NOT_OF = {

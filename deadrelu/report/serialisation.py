@@ -20,6 +20,7 @@ _OPTIONAL = (
     "gradient_rms",
     "gradient_score",
     "causes",
+    "born_dead_units",
 )
 
 

@@ -127,7 +127,8 @@ class SiteStats:
 
     `gradient_rms`, `zero_gradient_units` and `gradient_score` are those of a scan with a loss, of which
     `judge.gradients.with_gradients` has the formulas; otherwise they are empty. With `stats` "full", `causes` has an
-    entry for each dead unit.
+    entry for each dead unit. `born_dead_units` are the dead units that were dead in the initial model already; None if
+    none was given, or it lacks the site.
     """
 
     site: Site
@@ -157,6 +158,7 @@ class SiteStats:
     zero_gradient_units: tuple[int, ...] = ()
     gradient_score: tuple[float | None, ...] = ()
     causes: tuple[UnitCause, ...] = ()
+    born_dead_units: tuple[int, ...] | None = None
 
     @property
     def judged_units(self) -> tuple[int, ...]:

@@ -123,16 +123,8 @@ def scan(
     shares: dict[str, Any] = {"max_dead": max_dead, "max_dead_total": max_dead_total, "max_saturated": max_saturated}
     policy = policy_of(policy, **shares, limits=limits, strict=strict, definition=definition, tau=tau)
     losses = LossSpec.of(loss, label_key)
-    has_loss = losses.loss is not None
-    check_combination(
-        policy,
-        stats,
-        until,
-        is_shared=ranks is not None,
-        has_loss=has_loss,
-        has_ranks=plasticity,
-        has_initial=initial is not None,
-    )
+    has = {"has_loss": losses.loss is not None, "has_ranks": plasticity, "has_initial": initial is not None}
+    check_combination(policy, stats, until, is_shared=ranks is not None, **has)
     device = "one a rank" if ranks is not None and device_map is not None else device
     opening = ModelSpec.of(model, {**options, "device": device, "device_map": device_map})
     source = replace(DataSpec.of(data, options), labelling=losses.labelling)
@@ -150,11 +142,14 @@ def scan(
     stop = partial(predict_verdict, policy=policy, until=until) if until else None
     found = read_loss(losses.loss, losses.function)
     report = judge(_measured(opening, source, plan, settings, stop, found, progress=progress, ranks=ranks), policy)
-    if initial is None:
-        return report
+    return report if initial is None else _compared(report, replace(opening, model=initial), source, plan)
+
+
+def _compared(report: Report, opening: ModelSpec, source: DataSpec, plan: Plan) -> Report:
+    """The report with what is known of the initial model, on the same data."""
     quick = replace(plan, stats="fired", plasticity=False, selectors=(), unmatched="note")
-    first = _measured(replace(opening, model=initial), source, quick, {}, None, None, progress=None, ranks=None)
-    return with_initial(report, first, str(initial) if isinstance(initial, (str, Path)) else "a model in memory")
+    first = _measured(opening, source, quick, {}, None, None, progress=None, ranks=None)
+    return with_initial(report, first, "a model in memory" if opening.is_live else str(opening.model))
 
 
 def _measured(

@@ -81,15 +81,8 @@ def scan(
         _check_baseline(until, definition)
     name = context.obj.name
     gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
-    report = run.scan(
-        model,
-        policy=policy,
-        stats=stats,
-        plasticity=plasticity,
-        initial=initial,
-        saturated_below=saturated_below,
-        until=until,
-    )
+    what = {"stats": stats, "plasticity": plasticity, "initial": initial, "saturated_below": saturated_below}
+    report = run.scan(model, policy=policy, until=until, **what)
     if ranks.is_silent():
         return ExitCode.OK
     report = gate.apply(report, policy)

@@ -331,6 +331,7 @@ def test_later_sites_get_a_batch_norm_in_place_of_other_data() -> None:
 
 
 def test_the_statements_for_a_bias_and_a_norm_wake_the_units() -> None:
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
     with torch.no_grad():
         model[1].bias[[1, 5]], model[1].weight[5] = -40, 1e-6

@@ -21,7 +21,6 @@ MOST_KEPT = 2**20
 
 LEAST_KEPT = 8
 
-
 AT_ONCE = 2**20
 """What was kept of several batches is put together once it has so many elements."""
 
@@ -81,6 +80,7 @@ class SilenceListener:
         self._has_top = has_top
         self._units: Tensor | None = None
         self._parts: list[Silent] = []
+        self._unread: list[Tensor] = []
         self._waiting = 0
 
     @property
@@ -91,12 +91,14 @@ class SilenceListener:
     @property
     def silent(self) -> Silent | None:
         """What was kept, with its extremes in order; None if nothing was."""
+        self._read()
         self._parts = [join_silent(self._parts, self.most)] if self._parts else []
         self._waiting = 0
         return self._parts[0] if self._parts else None
 
     def narrow(self, units: Tensor) -> None:
         """Keep these units alone from now on, which are silent so far; before the first, all of them."""
+        self._read()
         if self._units is None:
             self._units = units
         elif len(units) < len(self._units):
@@ -108,14 +110,31 @@ class SilenceListener:
         """Keep what is needed of one pre-activation `(rows, units, positions)`."""
         if self._units is None:
             return
+        if x.shape[2] > 1:
+            self._keep(x.detach(), self._units)
+        else:  # small as they are, such rows are looked at together
+            self._unread.append(x.detach()[:, :, 0].index_select(1, self._units))
+            self._waiting += self._unread[-1].numel()
+        if self._waiting > AT_ONCE:
+            self._read()
+            self._parts = [join_silent(self._parts, self.most)]
+            self._waiting = 0
+
+    def _read(self) -> None:
+        """Look at the rows that wait for it, which are of the silent units alone."""
+        if self._unread:
+            x = torch.cat(self._unread)[:, :, None]
+            self._unread = []
+            self._keep(x, torch.arange(x.shape[1], device=x.device))
+
+    def _keep(self, x: Tensor, columns: Tensor) -> None:
+        """Keep what is needed of the silent units, which are these columns of `x`."""
+        assert self._units is not None
         self.precision = max(self.precision, torch.finfo(x.dtype).eps)
-        tops, bottoms, sums = self._of_rows(x.detach(), self._units)
+        tops, bottoms, sums = self._of_rows(x, columns)
         rows, _, positions = x.shape
         self._parts.append(Silent(self._units, rows, rows * positions, sums, tops, bottoms))
         self._waiting += tops.numel()
-        if self._waiting > AT_ONCE:
-            self._parts = [join_silent(self._parts, self.most)]
-            self._waiting = 0
 
     def _of_rows(self, x: Tensor, units: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The maxima and minima by row, `(k, rows)`, and the sums `(k,)` of these units."""

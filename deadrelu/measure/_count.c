@@ -1,4 +1,4 @@
-/* Counts float32 pre-activations of ReLU and other clamps in one pass over memory.
+/* Counts float32 pre-activations of ReLU and other clamps in one pass over memory, and keeps the extremes of some units.
 
 A tensor lies densely as (rows, units, positions), or "across": as (rows, positions, units). Each thread has rows or
 units of its own, and with rows figures of its own, too: those are added up when they are read, not in every call.
@@ -272,7 +272,75 @@ static PyObject *count(PyObject *module, PyObject *arguments) {
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"count", count, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+/* Put a value in the place of the least of a heap, which is its first. */
+static void replace_least(float *heap, Py_ssize_t size, float value) {
+    Py_ssize_t place = 0;
+    for (Py_ssize_t child = 1; child < size; child = 2 * place + 1) {
+        if (child + 1 < size && heap[child + 1] < heap[child])
+            child++;
+        if (heap[child] >= value)
+            break;
+        heap[place] = heap[child];
+        place = child;
+    }
+    heap[place] = value;
+}
+
+/* Units of which the `size` largest values are kept, each in a heap of its own, and the sum of all their values. */
+typedef struct {
+    Py_ssize_t kept, size;
+    const int64_t *units;
+    float *heaps, *least; /* the least of each heap once more, for these are read for each value */
+    double *sums;
+} Extremes;
+
+/* Rows of `units` floats each; `sign` is -1 where the smallest are kept, of which the heaps hold the negatives. */
+EACH_PROCESSOR
+static void keep_rows(const float *z, Py_ssize_t rows, Py_ssize_t units, float sign, const Extremes *of) {
+    float values[TILE];
+    for (Py_ssize_t first = 0; first < of->kept; first += TILE) {
+        const int end = of->kept - first < TILE ? (int)(of->kept - first) : TILE;
+        float *least = of->least + first;
+        double *sums = of->sums + first;
+        for (Py_ssize_t row = 0; row < rows; row++) {
+            int larger = 0;
+            for (int u = 0; u < end; u++)
+                values[u] = z[row * units + of->units[first + u]];
+#pragma omp simd reduction(| : larger)
+            for (int u = 0; u < end; u++) {
+                values[u] *= sign;
+                sums[u] += values[u];
+                larger |= values[u] > least[u];
+            }
+            for (int u = 0; larger && u < end; u++)
+                if (values[u] > least[u]) {
+                    float *heap = of->heaps + (first + u) * of->size;
+                    replace_least(heap, of->size, values[u]);
+                    least[u] = *heap;
+                }
+        }
+    }
+}
+
+static PyObject *keep(PyObject *module, PyObject *arguments) {
+    (void)module;
+    Py_ssize_t rows, units;
+    int smallest;
+    Extremes of;
+    unsigned long long kept_units, heaps, least, sums, z;
+    if (!PyArg_ParseTuple(arguments, "nnpKKKKnKn", &of.kept, &of.size, &smallest, &kept_units, &heaps, &least, &sums,
+                          &units, &z, &rows))
+        return NULL;
+    of.units = (const int64_t *)(uintptr_t)kept_units;
+    of.heaps = (float *)(uintptr_t)heaps;
+    of.least = (float *)(uintptr_t)least;
+    of.sums = (double *)(uintptr_t)sums;
+    keep_rows((const float *)(uintptr_t)z, rows, units, smallest ? -1 : 1, &of);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"count", count, METH_VARARGS, NULL}, {"keep", keep, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_count", .m_methods = methods};
 

@@ -18,3 +18,16 @@ def count(
     z: int,
     /,
 ) -> None: ...
+def keep(
+    kept: int,
+    size: int,
+    smallest: bool,
+    kept_units: int,
+    heaps: int,
+    least: int,
+    sums: int,
+    units: int,
+    z: int,
+    rows: int,
+    /,
+) -> None: ...

@@ -72,6 +72,7 @@ class TorchCounter:
         self._figures = Figures.zeros(units, x.device)
         row = units * self.positions
         self._block = max(1, BLOCK // row) if x.is_cpu and row else max(1, self.rows)
+        self.lines = 0
 
     def update(self, z: Tensor) -> None:
         """Count one pre-activation. On a GPU nothing waits for the device."""

@@ -63,6 +63,7 @@ class NativeCounter:
         self._minima = torch.full(places, math.inf, dtype=torch.float64)
         self._sums = torch.zeros(places, dtype=torch.float64)
         low, high = region.low, region.high
+        self.lines = self.rows if self._in_place and self.positions == 1 else 0
         last = high if math.isinf(high) else float(np.nextafter(np.float32(high), np.float32(-math.inf)))
         fires, row_fires, nonfinite = (counts.data_ptr() for counts in self._counts)
         self._count = partial(
@@ -91,3 +92,33 @@ class NativeCounter:
         nothing = torch.zeros_like(fires)
         extremes = self._maxima.amax(0), self._minima.amin(0)
         return Figures(fires, row_fires, nonfinite, nothing, nothing, *extremes, self._sums.sum(0))
+
+
+class NativeExtremes:
+    """Keeps the largest values of some units, or the smallest, where each row lies densely with one of each unit."""
+
+    def __init__(self, kept: Tensor, units: int, most: int, *, smallest: bool) -> None:
+        """Nothing is known of the units `kept` `(k,)` of so many; no more than so many extremes are kept of each."""
+        self.rows = 0
+        self._kept, self._most, self._sign = kept, most, -1 if smallest else 1
+        self._heaps = torch.full((len(kept), most), -math.inf)
+        self._least = torch.full((len(kept),), -math.inf)
+        self._sums = torch.zeros(len(kept), dtype=torch.float64)
+        places = kept.data_ptr(), self._heaps.data_ptr(), self._least.data_ptr(), self._sums.data_ptr()
+        self._keep = partial(_count.keep, len(kept), most, smallest, *places, units)
+
+    def add(self, first: int, rows: int) -> None:
+        """Look at so many rows from this address on."""
+        self._keep(first, rows)
+        self.rows += rows
+
+    @property
+    def values(self) -> Tensor:
+        """The extremes `(k, …)`, in no order."""
+        count = min(self.rows, self._most)
+        return self._sign * self._heaps.topk(count, dim=1, sorted=False).values
+
+    @property
+    def sums(self) -> Tensor:
+        """The sums of all values `(k,)`."""
+        return self._sign * self._sums

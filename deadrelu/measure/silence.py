@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deadrelu.judge.causes import SilentUnit, UnitLayer
+from deadrelu.measure.native import NativeExtremes
 
 KEPT = 64
 """So many of the largest row extremes are kept of a unit, and of the smallest where it may fire below them."""
@@ -74,19 +75,20 @@ class SilenceListener:
     """Keeps what would wake the units of a site that have fired nowhere yet."""
 
     def __init__(self, units: int, *, has_top: bool) -> None:
-        """Nothing is known. `has_top`: there is an edge below which a unit fires, so the smallest values count too."""
+        """Nothing is known. `has_top`: there is an edge below which a unit fires, so the smallest values count too.
+
+        The listener `is_over` when every unit has fired.
+        """
         self.most = max(LEAST_KEPT, min(KEPT, MOST_KEPT // units))
         self.precision = 0.0
+        self.is_over = False
+        self._of = units
         self._has_top = has_top
         self._units: Tensor | None = None
         self._parts: list[Silent] = []
         self._unread: list[Tensor] = []
         self._waiting = 0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether every unit has fired."""
-        return self._units is not None and not len(self._units)
+        self._dense: list[NativeExtremes] = []
 
     @property
     def silent(self) -> Silent | None:
@@ -105,6 +107,7 @@ class SilenceListener:
             units = units.to(self._units.device)
             kept = torch.isin(self._units, units)
             self._parts, self._units = [part.of(kept) for part in self._parts], units
+        self.is_over = not len(self._units)
 
     def add(self, x: Tensor) -> None:
         """Keep what is needed of one pre-activation `(rows, units, positions)`."""
@@ -120,8 +123,25 @@ class SilenceListener:
             self._parts = [join_silent(self._parts, self.most)]
             self._waiting = 0
 
+    def add_dense(self, first: int, rows: int) -> None:
+        """The same of so many rows that lie densely from this address on: one float32 of each unit of the site."""
+        if self._units is None:
+            return
+        if not self._dense:
+            sides = (False, True) if self._has_top else (False,)
+            self._dense = [NativeExtremes(self._units, self._of, self.most, smallest=side) for side in sides]
+        for side in self._dense:
+            side.add(first, rows)
+
     def _read(self) -> None:
-        """Look at the rows that wait for it, which are of the silent units alone."""
+        """Look at the rows that wait for it, and take over what was kept of others; both of the silent units alone."""
+        if self._dense:
+            assert self._units is not None
+            self.precision = max(self.precision, torch.finfo(torch.float32).eps)
+            tops, bottoms = self._dense[0].values, self._dense[-1].values[:, : self.most * self._has_top]
+            rows = self._dense[0].rows
+            self._parts.append(Silent(self._units, rows, rows, self._dense[0].sums, tops, bottoms))
+            self._dense = []
         if self._unread:
             x = torch.cat(self._unread)[:, :, None]
             self._unread = []

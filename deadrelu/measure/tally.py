@@ -28,10 +28,14 @@ class UncountableError(Exception):
 
 
 class _Counter(Protocol):
-    """Counts pre-activations of one layout, each of `rows` rows with `positions` positions for every unit."""
+    """Counts pre-activations of one layout, each of `rows` rows with `positions` positions for every unit.
+
+    Of these rows `lines` lie densely in memory, with one float32 of each unit.
+    """
 
     rows: int
     positions: int
+    lines: int
 
     def update(self, z: Tensor) -> None:
         """Count one pre-activation."""
@@ -125,8 +129,8 @@ class Tally:
         self.rows += counter.rows
         self.positions += counter.rows * counter.positions
         self._updates += 1
-        if self.listener is not None and z.numel():
-            self._listen(self.listener, z)
+        if self.listener is not None and not self.listener.is_over and z.numel():
+            self._listen(self.listener, z, counter)
         # A check waits for a GPU: checks run after 1, 2, 4, … updates.
         if self._stats == "fired" and self._updates & (self._updates - 1) == 0:
             self.is_done = self.silent_so_far == 0
@@ -142,14 +146,14 @@ class Tally:
         region = self._firing.region
         return region.low, region.high
 
-    def _listen(self, listener: SilenceListener, z: Tensor) -> None:
+    def _listen(self, listener: SilenceListener, z: Tensor, counter: _Counter) -> None:
         """Keep what would wake the units that are silent so far. After updates 1, 2, 4, … these are found again."""
-        if listener.is_over:
-            return
         if self._updates & (self._updates - 1) == 0:
             fires = sum((counter.fires for counter in self._counters.values()), self._past.fires)
             listener.narrow((fires == 0).nonzero().flatten())
-        if not listener.is_over:
+        if counter.lines:
+            listener.add_dense(z.data_ptr(), counter.lines)
+        elif not listener.is_over:
             listener.add(by_unit(z, self.features))
 
     def compute(self) -> Counts:

@@ -19,7 +19,7 @@ import deadrelu
 from deadrelu.activations import BY_NAME
 from deadrelu.cli.app import app
 from deadrelu.measure import native
-from deadrelu.measure.native import NativeCounter
+from deadrelu.measure.native import NativeCounter, NativeExtremes
 from deadrelu.programs.program import Features
 
 pytestmark = pytest.mark.skipif(not native.IS_AVAILABLE, reason="the extension in C was not built")
@@ -131,3 +131,21 @@ def test_a_tensor_without_memory_is_refused() -> None:
     z.untyped_storage().resize_(0)
     with pytest.raises(ValueError, match="no memory"):
         _count.count(2, 3, 1, False, 0.0, 1.0, 0.0, 1.0, False, 1, 8, 8, 8, 8, 8, 8, z.data_ptr())
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+@pytest.mark.parametrize("rows", [(3,), (64, 1, 500), (64, 64)])
+def test_extremes_and_sums_are_those_of_a_sort(rows: tuple[int, ...], smallest: bool) -> None:
+    """More units than are looked at together, ties, and infinities of which nothing else may suffer."""
+    torch.manual_seed(0)
+    batches = [torch.randn(count, 700).mul(4).round() for count in rows]
+    batches[0][1, 5] = -math.inf
+    kept = torch.arange(0, 700, 2)
+    extremes = NativeExtremes(kept, 700, 64, smallest=smallest)
+    for batch in batches:
+        extremes.add(batch.data_ptr(), len(batch))
+    values = torch.cat(batches).numpy()[:, ::2].astype(np.float64)
+    expected = np.sort(values, axis=0)[:64] if smallest else np.sort(values, axis=0)[::-1][:64]
+    found = np.sort(extremes.values.numpy(), axis=1)
+    assert np.array_equal(found if smallest else found[:, ::-1], expected.T)
+    assert np.array_equal(extremes.sums.numpy(), values.sum(0))

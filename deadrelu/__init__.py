@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from deadrelu.version import __version__
 
 if TYPE_CHECKING:
-    from deadrelu.api import open_model, patch, scan, suggest
+    from deadrelu.api.remedies import patch, suggest
+    from deadrelu.api.scanning import open_model, scan
+    from deadrelu.api.training import trial
     from deadrelu.errors import DeadreluError, ExitCode
     from deadrelu.gate import GateFailed, check
     from deadrelu.judge.judgement import exit_code, judge
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from deadrelu.report import Finding, Report, Site, SiteStats, Skipped
 
 _HOMES = {
-    "api": ("scan", "suggest", "patch", "open_model"),
+    "api.scanning": ("scan", "open_model"),
+    "api.remedies": ("suggest", "patch"),
+    "api.training": ("trial",),
     "gate": ("check", "GateFailed"),
     "judge.judgement": ("judge", "exit_code"),
     "judge.policy": ("Policy",),
@@ -50,6 +54,7 @@ __all__ = [
     "check",
     "suggest",
     "patch",
+    "trial",
     "open_model",
     "judge",
     "exit_code",

@@ -62,7 +62,7 @@ def check(
     `DeadreluError` where nothing could be measured.
     """
     __tracebackhide__ = True
-    from deadrelu.api import scan
+    from deadrelu.api.scanning import scan
 
     if policy is None:
         policy = Policy(max_dead=max_dead, **{name: options.pop(name) for name in _POLICY & options.keys()})

@@ -16,10 +16,10 @@ class Signatures(griffe.Extension):
         """Replace `**options` by the keywords it stands for, and make a list of their descriptions."""
         if func.docstring is None:
             return
-        if func.parent is not None and func.parent.path == "deadrelu.api" and "options" in func.parameters:
-            from deadrelu import api
+        if func.parent is not None and func.parent.path.startswith("deadrelu.api.") and "options" in func.parameters:
+            import deadrelu
 
-            found = getattr(api, func.name)
+            found = getattr(deadrelu, func.name)
             parameters = inspect.signature(found).parameters
             if "options" not in parameters:
                 del func.parameters["options"]

@@ -31,7 +31,7 @@ def defined(source: str) -> Iterator[str]:
 
 def is_entry(module: Path, name: str) -> bool:
     """Whether it bears the name of the function behind it: one of the API, or a command in the module of its name."""
-    return module.as_posix() in ("api.py", f"cli/{name}.py")
+    return module.parent.name == "api" or module.as_posix() == f"cli/{name}.py"
 
 
 def homonyms(package: Path) -> dict[str, list[str]]:

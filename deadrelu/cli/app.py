@@ -28,6 +28,7 @@ SUMMARIES = {
     "scan": "Run MODEL over the data and report the units that never fire.",
     "suggest": "Say what to do about each sick site of MODEL: why, the command, the edit of the source.",
     "patch": "Swap the ReLUs of MODEL that have dead units for leaky ones, and verify what that changed.",
+    "trial": "Train MODEL in several ways, everything else equal, and say which is better than keeping it.",
     "inspect": "Say what FILE is, what it would run, and what it holds, without running any of it.",
     "diff": "Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back.",
     "trend": "Scan each CHECKPOINT on the same data and show how the dead share of each site changed.",

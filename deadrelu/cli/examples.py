@@ -23,6 +23,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "deadrelu patch model.pt --data val.npz --slope 0.1 -o patched.pt",
         "deadrelu patch model.pt --data val.npz --site '3,5' --only-dead-units -o patched.pt",
     ),
+    "trial": (
+        "deadrelu trial model.pt --data train.npz --val val.npz",
+        "deadrelu trial net.py:Net --data train.npz --arms keep,leaky_relu:0.01,gelu --epochs 20",
+        "deadrelu trial model.pt --data train.npz --resume runs -o trial.html -o model=best.pt",
+    ),
     "inspect": (
         "deadrelu inspect model.pt",
         "deadrelu inspect weights.pt --full",

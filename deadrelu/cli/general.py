@@ -11,10 +11,11 @@ import typer
 MODEL = "Model"
 DATA = "Data"
 WHAT = "What to measure"
+TRAIN = "Training"
 GATE = "Gate"
 OUTPUT = "Output"
 SWAP = "What to swap"
-PANELS = (MODEL, DATA, WHAT, SWAP, GATE, OUTPUT)
+PANELS = (MODEL, DATA, WHAT, TRAIN, SWAP, GATE, OUTPUT)
 """The sections of a help, in their order."""
 
 

@@ -19,6 +19,7 @@ from deadrelu.report import Report
 
 if TYPE_CHECKING:
     from deadrelu.report.advice import PatchResult
+    from deadrelu.report.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,18 @@ class ModelRun:
             console.progress(options["samples"], quiet=self.quiet) as advance,
         ):
             return deadrelu.patch(model, **options, output=output, progress=advance)
+
+    def trial(self, model: str, **how: Any) -> Trial:
+        """Train every arm, `how` it says, and compare them. Raises what `deadrelu.trial` raises."""
+        if ranks.current():
+            raise UsageError("a trial starts its own processes", hint="run it without torchrun")
+        _import_torch()
+        from deadrelu.training.pool import cores
+
+        options = {**self.options, **how, "invocation": self.invocation}
+        options["jobs"] = options["jobs"] or cores()
+        with console.user_code(quiet=self.quiet):
+            return deadrelu.trial(model, options.pop("data"), **options)
 
 
 def run_of(context: typer.Context, *, quiet: bool) -> ModelRun:

@@ -200,3 +200,13 @@ def output_paths(texts: Sequence[str], formats: Iterable[Format]) -> list[tuple[
             )
         out.append((known[name], Path(path)))
     return out
+
+
+def read_clip(text: str | None) -> float | str | None:
+    """A number, or `auto`."""
+    if text is None or text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--clip {text!r} is not a number", hint="write a number such as 1.0, or auto") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,15 +23,24 @@ class Batches:
 
     `info` says where they come from. Its `samples` and `batches` are 0: who runs the batches counts them. `shard` says
     which of them are made here; `start` skips the others before any work on them, as far as the data lets it.
+
+    `is_fixed`: the same samples in the same order each time, as of a file. `dataset` is a map-style Dataset behind it.
     """
 
     info: DataInfo
     start: Callable[[Shard], Iterator[Batch]]
     shard: Shard = UNSHARDED
+    is_fixed: bool = False
+    dataset: Any = None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the shard, from the first. Raises `DataError` where one cannot be made."""
         return self.start(self.shard)
+
+    @classmethod
+    def held(cls, batches: Sequence[Batch], info: DataInfo) -> Batches:
+        """Batches that are made already."""
+        return cls(info=info, start=lambda shard: shard.select(batches), is_fixed=True)
 
     def of(self, shard: Shard) -> Batches:
         """The same data, of which only a shard is made here."""

@@ -75,7 +75,8 @@ class _Opening:
     def _open_text(self, text: str, source: str) -> Batches:
         path = Path(text).expanduser()
         if path.is_dir():
-            return self._batches(source, Images(path.absolute(), self.program, self.spec).batches)
+            images = Images(path.absolute(), self.program, self.spec)
+            return replace(self._batches(source, images.batches), is_fixed=True)
         if path.exists() and path.suffix != ".py":
             held = read_arrays(path)
             named = isinstance(held, Mapping)
@@ -116,7 +117,7 @@ class _Opening:
     def _open_columns(self, parts: Mapping[str, Any], where: str, *, named: bool, from_file: bool = False) -> Batches:
         choice = choose_columns(parts, self.fitting, named=named)
         columns = Columns(parts, choice, where, self.fitting, named=named, from_file=from_file)
-        return self._batches(where, columns.batches)
+        return replace(self._batches(where, columns.batches), is_fixed=True)
 
     def _open_loader(self, fresh: Callable[[], Any], where: str) -> Batches:
         return self._batches(where, LoaderBatches(fresh, self.fitting, where))
@@ -132,7 +133,8 @@ class _Opening:
         if isinstance(data, IterableDataset):
             return self._open_loader(lambda: load(UNSHARDED), where)
         drawn = replace(self.fitting, spec=replace(spec, samples=None))  # the loader has drawn them already
-        return self._batches(where, lambda shard: LoaderBatches(lambda: load(shard), drawn, where)())
+        batches = self._batches(where, lambda shard: LoaderBatches(lambda: load(shard), drawn, where)())
+        return replace(batches, dataset=data)
 
     def _open_callable(self, make: Callable[[], Any], where: str) -> Batches:
         """Open what the callable returns; where that is an iterator, call again for each pass."""

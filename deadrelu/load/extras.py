@@ -8,7 +8,7 @@ from typing import Any
 from deadrelu.errors import ArchitectureError
 from deadrelu.programs.packages import import_failure
 
-_EXTRAS = {"accelerate": "hf", "timm": "timm", "transformers": "hf"}
+_EXTRAS = {"accelerate": "hf", "pytorch_lightning": "lightning", "ray": "ray", "timm": "timm", "transformers": "hf"}
 
 
 def extra(name: str) -> Any:

@@ -69,7 +69,7 @@ def open_model(spec: ModelSpec) -> Opened:
     if (is_spec(text) and not path.exists()) or (path.suffix == ".py" and path.is_file()):
         if spec.arch is not None or spec.weights_key is not None:
             raise UsageError(f"{text} is code already", hint="give the weights as MODEL and the code with --arch")
-        with seeded(torch.device("cpu")):  # the same initial weights each time: a second scan measures the same model
+        with seeded(torch.device("cpu"), spec.initial_seed):  # a second scan measures the same initial weights
             return _described(build(text, spec.arch_args), text, "architecture", None)
     kind = sniff(path)
     if kind is FileKind.HUGGINGFACE:

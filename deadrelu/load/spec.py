@@ -35,6 +35,7 @@ class ModelSpec:
     `trust`: the code of the file that may run, a `deadrelu.load.trust.Trust`. Default: none.
     `device`: auto, cpu, cuda or mps. None is auto for a saved model, and leaves a live module where it is.
     `device_map`: "auto" spreads a Hugging Face folder over all devices, by accelerate.
+    `initial_seed`: of the initial weights that code draws.
     """
 
     model: nn.Module | str | Path
@@ -44,6 +45,7 @@ class ModelSpec:
     trust: Trust = field(default_factory=Trust)
     device: str | None = None
     device_map: str | None = None
+    initial_seed: int = field(default=0, metadata={"flag": None})
 
     @classmethod
     def of(cls, model: nn.Module | str | Path, options: Mapping[str, Any]) -> ModelSpec:

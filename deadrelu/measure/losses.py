@@ -28,9 +28,11 @@ LOSSES: Mapping[str, Function] = {
 }
 """The losses that go by name, each with the mean as its reduction."""
 
-_OF_CLASSES = ("cross_entropy", "nll")
+OF_CLASSES = ("cross_entropy", "nll")
+"""The losses whose labels are classes."""
+
 _OUTPUTS = ("logits", "out", "output", "prediction")
-_IGNORED = -100
+IGNORED = -100
 """The label that torch's losses of classes leave out."""
 
 
@@ -128,7 +130,7 @@ def fitted(output: Tensor, labels: Any, loss: str) -> tuple[Tensor, Tensor]:
     if not isinstance(labels, Tensor):
         raise DataError(f"{loss} needs labels in one tensor, not a {type(labels).__name__}", hint="give --label-key")
     labels = labels.to(output.device)
-    if loss in _OF_CLASSES and not (labels.is_floating_point() and labels.shape == output.shape):
+    if loss in OF_CLASSES and not (labels.is_floating_point() and labels.shape == output.shape):
         if labels.is_floating_point() and not bool((labels == labels.round()).all()):
             raise _unfit(output, labels, loss, "classes must be whole numbers")
         labels = labels.long()
@@ -139,7 +141,7 @@ def fitted(output: Tensor, labels: Any, loss: str) -> tuple[Tensor, Tensor]:
         if output.ndim > 1 and labels.shape != (len(output), *output.shape[2:]):
             raise _unfit(output, labels, loss, "one label a sample, and classes on axis 1 of the output")
         classes = output.shape[1 if output.ndim > 1 else 0]
-        if labels.numel() and not bool(((labels < classes) & (labels >= 0) | (labels == _IGNORED)).all()):
+        if labels.numel() and not bool(((labels < classes) & (labels >= 0) | (labels == IGNORED)).all()):
             low, high = int(labels.min()), int(labels.max())
             raise _unfit(output, labels, loss, f"labels are {low} to {high}, of {classes} classes counted from 0")
         return output, labels
@@ -168,7 +170,7 @@ def right_classes(output: Any, labels: Any, loss: str) -> tuple[int, int]:
         return 0, 0
     if labels.shape != (len(output), *output.shape[2:]):
         return 0, 0
-    known = labels != _IGNORED
+    known = labels != IGNORED
     return int(((output.argmax(1) == labels.to(output.device)) & known.to(output.device)).sum()), int(known.sum())
 
 

@@ -24,14 +24,19 @@ class Restart:
 
 
 def reinitialise(
-    module: nn.Module, sites: Mapping[str, Sequence[SiteStats]], flows: Mapping[str, Flow], *, slope: float
+    module: nn.Module,
+    sites: Mapping[str, Sequence[SiteStats]],
+    flows: Mapping[str, Flow],
+    *,
+    slope: float,
+    seed: int = 0,
 ) -> Mapping[str, Restart]:
     """Restart the units that are dead in all `sites` of an activation module, in place; by its path.
 
     The weights into a unit are drawn from N(0, gain²/fan_in) with gain sqrt(2 / (1 + slope²)) (He et al. 2015, eq. 15),
     its bias is 0, its batch norm neutral; the weights out are 0.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     names = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
     restarts: dict[str, Restart] = {}
     for path, calls in sites.items():

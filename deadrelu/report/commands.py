@@ -33,6 +33,12 @@ _GATE = {
     "--initial",
 }
 _LOSS = {"--loss", "--label-key"}
+_TRIAL = {
+    *("--val", "--arms", "--seeds", "--optimizer", "--lr", "--weight-decay", "--schedule", "--clip", "--steps"),
+    *("--epochs", "--train", "--jobs", "--ray", "--resume", "--halving"),
+}
+"""The options of a trial that no other command takes."""
+
 _NOT_OF = {
     "scan": {"--update-baseline"},
     "suggest": {*_GATE, *_LOSS},
@@ -69,6 +75,12 @@ def next_scan(words: Sequence[str], model: str, *opening: str) -> str:
     """Return `deadrelu scan` of another file, opened with the `opening` options, on the data of an invocation."""
     kept = [word for word in words if word.startswith("--") and _flag(word) not in _OF_THE_FILE | _NOT_OF["patch"]]
     return _line("scan", [model, *opening, *kept])
+
+
+def patch_after(words: Sequence[str], *options: str) -> str:
+    """Return `deadrelu patch`, with these options, of the model of a trial on its training data."""
+    kept = [word for word in words if _flag(word) not in _TRIAL | _LOSS]
+    return _line("patch", [*kept, *options])
 
 
 def words_of(model: str | Path | None, options: Mapping[str, object]) -> tuple[str, ...]:

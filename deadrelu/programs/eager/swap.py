@@ -55,8 +55,8 @@ def swap_modules(
         elif old is root:
             result = module
         else:
-            _swap_child(root, old, module)
-            steps.append(partial(_swap_child, root, module, old))
+            put_in_place(root, old, module)
+            steps.append(partial(put_in_place, root, module, old))
         done |= {swap.site_id: call for swap in groups[path]}
 
     def undo() -> None:
@@ -120,7 +120,7 @@ def _dead_in_all(calls: Sequence[DeadUnits]) -> DeadUnits:
     return replace(calls[0], dead=dead)
 
 
-def _swap_child(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
+def put_in_place(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put `new` in the place of `old` under every name that it has: one object stays one object."""
     for parent in list(root.modules()):
         for name, child in parent._modules.items():

@@ -1,4 +1,4 @@
-"""What `import deadrelu` offers: `scan`, `suggest`, `patch`, `open_model`. Torch comes when it is needed."""
+"""`open_model` and `scan`. Torch comes when it is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from deadrelu.data.spec import DataOptions, DataSpec, LossSpec
-from deadrelu.errors import UsageError
 from deadrelu.judge.definitions import Definition
 from deadrelu.judge.early import Until, predict_verdict
 from deadrelu.judge.initial import with_initial
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from deadrelu.measure.early_stopping import Stop
     from deadrelu.measure.losses import Loss
     from deadrelu.measure.plan import Plan, Unmatched
-    from deadrelu.report.advice import Advice, PatchResult
 
     class Options(ModelOptions, DataOptions):
         """The keywords that say how a model is opened, and where its batches come from."""
@@ -194,85 +192,3 @@ def _settings(
         )
     words = None if invocation is None else tuple(invocation)
     return {"invocation": words} | {name: value for spec in specs for name, value in settings_of(spec).items()}
-
-
-@takes(ModelSpec, DataSpec)
-@undisturbed
-def patch(
-    model: nn.Module | str | Path,
-    data: object = None,
-    *,
-    output: str | Path | None = None,
-    slope: float = 0.01,
-    to: str = "leaky_relu",
-    sites: Sequence[str] = ("dead",),
-    only_dead_units: bool = False,
-    reinit: bool = False,
-    to_pt2: bool = False,
-    preview: bool = False,
-    force: bool = False,
-    device: str | None = None,
-    feature_axes: Mapping[str, int | None] | None = None,
-    unmatched: Unmatched = "error",
-    progress: Callable[[int], None] | None = None,
-    **options: Unpack[Options],
-) -> PatchResult:
-    """Swap the activations that have dead units for ones that leak, and verify what that changed.
-
-    A saved model is written to a file, read back in a fresh process and compared with the original on `data`; a file
-    that fails verification is not left behind. A live module is patched in place, and restored if verification fails.
-
-    Raises a `DeadreluError` with a hint; `ModelError` if verification fails.
-
-    `output`: the file, or folder, to write. Default: beside the model, as `NAME.patched.pt`.
-    `slope`: the slope of the leak.
-    `to`: one of `deadrelu.activations.REPLACEMENTS`.
-    `sites`: "dead", "all", or globs over site ids.
-    `only_dead_units`: leak in the dead units alone.
-    `reinit`: restart the dead units without moving the output (Sokar et al. 2023).
-    `to_pt2`: export the model first, so that functional calls can be swapped too.
-    `preview`: write and change nothing.
-    `force`: overwrite `output`.
-    `feature_axes`, `unmatched`, `progress`: as for `scan`.
-    """
-    from deadrelu.measure.plan import Plan
-    from deadrelu.programs.device import choose_device
-    from deadrelu.remedy.choose import SwapOptions
-    from deadrelu.remedy.outputs import default_output
-    from deadrelu.remedy.patch import patch_file, patch_module
-
-    wanted = SwapOptions(to=to, slope=slope, sites=tuple(sites), only_dead_units=only_dead_units, reinit=reinit)
-    plan = Plan(feature_axes=feature_axes or {}, unmatched=unmatched)
-    source = DataSpec.of(data, options)
-    if not isinstance(model, (str, Path)):
-        return patch_module(model, source, wanted, plan, choose_device(device), preview=preview)
-    opening = ModelSpec.of(model, {**options, "device": device})
-    path = Path(output) if output is not None else default_output(model, to_pt2=to_pt2)
-    return patch_file(
-        opening, path, source, wanted, plan, to_pt2=to_pt2, force=force, preview=preview, progress=progress
-    )
-
-
-def suggest(
-    model: Report | nn.Module | str | Path,
-    data: object = None,
-    *,
-    slope: float = 0.01,
-    root: str | Path = ".",
-    **options: Any,
-) -> Advice:
-    """What to do about each sick site of a report, best first; or of a model, which is scanned first.
-
-    With a `Report` no torch is needed. Otherwise `model`, `data` and the `options` are those of `scan`. `slope` is that
-    of a leaky ReLU for negative inputs, between 0 and 1. The source files that the report names are read relative to
-    `root`, for the exact edits. Raises `UsageError` for a slope out of range and for data beside a report, and what
-    `scan` raises.
-    """
-    from deadrelu.remedy.suggest import check_slope, suggest
-
-    check_slope(slope)
-    if not isinstance(model, Report):
-        return suggest(scan(model, data, **options), slope=slope, root=Path(root))
-    if given := [*(["data"] if data is not None else []), *options]:
-        raise UsageError(f"a report was measured already, so {given[0]} has no effect", hint="give the model instead")
-    return suggest(model, slope=slope, root=Path(root))

@@ -1,0 +1,100 @@
+"""The options by which `trial` trains, as one group for a command: keywords of `deadrelu.trial`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+from deadrelu.cli.general import DATA, TRAIN
+from deadrelu.cli.options import choice, option_in
+from deadrelu.cli.values import read_clip, read_number, read_whole
+from deadrelu.training.recipe import Optimizer, Schedule
+
+_data, _train = map(option_in, (DATA, TRAIN))
+
+
+def training_options(
+    *,
+    val: Annotated[
+        str | None,
+        _data(metavar="DATA", help="Validation data, as --data. Default: a fifth of --data is held out."),
+    ] = None,
+    label_key: Annotated[
+        str | None,
+        _data(metavar="NAME", help="Array that holds the labels. Default: y, label(s) or target(s)."),
+    ] = None,
+    loss: Annotated[
+        str,
+        _train(
+            metavar="NAME|FILE.py:FN",
+            help="cross_entropy, mse, l1, bce_with_logits, nll, or a function of output and labels.",
+        ),
+    ] = "cross_entropy",
+    arms: Annotated[
+        str,
+        _train(
+            metavar="ARM,…",
+            help="What to compare, such as keep,leaky_relu:0.01,reinit+lr:0.1x. auto takes what a scan suggests.",
+        ),
+    ] = "auto",
+    seeds: Annotated[int, _train(metavar="N", parser=read_whole(1), help="Train each arm with so many seeds.")] = 5,
+    optimizer: Annotated[
+        Optimizer, choice(get_args(Optimizer), "--optimizer", help="sgd has a momentum of 0.9.", panel=TRAIN)
+    ] = "adam",
+    lr: Annotated[float, _train(metavar="NUMBER", parser=read_number, help="Learning rate.")] = 1e-3,
+    weight_decay: Annotated[
+        float, _train("--weight-decay", metavar="NUMBER", parser=read_number, help="Weight decay of the optimizer.")
+    ] = 0.0,
+    schedule: Annotated[
+        Schedule, choice(get_args(Schedule), "--schedule", help="How the learning rate goes.", panel=TRAIN)
+    ] = "constant",
+    clip: Annotated[
+        str | None,
+        _train(
+            metavar="NUMBER|auto",
+            help="Clip the norm of the gradient. auto: at the 95th percentile before training. Default: no clipping.",
+        ),
+    ] = None,
+    steps: Annotated[int | None, _train(metavar="N", parser=read_whole(1), help="Train for so many steps.")] = None,
+    epochs: Annotated[
+        int | None, _train(metavar="N", parser=read_whole(1), help="Train for so many epochs. Default: 10.")
+    ] = None,
+    train: Annotated[
+        str | None,
+        _train(
+            metavar="FILE.py:FN|lightning",
+            help="Train by your own fn(model, seed), or a LightningModule by Lightning's Trainer. Needs --val.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None, _train(metavar="N", parser=read_whole(1), help="Processes at once. Default: one a core.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        _train(metavar="ADDRESS", help="Run the jobs on this Ray cluster instead; local starts one here."),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        _train(metavar="FOLDER", help="Keep each finished run in this folder, and go on from what is there."),
+    ] = None,
+    halving: Annotated[bool, _train("--halving", help="Give up arms early that fall behind the baseline.")] = False,
+) -> dict[str, Any]:
+    """How the arms are trained."""
+    return {
+        "val": val,
+        "label_key": label_key,
+        "loss": loss,
+        "arms": arms,
+        "seeds": seeds,
+        "optimizer": optimizer,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "clip": read_clip(clip),
+        "steps": steps,
+        "epochs": epochs,
+        "trainer": train,
+        "jobs": jobs,
+        "ray": ray,
+        "resume": resume,
+        "halving": halving,
+    }

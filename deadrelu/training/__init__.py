@@ -1,0 +1,1 @@
+"""What training makes of dead units: trials of remedies, with everything else equal."""

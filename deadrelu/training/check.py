@@ -1,0 +1,80 @@
+"""Checks the question of a trial before anything is trained: opens everything once, and makes each arm once."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+
+from deadrelu.data.batches import Batches
+from deadrelu.errors import ModelError, UsageError
+from deadrelu.judge.judgement import judge
+from deadrelu.judge.policy import Policy
+from deadrelu.measure.reporting import report_on
+from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.report import DataInfo, ModelInfo
+from deadrelu.report.trial import TrialData
+from deadrelu.training.alter import alter
+from deadrelu.training.auto import suggested_arms
+from deadrelu.training.evaluation import check_labels, evaluate
+from deadrelu.training.grammar import Arm
+from deadrelu.training.job import Prepared, Setup, prepare
+from deadrelu.training.recipe import MOST_TO_MEASURE, OF_THE_TRAINING
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A question that can be asked: the arms that can be made, and what is known of the model and the data."""
+
+    setup: Setup
+    arms: tuple[Arm, ...]
+    info: ModelInfo
+    data: TrialData
+    notes: tuple[str, ...] = ()
+
+
+def check(setup: Setup, arms: tuple[Arm, ...] | None) -> Checked:
+    """Open everything once, and make each arm once, before anything is trained.
+
+    Without `arms` those that a scan suggests are taken, but for what cannot be made. Raises what opening raises,
+    `DataError` for labels that cannot tell arms apart, `ModelError` for a loss that is not finite before the first
+    step, and `UsageError` for an arm that cannot be made.
+    """
+    ready = prepare(setup, 0)
+    found = evaluate(ready.program, ready.samples.val, ready.loss)
+    check_labels(ready.samples.val, found.is_accuracy)
+    if not math.isfinite(found.loss):
+        raise ModelError(
+            f"the loss on the validation data is {found.loss} before the first step",
+            hint="look for NaN in the data, in the labels and in the weights: `deadrelu scan` shows where",
+        )
+    notes: list[str] = []
+    chosen = arms or _suggested(ready)
+    made = [arm for arm in chosen if _can_be_made(ready, setup, arm, notes if arms is None else None)]
+    recipe = setup.recipe.lasting(ready.samples.epoch)
+    return Checked(replace(setup, recipe=recipe), tuple(made), ready.info, ready.samples.data, tuple(notes))
+
+
+def _suggested(ready: Prepared) -> tuple[Arm, ...]:
+    """The arms by the advice on a scan of the training data."""
+    info = DataInfo(source=None, kind="dataset", samples=0, batches=0, seed=None)
+    batches = Batches.held(ready.samples.some(MOST_TO_MEASURE), info)
+    return suggested_arms(judge(report_on(ready.program, ready.info, batches, loss=ready.loss), Policy()))
+
+
+def _can_be_made(ready: Prepared, setup: Setup, arm: Arm, notes: list[str] | None) -> bool:
+    """Whether an arm can be made of this model; where it cannot, a note, or without `notes` an error."""
+    own = [change.word for change in arm.changes if change.kind in OF_THE_TRAINING]
+    try:
+        if own and setup.trainer is not None and setup.trainer != "lightning":
+            raise UsageError(
+                f"the arm {arm.name} changes the training, which is your own function", hint=f"leave {own[0]} out"
+            )
+        program = EagerProgram(copy.deepcopy(ready.program.module), ready.program.device)
+        alter(program, arm, 0, ready.samples.some(MOST_TO_MEASURE), setup.plan)
+    except UsageError as error:
+        if notes is None:
+            raise
+        notes.append(error.message)
+        return False
+    return True

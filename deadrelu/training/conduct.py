@@ -1,0 +1,146 @@
+"""Conducts a trial from the question to the answer: checks, folder, jobs, verdict, and the model to keep."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deadrelu.errors import UsageError
+from deadrelu.files.writing import check_writable, replacing
+from deadrelu.load.trust import sha256_of
+from deadrelu.report import Setting, Tool
+from deadrelu.report.commands import patch_after
+from deadrelu.report.options import settings_of
+from deadrelu.report.trial import ArmResult, Trial
+from deadrelu.training.check import Checked, check
+from deadrelu.training.grammar import Arm
+from deadrelu.training.job import Job, Outcome, Setup
+from deadrelu.training.pool import Here, Processes, Runner, Work
+from deadrelu.training.result import patch_options, result_of
+from deadrelu.training.store import Store
+from deadrelu.training.trial import View, run_trial
+from deadrelu.version import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conduct:
+    """How a trial is run, beside what is asked; the fields are those of `deadrelu.trial`."""
+
+    seeds: int = 5
+    jobs: int = 1
+    ray: str | None = None
+    resume: Path | None = None
+    halving: bool = False
+    save_model: Path | None = None
+    force: bool = False
+    invocation: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` or `OutputError` for what cannot be done."""
+        for name, value in (("--seeds", self.seeds), ("--jobs", self.jobs)):
+            if value < 1:
+                raise UsageError(f"{name} is {value}, and a trial takes at least 1", hint=f"for example {name} 5")
+        if self.save_model is not None:
+            check_writable(self.save_model, force=self.force)
+
+
+def conduct(setup: Setup, arms: tuple[Arm, ...] | None, how: Conduct, view: View | None = None) -> Trial:
+    """Ask the question of the setup; without `arms`, of those that a scan suggests. Raises as `deadrelu.trial` does."""
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        folder = how.resume or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deadrelu-trial-")))
+        store = Store(folder)
+        # With another number of threads sums would be rounded otherwise than in the runs that are there.
+        checked = check(replace(setup, threads=store.threads or setup.threads), arms)
+        store.claim(_question(checked, how))
+        work = Work(checked.setup, folder.absolute(), keeps_models=how.save_model is not None)
+        outcomes = run_trial(
+            checked, how.seeds, _runner(work, how), store, halving=how.halving, view=view or (lambda _: None)
+        )
+        tool = Tool(name="deadrelu", version=__version__, torch=torch.__version__)
+        found = result_of(checked, outcomes, tool, _settings(checked, how), seconds=time.monotonic() - begun)
+        pairs = zip(checked.arms, found.arms, strict=True)
+        found = replace(found, arms=tuple(_with_command(checked, how, *pair) for pair in pairs))
+        if how.save_model is not None:
+            _save_best(found, outcomes, store, how.save_model, force=how.force)
+    return found
+
+
+def _runner(work: Work, how: Conduct) -> Runner:
+    """What runs the jobs: a cluster, processes, or this one."""
+    if how.ray is not None:
+        from deadrelu.training.cluster import Cluster  # Ray is an extra
+
+        return Cluster(work, how.ray)
+    return Processes(work, how.jobs) if how.jobs > 1 or how.invocation is not None else Here(work)
+
+
+def _question(checked: Checked, how: Conduct) -> dict[str, Any]:
+    """What a trial that goes on in the same folder must ask again; it may ask for more seeds."""
+    setup = checked.setup
+    files = {
+        "model": checked.info.sha256 or checked.info.path,
+        "training data": _content(setup.train.data),
+        "validation data": None if setup.val is None else _content(setup.val.data),
+        "trainer": None if setup.trainer is None else _content(setup.trainer),
+    }
+    arms = [f"{arm.name}={arm.recipe}" for arm in checked.arms]
+    asked = {name: value for name, value in _settings(checked, how).items() if name not in ("seeds", "invocation")}
+    return {**files, "arms": arms, **asked, "keeps models": how.save_model is not None, "torch": torch.__version__}
+
+
+def _content(source: object) -> str:
+    """What tells the content of a source: the hash of a file, or of the file of some code; else its name or type."""
+    if not isinstance(source, str | Path):
+        return type(source).__name__
+    for path in (Path(source), Path(str(source).rpartition(":")[0])):
+        if path.is_file():
+            return f"{path.name} {sha256_of(path)}"
+    return str(source)
+
+
+def _settings(checked: Checked, how: Conduct) -> dict[str, Setting]:
+    """What the trial keeps of the options."""
+    setup = checked.setup
+    trainer = setup.trainer if isinstance(setup.trainer, str | None) else getattr(setup.trainer, "__name__", "function")
+    parts = (setup.train, setup.loss, setup.recipe)
+    return {
+        "invocation": how.invocation,
+        **{name: value for part in parts for name, value in settings_of(part).items()},
+        "trainer": trainer,
+        "arms": tuple(arm.recipe for arm in checked.arms),
+        "seeds": how.seeds,
+        "halving": how.halving,
+        "threads": setup.threads,
+    }
+
+
+def _with_command(checked: Checked, how: Conduct, arm: Arm, found: ArmResult) -> ArmResult:
+    """The result of an arm with the command that patches a saved model in this way."""
+    options = patch_options(arm)
+    if options is None or how.invocation is None or checked.info.format in ("architecture", "live module"):
+        return found
+    output = f"{Path(str(checked.info.path)).stem}.{'-'.join(arm.recipe.replace(':', '').split('+'))}.pt"
+    return replace(found, command=patch_after(how.invocation, *options, f"-o={output}"))
+
+
+def _save_best(found: Trial, outcomes: Mapping[Job, Outcome], store: Store, path: Path, *, force: bool) -> None:
+    """Copy the best model of the winner, or of the baseline where nothing is better."""
+    sign = 1 if found.metric.higher_is_better else -1
+    name = found.winner or found.baseline.name
+    runs = {
+        job: sign * outcome.run.metric
+        for job, outcome in outcomes.items()
+        if job.arm.name == name and outcome.run.metric is not None
+    }
+    best = max(runs, key=lambda job: runs[job])
+    with replacing(path, force=force) as temporary:
+        shutil.copyfile(store.model(best), temporary)

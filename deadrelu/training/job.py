@@ -1,0 +1,198 @@
+"""One job of a trial: one arm, trained with one seed. All that it needs can be sent to another process."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from deadrelu.data.spec import DataSpec, LossSpec
+from deadrelu.errors import DeadreluError, ModelError, UsageError
+from deadrelu.files.writing import replacing
+from deadrelu.judge.gradients import summarise
+from deadrelu.load.open import open_program
+from deadrelu.load.spec import ModelSpec
+from deadrelu.measure.losses import Loss, read_loss
+from deadrelu.measure.plan import Plan
+from deadrelu.measure.scan import measure
+from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.programs.process_state import restore_process_state
+from deadrelu.programs.program import Batch
+from deadrelu.programs.rng import seeded
+from deadrelu.report import ModelInfo
+from deadrelu.report.trial import CurvePoint, TrialRun, run_from_dict
+from deadrelu.training.alter import alter
+from deadrelu.training.evaluation import Evaluation, evaluate
+from deadrelu.training.grammar import AUTO, Arm
+from deadrelu.training.loop import Course, OnPoint, shares_of, train
+from deadrelu.training.own import Trainer, train_by_own
+from deadrelu.training.recipe import MOST_TO_MEASURE, Recipe
+from deadrelu.training.samples import Samples, open_samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What all jobs of a trial share: the model, the data, the loss, the recipe, and how many threads one may use.
+
+    `trainer` is the user's own training, `FILE.py:fn` or "lightning", or a function in memory; None is ours.
+    """
+
+    model: ModelSpec
+    train: DataSpec
+    val: DataSpec | None
+    loss: LossSpec
+    recipe: Recipe
+    plan: Plan = field(default_factory=Plan)
+    trainer: str | Trainer | None = None
+    threads: int = 1
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether each seed has initial weights of its own: the model is code, not a saved model."""
+        return self.model.arch is None and not self.model.is_live and ":" in str(self.model.model)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm with one seed. `place` is that of the arm in the trial."""
+
+    place: int
+    arm: Arm
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A name that is safe in a file system."""
+        return f"{self.place:02d}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: its run, and the scores by which it is paired with others.
+
+    `is_lost`: its process died, so that the same job may end well another time.
+    """
+
+    run: TrialRun
+    scores: tuple[float, ...] = ()
+    unit: Literal["sample", "batch"] | None = None
+    is_accuracy: bool = False
+    is_lost: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
+        """Read back what `to_dict` returned."""
+        return cls(**{**data, "run": run_from_dict(data["run"]), "scores": tuple(data["scores"])})
+
+    @classmethod
+    def failed(cls, seed: int, why: str, *, is_lost: bool = False) -> Outcome:
+        """A run without a result, with the reason."""
+        return cls(TrialRun(seed=seed, failed=why), is_lost=is_lost)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model and its data, ready to be trained: `loss` is how it is judged, too."""
+
+    program: EagerProgram
+    info: ModelInfo
+    samples: Samples
+    loss: Loss
+
+
+def prepare(setup: Setup, seed: int) -> Prepared:
+    """Open the model with the initial weights of this seed, and the data. Raises what opening raises."""
+    opened, info = open_program(replace(setup.model, initial_seed=seed))
+    if not isinstance(opened, EagerProgram):
+        raise UsageError(
+            f"{info.path} is a graph, which is made to be run and not to be trained",
+            hint="give the eager model, or the code that it came from",
+        )
+    program = EagerProgram(
+        copy.deepcopy(opened.module), opened.device
+    )  # the user's own, and what an import keeps, stay
+    loss = read_loss(setup.loss.loss, setup.loss.function)
+    if loss is None:
+        raise UsageError("a trial needs a loss", hint="for example --loss cross_entropy")
+    return Prepared(program, info, open_samples(setup.train, setup.val, program), loss)
+
+
+def run_job(setup: Setup, job: Job, *, on_point: OnPoint = lambda _: None, keep: Path | None = None) -> Outcome:
+    """Train one arm with one seed, and judge it. `keep` is where the trained model is written.
+
+    What goes wrong in this arm alone is a failed run, not an error.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(setup.threads)
+    try:
+        with restore_process_state():
+            return _run(setup, job, on_point, keep)
+    except DeadreluError as error:
+        return Outcome.failed(job.seed, error.message)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(setup: Setup, job: Job, on_point: OnPoint, keep: Path | None) -> Outcome:
+    ready = prepare(setup, job.seed)
+    program, samples, loss = ready.program, ready.samples, ready.loss
+    measured = samples.some(MOST_TO_MEASURE)
+    alter(program, job.arm, job.seed, measured, setup.plan)
+    recipe = setup.recipe.of(job.arm)
+    clip = clip_value(program, measured, loss) if recipe.clip == AUTO else recipe.clip
+    device = program.device or torch.device("cpu")
+    with seeded(device, job.seed):  # dropout draws the same for every arm
+        if setup.trainer is not None:
+            course = train_by_own(setup.trainer, program, samples, loss, job.seed, on_point=on_point)
+        else:
+            stream = samples.stream(setup.train, program, job.seed)
+            number = None if clip is None else float(clip)
+            course = train(program, stream, recipe, loss, samples.val, clip=number, on_point=on_point)
+    if keep is not None:
+        program.module.eval()
+        with replacing(keep, force=True) as temporary:
+            program.save(temporary, force=True)
+    return _outcome(job.seed, course, evaluate(program, measured, loss), program, samples)
+
+
+def clip_value(program: EagerProgram, batches: Sequence[Batch], loss: Loss) -> float:
+    """The 95th percentile of the norms of the gradient before the first step. Raises `ModelError` without one."""
+    measurement = measure(program, batches, Plan(stats="fired", unmatched="note"), loss=loss)
+    assert measurement.loss is not None
+    clip = summarise(measurement.loss, []).clip
+    if clip is None:
+        raise ModelError("the norm of the gradient before the first step is not a number", hint="give clip a number")
+    return clip
+
+
+def _outcome(seed: int, course: Course, trained: Evaluation, program: EagerProgram, samples: Samples) -> Outcome:
+    """The run in figures."""
+    final = course.final
+    assert final is not None
+    shares = shares_of(program, samples.val)
+    last = course.curve[-1] if course.curve else CurvePoint(step=0, train_loss=None, loss=None, metric=None)
+    run = TrialRun(
+        seed=seed,
+        metric=last.metric,
+        loss=last.loss,
+        train_metric=trained.metric,
+        train_loss=trained.loss,
+        dead_fraction=shares.dead,
+        saturated_fraction=shares.saturated,
+        gradient_norm_median=statistics.median(course.norms) if course.norms else None,
+        gradient_norm_max=max(course.norms, default=None),
+        steps=course.steps,
+        seconds=course.seconds,
+        diverged=course.diverged,
+        curve=tuple(course.curve),
+    )
+    return Outcome(run, final.scores, final.unit, final.is_accuracy)

@@ -219,6 +219,9 @@ BY_NAME = {kind.name: kind for kind in ACTIVATIONS}
 REPLACEMENTS: Mapping[str, Activation] = {name: BY_NAME[name] for name in _ALL}
 """What `patch` can put in the place of a ReLU-like activation, by torch's functional names."""
 
+KEEP = "keep"
+"""In the place of a replacement: the activation stays as it is. The arm of a trial that changes nothing, too."""
+
 STANDINS = frozenset(REPLACEMENTS) - {"hardswish"} | {"rrelu"}
 """What a ReLU may have been swapped for: as a function it takes the number that the ReLU would have in the names."""
 

@@ -52,7 +52,7 @@ def patch(
 
     `output`: the file, or folder, to write. Default: beside the model, as `NAME.patched.pt`.
     `slope`: the slope of the leak.
-    `to`: one of `deadrelu.activations.REPLACEMENTS`.
+    `to`: one of `deadrelu.activations.REPLACEMENTS`, or "keep", which leaves the activation for `reinit` alone.
     `sites`: "dead", "all", or globs over site ids.
     `only_dead_units`: leak in the dead units alone.
     `reinit`: restart the dead units without moving the output (Sokar et al. 2023).

@@ -80,32 +80,16 @@ def trial(
     from deadrelu.training.conduct import Conduct, conduct
     from deadrelu.training.grammar import AUTO, parse_arms
     from deadrelu.training.job import Setup
-    from deadrelu.training.pool import cores
     from deadrelu.training.recipe import Recipe
 
-    how = Conduct(
-        seeds=seeds,
-        jobs=jobs,
-        ray=ray,
-        resume=None if resume is None else Path(resume),
-        halving=halving,
-        save_model=None if save_model is None else Path(save_model),
-        force=force,
-        invocation=None if invocation is None else tuple(invocation),
-    )
+    where: dict[str, Any] = {"jobs": jobs, "ray": ray, "resume": resume, "save_model": save_model, "force": force}
+    how = Conduct(seeds=seeds, halving=halving, invocation=invocation, **where)
     written = [arms] if isinstance(arms, str) else list(arms)
     chosen = None if written == [AUTO] else parse_arms(written)
     losses = LossSpec.of(loss, label_key)
     source = replace(DataSpec.of(train, options), labelling=losses.labelling)
-    recipe = Recipe(
-        optimizer=optimizer,
-        lr=lr,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        clip=clip,
-        steps=steps,
-        epochs=epochs,
-    )
+    lasting: dict[str, Any] = {"schedule": schedule, "clip": clip, "steps": steps, "epochs": epochs}
+    recipe = Recipe(optimizer=optimizer, lr=lr, weight_decay=weight_decay, **lasting)
     setup = Setup(
         model=ModelSpec.of(model, {**options, "device": device}),
         train=source,
@@ -114,6 +98,5 @@ def trial(
         recipe=recipe,
         plan=Plan(stats="rates", feature_axes=feature_axes or {}, unmatched="note"),
         trainer=trainer,
-        threads=max(1, cores() // jobs),
     )
     return conduct(setup, chosen, how, view)

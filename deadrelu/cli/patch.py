@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 import deadrelu
-from deadrelu.activations import REPLACEMENTS
+from deadrelu.activations import KEEP, REPLACEMENTS
 from deadrelu.cli import console
 from deadrelu.cli import options as o
 from deadrelu.cli.command import command
@@ -30,7 +30,7 @@ _GRAPHS = ("torchscript", "torch-export")
 _EXPORT = (
     "see the reasons above; --to pt2 exports the model with torch.export first, and swaps single calls and functions"
 )
-Replacement = Enum("Replacement", {name.upper(): name for name in REPLACEMENTS}, type=str)  # type: ignore[misc]  # mypy wants a literal
+Replacement = Enum("Replacement", {name.upper(): name for name in (*REPLACEMENTS, KEEP)}, type=str)  # type: ignore[misc]  # mypy wants a literal
 
 
 _swap, _output = map(o.option_in, (SWAP, OUTPUT))
@@ -58,7 +58,7 @@ _ToOption = Annotated[
         Replacement,
         "--with",
         metavar="NAME",
-        help=f"What replaces a ReLU: {', '.join(REPLACEMENTS)}.",
+        help=f"What replaces a ReLU: {', '.join(REPLACEMENTS)}; keep leaves it, for --reinit alone.",
         panel=SWAP,
     ),
 ]

@@ -146,7 +146,7 @@ class DeadUnits:
 
 @dataclass(frozen=True)
 class Swap:
-    """One wanted swap: the activation call `site_id` becomes `to`, one of `activations.REPLACEMENTS`.
+    """One wanted swap: the activation call `site_id` becomes `to`, one of `REPLACEMENTS`; `KEEP` lets it be.
 
     `slope` is that of a leaky ReLU or a PReLU for negative inputs; the others have none. With `only`, the dead units
     alone leak.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from deadrelu.activations import KEEP
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
 from deadrelu.measure.plan import Plan
@@ -87,7 +88,7 @@ def apply_swaps(
         groups.setdefault(by_id[site].site.module, []).append(by_id[site])
     slope = options.slope if options.to in ("leaky_relu", "prelu") else 0
     restarts = reinitialise(program.module, groups, flows, slope=slope) if options.reinit else {}
-    edits, python = _in_code(program.module, groups, swapped) if is_live else ((), ())
+    edits, python = _in_code(program.module, groups, swapped) if is_live and options.to != KEEP else ((), ())
     return Applied(
         before=before,
         swapped=swapped,
@@ -141,7 +142,7 @@ def _change(applied: Applied, stats: SiteStats, options: SwapOptions) -> SiteCha
     call = applied.swapped.done[stats.site.id]
     restart = applied.restarts.get(stats.site.module, Restart())
     note = f"not re-initialised: {restart.obstacle}" if restart.obstacle else ""
-    if restart.units and not options.only_dead_units:
+    if restart.units and not options.only_dead_units and options.to != KEEP:
         note = "the live units leak too, so the output moves; --only-dead-units keeps it where it was"
     leaking = leaking_units(call.module) if call.module is not None else None
     kept = () if leaking is None else tuple(unit for unit in stats.dead_units if unit not in leaking)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deadrelu.activations import REPLACEMENTS
+from deadrelu.activations import KEEP, REPLACEMENTS
 from deadrelu.errors import UsageError
 from deadrelu.judge.globs import matches
 from deadrelu.programs.program import DeadUnits, Swap
@@ -27,8 +27,10 @@ class SwapOptions:
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be done."""
-        if self.to not in REPLACEMENTS:
+        if self.to not in (*REPLACEMENTS, KEEP):
             raise UsageError(f"--with {self.to}: no such activation", hint=f"one of {', '.join(REPLACEMENTS)}")
+        if self.to == KEEP and not self.reinit:
+            raise UsageError("--with keep alone changes nothing", hint="add --reinit, which restarts the dead units")
         if not 0 < self.slope < 1:
             raise UsageError(f"--slope is {self.slope}, not between 0 and 1", hint="for example --slope 0.01")
         if self.only_dead_units and self.to not in ("leaky_relu", "prelu"):

@@ -20,7 +20,7 @@ from deadrelu.programs.rng import seeded
 from deadrelu.remedy.reinit import reinitialise
 from deadrelu.report import DataInfo, ModelInfo, Report, SiteStats
 from deadrelu.text.wording import first_few
-from deadrelu.training.grammar import SLOPED, Arm, activation_of
+from deadrelu.training.grammar import SLOPED, Arm, new_activation
 
 _LAYERS = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
@@ -67,7 +67,7 @@ def _measured(program: EagerProgram, batches: Sequence[Batch], plan: Plan | None
 def _gain_slope(arm: Arm) -> float:
     """The slope below 0 that He's gain takes into account."""
     slope = arm.value("activation")
-    return slope if activation_of(arm) in SLOPED and isinstance(slope, float) else 0.0
+    return slope if new_activation(arm) in SLOPED and isinstance(slope, float) else 0.0
 
 
 @torch.no_grad()
@@ -111,7 +111,7 @@ def _restart(program: EagerProgram, report: Report, batches: Sequence[Batch], ar
 
 def _swap(program: EagerProgram, report: Report, arm: Arm, slope: object) -> None:
     """Put the arm's activation in the place of every rectifier that is a module."""
-    to = activation_of(arm)
+    to = new_activation(arm)
     assert to is not None
     if to not in BY_NAME["relu"].replacements:
         _wrap(program.module, report, lambda stats, _: _plain(to) if stats.site.op in ("relu", "relu6") else None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from deadrelu.activations import KEEP
 from deadrelu.judge.gradients import flow_of
 from deadrelu.remedy.causes import cause_of
 from deadrelu.report import Report
-from deadrelu.training.grammar import KEEP, Arm, parse_arms
+from deadrelu.training.grammar import Arm, parse_arms
 
 MOST_ARMS = 6
 """No more arms than this are chosen, `keep` among them: each one makes the others harder to prove."""

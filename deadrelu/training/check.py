@@ -33,7 +33,7 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def check(setup: Setup, arms: tuple[Arm, ...] | None) -> Checked:
+def check_trial(setup: Setup, arms: tuple[Arm, ...] | None) -> Checked:
     """Open everything once, and make each arm once, before anything is trained.
 
     Without `arms` those that a scan suggests are taken, but for what cannot be made. Raises what opening raises,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,10 @@ from deadrelu.report import Setting, Tool
 from deadrelu.report.commands import patch_after
 from deadrelu.report.options import settings_of
 from deadrelu.report.trial import ArmResult, Trial
-from deadrelu.training.check import Checked, check
+from deadrelu.training.check import Checked, check_trial
 from deadrelu.training.grammar import Arm
 from deadrelu.training.job import Job, Outcome, Setup
-from deadrelu.training.pool import Here, Processes, Runner, Work
+from deadrelu.training.pool import Here, Processes, Runner, Work, cores
 from deadrelu.training.result import patch_options, result_of
 from deadrelu.training.store import Store
 from deadrelu.training.trial import View, run_trial
@@ -37,11 +37,11 @@ class Conduct:
     seeds: int = 5
     jobs: int = 1
     ray: str | None = None
-    resume: Path | None = None
+    resume: str | Path | None = None
     halving: bool = False
-    save_model: Path | None = None
+    save_model: str | Path | None = None
     force: bool = False
-    invocation: tuple[str, ...] | None = None
+    invocation: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Raise `UsageError` or `OutputError` for what cannot be done."""
@@ -49,17 +49,17 @@ class Conduct:
             if value < 1:
                 raise UsageError(f"{name} is {value}, and a trial takes at least 1", hint=f"for example {name} 5")
         if self.save_model is not None:
-            check_writable(self.save_model, force=self.force)
+            check_writable(Path(self.save_model), force=self.force)
 
 
 def conduct(setup: Setup, arms: tuple[Arm, ...] | None, how: Conduct, view: View | None = None) -> Trial:
     """Ask the question of the setup; without `arms`, of those that a scan suggests. Raises as `deadrelu.trial` does."""
     begun = time.monotonic()
     with ExitStack() as stack:
-        folder = how.resume or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deadrelu-trial-")))
+        folder = Path(how.resume or stack.enter_context(tempfile.TemporaryDirectory(prefix="deadrelu-trial-")))
         store = Store(folder)
         # With another number of threads sums would be rounded otherwise than in the runs that are there.
-        checked = check(replace(setup, threads=store.threads or setup.threads), arms)
+        checked = check_trial(replace(setup, threads=store.threads or max(1, cores() // how.jobs)), arms)
         store.claim(_question(checked, how))
         work = Work(checked.setup, folder.absolute(), keeps_models=how.save_model is not None)
         outcomes = run_trial(
@@ -70,7 +70,7 @@ def conduct(setup: Setup, arms: tuple[Arm, ...] | None, how: Conduct, view: View
         pairs = zip(checked.arms, found.arms, strict=True)
         found = replace(found, arms=tuple(_with_command(checked, how, *pair) for pair in pairs))
         if how.save_model is not None:
-            _save_best(found, outcomes, store, how.save_model, force=how.force)
+            _save_best(found, outcomes, store, Path(how.save_model), force=how.force)
     return found
 
 
@@ -113,7 +113,7 @@ def _settings(checked: Checked, how: Conduct) -> dict[str, Setting]:
     trainer = setup.trainer if isinstance(setup.trainer, str | None) else getattr(setup.trainer, "__name__", "function")
     parts = (setup.train, setup.loss, setup.recipe)
     return {
-        "invocation": how.invocation,
+        "invocation": None if how.invocation is None else tuple(how.invocation),
         **{name: value for part in parts for name, value in settings_of(part).items()},
         "trainer": trainer,
         "arms": tuple(arm.recipe for arm in checked.arms),

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deadrelu.activations import REPLACEMENTS
+from deadrelu.activations import KEEP, REPLACEMENTS
 from deadrelu.errors import UsageError
 from deadrelu.text.spelling import did_you_mean
-
-KEEP = "keep"
-"""The arm that changes nothing, which the others are compared with."""
 
 AUTO = "auto"
 
@@ -24,7 +21,7 @@ Value = float | str | None
 
 
 @dataclass(frozen=True)
-class Change:
+class ArmChange:
     """One word of an arm: what kind of change, and how much. `word` is as it was written."""
 
     kind: str
@@ -37,7 +34,7 @@ class Arm:
     """One way of training: its name in the trial, and what it changes. No changes: the model as it is."""
 
     name: str
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ArmChange, ...] = ()
 
     @property
     def recipe(self) -> str:
@@ -123,7 +120,7 @@ def _arm(text: str) -> Arm:
     return Arm(name.strip(), tuple(changes))
 
 
-def _change(word: str, arm: str) -> Change | None:
+def _change(word: str, arm: str) -> ArmChange | None:
     """One word of an arm; None for `keep`."""
     kind, colon, value = word.partition(":")
     if kind not in WORDS:
@@ -133,19 +130,19 @@ def _change(word: str, arm: str) -> Change | None:
         )
     try:
         if kind in _NUMBERS:
-            return Change(kind, _NUMBERS[kind][1](value), word)
+            return ArmChange(kind, _NUMBERS[kind][1](value), word)
         if colon and kind not in SLOPED:
             raise UsageError(f"the arm {arm}: {kind} takes no number", hint=f"write {kind}")
         if kind in ACTIVATIONS_OF_ARMS:
             slope = _number(0, 1)(value) if colon else SLOPED.get(kind)
-            return Change("activation", slope, word)
+            return ArmChange("activation", slope, word)
     except ValueError as error:
         example = _NUMBERS[kind][0] if kind in _NUMBERS else f"{kind}:0.01"
         raise UsageError(f"the arm {arm}: {word} cannot be read: {error}", hint=f"for example {example}") from None
-    return None if kind == KEEP else Change(kind, None, word)
+    return None if kind == KEEP else ArmChange(kind, None, word)
 
 
-def activation_of(arm: Arm) -> str | None:
+def new_activation(arm: Arm) -> str | None:
     """The activation that an arm puts in the place of the rectifiers; None if it keeps them."""
     word = next((change.word for change in arm.changes if change.kind == "activation"), None)
     return None if word is None else word.partition(":")[0]

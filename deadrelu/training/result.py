@@ -10,7 +10,7 @@ from deadrelu.activations import REPLACEMENTS
 from deadrelu.report import Setting, Tool
 from deadrelu.report.trial import ArmResult, Metric, Trial, TrialRun
 from deadrelu.training.check import Checked
-from deadrelu.training.grammar import SLOPED, Arm, activation_of
+from deadrelu.training.grammar import SLOPED, Arm, new_activation
 from deadrelu.training.job import Job, Outcome
 from deadrelu.training.paired import Spread, judge_arms, spread_of
 
@@ -75,7 +75,7 @@ def estimates(outcomes: Mapping[Job, Outcome]) -> dict[int, float]:
 
 def patch_options(arm: Arm) -> tuple[str, ...] | None:
     """The options of `deadrelu patch` that make this arm of a saved model; None where it cannot."""
-    to = activation_of(arm)
+    to = new_activation(arm)
     if {change.kind for change in arm.changes} - {"activation", "reinit"} or not arm.changes:
         return None
     if to is not None and to not in REPLACEMENTS:

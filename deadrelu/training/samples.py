@@ -22,7 +22,7 @@ HELD_OUT = 0.2
 
 
 @dataclass(frozen=True)
-class Rows:
+class SampleRows:
     """Samples held in memory as one large batch, of which any can be taken."""
 
     batch: Batch
@@ -32,7 +32,7 @@ class Rows:
         """How many there are."""
         return self.batch.samples
 
-    def take(self, index: Tensor) -> Rows:
+    def take(self, index: Tensor) -> SampleRows:
         """The samples of these numbers `(n,)`, in this order."""
 
         def rows(x: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Rows:
             return x if axis is None else x.index_select(axis, index)
 
         args, kwargs, labels = map_tensors((self.batch.args, dict(self.batch.kwargs), self.batch.labels), rows)
-        return Rows(replace(self.batch, samples=len(index), args=args, kwargs=kwargs, labels=labels))
+        return SampleRows(replace(self.batch, samples=len(index), args=args, kwargs=kwargs, labels=labels))
 
     def split(self, size: int | None) -> list[Tensor]:
         """Numbers of the samples in random order, so many at once; a last one alone is left out.
@@ -62,7 +62,7 @@ class Rows:
         return None
 
     @classmethod
-    def joined(cls, batches: Sequence[Batch]) -> Rows | None:
+    def joined(cls, batches: Sequence[Batch]) -> SampleRows | None:
         """The samples of all batches; None where their tensors cannot be joined."""
         leaves = [list(tensor_leaves((batch.args, batch.kwargs, batch.labels))) for batch in batches]
         first = batches[0]
@@ -94,7 +94,7 @@ def _join(tensors: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor | None:
 class Stream:
     """Training batches without end, the same for each run with the same seed whatever the model does."""
 
-    def __init__(self, source: Rows | Batches, spec: DataSpec, program: Program, seed: int) -> None:
+    def __init__(self, source: SampleRows | Batches, spec: DataSpec, program: Program, seed: int) -> None:
         """Of rows held in memory, a Dataset or a loader."""
         self._source, self._spec, self._program = source, spec, program
         self._randomness = OwnRandomness(seed)
@@ -118,7 +118,7 @@ class Stream:
     def _epoch(self) -> Iterator[Batch]:
         """One pass over the data, in random order where it is ours to choose."""
         source = self._source
-        if isinstance(source, Rows):
+        if isinstance(source, SampleRows):
             return (source.take(index).batch for index in source.split(self._spec.batch_size))
         if source.dataset is not None:
             order = torch.randperm(len(source.dataset))
@@ -134,7 +134,7 @@ class Samples:
     One epoch has `epoch` batches. `data` says where all of it comes from.
     """
 
-    train: Rows | Batches
+    train: SampleRows | Batches
     val: Sequence[Batch]
     epoch: int
     data: TrialData
@@ -145,7 +145,7 @@ class Samples:
 
     def some(self, most: int) -> list[Batch]:
         """Training samples in order, about so many, to measure the model on."""
-        if isinstance(self.train, Rows):
+        if isinstance(self.train, SampleRows):
             size = max(batch.samples for batch in self.val)
             return self.train.take(torch.arange(min(most, self.train.samples))).batches_of(size)
         found: list[Batch] = []
@@ -170,7 +170,7 @@ def open_samples(train: DataSpec, val: DataSpec | None, program: Program) -> Sam
         if held_out:
             order, kept = _divided(rows.samples, opened)
             rows, batches = rows.take(order[:kept]), rows.take(order[kept:]).batches_of(train.batch_size or len(order))
-        source: Rows | Batches = rows
+        source: SampleRows | Batches = rows
         samples, epoch = rows.samples, len(rows.split(train.batch_size))
     elif opened.dataset is not None and held_out:
         order, kept = _divided(len(opened.dataset), opened)
@@ -199,9 +199,9 @@ def open_samples(train: DataSpec, val: DataSpec | None, program: Program) -> Sam
     return Samples(source, batches, max(1, epoch), data)
 
 
-def _rows(opened: Batches) -> Rows:
+def _rows(opened: Batches) -> SampleRows:
     batches = _listed(opened)
-    rows = Rows.joined(batches)
+    rows = SampleRows.joined(batches)
     if rows is None:
         raise DataError(
             f"the samples of {opened.info.source} differ in size, and cannot be shuffled one by one",

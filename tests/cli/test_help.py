@@ -77,7 +77,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source, name in ((DYING, "model.pt"), (HEALTHY, "old.pt"), (WEIGHTS, "weights.pt"), (NET, "net.py")):
         shutil.copy(source, place / name)
     arrays = np.load(DIGITS)
-    np.savez(place / "val.npz", **{name: arrays[name][:200] for name in arrays.files})
+    for name, rows in (("val", slice(200)), ("train", slice(200, 500))):
+        np.savez(place / f"{name}.npz", **{key: arrays[key][rows] for key in arrays.files})
     scans = {"old": ("old", 200), "new": ("model", 200), "part1": ("model", 100), "part2": ("model", 150)}
     for report, (model, samples) in scans.items():
         words = ("--data", f"{place}/val.npz", "--samples", str(samples), "-o", f"{place}/{report}.json", "-q")

@@ -226,6 +226,26 @@ def test_restarted_weights_have_the_spread_of_he_initialisation() -> None:
     assert (model[2].weight == 0).all()
 
 
+def test_keep_restarts_dead_units_and_leaves_activation_and_output_as_they_are() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    with torch.no_grad():
+        model[0].bias[3:6] = -1e3
+    x = torch.randn(64, 8)
+    relu, before = model[1], model(x)
+    result = deadrelu.patch(model, x, to="keep", reinit=True)
+    assert model[1] is relu
+    assert torch.equal(model(x), before)
+    assert [change.reinitialised for change in result.changes] == [(3, 4, 5)]
+    assert ((model[0](x) > 0).any(0)).all()
+    assert (result.edits, result.python) == ((), ())
+
+
+def test_keep_without_a_restart_is_refused() -> None:
+    with pytest.raises(deadrelu.DeadreluError, match="--with keep alone changes nothing"):
+        deadrelu.patch(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.randn(4, 2), to="keep")
+
+
 class Residual(nn.Module):
     """A sum reads the activation beside a layer."""
 

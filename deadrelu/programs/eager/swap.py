@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from deadrelu.activations import KEEP
 from deadrelu.programs.callsites import kind_of_module
 from deadrelu.programs.eager.replacement import Activity, describe_module, for_dead_units, replacement
 from deadrelu.programs.program import ROOT, CallSite, DeadUnits, Swap, Swapped, SwappedCall
@@ -84,6 +85,8 @@ def _new_module(root: nn.Module, path: str, sites: Sequence[CallSite], swaps: Se
             f"change too; --site '{path}#*' swaps all of its calls, or give each call its own module in the code"
         )
     swap = swaps[0]
+    if swap.to == KEEP:
+        return root.get_submodule(path)
     if any((other.to, other.slope) != (swap.to, swap.slope) for other in swaps):
         raise RefusedError("one module is called several times, and cannot change in several ways")
     old = root.get_submodule(path)

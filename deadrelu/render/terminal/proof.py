@@ -45,7 +45,8 @@ def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
     if not result.changes:
         return
     proved, glyphs = result.drift is not None, screen.glyphs
-    yield Text("Swapped" if proved else "To be swapped", "bold")
+    title = "Restarted" if all(change.old == change.new for change in result.changes) else "Swapped"
+    yield Text(title if proved else f"To be {title.lower()}", "bold")
     rows = [_row(change, proved=proved) for change in result.changes]
     gradient = "gradient after 1 step" if result.gradient_steps else "receive gradient"
     heads = ("site", "units", "dead", gradient) if proved else ("site", "units", "dead", "")
@@ -60,7 +61,8 @@ def _swapped(result: PatchResult, screen: Screen) -> Iterator[Text]:
         mark = (f" {glyphs.warning} ", "yellow") if change.dead_after else (f" {glyphs.healthy} ", "green")
         yield Text.assemble(mark, _line(name, row, first, widths, screen))
         above = shown.setdefault(change.site.partition("#")[0], set())  # once for all calls of a module
-        swap = f"{screen.text(change.old)} {glyphs.arrow} {screen.text(change.new)}"
+        is_kept = change.old == change.new
+        swap = f"{screen.text(change.old)} " + ("stays" if is_kept else f"{glyphs.arrow} {screen.text(change.new)}")
         if swap not in above:
             yield from paragraph(Text(swap, "dim"), screen, first="     ")
         if note := "; ".join(part for part in change.note.split("; ") if part and part not in above):

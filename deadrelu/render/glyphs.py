@@ -8,7 +8,9 @@ from dataclasses import dataclass
 TENTHS = 10
 """The bars in a histogram of firing rates."""
 
-_TYPOGRAPHY = str.maketrans({"–": "-", "−": "-", "—": "-", "…": "...", "→": "->", "·": "-", "×": "x"})
+_TYPOGRAPHY = str.maketrans(
+    {"–": "-", "−": "-", "—": "-", "…": "...", "→": "->", "·": "-", "×": "x", "±": "+/-", "’": "'"}
+)
 
 
 def tenth(rate: float) -> int:
@@ -26,7 +28,11 @@ def tenths(rates: Iterable[float]) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Glyphs:
-    """One set of characters. `levels` and `cells` go from low to high; `fill`, `half` and `track` make a bar."""
+    """One set of characters. `levels` and `cells` go from low to high; `fill`, `half` and `track` make a bar.
+
+    `whisker` has what an interval is drawn with: its ends, line, estimate, both arrows beyond the scale; then the zero
+    line, where the interval crosses it, and the arm at zero.
+    """
 
     plain: bool
     error: str
@@ -47,6 +53,7 @@ class Glyphs:
     dash: str
     dot: str
     arrow: str
+    whisker: str
 
     def text(self, raw: str) -> str:
         """Return text that is safe to print: one line, without control or direction codes, and ASCII if `plain`.
@@ -100,6 +107,7 @@ BLOCKS = Glyphs(
     dash="—",
     dot=" · ",
     arrow="→",
+    whisker="├┤─●◂▸┊┼○",
 )
 
 ASCII = Glyphs(
@@ -122,4 +130,5 @@ ASCII = Glyphs(
     dash="-",
     dot=" | ",
     arrow="->",
+    whisker="[]-*<>:+o",
 )

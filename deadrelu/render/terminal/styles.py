@@ -10,6 +10,7 @@ from deadrelu.render.rows import Condition
 from deadrelu.report import Severity
 from deadrelu.report.advice import Ailment
 from deadrelu.report.inspection import Way
+from deadrelu.report.trial import ArmVerdict
 
 MOOD: Mapping[Mood, str] = {"good": "bold green", "doubtful": "bold yellow", "bad": "bold red"}
 SEVERITY: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -51,3 +52,4 @@ WAY: Mapping[Way, str] = {
     "with an extra": "bold cyan",
     "not at all": "bold red",
 }
+ARM: Mapping[ArmVerdict, str] = {"better": "bold green", "worse": "red", "no evidence": "", "baseline": "bold"}

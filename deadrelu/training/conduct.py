@@ -59,7 +59,7 @@ def conduct(setup: Setup, arms: tuple[Arm, ...] | None, how: Conduct, view: View
         folder = Path(how.resume or stack.enter_context(tempfile.TemporaryDirectory(prefix="deadrelu-trial-")))
         store = Store(folder)
         # With another number of threads sums would be rounded otherwise than in the runs that are there.
-        checked = check_trial(replace(setup, threads=store.threads or max(1, cores() // how.jobs)), arms)
+        checked = check_trial(replace(setup, threads=store.threads or _threads(how.jobs)), arms)
         store.claim(_question(checked, how))
         work = Work(checked.setup, folder.absolute(), keeps_models=how.save_model is not None)
         outcomes = run_trial(
@@ -72,6 +72,11 @@ def conduct(setup: Setup, arms: tuple[Arm, ...] | None, how: Conduct, view: View
         if how.save_model is not None:
             _save_best(found, outcomes, store, Path(how.save_model), force=how.force)
     return found
+
+
+def _threads(jobs: int) -> int:
+    """How many threads each of so many jobs has: they share the cores, and none has more than this process."""
+    return max(1, min(cores() // jobs, torch.get_num_threads()))
 
 
 def _runner(work: Work, how: Conduct) -> Runner:

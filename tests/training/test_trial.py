@@ -153,7 +153,7 @@ def test_code_begins_anew_with_each_seed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_diverges_is_counted_and_not_dropped() -> None:
-    trial = deadrelu.trial(DYING, DIGITS, arms="keep,lr:1e5", seeds=2, steps=10, optimizer="sgd")
+    trial = deadrelu.trial(DYING, DIGITS, arms="keep,lr:9e5", seeds=2, steps=60, optimizer="sgd")
     arm = trial.arms[1]
     assert arm.diverged == 2
     assert all(run.failed is None and run.diverged is not None for run in arm.runs)

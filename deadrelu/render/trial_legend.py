@@ -1,12 +1,23 @@
-"""What stands around the figures of a trial: the data, what was trained, and what each column means."""
+"""The figures of a trial as text: the data, what was trained, the cells of each arm, and what each column means."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from deadrelu.render.trial_figures import confidence_level, duration, seeds_of
+from deadrelu.render.glyphs import BLOCKS
+from deadrelu.render.trial_figures import (
+    ArmFigures,
+    Digits,
+    confidence_level,
+    duration,
+    gradient_norm,
+    p_value,
+    seeds_of,
+)
 from deadrelu.report.trial import Trial
-from deadrelu.text.wording import count
+from deadrelu.text.wording import count, number, percent
+
+_DASH = BLOCKS.dash
 
 
 def trained_on(trial: Trial) -> str:
@@ -37,6 +48,31 @@ def levels(trial: Trial) -> str:
 def paired_by(trial: Trial) -> str:
     """Return what the differences are paired by."""
     return f"seed and validation {trial.metric.unit}" if trial.metric.unit else "seed"
+
+
+def arm_cells(arm: ArmFigures, trial: Trial, digits: Digits) -> dict[str, str]:
+    """Return the figures of an arm by column; a dash is what is not known, and what the baseline cannot have is empty."""
+    difference, is_baseline = arm.arm.difference, arm.arm is trial.baseline
+    spread = "" if arm.spread is None else f" ±{digits.size(arm.spread)}"
+    change = interval = p = "" if is_baseline else _DASH
+    if difference is not None:
+        change = digits.change(difference.estimate)
+        p = _DASH if difference.p is None else p_value(difference.p)
+        if difference.low is not None and difference.high is not None:
+            interval = f"{digits.change(difference.low)} to {digits.change(difference.high)}"
+    steps = _DASH if not arm.complete else "never" if arm.steps is None else number(arm.steps)
+    return {
+        "metric": _DASH if arm.average is None else digits.value(arm.average) + spread,
+        "change": change,
+        "interval": interval,
+        "verdict": arm.arm.verdict,
+        "p": p,
+        "seeds": f"{arm.complete:,}/{seeds_of(trial):,}",
+        "steps": steps,
+        "gap": _DASH if arm.gap is None else digits.change(arm.gap),
+        "dead": _DASH if arm.dead is None else percent(arm.dead),
+        "gradient": _DASH if arm.largest_gradient is None else gradient_norm(arm.largest_gradient),
+    }
 
 
 def caption(trial: Trial, shown: Collection[str]) -> str:

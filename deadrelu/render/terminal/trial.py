@@ -12,11 +12,11 @@ from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.columns import Column, column_of, fit
 from deadrelu.render.terminal.page import page, paragraph
 from deadrelu.render.terminal.screen import Screen
-from deadrelu.render.trial_figures import ArmFigures, Digits, arm_figures, digits_of, gradient_norm, p_value, seeds_of
-from deadrelu.render.trial_legend import caption, compared_by, trained_on
+from deadrelu.render.trial_figures import ArmFigures, Digits, arm_figures, digits_of
+from deadrelu.render.trial_legend import arm_cells, caption, compared_by, trained_on
 from deadrelu.render.whiskers import WhiskerScale, whisker, whisker_axis, whisker_scale
 from deadrelu.report.trial import Trial
-from deadrelu.text.wording import count, number, percent
+from deadrelu.text.wording import count
 
 _QUIET = ("p", "seeds", "steps", "gap", "dead", "gradient", "interval")
 
@@ -48,9 +48,9 @@ def _head(trial: Trial, screen: Screen) -> Iterator[Text]:
 
 def _table(trial: Trial, screen: Screen) -> Iterator[Text]:
     """Yield a line for each arm, and the scale of the whiskers."""
-    digits, scale, seeds = digits_of(trial), whisker_scale(trial), seeds_of(trial)
+    digits, scale = digits_of(trial), whisker_scale(trial)
     figures = [arm_figures(arm) for arm in trial.ranking]
-    rows = [_cells(arm, trial, digits, seeds, screen) for arm in figures]
+    rows = [_cells(arm, trial, digits, screen) for arm in figures]
     drawn = any(arm.difference is not None for arm in trial.arms)
     columns = [c for c in _columns(rows, trial, screen) if drawn or c.key not in _COMPARED]
     grid = fit(columns, screen.width)
@@ -85,38 +85,11 @@ def _columns(rows: Sequence[Mapping[str, str]], trial: Trial, screen: Screen) ->
     ]
 
 
-def _cells(arm: ArmFigures, trial: Trial, digits: Digits, seeds: int, screen: Screen) -> dict[str, str]:
+def _cells(arm: ArmFigures, trial: Trial, digits: Digits, screen: Screen) -> dict[str, str]:
     """The text of each column for an arm, without its whisker."""
-    difference, dash = arm.arm.difference, screen.glyphs.dash
     marks = {"better": screen.glyphs.healthy, "worse": screen.glyphs.error, "no evidence": screen.glyphs.note}
-    spread = "" if arm.spread is None else f" ±{digits.size(arm.spread)}"
-    interval = dash
-    if difference and difference.low is not None and difference.high is not None:
-        interval = f"{digits.change(difference.low)} to {digits.change(difference.high)}"
-    steps = dash if arm.steps is None else number(arm.steps)
-    cells = {
-        "mark": marks.get(arm.arm.verdict, " "),
-        "arm": arm.arm.name,
-        "metric": dash if arm.average is None else digits.value(arm.average) + spread,
-        "change": ""
-        if arm.arm is trial.baseline
-        else dash
-        if difference is None
-        else digits.change(difference.estimate),
-        "verdict": arm.arm.verdict,
-        "seeds": f"{arm.complete:,}/{seeds:,}",
-        "p": ""
-        if arm.arm is trial.baseline
-        else dash
-        if difference is None or difference.p is None
-        else p_value(difference.p),
-        "dead": dash if arm.dead is None else percent(arm.dead),
-        "steps": steps if arm.reached or not arm.complete else "never",
-        "gap": dash if arm.gap is None else digits.change(arm.gap),
-        "gradient": dash if arm.largest_gradient is None else gradient_norm(arm.largest_gradient),
-        "interval": "" if arm.arm is trial.baseline else interval,
-    }
-    return {key: screen.text(text) if key != "mark" else text for key, text in cells.items()}
+    cells = {key: screen.text(text) for key, text in arm_cells(arm, trial, digits).items()}
+    return {"mark": marks.get(arm.arm.verdict, " "), "arm": screen.text(arm.arm.name), **cells}
 
 
 def _styled(arm: ArmFigures, row: Mapping[str, str], trial: Trial) -> dict[str, Text]:

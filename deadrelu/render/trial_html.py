@@ -88,12 +88,15 @@ def _measured(trial: Trial) -> Html:
 
 def _curves(trial: Trial, styles: dict[str, str]) -> Html | None:
     """The courses of all arms over the steps."""
-    metric = trial.metric.name
+    metric, share = trial.metric.name, trial.metric.is_share
+    points = [point for arm in trial.arms for run in arm.runs for point in run.curve]
+    is_loss = all(point.metric == point.loss for point in points)
+    own = (
+        line_chart(f"Validation {metric}", courses(trial, lambda p: p.metric, styles), percent=share),
+        line_chart(f"Training {metric}", courses(trial, lambda p: p.train_metric, styles), percent=share),
+    )
     charts = [
-        line_chart(f"Validation {metric}", courses(trial, lambda p: p.metric, styles), percent=trial.metric.is_share),
-        line_chart(
-            f"Training {metric}", courses(trial, lambda p: p.train_metric, styles), percent=trial.metric.is_share
-        ),
+        *(() if is_loss else own),
         line_chart("Validation loss", courses(trial, lambda p: p.loss, styles)),
         line_chart("Training loss", courses(trial, lambda p: p.train_loss, styles)),
         line_chart("Dead units", courses(trial, lambda p: p.dead_fraction, styles), percent=True),

@@ -162,7 +162,12 @@ def by_loss() -> Trial:
     """A trial where less is better, and the winner has no command."""
 
     def runs(loss: float) -> list[TrialRun]:
-        return [replace(make_run(seed, 0.9), metric=loss + seed / 400, train_metric=loss - 0.02) for seed in range(3)]
+        found = []
+        for seed in range(3):
+            run = make_run(seed, 1 - loss / 2)
+            curve = tuple(replace(point, metric=point.loss, train_metric=point.train_loss) for point in run.curve)
+            found.append(replace(run, metric=loss + seed / 400, train_metric=loss - 0.02, curve=curve))
+        return found
 
     arms = (
         make_arm("keep", runs(0.412), "baseline"),

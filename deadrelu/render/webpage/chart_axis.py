@@ -13,6 +13,9 @@ _ABOVE = 1e4
 _DECADES = 5
 """The most powers of ten that have a tick each."""
 
+_SMALLEST = 1e-3
+"""Differences of less than a millionth of this, or of the values, are no more than rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChartAxis:
@@ -33,8 +36,9 @@ class ChartAxis:
 
 def linear_axis(low: float, high: float, *, most: int = 5, exact: bool = False) -> ChartAxis:
     """Return an axis with at most about `most` round ticks, widened to them unless it is `exact`."""
-    if not high > low:
-        margin = abs(low) * 0.1 or 1.0
+    size = max(abs(low), abs(high), _SMALLEST)
+    if high - low < size * 1e-6:
+        margin = size * 0.1 if size > _SMALLEST else 1.0
         low, high = low - margin, high + margin
     step = _round_step((high - low) / most)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -209,7 +209,8 @@ def whisker_axis_svg(scale: WhiskerScale, say: Callable[[float], str]) -> Html:
     labels = []
     for tick in _ticks(scale).ticks:
         x = round(6 + scale.place(tick) * (_WIDE - 12), 1)
-        if 16 <= x <= _WIDE - 16:
+        room = 12 if tick else 6
+        if room <= x <= _WIDE - room:
             labels.append(el("text", say(tick) if tick else "0", x=f"{x:g}", y=13))
     return el("svg", *labels, class_="whisker-axis", viewBox=f"0 0 {_WIDE} 18", aria_hidden="true")
 

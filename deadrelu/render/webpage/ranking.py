@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from deadrelu.render import trial_words as words
 from deadrelu.render.glyphs import BLOCKS
@@ -10,7 +10,7 @@ from deadrelu.render.promises import promised_of, promises
 from deadrelu.render.trial_figures import Digits, arm_figures, digits_of, duration, gradient_norm
 from deadrelu.render.trial_legend import arm_cells, caption
 from deadrelu.render.webpage.curves import swatch, whisker_axis_svg, whisker_svg
-from deadrelu.render.webpage.markup import Html, code, el, facts, join
+from deadrelu.render.webpage.markup import Html, el, facts, join
 from deadrelu.render.whiskers import WhiskerScale, whisker_scale
 from deadrelu.report.trial import ArmResult, Trial, TrialRun
 from deadrelu.text.wording import count, number, percent
@@ -25,7 +25,13 @@ _COURSE = {
     "gradient": "max grad",
     "diverged": "diverged",
 }
+_WHOLE = 40
+"""So long a change is not broken over two lines."""
+
 _TITLES = {"change": "diff", "whisker": ""}
+_UNCOMPARED = ("metric", "verdict", "seeds")
+"""The columns of a trial without any difference."""
+
 _MARKS = {"better": ("✓", "healthy"), "worse": ("✗", "error"), "no evidence": ("·", ""), "baseline": ("", "")}
 _RUN = (
     "seed",
@@ -45,26 +51,38 @@ _RUN = (
 
 def ranking(trial: Trial, styles: Mapping[str, str]) -> Html:
     """Return the table of arms, best first, and below it what limits the conclusion."""
+    is_compared = any(arm.difference is not None for arm in trial.arms)
+    columns = _COLUMNS if is_compared else _UNCOMPARED
     scale, digits = whisker_scale(trial), digits_of(trial)
-    titles = ("", "arm", *(trial.metric.name if key == "metric" else _TITLES.get(key, key) for key in _COLUMNS))
-    kinds = ("", "", *map(_kind, _COLUMNS))
+    titles = {**_TITLES, "metric": trial.metric.name}
     heads = [
-        el("th", title, scope="col", class_=kind or None, aria_label="difference" if kind == "whiskers" else None)
-        for title, kind in zip(titles, kinds, strict=True)
+        el(
+            "th",
+            titles.get(key, key),
+            scope="col",
+            class_=_kind(key) or None,
+            aria_label="difference" if key == "whisker" else None,
+        )
+        for key in columns
     ]
-    rows = [_row(arm, trial, styles, scale, digits) for arm in trial.ranking]
+    rows = [_row(arm, trial, columns, styles[arm.name], scale, digits) for arm in trial.ranking]
     axis = whisker_axis_svg(scale, digits.change)
-    empty = [el("td") for _ in _COLUMNS[3:]]
-    foot = el("tr", el("td"), el("td"), el("td"), el("td"), el("td", axis, class_="whiskers"), *empty)
+    foot = [el("td", axis if key == "whisker" else None, class_=_kind(key) or None) for key in columns]
     table = el(
         "table",
-        el("caption", f"{caption(trial, _COLUMNS)}."),
-        el("thead", el("tr", *heads)),
+        el("thead", el("tr", el("th", scope="col", aria_label="outcome"), el("th", "arm", scope="col"), *heads)),
         el("tbody", *rows),
-        el("tfoot", foot) if any(arm.difference is not None for arm in trial.arms) else None,
+        el("tfoot", el("tr", el("td"), el("td"), *foot)) if is_compared else None,
         class_="arms",
+        aria_label="Arms, best first",
     )
-    return el("section", el("h2", "Arms, best first"), el("div", table, class_="scrolled"), _limits(trial))
+    return el(
+        "section",
+        el("h2", "Arms, best first"),
+        el("div", table, class_="scrolled"),
+        el("p", f"{caption(trial, columns)}.", class_="caption"),
+        _limits(trial),
+    )
 
 
 def _kind(key: str) -> str:
@@ -72,39 +90,31 @@ def _kind(key: str) -> str:
     return "whiskers" if key == "whisker" else "" if key == "verdict" else "num"
 
 
-def _row(arm: ArmResult, trial: Trial, styles: Mapping[str, str], scale: WhiskerScale, digits: Digits) -> Html:
+def _row(arm: ArmResult, trial: Trial, columns: Sequence[str], style: str, scale: WhiskerScale, digits: Digits) -> Html:
     """The row of one arm."""
     figures = arm_figures(arm)
     cells = arm_cells(figures, trial, digits)
-    said = f"{cells['change'] or 'baseline'}, {cells['interval']}" if cells["interval"] else "baseline"
-    drawn = whisker_svg(arm, scale, said, is_baseline=arm is trial.baseline)
+    verdict, is_baseline = arm.verdict.replace(" ", "-"), arm is trial.baseline
+    said = "baseline" if is_baseline else f"{cells['change']}, {cells['interval']}"
+    contents: dict[str, str] = {**cells, "whisker": whisker_svg(arm, scale, said, is_baseline=is_baseline)}
     sign, kind = _MARKS[arm.verdict]
-    recipe = el("div", code(arm.recipe), class_="quiet recipe") if arm.recipe not in (arm.name, "") else None
-    columns = []
-    for key in _COLUMNS:
-        style = _kind(key)
-        if key == "seeds" and figures.complete < len(arm.runs):
-            style += " doubt"
-        if key in ("change", "verdict"):
-            style += f" {arm.verdict.replace(' ', '-')}"
-        content = drawn if key == "whisker" else cells[key]
-        columns.append(
-            el("td", content, class_=style.strip() or None, title=cells["interval"] if key == "change" else None)
-        )
+    recipe = el("div", arm_name(arm.recipe), class_="quiet recipe") if arm.recipe not in (arm.name, "") else None
+    tones = {"change": verdict, "verdict": verdict, "seeds": "doubt" if figures.complete < len(arm.runs) else ""}
     return el(
         "tr",
         el("td", el("span", sign, class_=f"mark {kind}".strip(), aria_hidden="true")),
-        el("th", swatch(styles[arm.name]), arm_name(arm.name), recipe, scope="row"),
-        *columns,
+        el("th", swatch(style), arm_name(arm.name), recipe, scope="row"),
+        *(el("td", contents[key], class_=f"{_kind(key)} {tones.get(key, '')}".strip() or None) for key in columns),
         class_="winner" if arm.name == trial.winner else None,
     )
 
 
 def arm_name(name: str) -> Html:
     """Return the name of an arm as code, which a narrow column breaks only between two changes."""
-    parts = name.split("+")
-    ends = [f"{part}+" for part in parts[:-1]]
-    return el("code", *(join(part, Html("<wbr>")) for part in ends), parts[-1], class_="arm")
+    *parts, last = name.split("+")
+    pieces = [*(f"{part}+" for part in parts), last]
+    spans = [el("span", piece, class_="whole" if len(piece) <= _WHOLE else None) for piece in pieces]
+    return el("code", Html("<wbr>".join(spans)), class_="arm")
 
 
 def _limits(trial: Trial) -> Html | None:
@@ -127,7 +137,7 @@ def promised(trial: Trial, styles: Mapping[str, str]) -> Html | None:
         "section",
         el("h2", promised_of(trial)),
         el("div", *cards, class_="promises"),
-        el("div", _course_table(trial, styles), class_="scrolled"),
+        _course_table(trial, styles),
     )
 
 
@@ -145,16 +155,15 @@ def _course_table(trial: Trial, styles: Mapping[str, str]) -> Html:
         ]
         rows.append(el("tr", el("th", swatch(styles[arm.name]), arm_name(arm.name), scope="row"), *row))
     heads = [el("th", title, scope="col", class_="num") for title in _COURSE.values()]
-    return el(
+    table = el(
         "table",
-        el(
-            "caption",
-            f"{caption(trial, _COURSE)}; gradient norm: median. Only the difference in {trial.metric.name} was tested.",
-        ),
         el("thead", el("tr", el("th", "arm", scope="col"), *heads)),
         el("tbody", *rows),
         class_="arms course",
+        aria_label="How each arm trained",
     )
+    said = f"{caption(trial, _COURSE)}; gradient norm: median. Only the difference in {trial.metric.name} was tested."
+    return join(el("div", table, class_="scrolled"), el("p", said, class_="caption"))
 
 
 def all_runs(trial: Trial, styles: Mapping[str, str]) -> Html:
@@ -172,20 +181,26 @@ def _runs(arm: ArmResult, trial: Trial, styles: Mapping[str, str], digits: Digit
     body = [_run(run, digits) for run in arm.runs]
     table = el(
         "table",
-        el(
-            "caption",
-            "Gradient: the median norm over all steps. To target: steps until the best of the baseline was reached.",
-        ),
         el("thead", el("tr", *heads, el("th", "ended", scope="col"))),
         el("tbody", *body),
     )
+    said = "gradient: the median norm over all steps; to target: steps until the best of the baseline was reached."
     about = facts(("Recipe", arm.recipe), ("Command", arm.command))
     return el(
         "details",
         el(
-            "summary", swatch(styles[arm.name]), code(arm.name), el("span", count(len(arm.runs), "run"), class_="quiet")
+            "summary",
+            swatch(styles[arm.name]),
+            arm_name(arm.name),
+            el("span", count(len(arm.runs), "run"), class_="quiet"),
         ),
-        el("div", about, el("div", table, class_="scrolled") if arm.runs else None, class_="inside"),
+        el(
+            "div",
+            about,
+            el("div", table, class_="scrolled") if arm.runs else None,
+            el("p", said, class_="caption") if arm.runs else None,
+            class_="inside",
+        ),
         class_="plain",
     )
 

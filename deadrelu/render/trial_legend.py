@@ -88,9 +88,9 @@ def caption(trial: Trial, shown: Collection[str]) -> str:
         "whisker": f"whisker: diff{f' with its interval at {at} confidence (Holm)' if at else ''}, {side} is better",
         "seeds": "seeds: runs that finished",
         "p": "p: adjusted by Holm’s correction",
-        "dead": "dead: share of units at the end",
+        "dead": "dead: mean share of units at the end",
         "steps": f"steps: until the best of {base} was reached, median",
-        "gap": f"gap: training minus validation {metric}",
+        "gap": f"gap: training minus validation {metric}, mean",
         "gradient": "max grad: largest gradient norm",
     }
     return "; ".join(said for key, said in means.items() if key in shown)

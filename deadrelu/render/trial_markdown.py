@@ -75,7 +75,7 @@ def _table(trial: Trial) -> Iterator[str]:
 
 
 def _promises(trial: Trial) -> Iterator[str]:
-    """Yield what is said of leaky ReLU, and what was measured."""
+    """Yield what textbooks promise of leaky ReLU, and what was measured."""
     found = promises(trial)
     if found:
         yield f"**{escape_prose(promised_of(trial))}**"

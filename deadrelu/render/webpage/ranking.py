@@ -128,7 +128,7 @@ def _limits(trial: Trial) -> Html | None:
 
 
 def promised(trial: Trial, styles: Mapping[str, str]) -> Html | None:
-    """Return what is said of leaky ReLU, and what was measured."""
+    """Return what textbooks promise of leaky ReLU, and what was measured."""
     found = promises(trial)
     if not found:
         return None

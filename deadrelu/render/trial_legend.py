@@ -51,7 +51,7 @@ def paired_by(trial: Trial) -> str:
 
 
 def arm_cells(arm: ArmFigures, trial: Trial, digits: Digits) -> dict[str, str]:
-    """Return the figures of an arm by column; a dash is what is not known, and what the baseline cannot have is empty."""
+    """Return the figures of an arm by column: a dash if it is not known, nothing if the baseline cannot have it."""
     difference, is_baseline = arm.arm.difference, arm.arm is trial.baseline
     spread = "" if arm.spread is None else f" ±{digits.size(arm.spread)}"
     change = interval = p = "" if is_baseline else _DASH
@@ -81,15 +81,16 @@ def caption(trial: Trial, shown: Collection[str]) -> str:
     points = " in percentage points" if trial.metric.is_share else ""
     side = "right" if trial.metric.higher_is_better else "left"
     at = levels(trial)
-    parts = [f"{metric}: mean ± standard deviation over seeds" if seeds_of(trial) > 1 else f"{metric}: of a single run"]
+    of_runs = "mean ± standard deviation over seeds" if seeds_of(trial) > 1 else "of a single run"
     means = {
+        "metric": f"{metric}: {of_runs}",
         "change": f"diff: {metric} minus that of {base}{points}, paired by {paired_by(trial)}",
         "whisker": f"whisker: diff{f' with its interval at {at} confidence (Holm)' if at else ''}, {side} is better",
         "seeds": "seeds: runs that finished",
         "p": "p: adjusted by Holm’s correction",
-        "dead": "dead: share of units at the end",
+        "dead": "dead: mean share of units at the end",
         "steps": f"steps: until the best of {base} was reached, median",
-        "gap": f"gap: training minus validation {metric}",
+        "gap": f"gap: training minus validation {metric}, mean",
         "gradient": "max grad: largest gradient norm",
     }
-    return "; ".join([*parts, *(said for key, said in means.items() if key in shown)])
+    return "; ".join(said for key, said in means.items() if key in shown)

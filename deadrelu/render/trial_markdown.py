@@ -34,7 +34,6 @@ _COLUMNS = {
 
 def render(trial: Trial) -> str:
     """Return Markdown with a final newline: the outcome, the arms best first, the promises, the next command."""
-    step = words.trial_step(trial)
     first, *others = words.trial_sentences(trial)
     blocks = [
         [f"### {_MOOD[words.trial_mood(trial)]} deadrelu trial: {words.trial_headline(trial).lower()}"],
@@ -45,13 +44,7 @@ def render(trial: Trial) -> str:
         [escape_prose(f"{caption(trial, _COLUMNS)}.")],
         list(_promises(trial)),
         list(_cautions(trial)),
-        [
-            f"{escape_prose(step.purpose)}: {code_span(step.command)}"
-            if step.command
-            else f"{escape_prose(step.purpose)}."
-        ]
-        if step
-        else [],
+        list(_next(trial)),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -72,22 +65,17 @@ def _table(trial: Trial) -> Iterator[str]:
     rows = []
     for arm in trial.ranking:
         cells = arm_cells(arm_figures(arm), trial, digits)
-        name = code_span(arm.name)
+        name = code_span(arm.name).replace("|", "\\|")
         named = f"**{name}**" if arm.name == trial.winner else name
         rows.append([_MARKS[arm.verdict], named, *(escape_prose(cells[key]) for key in _COLUMNS)])
     yield f"| | arm | {' | '.join(titles)} |"
     yield "|-|-" + "".join("|-" if key == "verdict" else "|-:" for key in _COLUMNS) + "|"
-    lines = [f"| {' | '.join(_in_cell(cell) for cell in row)} |" for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     yield from _within(lines, "more arm")
 
 
-def _in_cell(text: str) -> str:
-    """A cell without bare pipes; those of prose are escaped already."""
-    return text.replace("\\|", "|").replace("|", "\\|")
-
-
 def _promises(trial: Trial) -> Iterator[str]:
-    """Yield what is said of leaky ReLU, and what was measured."""
+    """Yield what textbooks promise of leaky ReLU, and what was measured."""
     found = promises(trial)
     if found:
         yield f"**{escape_prose(promised_of(trial))}**"
@@ -101,6 +89,14 @@ def _cautions(trial: Trial) -> Iterator[str]:
     notes = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in trial.notes]
     lines = [f"- ⚠️ {escape_prose(said)}" for said in words.trial_cautions(trial)]
     yield from _within([*lines, *(f"- {escape_prose(note)}" for note in notes)], "more line")
+
+
+def _next(trial: Trial) -> Iterator[str]:
+    """Yield what to do next."""
+    step = words.trial_step(trial)
+    if step is not None:
+        purpose = escape_prose(step.purpose)
+        yield f"{purpose}: {code_span(step.command)}" if step.command else f"{purpose}."
 
 
 def _within(lines: Sequence[str], noun: str) -> Iterator[str]:

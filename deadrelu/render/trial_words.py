@@ -57,8 +57,8 @@ def trial_sentences(trial: Trial) -> list[str]:
 
 
 def winner_of(trial: Trial) -> ArmResult | None:
-    """Return the arm that won; None if nothing was better."""
-    return next((arm for arm in trial.arms if arm.name == trial.winner and arm is not trial.baseline), None)
+    """Return the arm that won; None if nothing was better. An arm without a difference from the baseline never won."""
+    return next((arm for arm in trial.arms if arm.name == trial.winner and arm.difference is not None), None)
 
 
 def trial_step(trial: Trial) -> Step | None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from deadrelu.render import html
+from deadrelu.render import html, trial_html
 from deadrelu.report import Report, Skipped
 from tests.conftest import make_report, make_site, make_stats
+from tests.render.trials import make_trial
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -203,12 +204,13 @@ def test_on_paper_every_site_is_unfolded_and_the_tools_are_gone(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("of_trial", [False, True])
 def test_every_text_has_enough_contrast(
-    canonical: Report, show: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome, scheme: str
+    canonical: Report, show: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome, scheme: str, of_trial: bool
 ) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    show(html.render(canonical))
+    show(trial_html.render(make_trial()).replace("<details", "<details open") if of_trial else html.render(canonical))
     measured = browser.execute_script(CONTRAST)
     assert len(measured) > 100
     assert [found for found in measured if found[0] < 4.5] == []  # WCAG 2.2, 1.4.3
@@ -228,6 +230,25 @@ def test_the_page_never_scrolls_sideways(
         script = "const page = document.scrollingElement; return [page.scrollWidth, page.clientWidth]"
         scrolled, seen = browser.execute_script(script)
         assert scrolled <= seen <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("width", [340, 400, 500, 1280])
+def test_the_page_of_a_trial_never_scrolls_sideways_and_stays_silent(
+    show: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome, width: int
+) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    trial = make_trial()
+    long = replace(trial.arms[-1], name="encoder_with_a_name_that_has_no_joint_anywhere" * 2)
+    try:
+        show(trial_html.render(replace(trial, arms=(*trial.arms[:-1], long))).replace("<details", "<details open"))
+        script = "const page = document.scrollingElement; return [page.scrollWidth, page.clientWidth]"
+        scrolled, seen = browser.execute_script(script)
+        assert scrolled <= seen <= width
+        assert browser.get_log("browser") == []
+        assert requests(browser) == []
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

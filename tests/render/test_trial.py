@@ -230,6 +230,14 @@ def test_a_winner_with_a_diverged_run_is_doubtful() -> None:
     assert "reinit: 1 of 5 runs diverged (seed 4 at step 200)." in words.trial_cautions(shaken)
 
 
+def test_an_arm_without_a_difference_never_won() -> None:
+    trial = make_trial()
+    arms = tuple(replace(arm, difference=None) for arm in trial.arms)
+    assert words.trial_headline(replace(trial, arms=arms)) == "NOTHING COMPARED"
+    assert words.winner_of(replace(trial, winner="not an arm")) is None
+    assert words.winner_of(replace(trial, winner="keep")) is None
+
+
 def test_failed_diverged_and_dropped_runs_are_named() -> None:
     trial = make_trial()
     dropped = replace(trial, arms=(*trial.arms[:-1], replace(trial.arms[-1], dropped_after=2)))

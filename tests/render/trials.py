@@ -27,12 +27,12 @@ def make_curve(final: float, loss: float, dead: float, norm: float, shift: float
     points = []
     for step in range(0, last + 1, EVERY):
         left = math.exp(-step / 130)
-        ripple = shift * math.sin(step / 40 + 90 * shift)
+        ripple = 4 * shift * math.sin(step / 40 + 90 * shift)
         points.append(
             CurvePoint(
                 step=step,
                 train_loss=None if step == 0 else loss * 0.8 + 2.0 * left,
-                loss=loss + 2.0 * left + 3 * abs(ripple),
+                loss=loss + 2.0 * left + 2 * abs(ripple),
                 metric=final - (final - 0.1) * left + ripple * (1 - left),
                 train_metric=None if step == 0 else final + 0.01 - (final - 0.09) * left,
                 dead_fraction=dead * (1 - left),
@@ -162,7 +162,12 @@ def by_loss() -> Trial:
     """A trial where less is better, and the winner has no command."""
 
     def runs(loss: float) -> list[TrialRun]:
-        return [replace(make_run(seed, 0.9), metric=loss + seed / 400, train_metric=loss - 0.02) for seed in range(3)]
+        found = []
+        for seed in range(3):
+            run = make_run(seed, 1 - loss / 2)
+            curve = tuple(replace(point, metric=point.loss, train_metric=point.train_loss) for point in run.curve)
+            found.append(replace(run, metric=loss + seed / 400, train_metric=loss - 0.02, curve=curve))
+        return found
 
     arms = (
         make_arm("keep", runs(0.412), "baseline"),

@@ -130,7 +130,7 @@ def _conclusion(trial: Trial, screen: Screen) -> Iterator[Text]:
 
 
 def _promises(trial: Trial, screen: Screen) -> Iterator[Text]:
-    """Yield what is said of leaky ReLU, and what was measured."""
+    """Yield what textbooks promise of leaky ReLU, and what was measured."""
     found = promises(trial)
     if found:
         yield from paragraph(Text(screen.sentence(promised_of(trial)), "bold"), screen)

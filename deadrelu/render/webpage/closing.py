@@ -6,6 +6,7 @@ from deadrelu.judge.rules import RULES
 from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
 from deadrelu.render.webpage.overview import findings
 from deadrelu.report import Report
+from deadrelu.report.trial import Trial
 
 _WORDS = (
     ("Site", "One activation call in the forward pass."),
@@ -63,7 +64,7 @@ def explained() -> Html:
     )
 
 
-def footer(report: Report) -> Html:
+def footer(report: Report | Trial) -> Html:
     """Return the versions that made the page, and the hash of the model."""
     made = f"{report.tool.name} {report.tool.version}, torch {report.tool.torch}"
     digest = report.model.sha256

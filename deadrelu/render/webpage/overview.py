@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from deadrelu.judge.policy import parse_limit
 from deadrelu.render import conclusion as end
@@ -88,9 +88,9 @@ def measured(report: Report) -> Html:
     )
 
 
-def settings(report: Report) -> Html | None:
+def settings(given: Mapping[str, Setting]) -> Html | None:
     """Return every setting that has a value, behind a fold."""
-    set_ones = {name: value for name, value in report.settings.items() if value not in (None, (), False)}
+    set_ones = {name: value for name, value in given.items() if value not in (None, (), False)}
     if not set_ones:
         return None
     listed = facts(*((name.replace("_", "-"), _setting(name, value)) for name, value in set_ones.items()))

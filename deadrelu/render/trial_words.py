@@ -12,6 +12,7 @@ from deadrelu.render.trial_figures import (
     confidence_level,
     digits_of,
 )
+from deadrelu.report.commands import trial_again
 from deadrelu.report.trial import ArmResult, Difference, Trial
 from deadrelu.text.wording import count, first_few
 
@@ -65,10 +66,13 @@ def trial_step(trial: Trial) -> Step | None:
     """Return what to do next; None if there is nothing to do."""
     winner = winner_of(trial)
     if winner is None:
-        return Step("Run the trial again with more seeds") if _is_one_seed(trial) else None
-    if winner.command is not None:
-        return Step("Make this change", winner.command)
-    return Step(f"deadrelu patch cannot make this change. Change the training itself; the recipe is {winner.recipe}")
+        words = trial.settings.get("invocation")
+        again = trial_again(words, "--seeds=5") if isinstance(words, tuple) else None
+        return Step("Run the trial again with more seeds", again) if _is_one_seed(trial) else None
+    if winner.command is None:
+        return Step(f"Train with the recipe {winner.recipe}")
+    title = "Make this change" if " patch " in winner.command else "Train in this way, and keep the best model"
+    return Step(title, winner.command)
 
 
 def trial_cautions(trial: Trial) -> list[str]:

@@ -83,6 +83,12 @@ def patch_after(words: Sequence[str], *options: str) -> str:
     return _line("patch", [*kept, *options])
 
 
+def trial_again(words: Sequence[str], *options: str) -> str:
+    """Return `deadrelu trial` as before, with these options in the place of the former ones."""
+    replaced = {"--resume", *map(_flag, options)}
+    return _line("trial", [*(word for word in words if _flag(word) not in replaced), *options])
+
+
 def words_of(model: str | Path | None, options: Mapping[str, object]) -> tuple[str, ...]:
     """Return the words of an invocation; `options` go by long flag without dashes, None is left out."""
     return (str(model), *(word for flag, value in options.items() for word in option_words(f"--{flag}", value)))

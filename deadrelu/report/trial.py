@@ -92,7 +92,8 @@ class ArmResult:
     """One way of training, and its runs in the order of the seeds.
 
     `name` is what the trial calls it, `recipe` the words of the grammar (docs/trial.md). `dropped_after` is the number
-    of seeds after which halving gave it up. `command` patches the model in this way; None if `patch` cannot.
+    of seeds after which halving gave it up. `command` patches a saved model in this way, or where `patch` cannot trains
+    it again and keeps the best; None where the model or the data lives in memory.
     """
 
     name: str

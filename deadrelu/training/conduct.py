@@ -17,7 +17,7 @@ from deadrelu.errors import UsageError
 from deadrelu.files.writing import check_writable, replacing
 from deadrelu.load.trust import sha256_of
 from deadrelu.report import Setting, Tool
-from deadrelu.report.commands import patch_after
+from deadrelu.report.commands import patch_after, trial_again
 from deadrelu.report.options import settings_of
 from deadrelu.report.trial import ArmResult, Trial
 from deadrelu.training.check import Checked, check_trial
@@ -97,7 +97,7 @@ def _question(checked: Checked, how: Conduct) -> dict[str, Any]:
         "validation data": None if setup.val is None else _content(setup.val.data),
         "trainer": None if setup.trainer is None else _content(setup.trainer),
     }
-    arms = [f"{arm.name}={arm.recipe}" for arm in checked.arms]
+    arms = [arm.written for arm in checked.arms]
     asked = {name: value for name, value in _settings(checked, how).items() if name not in ("seeds", "invocation")}
     return {**files, "arms": arms, **asked, "keeps models": how.save_model is not None, "torch": torch.__version__}
 
@@ -129,10 +129,13 @@ def _settings(checked: Checked, how: Conduct) -> dict[str, Setting]:
 
 
 def _with_command(checked: Checked, how: Conduct, arm: Arm, found: ArmResult) -> ArmResult:
-    """The result of an arm with the command that patches a saved model in this way."""
+    """The result of an arm with the command that patches a saved model in this way, or else trains it in this way."""
     options = patch_options(arm)
-    if options is None or how.invocation is None or checked.info.format in ("architecture", "live module"):
+    if how.invocation is None:
         return found
+    if options is None or checked.info.format == "architecture":
+        arms = ",".join(dict.fromkeys((checked.arms[0].written, arm.written)))
+        return replace(found, command=trial_again(how.invocation, f"--arms={arms}", "-o=model=best.pt"))
     output = f"{Path(str(checked.info.path)).stem}.{'-'.join(arm.recipe.replace(':', '').split('+'))}.pt"
     return replace(found, command=patch_after(how.invocation, *options, f"-o={output}"))
 

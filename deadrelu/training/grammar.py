@@ -41,6 +41,11 @@ class Arm:
         """The arm in the words of the grammar."""
         return "+".join(change.word for change in self.changes) or KEEP
 
+    @property
+    def written(self) -> str:
+        """The arm as `--arms` takes it."""
+        return self.recipe if self.name == self.recipe else f"{self.name}={self.recipe}"
+
     def value(self, kind: str) -> Value:
         """How much of this kind of change; None without."""
         return next((change.value for change in self.changes if change.kind == kind), None)

@@ -266,7 +266,7 @@ def test_the_next_command_is_that_of_the_winner_and_what_patch_cannot_do_is_said
     assert step is not None
     assert (step.command, step.purpose) == (
         None,
-        "deadrelu patch cannot make this change. Change the training itself; the recipe is weight_decay:1e-4",
+        "Train with the recipe weight_decay:1e-4",
     )
     assert words.trial_step(nothing_better()) is None
 

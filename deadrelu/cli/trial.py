@@ -23,6 +23,7 @@ from deadrelu.errors import ExitCode, UsageError
 from deadrelu.files.writing import write_text
 from deadrelu.render.formats import Format
 from deadrelu.report.trial import Trial
+from deadrelu.text.wording import count
 
 _HOMES = {Format.MARKDOWN: "trial_markdown", Format.HTML: "trial_html"}
 _FORMATS = (Format.TABLE, Format.JSON, *_HOMES)
@@ -63,14 +64,27 @@ def trial(
             raise UsageError(f"-o {path}: a trial has no format {kind.value}", hint="json, html, markdown or table")
     if run.options["data"] is None:
         raise UsageError("a trial needs labelled data to train on", hint="give --data FILE, and --val FILE if you can")
-    with live_view(quiet=quiet) as view:
-        found = run.trial(model, view=view, save_model=paths[-1] if paths else None, force=force)
+    try:
+        with live_view(quiet=quiet) as view:
+            found = run.trial(model, view=view, save_model=paths[-1] if paths else None, force=force)
+    except KeyboardInterrupt:
+        _say_what_is_kept(run.options["resume"])
+        raise
     write_trial(found, outputs, force=force)
     if format is Format.TABLE:
         console.write(import_module("deadrelu.render.terminal.trial").render(found, console.current_screen()))
     else:
         console.write(_render(found, format))
     return ExitCode.OK
+
+
+def _say_what_is_kept(folder: str | None) -> None:
+    """After Ctrl-C: how to go on."""
+    if folder is None:
+        console.print_note("no run was kept; with --resume FOLDER finished runs are, and the same command goes on")
+        return
+    kept = len(list(Path(folder, "runs").glob("*.json")))
+    console.print_note(f"{count(kept, 'finished run')} kept in {folder}; the same command goes on from there")
 
 
 def write_trial(trial: Trial, outputs: Outputs, *, force: bool) -> None:

@@ -20,7 +20,7 @@ MOSTLY = 0.5
 
 CAUTION = (
     "a swap alone cures nothing: fine-tune, and scan again. Sokar et al. (2023) saw leaky ReLU reduce dormant units"
-    " only slightly."
+    " only slightly. `deadrelu trial` trains with and without each remedy, and says which helps."
 )
 
 

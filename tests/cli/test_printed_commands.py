@@ -289,6 +289,7 @@ def test_a_printed_command_leaves_out_what_the_command_does_not_take() -> None:
     }
     assert flags["scan"] - flags["suggest"] == commands._NOT_OF["suggest"]
     assert flags["scan"] - flags["patch"] | {"--site"} == commands._NOT_OF["patch"]  # its --site says what to swap
+    assert flags["trial"] - flags["patch"] == commands._TRIAL | commands._LOSS
     assert flags["scan"] >= commands._NOT_OF["scan"] | commands._REPEATED | commands._OF_THE_FILE
 
 

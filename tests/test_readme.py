@@ -148,7 +148,7 @@ def test_the_accuracy_in_the_prose_is_the_samples() -> None:
 
 def test_every_flag_in_the_prose_exists(clone: Path) -> None:
     flags = set(re.findall(r"`(--[a-z0-9-]+)", README.read_text()))
-    commands = ("scan", "suggest", "patch", "inspect", "diff", "trend", "merge", "report")
+    commands = ("scan", "suggest", "patch", "inspect", "diff", "trend", "merge", "report", "trial")
     known = "".join(run(f"deadrelu {command} --help", clone).out for command in commands)
     assert flags
     assert sorted(flag for flag in flags if f"{flag} " not in known) == []

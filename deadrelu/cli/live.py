@@ -18,7 +18,7 @@ _EVERY = 0.2
 
 @contextmanager
 def live_view(*, quiet: bool) -> Iterator[View | None]:
-    """A function that draws the standing of a trial; None where stderr is no terminal, or if `quiet`."""
+    """A function that draws the standing of a trial; None unless stderr is a terminal, or if `quiet`."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

@@ -72,7 +72,7 @@ def _gain_slope(arm: Arm) -> float:
 
 @torch.no_grad()
 def _initialise(module: nn.Module, scheme: str, slope: float, seed: int) -> None:
-    """Draw all weights anew: He et al. (2015, eq. 15) or Glorot and Bengio (2010, eq. 12, as a normal).
+    """Draw all weights again: He et al. (2015, eq. 15) or Glorot and Bengio (2010, eq. 12, as a normal).
 
     Biases become 0, norms neutral. What else the model has, as embeddings, stays.
     """

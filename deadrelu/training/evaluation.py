@@ -100,7 +100,7 @@ def _by_sample(values: Tensor, known: Tensor) -> list[float]:
 
 
 def _right_by_sample(output: Tensor, labels: Tensor, known: Tensor, loss: str) -> list[float]:
-    """The share of right predictions of each sample; empty where labels are no classes. NaN is never right."""
+    """The share of right predictions of each sample; empty unless labels are classes. NaN is never right."""
     if not right_classes(output, labels, loss)[1]:
         return []
     if loss == "bce_with_logits":

@@ -29,7 +29,7 @@ from deadrelu.report.trial import CurvePoint, TrialRun, run_from_dict
 from deadrelu.training.alter import alter
 from deadrelu.training.evaluation import Evaluation, evaluate
 from deadrelu.training.grammar import AUTO, Arm
-from deadrelu.training.loop import Course, OnPoint, shares_of, train
+from deadrelu.training.loop import TrainingRecord, OnPoint, shares_of, train
 from deadrelu.training.own import Trainer, train_by_own
 from deadrelu.training.recipe import MOST_TO_MEASURE, Recipe
 from deadrelu.training.samples import Samples, open_samples
@@ -50,11 +50,6 @@ class Setup:
     plan: Plan = field(default_factory=Plan)
     trainer: str | Trainer | None = None
     threads: int = 1
-
-    @property
-    def starts_anew(self) -> bool:
-        """Whether each seed has initial weights of its own: the model is code, not a saved model."""
-        return self.model.arch is None and not self.model.is_live and ":" in str(self.model.model)
 
 
 @dataclass(frozen=True)
@@ -174,7 +169,9 @@ def clip_value(program: EagerProgram, batches: Sequence[Batch], loss: Loss) -> f
     return clip
 
 
-def _outcome(seed: int, course: Course, trained: Evaluation, program: EagerProgram, samples: Samples) -> Outcome:
+def _outcome(
+    seed: int, course: TrainingRecord, trained: Evaluation, program: EagerProgram, samples: Samples
+) -> Outcome:
     """The run in figures."""
     final = course.final
     assert final is not None

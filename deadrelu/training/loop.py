@@ -29,7 +29,7 @@ OnPoint = Callable[[CurvePoint], None]
 
 
 @dataclass
-class Course:
+class TrainingRecord:
     """What was seen of a run: its curve, its norms, the evaluation at the end, and where it diverged if it did."""
 
     curve: list[CurvePoint] = field(default_factory=list)
@@ -57,7 +57,7 @@ def train(
     *,
     clip: float | None,
     on_point: OnPoint = lambda _: None,
-) -> Course:
+) -> TrainingRecord:
     """Train the program's module in place for `recipe.steps` steps.
 
     A loss that is not finite ends the run: it diverged there. Raises `ModelError` where the model or the loss raises.
@@ -69,7 +69,7 @@ def train(
         raise ModelError("no parameter of the model takes a gradient", hint="look for requires_grad_(False)")
     optimizer, scheduler = _optimizer(parameters, recipe)
     device = program.device or parameters[0].device
-    course, seen = Course(), Window()
+    course, seen = TrainingRecord(), Window()
     every = max(1, math.ceil(recipe.steps / POINTS))
     look(program, val, loss, course, seen, on_point)
     module.train()
@@ -125,7 +125,7 @@ class Window:
 
 
 def look(
-    program: EagerProgram, val: Sequence[Batch], loss: Loss, course: Course, seen: Window, on_point: OnPoint
+    program: EagerProgram, val: Sequence[Batch], loss: Loss, course: TrainingRecord, seen: Window, on_point: OnPoint
 ) -> None:
     """Add a point to the curve: evaluate, and count dead units."""
     course.final = found = evaluate(program, val, loss)

@@ -15,7 +15,7 @@ from deadrelu.measure.losses import Loss
 from deadrelu.programs.code import import_spec, users_code
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
-from deadrelu.training.loop import Course, OnPoint, Window, look
+from deadrelu.training.loop import TrainingRecord, OnPoint, Window, look
 from deadrelu.training.samples import Samples
 
 Trainer = Callable[..., Any]
@@ -25,7 +25,7 @@ _EXAMPLE = "return {'loss': loss}, or yield that once an epoch"
 
 
 def read_trainer(given: str | Trainer) -> tuple[str, Trainer]:
-    """The function of this name, and the name. Raises `UsageError` where there is none."""
+    """The function of this name, and the name. Raises `UsageError` if there is no such function."""
     if callable(given):
         return getattr(given, "__name__", type(given).__name__), given
     module, found = import_spec(given, error=UsageError)
@@ -36,13 +36,13 @@ def read_trainer(given: str | Trainer) -> tuple[str, Trainer]:
 
 def train_by_own(
     given: str | Trainer, program: EagerProgram, samples: Samples, loss: Loss, seed: int, *, on_point: OnPoint
-) -> Course:
+) -> TrainingRecord:
     """Call the function, and look at the model whenever it yields and when it ends.
 
     Raises `ModelError` where it raises, gives no metrics, or leaves the model as it was.
     """
     name, train = read_trainer(given)
-    module, course, window = program.module, Course(), Window()
+    module, course, window = program.module, TrainingRecord(), Window()
     before = [tensor.detach().clone() for tensor in _tensors(module)]
     look(program, samples.val, loss, course, window, on_point)
 

@@ -72,7 +72,7 @@ def _error(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[fl
 def judge_arms(spreads: Sequence[Spread | None], sign: int) -> list[tuple[ArmVerdict, Difference | None]]:
     """The verdict on each arm, with Holm's correction over all of them; `sign` as above.
 
-    The interval of an arm excludes 0 exactly where it is better or worse. One seed is no evidence.
+    The interval of an arm excludes 0 exactly where it is better or worse. One seed is never evidence.
     """
     raw = [None if spread is None else _p(spread) for spread in spreads]
     known = sorted((p, place) for place, p in enumerate(raw) if p is not None)

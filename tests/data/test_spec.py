@@ -31,7 +31,9 @@ COMMON = {"samples", "seed", "inputs", "images", "batch_size"}
 def test_the_keywords_for_type_checkers_are_the_fields_of_the_spec(options: type, spec: type) -> None:
     found = [f.name for f in fields(spec) if f.name in options.__annotations__]
     assert found == list(options.__annotations__)
-    assert {f.name for f in fields(spec)} - {*found} <= {"model", "data", "device", "device_map", "labelling"}
+    assert {f.name for f in fields(spec)} - {*found} <= {
+        *("model", "data", "device", "device_map", "labelling", "initial_seed")
+    }
     assert all(f"`{f.name}`: " in (spec.__doc__ or "") for f in fields(spec))
 
 

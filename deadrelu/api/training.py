@@ -54,8 +54,8 @@ def trial(
     """Train `model` in several ways, everything else equal, and say which is better than keeping it as it is.
 
     All arms have the same seeds, the same order of the data and the same initial weights. A saved or live model is
-    trained on from its weights; code (`model.py:Net`) starts from new initial weights with each seed. Neither the model nor its file is
-    changed. Raises a `DeadreluError` with a hint, also where no run of the baseline has a result.
+    trained on from its weights; code (`model.py:Net`) gets new initial weights with each seed. Neither the model nor
+    its file is changed. Raises a `DeadreluError` with a hint, also where no run of the baseline has a result.
 
     `train`, `val`: labelled data, as `data` of `scan`. Without `val`, a fifth of `train` is held out.
     `arms`: `"keep,leaky_relu:0.01,reinit+lr:0.1x"`, or a list; "auto" takes what a scan suggests.

@@ -103,7 +103,7 @@ def _question(checked: Checked, how: Conduct) -> dict[str, Any]:
 
 
 def _content(source: object) -> str:
-    """What identifies the content of a source: the hash of a file, or of the file of some code; else its name or type."""
+    """What identifies the content of a source: the hash of a file or of code; else its name or type."""
     if not isinstance(source, str | Path):
         return type(source).__name__
     for path in (Path(source), Path(str(source).rpartition(":")[0])):

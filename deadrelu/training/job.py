@@ -29,7 +29,7 @@ from deadrelu.report.trial import CurvePoint, TrialRun, run_from_dict
 from deadrelu.training.alter import alter
 from deadrelu.training.evaluation import Evaluation, evaluate
 from deadrelu.training.grammar import AUTO, Arm
-from deadrelu.training.loop import TrainingRecord, OnPoint, shares_of, train
+from deadrelu.training.loop import OnPoint, TrainingRecord, shares_of, train
 from deadrelu.training.own import Trainer, train_by_own
 from deadrelu.training.recipe import MOST_TO_MEASURE, Recipe
 from deadrelu.training.samples import Samples, open_samples

@@ -15,7 +15,7 @@ from deadrelu.measure.losses import Loss
 from deadrelu.programs.code import import_spec, users_code
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
-from deadrelu.training.loop import TrainingRecord, OnPoint, Window, look
+from deadrelu.training.loop import OnPoint, TrainingRecord, Window, look
 from deadrelu.training.samples import Samples
 
 Trainer = Callable[..., Any]

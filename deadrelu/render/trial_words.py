@@ -16,6 +16,9 @@ from deadrelu.report.commands import trial_again
 from deadrelu.report.trial import ArmResult, Difference, Trial
 from deadrelu.text.wording import count, first_few
 
+_MOST_OF_A_SHARE = 0.5
+"""A trial that finds no smaller difference of shares (0..1) finds nothing of use."""
+
 _MOST_NAMED = 4
 """Of more arms than this, the rest are only counted."""
 
@@ -163,6 +166,9 @@ def _power(trial: Trial, digits: Digits) -> Iterator[str]:
     if seen:
         seeds = count(max(arm.difference.pairs for arm in _compared(trial) if arm.difference), "seed")
         samples = f" and {count(trial.data.val_samples, 'sample')}" if trial.metric.unit == "sample" else ""
+        if trial.metric.is_share and max(seen) > _MOST_OF_A_SHARE:
+            yield f"{seeds[0].upper()}{seeds[1:]}{samples} are too few to find even a large difference: run more seeds."
+            return
         size = digits.amount(max(seen))
         yield f"With {seeds}{samples}, a true difference of {size} would have been found in 4 of 5 trials."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from deadrelu.data.batches import Batches
@@ -48,11 +49,14 @@ def check_trial(setup: Setup, arms: tuple[Arm, ...] | None) -> Checked:
             f"the loss on the validation data is {found.loss} before the first step",
             hint="look for NaN in the data, in the labels and in the weights: `deadrelu scan` shows where",
         )
-    notes: list[str] = []
     chosen = arms or _suggested(ready)
-    made = [arm for arm in chosen if _can_be_made(ready, setup, arm, notes if arms is None else None)]
+    refused = {arm: error for arm in chosen if (error := _why_not(ready, setup, arm)) is not None}
+    left = tuple(arm for arm in chosen if arm not in refused)
+    if refused and (arms is not None or len(left) == 1):
+        raise next(iter(refused.values()))
     recipe = setup.recipe.lasting(ready.samples.epoch)
-    return Checked(replace(setup, recipe=recipe), tuple(made), ready.info, ready.samples.data, tuple(notes))
+    notes = (*_notes_on(refused), *_notes_on_data(ready))
+    return Checked(replace(setup, recipe=recipe), left, ready.info, ready.samples.data, notes)
 
 
 def _suggested(ready: Prepared) -> tuple[Arm, ...]:
@@ -62,19 +66,34 @@ def _suggested(ready: Prepared) -> tuple[Arm, ...]:
     return suggested_arms(judge(report_on(ready.program, ready.info, batches, loss=ready.loss), Policy()))
 
 
-def _can_be_made(ready: Prepared, setup: Setup, arm: Arm, notes: list[str] | None) -> bool:
-    """Whether an arm can be made of this model; where it cannot, a note, or without `notes` an error."""
+def _why_not(ready: Prepared, setup: Setup, arm: Arm) -> UsageError | None:
+    """The error where an arm cannot be made of this model."""
     own = [change.word for change in arm.changes if change.kind in OF_THE_TRAINING]
+    if own and setup.trainer is not None and setup.trainer != "lightning":
+        return UsageError(
+            f"the arm {arm.name} changes the training, which is your own function", hint=f"leave {own[0]} out"
+        )
+    program = EagerProgram(copy.deepcopy(ready.program.module), ready.program.device)
     try:
-        if own and setup.trainer is not None and setup.trainer != "lightning":
-            raise UsageError(
-                f"the arm {arm.name} changes the training, which is your own function", hint=f"leave {own[0]} out"
-            )
-        program = EagerProgram(copy.deepcopy(ready.program.module), ready.program.device)
         alter(program, arm, 0, ready.samples.some(MOST_TO_MEASURE), setup.plan)
     except UsageError as error:
-        if notes is None:
-            raise
-        notes.append(error.message)
-        return False
-    return True
+        return error
+    return None
+
+
+def _notes_on(refused: Mapping[Arm, UsageError]) -> Iterator[str]:
+    """A note on each reason for which suggested arms were left out."""
+    by_reason: dict[str, list[str]] = {}
+    for arm, error in refused.items():
+        by_reason.setdefault(error.message.rpartition("cannot be made: ")[2], []).append(arm.name)
+    for reason, names in by_reason.items():
+        yield f"left out, because it cannot be made of this model: {', '.join(names)} ({reason})"
+
+
+def _notes_on_data(ready: Prepared) -> Iterator[str]:
+    """A note where a saved model may have been trained on what was held out."""
+    if ready.samples.data.held_out and ready.info.format != "architecture":
+        yield (
+            "if the model was trained on these data before, the samples held out are not new to it, and all arms look"
+            " better than they are: give data that it has not seen with --val"
+        )

@@ -6,8 +6,9 @@ Casella and McCulloch 1992, ch. 4). With mean squares MS_A of the seeds, MS_B of
 
     Var(mean) = (MS_A + MS_B − MS_E) / (seeds · samples),
 
-never taken below MS_A or MS_B alone over seeds · samples, with degrees of freedom by Satterthwaite (1946). The interval
-is Student's. Each arm is one comparison; Holm (1979) corrects for their number.
+never taken below MS_A or MS_B alone over seeds · samples, with degrees of freedom by Satterthwaite (1946). Where scores
+are right or wrong, the standard error is at least one sample: without that, arms that agree on all samples would be the
+same for certain. The interval is Student's. Each arm is one comparison; Holm (1979) corrects for their number.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def spread_of(arm: Mapping[int, Sequence[float]], baseline: Mapping[int, Sequenc
         return Spread(estimate, None, 0, len(seeds), wins)
     if table.shape[1] < 2:
         return Spread(estimate, float(stats.sem(by_seed)), len(seeds) - 1, len(seeds), wins)
-    return Spread(estimate, *_error(table), len(seeds), wins)
+    error, freedom = _error(table)
+    if np.isin(table, (-1, 0, 1)).all():  # right or wrong: what few samples show may be one sample's luck
+        error = max(error, 1 / table.shape[1])
+    return Spread(estimate, error, freedom, len(seeds), wins)
 
 
 def _error(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from deadrelu.render.formats import Format
 from deadrelu.report.trial import Trial
 from deadrelu.text.wording import count
 
-_HOMES = {Format.MARKDOWN: "trial_markdown", Format.HTML: "trial_html"}
+_HOMES = {Format.MARKDOWN: "trial.markdown", Format.HTML: "trial.html"}
 _FORMATS = (Format.TABLE, Format.JSON, *_HOMES)
 _MODEL = "model"
 

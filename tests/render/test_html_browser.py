@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deadrelu.render import html, trial_html
+from deadrelu.render import html
+from deadrelu.render.trial import html as trial_html
 from deadrelu.report import Report, Skipped
 from tests.conftest import make_report, make_site, make_stats
 from tests.render.trials import make_trial

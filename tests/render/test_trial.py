@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from deadrelu.render import trial_words as words
 from deadrelu.render.glyphs import ASCII, BLOCKS
-from deadrelu.render.promises import promised_of, promises
 from deadrelu.render.terminal import trial as terminal
 from deadrelu.render.terminal.screen import Screen
-from deadrelu.render.trial_figures import Digits, arm_figures, gradient_norm, p_value
-from deadrelu.render.whiskers import WhiskerScale, whisker, whisker_axis, whisker_scale
+from deadrelu.render.trial import words
+from deadrelu.render.trial.figures import Digits, arm_figures, gradient_norm, p_value
+from deadrelu.render.trial.promises import promised_of, promises
+from deadrelu.render.trial.whiskers import WhiskerScale, whisker, whisker_axis, whisker_scale
 from deadrelu.report.trial import Difference, Trial
 from tests.render.trials import (
     by_loss,

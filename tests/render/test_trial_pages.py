@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deadrelu.render import trial_html, trial_markdown
 from deadrelu.render.markdown import MOST_CHARACTERS
+from deadrelu.render.trial import html as trial_html
+from deadrelu.render.trial import markdown as trial_markdown
+from deadrelu.render.trial.whiskers import whisker_scale
 from deadrelu.render.webpage.chart_axis import linear_axis, log_axis
 from deadrelu.render.webpage.curves import MOST_COLOURED, arm_styles, courses, line_chart
-from deadrelu.render.whiskers import whisker_scale
 from deadrelu.report.trial import CurvePoint, Trial
 from tests.render.test_html import HOSTILE, Page
 from tests.render.trials import by_loss, crowd, make_arm, make_run, make_trial, nothing_better, one_seed, unknown

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
 
-from deadrelu.render import trial_words as words
-from deadrelu.render.promises import promised_of, promises
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.columns import Column, column_of, fit
 from deadrelu.render.terminal.page import page, paragraph
 from deadrelu.render.terminal.screen import Screen
-from deadrelu.render.trial_figures import ArmFigures, Digits, arm_figures, digits_of
-from deadrelu.render.trial_legend import arm_cells, caption, compared_by, trained_on
-from deadrelu.render.whiskers import WhiskerScale, whisker, whisker_axis, whisker_scale
+from deadrelu.render.trial import words
+from deadrelu.render.trial.figures import ArmFigures, Digits, arm_figures, digits_of
+from deadrelu.render.trial.legend import arm_cells, caption, compared_by, trained_on
+from deadrelu.render.trial.promises import promised_of, promises
+from deadrelu.render.trial.whiskers import WhiskerScale, whisker, whisker_axis, whisker_scale
 from deadrelu.report.trial import Trial
 from deadrelu.text.wording import count
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from deadrelu.render.trial_figures import gradient_norm, known
+from deadrelu.render.trial.figures import gradient_norm, known
+from deadrelu.render.trial.whiskers import WhiskerScale
 from deadrelu.render.webpage.chart_axis import ChartAxis, linear_axis, log_axis
 from deadrelu.render.webpage.markup import Html, el, join
-from deadrelu.render.whiskers import WhiskerScale
 from deadrelu.report.trial import ArmResult, CurvePoint, Trial
 from deadrelu.text.wording import count, number
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deadrelu.render import trial_words as words
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.promises import promised_of, promises
-from deadrelu.render.trial_figures import Digits, arm_figures, digits_of, duration, gradient_norm
-from deadrelu.render.trial_legend import arm_cells, caption
+from deadrelu.render.trial import words
+from deadrelu.render.trial.figures import Digits, arm_figures, digits_of, duration, gradient_norm
+from deadrelu.render.trial.legend import arm_cells, caption
+from deadrelu.render.trial.promises import promised_of, promises
+from deadrelu.render.trial.whiskers import WhiskerScale, whisker_scale
 from deadrelu.render.webpage.curves import swatch, whisker_axis_svg, whisker_svg
 from deadrelu.render.webpage.markup import Html, el, facts, join
-from deadrelu.render.whiskers import WhiskerScale, whisker_scale
 from deadrelu.report.trial import ArmResult, Trial, TrialRun
 from deadrelu.text.wording import count, number, percent
 

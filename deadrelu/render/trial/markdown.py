@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deadrelu.render import trial_words as words
 from deadrelu.render.conclusion import Mood
 from deadrelu.render.markdown import MOST_CHARACTERS, code_span, escape_prose
-from deadrelu.render.promises import promised_of, promises
-from deadrelu.render.trial_figures import arm_figures, digits_of
-from deadrelu.render.trial_legend import arm_cells, caption, compared_by, trained_on
+from deadrelu.render.trial import words
+from deadrelu.render.trial.figures import arm_figures, digits_of
+from deadrelu.render.trial.legend import arm_cells, caption, compared_by, trained_on
+from deadrelu.render.trial.promises import promised_of, promises
 from deadrelu.report.trial import Trial
 from deadrelu.text.wording import count
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deadrelu.render import trial_words as words
 from deadrelu.render.conclusion import Mood
-from deadrelu.render.trial_figures import duration, seeds_of
-from deadrelu.render.trial_legend import trained_on
+from deadrelu.render.trial import words
+from deadrelu.render.trial.figures import duration, seeds_of
+from deadrelu.render.trial.legend import trained_on
 from deadrelu.render.webpage import closing, overview
 from deadrelu.render.webpage.curves import arm_styles, courses, curve_note, line_chart
 from deadrelu.render.webpage.document import document

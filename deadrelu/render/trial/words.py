@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import mean
 
 from deadrelu.render.conclusion import Mood, Step
-from deadrelu.render.trial_figures import (
+from deadrelu.render.trial.figures import (
     Digits,
     arm_figures,
     confidence_level,

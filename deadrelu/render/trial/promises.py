@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deadrelu.render.trial_figures import ArmFigures, Digits, arm_figures, digits_of, duration, gradient_norm
+from deadrelu.render.trial.figures import ArmFigures, Digits, arm_figures, digits_of, duration, gradient_norm
 from deadrelu.report.trial import ArmResult, Trial
 from deadrelu.text.wording import count, number
 

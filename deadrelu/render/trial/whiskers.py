@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deadrelu.render.glyphs import Glyphs
-from deadrelu.render.trial_figures import known
+from deadrelu.render.trial.figures import known
 from deadrelu.report.trial import Difference, Trial
 
 _ALONE, _ROOM = 8, 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from deadrelu.render.glyphs import BLOCKS
-from deadrelu.render.trial_figures import (
+from deadrelu.render.trial.figures import (
     ArmFigures,
     Digits,
     confidence_level,

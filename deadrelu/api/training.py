@@ -66,7 +66,7 @@ def trial(
     `clip`: the largest norm of the gradient; "auto" takes the 95th percentile before the first step.
     `steps`, `epochs`: how long to train. Default: 10 epochs.
     `trainer`: your own training in place of all that, `fn(model, seed)` or `"file.py:fn"`: it trains the model in
-        place, and yields or returns metrics. "lightning": a LightningModule is trained by Lightning's Trainer.
+        place, and yields or returns metrics.
     `jobs`: how many processes. 1 trains in this process; more need a script that is guarded by `__main__`.
     `ray`: the address of a Ray cluster that runs the jobs instead, or "local".
     `resume`: a folder that keeps each finished run, so that the same call goes on after an interruption.

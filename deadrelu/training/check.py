@@ -69,7 +69,7 @@ def _suggested(ready: Prepared) -> tuple[Arm, ...]:
 def _why_not(ready: Prepared, setup: Setup, arm: Arm) -> UsageError | None:
     """The error where an arm cannot be made of this model."""
     own = [change.word for change in arm.changes if change.kind in OF_THE_TRAINING]
-    if own and setup.trainer is not None and setup.trainer != "lightning":
+    if own and setup.trainer is not None:
         return UsageError(
             f"the arm {arm.name} changes the training, which is your own function", hint=f"leave {own[0]} out"
         )

@@ -39,7 +39,7 @@ from deadrelu.training.samples import Samples, open_samples
 class Setup:
     """What all jobs of a trial share: the model, the data, the loss, the recipe, and how many threads one may use.
 
-    `trainer` is the user's own training, `FILE.py:fn` or "lightning", or a function in memory; None is ours.
+    `trainer` is the user's own training, `FILE.py:fn`, or a function in memory; None is ours.
     """
 
     model: ModelSpec

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @undisturbed
 def trial(
     model: nn.Module | str | Path,
-    train: object,
+    train: object = None,
     val: object = None,
     *,
     arms: str | Sequence[str] = "auto",
@@ -66,7 +66,8 @@ def trial(
     `clip`: the largest norm of the gradient; "auto" takes the 95th percentile before the first step.
     `steps`, `epochs`: how long to train. Default: 10 epochs.
     `trainer`: your own training in place of all that, `fn(model, seed)` or `"file.py:fn"`: it trains the model in
-        place, and yields or returns metrics.
+        place, and yields or returns metrics. It may know its data without `train`, but not without `val`.
+        "lightning": the LightningModule's own `training_step` and optimizers, by Lightning's Trainer.
     `jobs`: how many processes. 1 trains in this process; more need a script that is guarded by `__main__`.
     `ray`: the address of a Ray cluster that runs the jobs instead, or "local".
     `resume`: a folder that keeps each finished run, so that the same call goes on after an interruption.
@@ -87,12 +88,12 @@ def trial(
     written = [arms] if isinstance(arms, str) else list(arms)
     chosen = None if written == [AUTO] else parse_arms(written)
     losses = LossSpec.of(loss, label_key)
-    source = replace(DataSpec.of(train, options), labelling=losses.labelling)
+    source = replace(DataSpec.of(train if train is not None else val, options), labelling=losses.labelling)
     lasting: dict[str, Any] = {"schedule": schedule, "clip": clip, "steps": steps, "epochs": epochs}
     recipe = Recipe(optimizer=optimizer, lr=lr, weight_decay=weight_decay, **lasting)
     setup = Setup(
         model=ModelSpec.of(model, {**options, "device": device}),
-        train=source,
+        train=None if train is None else source,
         val=None if val is None else replace(source, data=val),
         loss=losses,
         recipe=recipe,

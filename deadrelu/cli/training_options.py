@@ -55,8 +55,8 @@ _EpochsOption = Annotated[
 _TrainOption = Annotated[
     str | None,
     _train(
-        metavar="FILE.py:FN",
-        help="Train by your own fn(model, seed), which trains in place and yields or returns metrics. Give --val too.",
+        metavar="FILE.py:FN|lightning",
+        help="Train by your own fn(model, seed), which yields or returns metrics, or by Lightning's Trainer.",
     ),
 ]
 _JobsOption = Annotated[

@@ -62,8 +62,6 @@ def trial(
     for kind, path in outputs:
         if kind not in _FORMATS:
             raise UsageError(f"-o {path}: a trial has no format {kind.value}", hint="json, html, markdown or table")
-    if run.options["data"] is None:
-        raise UsageError("a trial needs labelled data to train on", hint="give --data FILE, and --val FILE if you can")
     try:
         with live_view(quiet=quiet) as view:
             found = run.trial(model, view=view, save_model=paths[-1] if paths else None, force=force)

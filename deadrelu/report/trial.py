@@ -117,10 +117,13 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialData:
-    """Training and validation data: where from, and how many samples. `held_out`: both come from the same source."""
+    """Training and validation data: where from, and how many samples. `held_out`: both come from the same source.
 
-    train: str
-    train_samples: int
+    None is what only the user's own training knows.
+    """
+
+    train: str | None
+    train_samples: int | None
     val: str | None
     val_samples: int
     held_out: bool = False

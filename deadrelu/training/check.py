@@ -20,7 +20,9 @@ from deadrelu.training.auto import suggested_arms
 from deadrelu.training.evaluation import check_labels, evaluate
 from deadrelu.training.grammar import Arm
 from deadrelu.training.job import Prepared, Setup, prepare
-from deadrelu.training.recipe import MOST_TO_MEASURE, OF_THE_TRAINING
+from deadrelu.training.lightning import batches_of_an_epoch
+from deadrelu.training.own import read_trainer
+from deadrelu.training.recipe import LIGHTNING, MOST_TO_MEASURE, OF_THE_TRAINING, Recipe
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def check_trial(setup: Setup, arms: tuple[Arm, ...] | None) -> Checked:
     step, and `UsageError` for an arm that cannot be made.
     """
     ready = prepare(setup, 0)
+    recipe = _recipe(setup, ready)
     found = evaluate(ready.program, ready.samples.val, ready.loss)
     check_labels(ready.samples.val, found.is_accuracy)
     if not math.isfinite(found.loss):
@@ -54,9 +57,22 @@ def check_trial(setup: Setup, arms: tuple[Arm, ...] | None) -> Checked:
     left = tuple(arm for arm in chosen if arm not in refused)
     if refused and (arms is not None or len(left) == 1):
         raise next(iter(refused.values()))
-    recipe = setup.recipe.lasting(ready.samples.epoch)
     notes = (*_notes_on(refused), *_notes_on_data(ready))
     return Checked(replace(setup, recipe=recipe), left, ready.info, ready.samples.data, notes)
+
+
+def _recipe(setup: Setup, ready: Prepared) -> Recipe:
+    """The recipe, for a number of steps unless the user's function decides that.
+
+    Raises `UsageError` where there is no such trainer.
+    """
+    if setup.trainer is not None and setup.is_own:
+        read_trainer(setup.trainer)
+        return setup.recipe
+    epoch = ready.samples.epoch
+    if setup.trainer == LIGHTNING:
+        epoch *= batches_of_an_epoch(ready.program.module, has_data=setup.train is not None)
+    return setup.recipe.lasting(epoch)
 
 
 def _suggested(ready: Prepared) -> tuple[Arm, ...]:
@@ -68,11 +84,11 @@ def _suggested(ready: Prepared) -> tuple[Arm, ...]:
 
 def _why_not(ready: Prepared, setup: Setup, arm: Arm) -> UsageError | None:
     """The error where an arm cannot be made of this model."""
-    own = [change.word for change in arm.changes if change.kind in OF_THE_TRAINING]
-    if own and setup.trainer is not None:
-        return UsageError(
-            f"the arm {arm.name} changes the training, which is your own function", hint=f"leave {own[0]} out"
-        )
+    of_training = [change for change in arm.changes if change.kind in OF_THE_TRAINING]
+    unused = [change.word for change in of_training if change.kind not in setup.of_the_recipe]
+    if unused:
+        whose = "your own function" if setup.is_own else "that of the LightningModule"
+        return UsageError(f"the arm {arm.name} changes the training, which is {whose}", hint=f"leave {unused[0]} out")
     program = EagerProgram(copy.deepcopy(ready.program.module), ready.program.device)
     try:
         alter(program, arm, 0, ready.samples.some(MOST_TO_MEASURE), setup.plan)

@@ -93,7 +93,7 @@ def _question(checked: Checked, how: Conduct) -> dict[str, Any]:
     setup = checked.setup
     files = {
         "model": checked.info.sha256 or checked.info.path,
-        "training data": _content(setup.train.data),
+        "training data": None if setup.train is None else _content(setup.train.data),
         "validation data": None if setup.val is None else _content(setup.val.data),
         "trainer": None if setup.trainer is None else _content(setup.trainer),
     }
@@ -116,10 +116,12 @@ def _settings(checked: Checked, how: Conduct) -> dict[str, Setting]:
     """What the trial keeps of the options."""
     setup = checked.setup
     trainer = setup.trainer if isinstance(setup.trainer, str | None) else getattr(setup.trainer, "__name__", "function")
-    parts = (setup.train, setup.loss, setup.recipe)
+    recipe = {name: value for name, value in settings_of(setup.recipe).items() if name in setup.of_the_recipe}
     return {
         "invocation": None if how.invocation is None else tuple(how.invocation),
-        **{name: value for part in parts for name, value in settings_of(part).items()},
+        **settings_of(setup.train or setup.val),
+        **settings_of(setup.loss),
+        **recipe,
         "trainer": trainer,
         "arms": tuple(arm.recipe for arm in checked.arms),
         "seeds": how.seeds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,9 +29,10 @@ from deadrelu.report.trial import CurvePoint, TrialRun, run_from_dict
 from deadrelu.training.alter import alter
 from deadrelu.training.evaluation import Evaluation, evaluate
 from deadrelu.training.grammar import AUTO, Arm
+from deadrelu.training.lightning import train_by_lightning
 from deadrelu.training.loop import OnPoint, TrainingRecord, shares_of, train
 from deadrelu.training.own import Trainer, train_by_own
-from deadrelu.training.recipe import MOST_TO_MEASURE, Recipe
+from deadrelu.training.recipe import LIGHTNING, MOST_TO_MEASURE, OF_LIGHTNING, Recipe
 from deadrelu.training.samples import Samples, open_samples
 
 
@@ -39,17 +40,45 @@ from deadrelu.training.samples import Samples, open_samples
 class Setup:
     """What all jobs of a trial share: the model, the data, the loss, the recipe, and how many threads one may use.
 
-    `trainer` is the user's own training, `FILE.py:fn`, or a function in memory; None is ours.
+    `trainer` is the user's own training, `FILE.py:fn` or a function in memory, or "lightning"; None is ours. The user's
+    function knows its training data: `train` may be None then.
     """
 
     model: ModelSpec
-    train: DataSpec
+    train: DataSpec | None
     val: DataSpec | None
     loss: LossSpec
     recipe: Recipe
     plan: Plan = field(default_factory=Plan)
     trainer: str | Trainer | None = None
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what the trainer cannot do."""
+        if self.train is None and self.trainer is None:
+            raise UsageError(
+                "a trial needs labelled data to train on", hint="give --data FILE, and --val FILE if you can"
+            )
+        if self.val is None and (self.is_own or self.train is None):
+            raise UsageError("--train needs validation data: deadrelu cannot hold out any", hint="give --val FILE")
+        unused = [f.name for f in fields(Recipe) if f.name not in self.of_the_recipe]
+        for name in unused:
+            if getattr(self.recipe, name) != getattr(Recipe(), name):
+                flag = "--" + name.replace("_", "-")
+                whose = "your function" if self.is_own else "the LightningModule"
+                raise UsageError(f"{flag} has no effect: {whose} decides that", hint=f"leave {flag} out")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a function of the user's trains."""
+        return self.trainer not in (None, LIGHTNING)
+
+    @property
+    def of_the_recipe(self) -> tuple[str, ...]:
+        """The names of the fields of the recipe that the trainer follows."""
+        if self.is_own:
+            return ()
+        return OF_LIGHTNING if self.trainer == LIGHTNING else tuple(f.name for f in fields(Recipe))
 
 
 @dataclass(frozen=True)
@@ -146,17 +175,27 @@ def _run(setup: Setup, job: Job, on_point: OnPoint, keep: Path | None) -> Outcom
     clip = clip_value(program, measured, loss) if recipe.clip == AUTO else recipe.clip
     device = program.device or torch.device("cpu")
     with seeded(device, job.seed):  # dropout draws the same for every arm
-        if setup.trainer is not None:
-            course = train_by_own(setup.trainer, program, samples, loss, job.seed, on_point=on_point)
-        else:
-            stream = samples.stream(setup.train, program, job.seed)
-            number = None if clip is None else float(clip)
-            course = train(program, stream, recipe, loss, samples.val, clip=number, on_point=on_point)
+        course = _trained(setup, recipe, job.seed, ready, None if clip is None else float(clip), on_point)
     if keep is not None:
         program.module.eval()
         with replacing(keep, force=True) as temporary:
             program.save(temporary, force=True)
-    return _outcome(job.seed, course, evaluate(program, measured, loss), program, samples)
+    trained = None if setup.train is None else evaluate(program, measured, loss)
+    return _outcome(job.seed, course, trained, program, samples)
+
+
+def _trained(
+    setup: Setup, recipe: Recipe, seed: int, ready: Prepared, clip: float | None, on_point: OnPoint
+) -> TrainingRecord:
+    """Train by whoever is to train."""
+    program, samples, loss = ready.program, ready.samples, ready.loss
+    stream = None if setup.train is None else samples.stream(setup.train, program, seed)
+    if setup.trainer == LIGHTNING:
+        return train_by_lightning(program, stream, recipe, loss, samples.val, clip=clip, on_point=on_point)
+    if setup.trainer is not None:
+        return train_by_own(setup.trainer, program, samples, loss, seed, on_point=on_point)
+    assert stream is not None
+    return train(program, stream, recipe, loss, samples.val, clip=clip, on_point=on_point)
 
 
 def clip_value(program: EagerProgram, batches: Sequence[Batch], loss: Loss) -> float:
@@ -170,7 +209,7 @@ def clip_value(program: EagerProgram, batches: Sequence[Batch], loss: Loss) -> f
 
 
 def _outcome(
-    seed: int, course: TrainingRecord, trained: Evaluation, program: EagerProgram, samples: Samples
+    seed: int, course: TrainingRecord, trained: Evaluation | None, program: EagerProgram, samples: Samples
 ) -> Outcome:
     """The run in figures."""
     final = course.final
@@ -181,8 +220,8 @@ def _outcome(
         seed=seed,
         metric=last.metric,
         loss=last.loss,
-        train_metric=trained.metric,
-        train_loss=trained.loss,
+        train_metric=None if trained is None else trained.metric,
+        train_loss=None if trained is None else trained.loss,
         dead_fraction=shares.dead,
         saturated_fraction=shares.saturated,
         gradient_norm_median=statistics.median(course.norms) if course.norms else None,

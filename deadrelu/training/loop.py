@@ -23,7 +23,7 @@ from deadrelu.programs.program import Batch
 from deadrelu.programs.pytree import to_device
 from deadrelu.report.trial import CurvePoint
 from deadrelu.training.evaluation import Evaluation, evaluate
-from deadrelu.training.recipe import POINTS, Recipe
+from deadrelu.training.recipe import Recipe
 
 OnPoint = Callable[[CurvePoint], None]
 
@@ -70,7 +70,6 @@ def train(
     optimizer, scheduler = _optimizer(parameters, recipe)
     device = program.device or parameters[0].device
     course, seen = TrainingRecord(), Window()
-    every = max(1, math.ceil(recipe.steps / POINTS))
     look(program, val, loss, course, seen, on_point)
     module.train()
     for step, batch in zip(range(1, recipe.steps + 1), stream, strict=False):
@@ -85,7 +84,7 @@ def train(
             break
         seen.add(value, right, norm)
         course.norms.append(norm)
-        if step % every == 0 or step == recipe.steps:
+        if step % recipe.every == 0 or step == recipe.steps:
             look(program, val, loss, course, seen, on_point)
             module.train()
     return course

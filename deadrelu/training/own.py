@@ -43,7 +43,7 @@ def train_by_own(
     """
     name, train = read_trainer(given)
     module, course, window = program.module, TrainingRecord(), Window()
-    before = [tensor.detach().clone() for tensor in _tensors(module)]
+    first = seen = _copied(module)
     look(program, samples.val, loss, course, window, on_point)
 
     def failed(why: str) -> ModelError:
@@ -67,10 +67,13 @@ def train_by_own(
             was_training = module.training
             look(program, samples.val, loss, course, window, on_point)
             module.train(was_training)
+            seen = _copied(module)
         begun = time.perf_counter()
     if course.steps == 0:
         raise ModelError(f"{name} gives no metrics", hint=_EXAMPLE)
-    if all(torch.equal(old, new) for old, new in zip(before, _tensors(module), strict=True)):
+    if not _same(seen, module):  # it went on after what it yielded last
+        look(program, samples.val, loss, course, window, on_point)
+    if _same(first, module):
         raise ModelError(
             f"{name} left the model as it was, as if it had trained a copy",
             hint="train the model that it is given, in place",
@@ -98,5 +101,11 @@ def _read(given: object, name: str) -> dict[str, float]:
         raise ModelError(f"{name} gives a {shown}, and not a number or a mapping of numbers", hint=_EXAMPLE) from error
 
 
-def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _copied(module: nn.Module) -> list[torch.Tensor]:
+    return [tensor.detach().clone() for tensor in (*module.parameters(), *module.buffers())]
+
+
+def _same(tensors: list[torch.Tensor], module: nn.Module) -> bool:
+    """Whether these are the tensors of the module; if not even the shapes agree, they are not."""
+    now = _copied(module)
+    return len(tensors) == len(now) and all(torch.equal(old, new) for old, new in zip(tensors, now, strict=True))

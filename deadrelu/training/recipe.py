@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -64,10 +65,22 @@ class Recipe:
                 changed[name] = arm.value(name)
         return replace(self, **changed)
 
+    @property
+    def every(self) -> int:
+        """How many steps there are between two points of the curve. The recipe must know its steps."""
+        assert self.steps is not None
+        return max(1, math.ceil(self.steps / POINTS))
+
     def lasting(self, epoch: int) -> Recipe:
         """The same for a number of steps, where an epoch has so many."""
         return self if self.steps is not None else replace(self, steps=epoch * (self.epochs or 10), epochs=None)
 
+
+LIGHTNING = "lightning"
+"""The name of the trainer that is Lightning's."""
+
+OF_LIGHTNING = ("clip", "steps", "epochs")
+"""The fields of the recipe that Lightning's Trainer follows; the LightningModule decides the rest."""
 
 OF_THE_TRAINING = ("lr", "weight_decay", "clip")
 """The kinds of change that are to the training and not to the model."""

@@ -157,14 +157,23 @@ class Samples:
         return found
 
 
-def open_samples(train: DataSpec, val: DataSpec | None, program: Program) -> Samples:
+def open_samples(train: DataSpec | None, val: DataSpec | None, program: Program) -> Samples:
     """Open both. Without validation data a fifth of the training samples is held out, the same for every run.
 
+    Without training data, since the user's function has them, the validation data are what is measured before, too.
     Raises `DataError` where the data cannot be read, `UsageError` where it cannot be divided.
     """
+    batches: Sequence[Batch]
+    if train is None:
+        assert val is not None
+        opened = open_data(val, program)
+        batches = _listed(opened)
+        data = TrialData(
+            train=None, train_samples=None, val=str(opened.info.source), val_samples=_sum(batches), held_out=False
+        )
+        return Samples(Batches.held(batches, opened.info), batches, 1, data)
     opened = open_data(train, program)
     held_out = val is None
-    batches: Sequence[Batch]
     if opened.is_fixed:
         rows = _rows(opened)
         if held_out:

@@ -23,7 +23,9 @@ _DASH = BLOCKS.dash
 def trained_on(trial: Trial) -> str:
     """Return the training and the validation data on one line."""
     data = trial.data
-    train = f"{data.train}, {count(data.train_samples, 'sample')}"
+    train = "data of the training function"
+    if data.train_samples is not None:
+        train = f"{data.train}, {count(data.train_samples, 'sample')}"
     val = count(data.val_samples, "sample")
     if data.held_out:
         return f"{train}; validated on {val} held out of {data.val or data.train}"

@@ -59,7 +59,7 @@ def conduct(setup: Setup, arms: tuple[Arm, ...] | None, how: Conduct, view: View
         folder = Path(how.resume or stack.enter_context(tempfile.TemporaryDirectory(prefix="deadrelu-trial-")))
         store = Store(folder)
         # With another number of threads sums would be rounded otherwise than in the runs that are there.
-        checked = check_trial(replace(setup, threads=store.threads or _threads(how.jobs)), arms)
+        checked = check_trial(replace(setup, threads=store.threads or _threads(how)), arms)
         store.claim(_question(checked, how))
         work = Work(checked.setup, folder.absolute(), keeps_models=how.save_model is not None)
         outcomes = run_trial(
@@ -74,9 +74,9 @@ def conduct(setup: Setup, arms: tuple[Arm, ...] | None, how: Conduct, view: View
     return found
 
 
-def _threads(jobs: int) -> int:
-    """How many threads each of so many jobs has: they share the cores, and none has more than this process."""
-    return max(1, min(cores() // jobs, torch.get_num_threads()))
+def _threads(how: Conduct) -> int:
+    """How many threads each job has: they share the cores, and none has more than this process; one on a cluster."""
+    return 1 if how.ray is not None else max(1, min(cores() // how.jobs, torch.get_num_threads()))
 
 
 def _runner(work: Work, how: Conduct) -> Runner:

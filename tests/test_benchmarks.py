@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import product
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 import deadrelu
+from benchmarks.born_dead import born_dead, closed_form
 from benchmarks.contenders import Pass, dispatch_mode, naive, store_all
 from benchmarks.lockstep import in_turns as processes_in_turns
 from benchmarks.networks import FunctionalBlock, mlp, twin
 from benchmarks.overhead import in_turns
+from benchmarks.textbooks import arms, plain
+from deadrelu.training.grammar import parse_arms
 
 
 def layers() -> nn.Module:
@@ -64,3 +69,22 @@ def test_two_processes_in_turns_tell_what_each_took() -> None:
     plain, scan = processes_in_turns(("plain", "tiny MLP", "64"), ("scan", "tiny MLP", "64"))
     assert min(plain.seconds, scan.seconds) > 0.001
     assert scan.processor > 0
+
+
+@pytest.mark.parametrize("widths", [(1, 2), (2, 3, 2)])
+def test_networks_are_born_dead_as_often_as_the_closed_form_says(widths: tuple[int, ...]) -> None:
+    networks = 250
+    every_way = [all(any(rows) for rows in state) for state in product(*(product((0, 1), repeat=n) for n in widths))]
+    expected = 1 - sum(every_way) / len(every_way)
+    assert closed_form(widths) == pytest.approx(expected)
+    low, high = stats.binomtest(born_dead(widths, 1, networks), networks).proportion_ci(0.999)
+    assert low <= expected <= high
+    assert born_dead(widths, 500, 50) / 50 <= high
+
+
+def test_every_pair_of_the_textbooks_is_an_arm_and_the_first_is_relu() -> None:
+    found = arms()
+    assert len(set(found.values())) == len(found) == 15
+    assert found["relu", "default"] == "keep"
+    assert len(parse_arms(list(found.values()))) == 15
+    assert [type(layer).__name__ for layer in plain(2)] == ["Linear", "ReLU", "Linear", "ReLU", "Linear"]

@@ -35,6 +35,10 @@ RUNNABLE = [page for page, text in PAGES.items() if RUNS.search(text) and "pytor
 """The pages with commands on the samples or with Python; the integrations run the guide for Lightning."""
 
 
+FILE = re.compile(r"# (\w+\.py)\n")
+"""The first line of Python that a command reads from a file."""
+
+
 def blocks(language: str, *pages: str) -> list[str]:
     """The fenced blocks of one language, of these pages or of all."""
     texts = [PAGES[page] for page in pages or PAGES]
@@ -86,6 +90,10 @@ def test_every_command_has_the_flags_that_it_is_shown_with(line: str) -> None:
 
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_what_a_page_shows_can_be_run(page: str, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = blocks("python", page)
+    files = {found[1]: block for block in python if (found := FILE.match(block))}
+    for name, block in files.items():
+        (clone / name).write_text(block)
     for line in lines(page):
         if can_run(line, clone):
             command = line.partition(" #")[0].strip()
@@ -96,7 +104,7 @@ def test_what_a_page_shows_can_be_run(page: str, clone: Path, monkeypatch: pytes
                 printed = "".join(f"$ {command} {done.out}".split())
                 assert text_of(FOLDER / f"{name}.svg") == printed, "draw it again: python docs/pictures.py"
     monkeypatch.chdir(clone)
-    exec("".join(blocks("python", page)), {"__name__": page})
+    exec("".join(block for block in python if block not in files.values()), {"__name__": page})
 
 
 def test_the_command_of_every_picture_is_on_a_page() -> None:

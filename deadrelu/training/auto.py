@@ -14,8 +14,11 @@ from deadrelu.training.grammar import Arm, parse_arms
 MOST_ARMS = 6
 """No more arms than this are chosen, `keep` among them: each one makes the others harder to prove."""
 
-_FOR_CAUSE = {"bias": "reinit+bias:0.1", "input mean": "reinit+norm", "norm": "reinit", "cap": "lr:0.1x"}
-"""The arm that removes a cause of dead units beside restarting them."""
+_FOR_SICK = ("reinit", "reinit+norm+lr:3x", "init:he+lr:3x", "leaky_relu:0.01")
+"""The arms for dead units. Fresh units learn sooner by a higher rate (benchmarks/trial_search.py)."""
+
+_FOR_CAUSE = {"bias": "reinit+bias:0.1", "norm": "reinit+lr:3x", "cap": "gelu"}
+"""The arm that removes a cause of dead units too."""
 
 
 def suggested_arms(report: Report) -> tuple[Arm, ...]:
@@ -27,14 +30,12 @@ def suggested_arms(report: Report) -> tuple[Arm, ...]:
 def _words(report: Report) -> Iterator[str]:
     sick = [stats for stats in report.sites if stats.dead]
     if sick:
-        yield "reinit"
-        yield "leaky_relu:0.01+reinit"
-        causes = Counter(cause_of(stats) for stats in sick)
-        yield from (_FOR_CAUSE[cause] for cause, _ in causes.most_common() if cause in _FOR_CAUSE)
-    yield "leaky_relu:0.01"
+        yield from _FOR_SICK
+    else:
+        yield "leaky_relu:0.01"
     flow = flow_of(report)
     if flow is not None and flow.ratio > 10:
         yield "clip:auto"
-    if sick and any(stats.dead == stats.site.units for stats in sick):
-        yield "lr:0.1x"
-    yield "gelu"
+    causes = Counter(cause_of(stats) for stats in sick)
+    yield from (_FOR_CAUSE[cause] for cause, _ in causes.most_common() if cause in _FOR_CAUSE)
+    yield "leaky_relu:0.01+reinit" if sick else "gelu"

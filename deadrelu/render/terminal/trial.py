@@ -70,10 +70,10 @@ def _columns(rows: Sequence[Mapping[str, str]], trial: Trial, screen: Screen) ->
     metric = screen.text(trial.metric.name)
     return [
         Column(key="mark", title="", rank=0, least=1, most=1, gap=1),
-        column_of("arm", rows, rank=0, least=14, gap=1),
+        column_of("arm", rows, rank=0, least=17, gap=1),
         column_of("metric", rows, rank=0, title=metric if len(metric) <= 14 else "metric", right=True),
         column_of("change", rows, rank=1, title="diff", right=True),
-        Column(key="whisker", title="", rank=2, least=21, most=41),
+        Column(key="whisker", title="", rank=2, least=18, most=41),
         column_of("verdict", rows, rank=1),
         column_of("seeds", rows, rank=3, right=True),
         column_of("p", rows, rank=4, right=True),

@@ -53,7 +53,7 @@ def born_dead(widths: Sequence[int], samples: int, networks: int) -> int:
 def main() -> None:
     """Print the table in Markdown."""
     parser = argparse.ArgumentParser(description=str(__doc__))
-    parser.add_argument("--networks", type=int, default=1000)
+    parser.add_argument("--networks", type=int, default=500)
     networks = parser.parse_args().networks
     torch.set_num_threads(1)
     print("| units a layer | layers | closed form | measured, one input (95% interval) | measured, 1,000 inputs |")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deadrelu.api.remedies import patch, suggest
     from deadrelu.api.scanning import open_model, scan
     from deadrelu.api.training import trial
+    from deadrelu.api.watching import watch
     from deadrelu.errors import DeadreluError, ExitCode
     from deadrelu.gate import GateFailed, check
     from deadrelu.judge.judgement import exit_code, judge
@@ -23,6 +24,7 @@ _HOMES = {
     "api.scanning": ("scan", "open_model"),
     "api.remedies": ("suggest", "patch"),
     "api.training": ("trial",),
+    "api.watching": ("watch",),
     "gate": ("check", "GateFailed"),
     "judge.judgement": ("judge", "exit_code"),
     "judge.policy": ("Policy",),
@@ -55,6 +57,7 @@ __all__ = [
     "suggest",
     "patch",
     "trial",
+    "watch",
     "open_model",
     "judge",
     "exit_code",

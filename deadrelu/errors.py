@@ -76,3 +76,9 @@ class NothingMeasuredError(DeadreluError):
     """There was no activation site, or no batch."""
 
     exit_code = ExitCode.NOTHING_MEASURED
+
+
+class TooManyDeadError(DeadreluError):
+    """More units died in training than the caller allows."""
+
+    exit_code = ExitCode.GATE_FAILED

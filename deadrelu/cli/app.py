@@ -32,6 +32,7 @@ SUMMARIES = {
     "inspect": "Say what FILE is, what it would run, and what it holds, without running any of it.",
     "diff": "Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back.",
     "trend": "Scan each CHECKPOINT on the same data and show how the dead share of each site changed.",
+    "watch": "Show RUN.jsonl, which deadrelu.watch writes while a model trains, and follow it.",
     "merge": "Add what several scans of one model counted, over different parts of the data, and judge the sum.",
     "report": "Render a saved report again; its verdict stays what it was, and the exit code is 0.",
     "rules": "Explain the rules: what each means, why it matters, how to fix it.",

@@ -39,6 +39,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "trend": (
         "deadrelu trend old.pt model.pt --data val.npz",
         "deadrelu trend old.json new.json",
+        "deadrelu trend run.jsonl -o run.html",
+    ),
+    "watch": (
+        "deadrelu watch run.jsonl",
+        "deadrelu watch run.jsonl --once",
     ),
     "merge": (
         "deadrelu merge part1.json part2.json",

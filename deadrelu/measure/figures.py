@@ -45,6 +45,13 @@ class Figures:
         sums = torch.zeros_like(maxima)
         return cls(fires, row_fires, nonfinite, stationary, highs, maxima, -maxima, sums)
 
+    def clear(self) -> None:
+        """Start again from nothing, in place."""
+        for counts in (self.fires, self.row_fires, self.nonfinite, self.stationary, self.highs, self.output_sums):
+            counts.zero_()
+        self.maxima.fill_(-math.inf)
+        self.minima.fill_(math.inf)
+
     def merge(self, other: Figures) -> None:
         """Add the counts of other pre-activations of the same site."""
         self.fires += other.fires
@@ -89,6 +96,10 @@ class TorchCounter:
     def compute(self) -> Figures:
         """The figures of all that was counted."""
         return self._figures
+
+    def clear(self) -> None:
+        """Start again from nothing."""
+        self._figures.clear()
 
     def _count_fires(self, x: Tensor) -> None:
         """Add where each unit fires: NaN does at no position. As floats, which torch adds up faster than booleans."""

@@ -93,6 +93,13 @@ class NativeCounter:
         extremes = self._maxima.amax(0), self._minima.amin(0)
         return Figures(fires, row_fires, nonfinite, nothing, nothing, *extremes, self._sums.sum(0))
 
+    def clear(self) -> None:
+        """Start again from nothing."""
+        self._counts.zero_()
+        self._maxima.fill_(-math.inf)
+        self._minima.fill_(math.inf)
+        self._sums.zero_()
+
 
 class NativeExtremes:
     """Keeps the largest values of some units, or the smallest, where each row lies densely with one of each unit."""

@@ -97,6 +97,13 @@ class CountingObserver:
         """Count what still waits for its feature axis, by a guess."""
         self._count_waiting(is_over=True)
 
+    def restart(self) -> None:
+        """Count from 0 again, at the sites that are known."""
+        for state in self._states.values():
+            state.waiting.clear()
+            if state.tally is not None:
+                state.tally.clear()
+
     def tallies(self) -> list[Tally]:
         """The counters of the sites that were measured so far."""
         return [state.tally for state in self._states.values() if state.tally is not None and state.failure is None]

@@ -47,6 +47,9 @@ class _Counter(Protocol):
     def compute(self) -> Figures:
         """The figures of all that was counted."""
 
+    def clear(self) -> None:
+        """Start again from nothing."""
+
 
 class Tally:
     """Counters of one site, `units` entries each, on the device of the pre-activations.
@@ -80,7 +83,7 @@ class Tally:
         self.shape: tuple[int | str, ...] = ()
         self.axis: int | None = None
         self.samples = self.rows = self.positions = 0
-        self.is_done = self.is_native = False
+        self.is_done = self.is_native = self._has_past = False
         self._stats = stats
         self._updates = 0
         self._past = Figures.zeros(self.units, z.device)
@@ -96,14 +99,14 @@ class Tally:
     @property
     def silent_so_far(self) -> int:
         """How many units have fired at no position yet, whether they are dead or met only NaN. Waits for a GPU."""
-        return 0 if self.is_done else int((self._figures().fires == 0).sum())
+        return 0 if self.is_done else int((self.figures().fires == 0).sum())
 
     @property
     def may_be_dead(self) -> int:
         """How many of the silent units are not saturated for certain. Waits for a GPU."""
         if self.is_done:
             return 0
-        figures = self._figures()
+        figures = self.figures()
         sloped = self._firing.can_saturate(figures.stationary, self.positions)
         return int(((figures.fires == 0) & torch.as_tensor(sloped, device=figures.fires.device).logical_not()).sum())
 
@@ -156,9 +159,30 @@ class Tally:
         elif not listener.is_over:
             listener.add(by_unit(z, self.features))
 
+    def clear(self) -> None:
+        """Count from 0 again; the layouts that were planned for stay."""
+        self.samples = self.rows = self.positions = self._updates = 0
+        if self._has_past:
+            self._past.clear()
+        for counter in self._counters.values():
+            counter.clear()
+
+    def figures(self) -> Figures:
+        """The figures of all layouts; read them before the next pre-activation."""
+        if len(self._counters) == 1 and not self._has_past:
+            return next(iter(self._counters.values())).compute()
+        figures = Figures.zeros(self.units, self._past.fires.device)
+        for part in (self._past, *(counter.compute() for counter in self._counters.values())):
+            figures.merge(part)
+        return figures
+
+    def saturates(self, figures: Figures) -> Tensor | bool:
+        """Which units are saturated, rather than dead, where they fire nowhere."""
+        return self._firing.can_saturate(figures.stationary, self.positions)
+
     def compute(self) -> Counts:
         """The counters as plain numbers."""
-        figures = self._figures()
+        figures = self.figures()
         maxima, minima = (
             tuple([value if math.isfinite(value) else None for value in extremes.tolist()])
             for extremes in (figures.maxima, figures.minima)
@@ -183,7 +207,7 @@ class Tally:
         """A counter for a new layout."""
         self._note_shape(z, batch)
         if len(self._counters) == LAYOUTS:
-            self._past = self._figures()
+            self._past, self._has_past = self.figures(), True
             self._counters.clear()
         x = by_unit(z, self.features)
         counter: _Counter
@@ -194,13 +218,6 @@ class Tally:
             counter = TorchCounter(x, self._firing, self.features, is_full=self._stats == "full")
         self._counters[key] = counter
         return counter
-
-    def _figures(self) -> Figures:
-        """The figures of all layouts."""
-        figures = Figures.zeros(self.units, self._past.fires.device)
-        for part in (self._past, *(counter.compute() for counter in self._counters.values())):
-            figures.merge(part)
-        return figures
 
     def _note_shape(self, z: Tensor, batch: int) -> None:
         """Remember the shape with its features in one place: "N" for the samples, "*" for sizes that vary."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from deadrelu.render import conclusion as end
 from deadrelu.render import gradients
 from deadrelu.render.rows import MOST_ROWS, Row, dead_title, figures, saturated, site_rows, total_figures, worst_rows
+from deadrelu.render.run import words
 from deadrelu.render.webpage.charts import share, sparkline
+from deadrelu.render.webpage.heatmap import heat_map
 from deadrelu.render.webpage.markup import Html, asset, code, el
 from deadrelu.render.webpage.overview import limit
 from deadrelu.render.webpage.sites import mark
 from deadrelu.report import Report
+from deadrelu.report.run import WatchedRun
 from deadrelu.text.wording import count
 
 _HEADS = (("", ""), ("site", ""), ("units", "num"), ("dead", "num"), ("share", ""))
@@ -37,6 +40,21 @@ def fragment(report: Report) -> str:
         el("p", end.conclusion(report)),
         el("p", found) if (found := gradients.in_words(report)) else None,
         _table(report),
+        class_="deadrelu-report",
+    )
+    return f"{whole}\n"
+
+
+def run_cell(run: WatchedRun) -> str:
+    """Return a watched run as a fragment: the outcome and the heat map. A run without a window says so."""
+    if not run.windows:
+        return str(el("p", "No step was counted yet."))
+    whole = el(
+        "div",
+        el("style", Html(asset("notebook.css") + asset("run.css"))),
+        el("div", el("b", words.run_headline(run), class_=words.run_mood(run)), class_="verdict"),
+        *(el("p", said) for said in words.run_sentences(run)),
+        heat_map(run),
         class_="deadrelu-report",
     )
     return f"{whole}\n"

@@ -21,7 +21,7 @@ from deadrelu.programs.code import users_code
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
 from deadrelu.programs.program import Batch
-from deadrelu.training.loop import OnPoint, TrainingRecord, Window, look
+from deadrelu.training.loop import OnPoint, RunningMeans, TrainingRecord, look
 from deadrelu.training.recipe import Recipe
 
 _PACKAGE = "pytorch_lightning"
@@ -70,7 +70,7 @@ def train_by_lightning(
     def failed(why: str) -> ModelError:
         return ModelError(f"{name} raised in Trainer.fit: {why}", hint="call Trainer.fit by yourself to see all of it")
 
-    record, window = TrainingRecord(), Window()
+    record, window = TrainingRecord(), RunningMeans()
 
     def point() -> None:
         look(program, val, loss, record, window, on_point)
@@ -130,7 +130,7 @@ class _Watch:
     `point` is called as often as our own loop looks at a model.
     """
 
-    def __init__(self, record: TrainingRecord, window: Window, recipe: Recipe, point: Any) -> None:
+    def __init__(self, record: TrainingRecord, window: RunningMeans, recipe: Recipe, point: Any) -> None:
         self._record, self._window, self._recipe, self._point = record, window, recipe, point
         self._begun = time.perf_counter()
         self._norm: float | None = None

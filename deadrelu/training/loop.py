@@ -69,7 +69,7 @@ def train(
         raise ModelError("no parameter of the model takes a gradient", hint="look for requires_grad_(False)")
     optimizer, scheduler = _optimizer(parameters, recipe)
     device = program.device or parameters[0].device
-    course, seen = TrainingRecord(), Window()
+    course, seen = TrainingRecord(), RunningMeans()
     look(program, val, loss, course, seen, on_point)
     module.train()
     for step, batch in zip(range(1, recipe.steps + 1), stream, strict=False):
@@ -104,7 +104,7 @@ def shares_of(program: EagerProgram, batches: Sequence[Batch]) -> Shares:
 
 
 @dataclass
-class Window:
+class RunningMeans:
     """The training steps since the last point of the curve."""
 
     losses: list[float] = field(default_factory=list)
@@ -124,7 +124,12 @@ class Window:
 
 
 def look(
-    program: EagerProgram, val: Sequence[Batch], loss: Loss, course: TrainingRecord, seen: Window, on_point: OnPoint
+    program: EagerProgram,
+    val: Sequence[Batch],
+    loss: Loss,
+    course: TrainingRecord,
+    seen: RunningMeans,
+    on_point: OnPoint,
 ) -> None:
     """Add a point to the curve: evaluate, and count dead units."""
     course.final = found = evaluate(program, val, loss)

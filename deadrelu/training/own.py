@@ -15,7 +15,7 @@ from deadrelu.measure.losses import Loss
 from deadrelu.programs.code import import_spec, users_code
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
-from deadrelu.training.loop import OnPoint, TrainingRecord, Window, look
+from deadrelu.training.loop import OnPoint, RunningMeans, TrainingRecord, look
 from deadrelu.training.samples import Samples
 
 Trainer = Callable[..., Any]
@@ -42,7 +42,7 @@ def train_by_own(
     Raises `ModelError` where it raises, gives no metrics, or leaves the model as it was.
     """
     name, train = read_trainer(given)
-    module, course, window = program.module, TrainingRecord(), Window()
+    module, course, window = program.module, TrainingRecord(), RunningMeans()
     first = seen = _copied(module)
     look(program, samples.val, loss, course, window, on_point)
 

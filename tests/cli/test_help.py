@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -79,6 +80,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arrays = np.load(DIGITS)
     for name, rows in (("val", slice(200)), ("train", slice(200, 500))):
         np.savez(place / f"{name}.npz", **{key: arrays[key][rows] for key in arrays.files})
+    layer = {"id": "1", "units": 2, "dead": 1, "rare": 0, "saturated": 0, "firing_rate": 0.5, "silent_for": [0, 64]}
+    window = {"step": 1, "samples": 64, "counted": "training", "sites": [layer], "events": []}
+    (place / "run.jsonl").write_text(json.dumps(window) + "\n")
     scans = {"old": ("old", 200), "new": ("model", 200), "part1": ("model", 100), "part2": ("model", 150)}
     for report, (model, samples) in scans.items():
         words = ("--data", f"{place}/val.npz", "--samples", str(samples), "-o", f"{place}/{report}.json", "-q")

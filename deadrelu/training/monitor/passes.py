@@ -1,0 +1,116 @@
+"""Counts the training passes of a model as its own loop runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import nn
+
+from deadrelu.data.axis import batch_axis
+from deadrelu.data.count import samples_in
+from deadrelu.measure.measurement import Measurement
+from deadrelu.measure.observer import CountingObserver, ForwardPass
+from deadrelu.measure.plan import Plan
+from deadrelu.programs.eager.calls import around_calls
+from deadrelu.programs.eager.interception import Interception
+from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.programs.program import Batch
+
+
+class TrainingPasses:
+    """Counts a model's forward passes in training mode while it is `armed`; in between nothing of it is on the model.
+
+    A pass that is recomputed in the backward pass (activation checkpointing) is not counted again, nor is a pass that
+    raises: then the window has nothing.
+    """
+
+    def __init__(self, module: nn.Module, plan: Plan, axis: int | None = None) -> None:
+        """`axis` is that of the samples in the model's input; None finds it out in the first pass."""
+        self._program = program = EagerProgram(module)
+        self.observer = CountingObserver(program, plan)
+        self.samples = self.passes = 0
+        self.has_counted = False
+        """Whether a pass was counted since it was armed; until then the figures are those of the window before."""
+        self._module, self._axis = program.module, axis
+        self._names = program.parameter_names
+        self._interception = Interception(self._module, self.observer.observe)
+        self._thread = get_ident()
+        self._number = 0
+        self._is_running = self._is_armed = False
+        self._armed = ExitStack()
+
+    def arm(self) -> None:
+        """Count the passes from here on, from 0."""
+        self.has_counted = False
+        if not self._is_armed:
+            self._is_armed = True
+            self._armed.enter_context(around_calls(self._module, self.around))
+
+    def disarm(self) -> None:
+        """Count no more. What was counted stays until it is armed again."""
+        self._is_armed = False
+        self._armed.close()
+
+    @contextmanager
+    def around(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """Count what the block runs, one forward pass with these arguments, if it is one of training."""
+        if (
+            self._is_running
+            or not self._module.training
+            or get_ident() != self._thread
+            or torch._C._current_graph_task_id() != -1  # in the backward pass
+        ):
+            yield
+            return
+        self._is_running = True
+        try:
+            if not self.has_counted:
+                self._restart()
+            self._number += 1
+            batch = self._batch(args, kwargs)
+            this = ForwardPass(batch=batch, number=self._number, at=(self._number, 0), is_counted=True)
+            with (
+                self._interception.watching(),
+                self.observer.padding.watching(),
+                self.observer.forward(this),
+                self._interception.forward((args, kwargs), batch),
+            ):
+                yield
+            self.samples += batch.samples
+            self.passes += 1
+            self.has_counted = True
+        except BaseException:
+            self._restart()
+            raise
+        finally:
+            self._is_running = False
+
+    def _batch(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Batch:
+        """The arguments of one pass, with the number of their samples."""
+        if self._axis is None:
+            axis, _ = batch_axis(self._program, Batch(samples=0, args=args, kwargs=kwargs))
+            self._axis = axis or 0
+        samples, _ = samples_in(args, kwargs, self._names, self._axis)
+        return Batch(samples=samples, args=args, kwargs=kwargs, axis=self._axis)
+
+    def _restart(self) -> None:
+        """Count from 0."""
+        self.observer.restart()
+        self.samples = self.passes = 0
+        self.has_counted = False
+
+    def measurement(self) -> Measurement:
+        """What the latest window counted."""
+        self.observer.finish()
+        return Measurement(
+            sites=self.observer.sites(),
+            skipped=(*self._interception.skipped(), *self.observer.skipped()),
+            samples=self.samples,
+            batches=self.passes,
+            padding=self.observer.padding.found,
+            is_native=any(tally.is_native for tally in self.observer.tallies()),
+        )

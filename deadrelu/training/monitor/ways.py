@@ -1,0 +1,151 @@
+"""The two ways to count while a model trains: on its own training passes, or on batches kept for that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import nn
+
+from deadrelu.errors import UsageError
+from deadrelu.measure.measurement import Measurement
+from deadrelu.measure.plan import Plan
+from deadrelu.measure.reporting import DescribedBatches
+from deadrelu.measure.scan import measure
+from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.report import DataInfo
+from deadrelu.report.run import Counted
+from deadrelu.training.monitor.counts import WindowCounts
+from deadrelu.training.monitor.passes import TrainingPasses
+
+
+class CountingWay(Protocol):
+    """Counts one window at a time."""
+
+    counted: Counted
+    why: str
+    """The reason for which it was chosen."""
+
+    def arm(self) -> None:
+        """The next step is to be counted."""
+
+    def disarm(self) -> None:
+        """Nothing more is counted."""
+
+    def take(self) -> tuple[int, Sequence[WindowCounts]]:
+        """How many samples were counted since it was armed, and the sites; nothing if there were none."""
+
+    def layers(self) -> Sequence[str | None]:
+        """The layer before each site that is known so far."""
+
+    def measurement(self) -> Measurement | None:
+        """The latest window in full; None if there was none."""
+
+    def info(self) -> DataInfo:
+        """What the batches are, for a report."""
+
+
+class OnTraining:
+    """Counts the training passes themselves."""
+
+    counted: Counted = "training"
+    why = "the training passes can be seen"
+
+    def __init__(self, model: nn.Module, plan: Plan, axis: int | None) -> None:
+        """Raises `UsageError` for a model whose training passes cannot be seen."""
+        if (obstacle := hides_passes(model)) is not None:
+            raise UsageError(
+                f"the training passes of this model cannot be watched: {obstacle}",
+                hint="give probe=batches, which are run through the model in eval mode instead",
+            )
+        self._plan, self._passes = plan, TrainingPasses(model, plan, axis)
+        self._ids: tuple[object, dict[object, str]] = (None, {})
+
+    def arm(self) -> None:
+        """The next step is to be counted."""
+        self._passes.arm()
+
+    def disarm(self) -> None:
+        """Nothing more is counted."""
+        self._passes.disarm()
+
+    def take(self) -> tuple[int, Sequence[WindowCounts]]:
+        """What was counted since it was armed."""
+        passes = self._passes
+        if not passes.has_counted:
+            return 0, []
+        passes.observer.finish()
+        tallies = passes.observer.tallies()
+        key = [(tally.site, tally.site.group.calls) for tally in tallies]
+        if self._ids[0] != key:  # ids depend on how many calls there are
+            sites = passes.observer.sites()
+            named = {tally.site: site.site.id for tally, site in zip(tallies, sites, strict=False)}
+            wanted = {site.site.id for site in sites if self._plan.wants(site.site)}
+            self._ids = key, {site: id for site, id in named.items() if id in wanted}
+        known = self._ids[1]
+        counted = [t for t in tallies if t.site in known and t.positions]
+        return passes.samples, [WindowCounts.of_tally(known[tally.site], tally) for tally in counted]
+
+    def layers(self) -> Sequence[str | None]:
+        """The layer before each site that is known so far."""
+        return [tally.site.after for tally in self._passes.observer.tallies()]
+
+    def measurement(self) -> Measurement | None:
+        """The latest window in full."""
+        return self._passes.measurement() if self._passes.passes else None
+
+    def info(self) -> DataInfo:
+        """The batches of the loop."""
+        return DataInfo(source="training batches", kind="dataset", samples=0, batches=0, seed=None)
+
+
+class OnProbe:
+    """Counts batches that are kept for that, in eval mode."""
+
+    counted: Counted = "probe"
+
+    def __init__(self, model: nn.Module, plan: Plan, batches: DescribedBatches) -> None:
+        """The model is run only when a window is taken."""
+        obstacle = hides_passes(model)
+        self.why = "probe was given" + (f", and {obstacle}" if obstacle else "")
+        self._program, self._plan, self._batches = EagerProgram(model), plan, batches
+        self._latest: Measurement | None = None
+        self._layers: list[str | None] = []
+
+    def arm(self) -> None:
+        """Nothing has to be prepared."""
+
+    def disarm(self) -> None:
+        """Nothing is on the model between two windows."""
+
+    def take(self) -> tuple[int, Sequence[WindowCounts]]:
+        """Run the batches; the model comes back as it was."""
+        self._latest = found = measure(self._program, self._batches, self._plan)
+        wanted = [site for site in found.measured if self._plan.wants(site.site)]
+        self._layers = [site.site.after for site in wanted]
+        return found.samples, [WindowCounts.of_site(site) for site in wanted]
+
+    def layers(self) -> Sequence[str | None]:
+        """The layer before each site that is known so far."""
+        return self._layers
+
+    def measurement(self) -> Measurement | None:
+        """The latest window in full."""
+        return self._latest
+
+    def info(self) -> DataInfo:
+        """The batches of the probe."""
+        return self._batches.info
+
+
+def hides_passes(model: nn.Module) -> str | None:
+    """Why hooks on the training passes of a model would miss or break something; None if they would not."""
+    for path, module in model.named_modules():
+        name = f"`{path}`" if path else "it"
+        if hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None:
+            return f"{name} is compiled, and hooks would break its graphs"
+        if isinstance(module, nn.DataParallel):
+            return f"{name} is a DataParallel, whose replicas are other modules"
+        if any(cls.__name__ in ("FullyShardedDataParallel", "FSDPModule") for cls in type(module).__mro__):
+            return f"{name} is sharded (FSDP)"
+    return None

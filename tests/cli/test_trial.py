@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Path:
 def trial(place: Path, *options: str, **changes: str) -> Done:
     """A trial of the model in this folder, in one process unless it is told otherwise: to start one takes seconds."""
     given = ("--data", "train.npz", "-q", *options, *(() if "--jobs" in options else ("--jobs", "1")))
-    return deadrelu("trial", "model.pt", *given, cwd=place, is_forked=False, **changes)
+    return deadrelu("trial", "model.pt", *given, cwd=place, **changes)
 
 
 def figures(text: str) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_the_printed_command_makes_the_winner(place: Path, arms: str) -> None:
     done = trial(place, "--steps", "80", "--seeds", "3", "--arms", arms)
     assert done.code == 0, done.err
     command = shlex.split(next(line for line in done.out.splitlines() if line.startswith("  deadrelu ")))
-    again = deadrelu(*command[1:], "-q", cwd=place, is_forked=False)
+    again = deadrelu(*command[1:], "-q", cwd=place)
     assert again.code == 0, again.err
     written = place / command[-1].removeprefix("model=")
     model = torch.load(written, weights_only=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deadrelu.version import __version__
 
 if TYPE_CHECKING:
+    from deadrelu.api.recycling import recycle
     from deadrelu.api.remedies import patch, suggest
     from deadrelu.api.scanning import open_model, scan
     from deadrelu.api.training import trial
@@ -25,6 +26,7 @@ _HOMES = {
     "api.remedies": ("suggest", "patch"),
     "api.training": ("trial",),
     "api.watching": ("watch",),
+    "api.recycling": ("recycle",),
     "gate": ("check", "GateFailed"),
     "judge.judgement": ("judge", "exit_code"),
     "judge.policy": ("Policy",),
@@ -58,6 +60,7 @@ __all__ = [
     "patch",
     "trial",
     "watch",
+    "recycle",
     "open_model",
     "judge",
     "exit_code",

@@ -83,8 +83,12 @@ class Lives:
 
     def dead(self, after: int) -> Mapping[str, int]:
         """How many units of each site have died for certain, or were silent for so many rows."""
+        return {id: len(units) for id, units in self.dead_units(after).items()}
+
+    def dead_units(self, after: int) -> Mapping[str, list[int]]:
+        """The units of each site that have died for certain, or were silent for so many rows."""
         dead = self.has_died | (self.silent_for >= after)
-        return {id: int(dead[self.place(id)].sum()) for id in self.units}
+        return {id: np.flatnonzero(dead[self.place(id)]).tolist() for id in self.units}
 
     def see(self, step: int, sites: Sequence[SiteFires]) -> list[Event]:
         """Take in a window that ends with this step, and return what has happened.

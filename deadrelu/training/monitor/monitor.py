@@ -13,6 +13,7 @@ from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import to_report
+from deadrelu.programs.program import Batch
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.run import Event, SiteWindow, WatchedRun, Window
 from deadrelu.text.wording import count, percent
@@ -130,6 +131,17 @@ class Monitor:
             raise UsageError("no step was counted yet", hint="call step() after a training step, then report()")
         report = to_report(found, self._plan, model=self._info, data=self.way.info(), settings={})
         return judge(report, Policy())
+
+    def dead_units(self) -> Mapping[str, Sequence[int]]:
+        """The units of each site that have died, or were silent for `dead_after` samples."""
+        return self._lives.dead_units(self._dead_after)
+
+    def latest_batch(self) -> Batch:
+        """The latest batch that was counted. Raises `UsageError` before there is one."""
+        batch = self.way.batch()
+        if batch is None:
+            raise UsageError("no step was counted yet", hint="train for a step first")
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """What it has to remember to go on later, in plain values."""

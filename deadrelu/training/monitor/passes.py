@@ -33,6 +33,8 @@ class TrainingPasses:
         self._program = program = EagerProgram(module)
         self.observer = CountingObserver(program, plan)
         self.samples = self.passes = 0
+        self.batch: Batch | None = None
+        """The latest batch that was counted."""
         self.has_counted = False
         """Whether a pass was counted since it was armed; until then the figures are those of the window before."""
         self._module, self._axis = program.module, axis
@@ -81,6 +83,7 @@ class TrainingPasses:
             ):
                 yield
             self.samples += batch.samples
+            self.batch = batch
             self.passes += 1
             self.has_counted = True
         except BaseException:

@@ -13,6 +13,7 @@ from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import DescribedBatches
 from deadrelu.measure.scan import measure
 from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.programs.program import Batch
 from deadrelu.report import DataInfo
 from deadrelu.report.run import Counted
 from deadrelu.training.monitor.counts import WindowCounts
@@ -37,6 +38,9 @@ class CountingWay(Protocol):
 
     def layers(self) -> Sequence[str | None]:
         """The layer before each site that is known so far."""
+
+    def batch(self) -> Batch | None:
+        """The latest batch that was counted; None if there was none."""
 
     def measurement(self) -> Measurement | None:
         """The latest window in full; None if there was none."""
@@ -90,6 +94,10 @@ class OnTraining:
         """The layer before each site that is known so far."""
         return [tally.site.after for tally in self._passes.observer.tallies()]
 
+    def batch(self) -> Batch | None:
+        """The latest batch that was counted, as long as the model has kept it."""
+        return self._passes.batch
+
     def measurement(self) -> Measurement | None:
         """The latest window in full."""
         return self._passes.measurement() if self._passes.passes else None
@@ -128,6 +136,10 @@ class OnProbe:
     def layers(self) -> Sequence[str | None]:
         """The layer before each site that is known so far."""
         return self._layers
+
+    def batch(self) -> Batch | None:
+        """The first batch of the probe."""
+        return next(iter(self._batches), None)
 
     def measurement(self) -> Measurement | None:
         """The latest window in full."""

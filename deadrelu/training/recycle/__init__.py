@@ -1,0 +1,1 @@
+"""Restarting units while a model trains, with what the optimizer remembers of their weights."""

@@ -1,8 +1,8 @@
 """`python -m benchmarks.continual`: does restarting dead units help a network that learns one task after another?
 
 Permuted digits, as the permuted MNIST of Dohare et al. 2024: each task shuffles the pixels in its own way. A network is
-trained on ten tasks in a row by Adam, with dead units restarted now and then, or not; with what the optimizer remembers of
-their weights kept, zeroed as ReDo does (Sokar et al. 2023), or set to the mean of live units. Each seed has the same
+trained on ten tasks in a row by Adam, with dead units restarted now and then, or not; with what the optimizer remembers
+of their weights kept, zeroed as ReDo does (Sokar et al. 2023), or set to the mean of live units. Each seed has the same
 tasks, weights and batches in all of them, so differences are paired.
 """
 

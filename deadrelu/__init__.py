@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deadrelu.version import __version__
 
 if TYPE_CHECKING:
+    from deadrelu.api.callbacks import lightning_callback, transformers_callback
     from deadrelu.api.recycling import recycle
     from deadrelu.api.remedies import patch, suggest
     from deadrelu.api.scanning import open_model, scan
@@ -27,6 +28,7 @@ _HOMES = {
     "api.training": ("trial",),
     "api.watching": ("watch",),
     "api.recycling": ("recycle",),
+    "api.callbacks": ("lightning_callback", "transformers_callback"),
     "gate": ("check", "GateFailed"),
     "judge.judgement": ("judge", "exit_code"),
     "judge.policy": ("Policy",),
@@ -61,6 +63,8 @@ __all__ = [
     "trial",
     "watch",
     "recycle",
+    "lightning_callback",
+    "transformers_callback",
     "open_model",
     "judge",
     "exit_code",

@@ -17,6 +17,7 @@ from deadrelu.measure.tally import Tally, UncountableError
 from deadrelu.measure.unit_layers import SiteNames, inputs_of, silence_at
 from deadrelu.measure.units import by_unit
 from deadrelu.programs.axes.origins import LayerEntries
+from deadrelu.programs.eager.calls import ON_MODULES, Hooks
 from deadrelu.programs.program import Batch, CallSite, Program
 from deadrelu.report import Site, Skipped
 from deadrelu.report.causes import Inputs
@@ -52,7 +53,9 @@ class _SiteState:
 class CountingObserver:
     """The observer of a scan: a tally for each site, and the padding that is left out of it."""
 
-    def __init__(self, program: Program, plan: Plan, gradients: GradientTap | None = None) -> None:
+    def __init__(
+        self, program: Program, plan: Plan, gradients: GradientTap | None = None, hooks: Hooks = ON_MODULES
+    ) -> None:
         """Nothing is counted yet. What is counted of a site has the sums of its `gradients` with it."""
         self._plan = plan
         self._gradients = gradients
@@ -61,7 +64,7 @@ class CountingObserver:
         self._entries: tuple[LayerEntries, int] | None = None
         self._states: dict[CallSite, _SiteState] = {}
         self._pass = ForwardPass(batch=Batch(samples=0), number=0, at=(0, 0), is_counted=False)
-        self.padding = Padding(program, self._count_released)
+        self.padding = Padding(program, self._count_released, hooks)
 
     @contextmanager
     def forward(self, this: ForwardPass) -> Iterator[None]:

@@ -71,7 +71,7 @@ def words(*options: str) -> list[str]:
 def trial(place: Path, *options: str) -> Any:
     """The JSON of a trial, but for times and the command line."""
     done = subprocess.run(
-        [*words(*options), "--format", "json"], cwd=place, capture_output=True, text=True, check=False, timeout=120
+        [*words(*options), "--format", "json"], cwd=place, capture_output=True, text=True, check=False, timeout=400
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -112,7 +112,7 @@ def test_an_interruption_ends_the_jobs_and_keeps_what_is_finished(cluster: str, 
         while len(list(place.glob("runs/runs/*.json"))) < 1 and time.monotonic() < until:
             time.sleep(0.1)
         running.send_signal(getattr(signal, name))
-        _, err = running.communicate(timeout=60)
+        _, err = running.communicate(timeout=400)
     assert running.returncode == 130, err
     assert "kept in runs; the same command goes on from there" in err
     assert 1 <= len(list(place.glob("runs/runs/*.json"))) < 18
@@ -125,7 +125,12 @@ def test_an_interruption_ends_the_jobs_and_keeps_what_is_finished(cluster: str, 
 def test_a_cluster_that_does_not_answer(place: Path, address: str, said: str) -> None:
     begun = time.monotonic()
     done = subprocess.run(
-        words("--data", "data.pt", "--ray", address), cwd=place, capture_output=True, text=True, check=False, timeout=60
+        words("--data", "data.pt", "--ray", address),
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
     )
     assert done.returncode == 2
     assert f"error: the Ray cluster at {address} cannot be reached" in done.stderr

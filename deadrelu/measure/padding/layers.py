@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.hooks import RemovableHandle
 
 from deadrelu.measure.padding.named import Mask, masks_in, may_name_padding, tokens_of_packed
 from deadrelu.measure.padding.tokens import read_mask
+from deadrelu.programs.eager.calls import Handle, Hooks
 from deadrelu.programs.modes import without_functions, without_modes
 
 _ENCODERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -85,13 +85,13 @@ def unobserved() -> Iterator[None]:
 
 
 @contextmanager
-def watch_layers(layers: Sequence[MaskedLayer], on_call: OnCall) -> Iterator[Callable[[], None]]:
+def watch_layers(layers: Sequence[MaskedLayer], on_call: OnCall, where: Hooks) -> Iterator[Callable[[], None]]:
     """Pass every call of `layers` to `on_call` while the block runs.
 
     Yields a function to call after a forward pass: it stops watching the layers that got their masks from another one.
     """
     called: set[str] = set()
-    hooks: dict[str, RemovableHandle] = {}
+    hooks: dict[str, Handle] = {}
 
     def drop_inner() -> None:
         outer = [layer for layer in layers if layer.path in called]
@@ -106,7 +106,7 @@ def watch_layers(layers: Sequence[MaskedLayer], on_call: OnCall) -> Iterator[Cal
                 called.add(layer.path)
                 on_call(layer.reader(args, kwargs))
 
-            hooks[layer.path] = layer.module.register_forward_pre_hook(hook, with_kwargs=True)
+            hooks[layer.path] = where.before(layer.module, hook)
             stack.callback(hooks[layer.path].remove)
         yield drop_inner
 

@@ -12,6 +12,7 @@ from deadrelu.measure.padding.found import LeftOut, PaddingFound
 from deadrelu.measure.padding.layers import LayerCall, masked_layers, unobserved, watch_layers
 from deadrelu.measure.padding.named import Mask, lengths_of_inputs, masks_in
 from deadrelu.measure.padding.tokens import can_be_read
+from deadrelu.programs.eager.calls import ON_MODULES, Hooks
 from deadrelu.programs.program import Batch, CallSite, Features, Program
 
 Release = Callable[[CallSite, Tensor], None]
@@ -24,9 +25,9 @@ class Padding:
     until then, or until the first such layer gets none.
     """
 
-    def __init__(self, program: Program, release: Release) -> None:
+    def __init__(self, program: Program, release: Release, hooks: Hooks = ON_MODULES) -> None:
         """`release` gets what was held back, as soon as the masks for it are known."""
-        self._program = program
+        self._program, self._hooks = program, hooks
         self._release = release
         self._modules = list(program.modules()) if program.kind == "eager" else []
         self._layers = list(masked_layers(self._modules))
@@ -52,7 +53,7 @@ class Padding:
     def watching(self) -> Iterator[None]:
         """Watch what the model passes to its layers while the block runs."""
         with ExitStack() as stack:
-            self._drop_inner = stack.enter_context(watch_layers(self._layers, self._on_call))
+            self._drop_inner = stack.enter_context(watch_layers(self._layers, self._on_call, self._hooks))
             for path, module in self._modules:
                 if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                     self._suspect(stack, path, module, module.padding_idx)
@@ -210,7 +211,7 @@ class Padding:
     def _suspect(self, stack: ExitStack, path: str, module: nn.Embedding, index: int) -> None:
         """Note where the padding_idx of an embedding occurs in its input."""
 
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+        def hook(_: nn.Module, args: tuple[Any, ...], __: object) -> None:
             key = path, index
             if not args or key in self._suspected or key in self._suspects or self._given or not can_be_read(args[0]):
                 return
@@ -218,7 +219,7 @@ class Padding:
                 if args[0].ndim > 1 and bool((args[0] == index).any()):
                     self._suspects[key] = None
 
-        stack.callback(module.register_forward_pre_hook(hook).remove)
+        stack.callback(self._hooks.before(module, hook).remove)
 
 
 def _has_time(z: Tensor, features: Features, samples: int) -> bool:

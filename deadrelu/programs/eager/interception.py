@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from deadrelu.flatness import Parameters
 from deadrelu.programs.axes.provenance import Provenance, following
@@ -31,6 +30,7 @@ from deadrelu.programs.callsites import (
     read_calls,
     spellings,
 )
+from deadrelu.programs.eager.calls import ON_MODULES, Handle, Hooks
 from deadrelu.programs.eager.forwards import feeds, is_stock, only_calls_modules
 from deadrelu.programs.eager.recurrence import Recurrence, steps_of
 from deadrelu.programs.eager.scripted import can_call_script, is_users
@@ -51,8 +51,9 @@ _log = logging.getLogger("deadrelu")
 class Interception:
     """Notifies an observer of every activation call of `model` while `watching`, and names each call site once."""
 
-    def __init__(self, model: nn.Module, observer: Observer, tap: Tap = NO_TAP) -> None:
+    def __init__(self, model: nn.Module, observer: Observer, tap: Tap = NO_TAP, hooks: Hooks = ON_MODULES) -> None:
         """Read the modules of `model`; nothing is hooked yet."""
+        self._where = hooks
         named = dict(model.named_modules())
         modules = list(named.values())
         own = [m for m in modules if not is_stock(m)]  # before our own hooks make every module look altered
@@ -76,7 +77,7 @@ class Interception:
         self._thread: int | None = None
         self._task = Task()
         self._callers = Callers(self._skip)
-        self._hooks: dict[int, RemovableHandle] = {}
+        self._hooks: dict[int, Handle] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -86,13 +87,13 @@ class Interception:
             stack.enter_context(followed(lambda: self._path_of(calling_module()), modes))
             for key, (module, _) in self._kinds.items():
                 hook = partial(self._on_module, self._register.calls(("module", key)))
-                self._hooks[key] = module.register_forward_pre_hook(hook, with_kwargs=True)
+                self._hooks[key] = self._where.before(module, hook)
                 stack.callback(self._hooks[key].remove)
             stack.enter_context(self._tap.hooks(module for module, _ in self._kinds.values()))
             for module in self._recurrent:
-                stack.callback(module.register_forward_pre_hook(self._on_recurrence).remove)
+                stack.callback(self._where.before(module, self._on_recurrence).remove)
             for layer, feeding in self._feeds.values():
-                stack.callback(feeding.register_forward_hook(partial(self._on_feed, layer)).remove)
+                stack.callback(self._where.after(feeding, partial(self._on_feed, layer)).remove)
             yield
 
     @contextmanager
@@ -185,7 +186,7 @@ class Interception:
         if not self._register.calls(group).observe_known(z):
             self._observe(group, path, op, parameters, z)
 
-    def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _on_recurrence(self, module: nn.Module, args: tuple[Any, ...], _: Mapping[str, Any]) -> None:
         if get_ident() != self._thread and here.task is None:
             return
         before = self._register.calls(("call", self._paths[id(module)], "relu")).number

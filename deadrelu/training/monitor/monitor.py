@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal
@@ -114,6 +115,15 @@ class Monitor:
             self._publish(window)
         return window
 
+    @contextmanager
+    def forward_pass(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        """Count what the block runs as one forward pass over these inputs, for a loop that calls parts of the model.
+
+        A loop that calls the model itself does not need it.
+        """
+        with self.way.forward_pass(args, kwargs):
+            yield
+
     @property
     def events(self) -> tuple[Event, ...]:
         """All that happened since it started, in the order in which it was noticed."""
@@ -186,7 +196,7 @@ class Monitor:
                 self._has_warned = True
                 _log.warning(
                     "step %d: the watched model made no forward pass in training mode, so nothing is counted;"
-                    " call the model itself, not its parts", self.step_number,
+                    " call the model itself, or its parts in `with monitor.forward_pass(x)`", self.step_number,
                 )  # fmt: skip
             return None
         layers, events = ({}, []) if self._steps is None else self._steps.take(self.step_number)

@@ -15,7 +15,7 @@ from deadrelu.data.count import samples_in
 from deadrelu.measure.measurement import Measurement
 from deadrelu.measure.observer import CountingObserver, ForwardPass
 from deadrelu.measure.plan import Plan
-from deadrelu.programs.eager.calls import around_calls
+from deadrelu.programs.eager.calls import ON_CALLS, around_calls
 from deadrelu.programs.eager.interception import Interception
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
@@ -31,7 +31,7 @@ class TrainingPasses:
     def __init__(self, module: nn.Module, plan: Plan, axis: int | None = None) -> None:
         """`axis` is that of the samples in the model's input; None finds it out in the first pass."""
         self._program = program = EagerProgram(module)
-        self.observer = CountingObserver(program, plan)
+        self.observer = CountingObserver(program, plan, hooks=ON_CALLS)
         self.samples = self.passes = 0
         self.batch: Batch | None = None
         """The latest batch that was counted."""
@@ -39,22 +39,26 @@ class TrainingPasses:
         """Whether a pass was counted since it was armed; until then the figures are those of the window before."""
         self._module, self._axis = program.module, axis
         self._names = program.parameter_names
-        self._interception = Interception(self._module, self.observer.observe)
+        self._interception = Interception(self._module, self.observer.observe, hooks=ON_CALLS)
         self._thread = get_ident()
         self._number = 0
-        self._is_running = self._is_armed = False
+        self._is_running = False
+        self.is_armed = False
+        """Whether passes are counted."""
         self._armed = ExitStack()
 
     def arm(self) -> None:
         """Count the passes from here on, from 0."""
         self.has_counted = False
-        if not self._is_armed:
-            self._is_armed = True
+        if not self.is_armed:
+            self.is_armed = True
+            self._armed.enter_context(self._interception.watching())
+            self._armed.enter_context(self.observer.padding.watching())
             self._armed.enter_context(around_calls(self._module, self.around))
 
     def disarm(self) -> None:
         """Count no more. What was counted stays until it is armed again."""
-        self._is_armed = False
+        self.is_armed = False
         self._armed.close()
 
     @contextmanager
@@ -75,12 +79,7 @@ class TrainingPasses:
             self._number += 1
             batch = self._batch(args, kwargs)
             this = ForwardPass(batch=batch, number=self._number, at=(self._number, 0), is_counted=True)
-            with (
-                self._interception.watching(),
-                self.observer.padding.watching(),
-                self.observer.forward(this),
-                self._interception.forward((args, kwargs), batch),
-            ):
+            with self.observer.forward(this), self._interception.forward((args, kwargs), batch):
                 yield
             self.samples += batch.samples
             self.batch = batch

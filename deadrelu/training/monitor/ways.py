@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -32,6 +33,9 @@ class CountingWay(Protocol):
 
     def disarm(self) -> None:
         """Nothing more is counted."""
+
+    def forward_pass(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """What the block runs is one pass over these inputs."""
 
     def take(self) -> tuple[int, Sequence[WindowCounts]]:
         """How many samples were counted since it was armed, and the sites; nothing if there were none."""
@@ -72,6 +76,10 @@ class OnTraining:
     def disarm(self) -> None:
         """Nothing more is counted."""
         self._passes.disarm()
+
+    def forward_pass(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Count the block as one pass, if it is armed."""
+        return self._passes.around(args, kwargs) if self._passes.is_armed else nullcontext()
 
     def take(self) -> tuple[int, Sequence[WindowCounts]]:
         """What was counted since it was armed."""
@@ -125,6 +133,11 @@ class OnProbe:
 
     def disarm(self) -> None:
         """Nothing is on the model between two windows."""
+
+    def forward_pass(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """The passes of the loop are not counted."""
+        del args, kwargs
+        return nullcontext()
 
     def take(self) -> tuple[int, Sequence[WindowCounts]]:
         """Run the batches; the model comes back as it was."""

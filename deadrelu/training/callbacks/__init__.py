@@ -1,0 +1,1 @@
+"""The monitor in the loops of other frameworks. Nothing here imports them before it is used."""

@@ -13,7 +13,7 @@ test: $(VENV)/.developed
 
 # In an environment of its own: what these packages pull in is not for every developer.
 integrations: $(VENV)-integrations/.installed
-	$(VENV)-integrations/bin/python -m pytest tests/integrations/test_geometric.py tests/integrations/test_lightning.py tests/integrations/test_trial_lightning.py \
+	$(VENV)-integrations/bin/python -m pytest tests/integrations/test_geometric.py tests/integrations/test_lightning.py tests/integrations/test_trial_lightning.py tests/integrations/test_watch_lightning.py \
 		tests/integrations/test_trial_ray.py
 
 lint: $(VENV)/.developed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -180,5 +181,9 @@ def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _members(of: Window | SiteWindow | Event) -> dict[str, Any]:
-    """The members of an object that are known."""
-    return {name: value for name, value in vars(of).items() if value is not None}
+    """The members of an object that are known, and finite."""
+
+    def is_known(value: object) -> bool:
+        return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+    return {name: value for name, value in vars(of).items() if is_known(value)}

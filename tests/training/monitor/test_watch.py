@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -456,3 +459,22 @@ def test_a_step_outside_of_the_block_and_a_model_that_does_not_run(caplog: pytes
     assert caplog.text.count("no forward pass") == 1
     with pytest.raises(UsageError, match="no step was counted"):
         monitor.report()
+
+
+def test_every_line_fits_the_schema(tmp_path: Path) -> None:
+    schema = json.loads(files("deadrelu").joinpath("run.schema.json").read_text("utf-8"))
+    log = tmp_path / "run.jsonl"
+    model, optimizer = made("mlp")
+    x, y = batches(64)[0]
+    with deadrelu.watch(model, every=1, log=log, optimizer=optimizer) as monitor:
+        for step in range(6):
+            if step == 3:
+                with torch.no_grad():
+                    model[1].bias[:] = -50.0  # type: ignore[index,union-attr]
+            train(model, optimizer, x * (float("inf") if step == 5 else 1.0), y)
+            monitor.step()
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in log.read_text().splitlines()]
+    for line in lines:
+        Draft202012Validator(schema).validate(line)
+    kinds = {event["kind"] for line in lines for event in line["events"]}
+    assert {"died", "site died", "non-finite"} <= kinds

@@ -12,9 +12,9 @@ test: $(VENV)/.developed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 # In an environment of its own: what these packages pull in is not for every developer.
+INTEGRATIONS := geometric lightning trial_lightning trial_ray watch_lightning watch_tensorboard
 integrations: $(VENV)-integrations/.installed
-	$(VENV)-integrations/bin/python -m pytest tests/integrations/test_geometric.py tests/integrations/test_lightning.py tests/integrations/test_trial_lightning.py tests/integrations/test_watch_lightning.py \
-		tests/integrations/test_trial_ray.py
+	$(VENV)-integrations/bin/python -m pytest $(INTEGRATIONS:%=tests/integrations/test_%.py)
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check

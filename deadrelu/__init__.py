@@ -11,7 +11,7 @@ from deadrelu.version import __version__
 
 if TYPE_CHECKING:
     from deadrelu.api.callbacks import lightning_callback, transformers_callback
-    from deadrelu.api.recycling import recycle
+    from deadrelu.api.recycling import recycle, recycler
     from deadrelu.api.remedies import patch, suggest
     from deadrelu.api.scanning import open_model, scan
     from deadrelu.api.training import trial
@@ -27,7 +27,7 @@ _HOMES = {
     "api.remedies": ("suggest", "patch"),
     "api.training": ("trial",),
     "api.watching": ("watch",),
-    "api.recycling": ("recycle",),
+    "api.recycling": ("recycle", "recycler"),
     "api.callbacks": ("lightning_callback", "transformers_callback"),
     "gate": ("check", "GateFailed"),
     "judge.judgement": ("judge", "exit_code"),
@@ -63,6 +63,7 @@ __all__ = [
     "trial",
     "watch",
     "recycle",
+    "recycler",
     "lightning_callback",
     "transformers_callback",
     "open_model",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from deadrelu.training.recycle.moments import Moments
     from deadrelu.training.recycle.recycle import ChoiceRule, Recycled
+    from deadrelu.training.recycle.recycler import Recycler
 
 
 @takes(DataSpec)
@@ -74,3 +75,26 @@ def recycle(
         report = report_on(program, info, batches, Plan(stats="full"))
         batch = next(iter(batches))
     return restarting.recycle(program, optimizer, report, batch, choice, moments=chosen, seed=draw)
+
+
+def recycler(
+    model: nn.Module,
+    optimizer: Optimizer | None,
+    data: object,
+    *,
+    every: int,
+    until: int | None = None,
+    **options: Any,
+) -> Recycler:
+    """Return what restarts units at every so many steps: call its `step()` after each step of the optimizer.
+
+    Raises `UsageError` for an `every` below 1; `step()` raises what `recycle` raises.
+
+    `every`: how many steps from one restart to the next.
+    `until`: the last step at which units are restarted.
+    `options`: those of `recycle`; the new weights differ from step to step.
+    """
+    from deadrelu.training.recycle.recycler import Recycler
+
+    draw = options.pop("draw", 0)
+    return Recycler(lambda step: recycle(model, optimizer, data, draw=draw + step, **options), every, until)

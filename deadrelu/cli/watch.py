@@ -55,6 +55,7 @@ def _follow(followed: FollowedRun, path: Path, found: WatchedRun | None) -> None
     from rich.live import Live
     from rich.text import Text
 
+    now = console.current_screen()  # inside, stdout is not the terminal's own
     drawn: tuple[object, ...] = ()
     with Live(console=Console(), screen=True, auto_refresh=False) as live:
         try:
@@ -63,18 +64,17 @@ def _follow(followed: FollowedRun, path: Path, found: WatchedRun | None) -> None
                 state = (None if found is None else found.windows[-1].step, size)
                 if state != drawn:
                     drawn = state
-                    live.update(Text.from_ansi(_drawn(found, path, size)), refresh=True)
+                    live.update(Text.from_ansi(_drawn(found, path, size, now)), refresh=True)
                 time.sleep(_EVERY)
                 found = followed.read()
         except KeyboardInterrupt:
             pass
     if found is not None:
-        console.write(rendering.render(found, console.current_screen()))
+        console.write(rendering.render(found, now))
 
 
-def _drawn(run: WatchedRun | None, path: Path, size: os.terminal_size) -> str:
-    """The run as it fits the screen."""
-    now = console.current_screen()
+def _drawn(run: WatchedRun | None, path: Path, size: os.terminal_size, now: Screen) -> str:
+    """The run as it fits the screen, whose size may have changed."""
     if run is None:
         return f"waiting for {now.text(str(path))} (Ctrl-C ends this)"
     screen = Screen(width=size.columns, color=now.color, unicode=now.unicode)

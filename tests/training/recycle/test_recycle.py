@@ -172,6 +172,25 @@ def test_a_share_of_the_least_is_taken_by_either_rule() -> None:
     assert by_use["1"].units == tuple(sorted(sorted(range(12), key=lambda u: (useful[u], u))[:3]))
 
 
+def test_a_recycler_restarts_at_every_nth_step_until_one_and_goes_on_from_its_state() -> None:
+    model, optimizer = trained(plain, "adam")
+    x, _ = digits()
+    recycler = deadrelu.recycler(model, optimizer, x, every=3, until=7)
+    found = []
+    for step in range(1, 13):
+        kill(model)
+        if step == 5:
+            state = recycler.state_dict()
+            recycler = deadrelu.recycler(model, optimizer, x, every=3, until=7)
+            recycler.load_state_dict(state)
+        if recycler.step():
+            found.append(step)
+    assert found == [3, 6]
+    assert recycler.restarted >= 2 * len(DEAD)
+    with pytest.raises(UsageError, match="every=0"):
+        deadrelu.recycler(model, optimizer, x, every=0)
+
+
 def test_a_monitor_knows_the_dead_units() -> None:
     model, optimizer = trained(plain, "adam")
     x, y = digits()

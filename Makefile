@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/deadrelu scan sample_models/dying.pt --data sample_models/digits.npz
 
 test: $(VENV)/.developed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal --durations 25
 
 # In an environment of its own: what these packages pull in is not for every developer.
 INTEGRATIONS := geometric lightning trial_lightning trial_ray watch_lightning watch_tensorboard

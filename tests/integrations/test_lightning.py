@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import deadrelu
+from deadrelu.report.run import read_run
 
 lightning = pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (extra: integrations)")
 
@@ -74,21 +75,21 @@ def test_what_lightning_trained_is_scanned_as_a_checkpoint_and_alive(tmp_path: P
     assert saved["samples"] == 400
 
 
-def test_the_callback_of_the_guide_logs_each_site_and_stops_the_run(
+def test_the_callback_of_the_guide_logs_each_site_and_writes_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: dict[str, object] = {}
     exec(compile(CODE, "classifier.py", "exec"), names)
     model = names["Classifier"]()  # type: ignore[operator]
-    model.validation_step = model.training_step
     with torch.no_grad():
         model.body[0].bias[:20] = -1e3
-    loader = model.val_dataloader()
     guide = (Path(__file__).parents[2] / "docs" / "lightning.md").read_text(encoding="utf-8")
-    shown: dict[str, object] = {"val_loader": loader}
+    shown: dict[str, object] = {}
     monkeypatch.chdir(tmp_path)
     exec("".join(re.findall(r"^```python\n(.*?)^```", guide, re.S | re.M)), shown)
     trainer = shown["trainer"]
-    trainer.fit(model, loader)  # type: ignore[attr-defined]
-    assert trainer.callback_metrics["dead/body.1"] >= 20 / 32  # type: ignore[attr-defined]
-    assert trainer.current_epoch == 1  # type: ignore[attr-defined]
+    trainer.fit(model, model.val_dataloader())  # type: ignore[attr-defined]
+    assert trainer.callback_metrics["deadrelu/body.1/dead_fraction"] >= 20 / 32  # type: ignore[attr-defined]
+    windows = read_run((tmp_path / "run.jsonl").read_text()).windows
+    assert [window.step for window in windows] == [1, 50, 100]
+    assert all(window.sites[0].dead >= 20 for window in windows)

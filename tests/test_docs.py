@@ -98,7 +98,9 @@ def test_what_a_page_shows_can_be_run(page: str, clone: Path, monkeypatch: pytes
     for line in lines(page):
         if can_run(line, clone) and line not in README:  # its commands are run by tests/test_readme.py
             command = line.partition(" #")[0].strip()
-            done = run(*shlex.split(command)[1:], cwd=clone, COLUMNS=str(WIDTH))
+            done = run(
+                *shlex.split(command)[1:], cwd=clone, COLUMNS=str(WIDTH), DEADRELU_JOBS="1"
+            )  # to start a process takes seconds
             expected = EXIT.search(line)
             assert done.code == int(expected[1] if expected else 0), f"{line}\n{done.err}"
             for name in [name for name in PICTURES if PICTURES[name] == command]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -132,27 +132,35 @@ def test_other_units_and_their_memory_stay_as_they_are() -> None:
             assert torch.equal(optimizer.state[new][key][same], memory["state"][place][key][same])
 
 
-@pytest.mark.parametrize(("moments", "most_again"), [("live mean", 0.35), ("zero", 1.0), ("keep", 1.0)])
-def test_restarted_units_live_on_with_the_memory_of_live_ones(moments: Any, most_again: float) -> None:
-    """On digits, as measured before: with zeroed or kept moments most die again, by the mean of live units few do."""
-    x, y = digits()
-    again = restarted = 0
-    for seed in range(3):
+@pytest.fixture(scope="module")
+def long_trained() -> list[tuple[nn.Sequential, torch.optim.Optimizer]]:
+    """Models that lost many units at a high learning rate, as measured before (800 steps of Adam at 0.01 on digits)."""
+    found = []
+    for seed in range(2):
         torch.manual_seed(seed)
-        sizes = (64, 128, 128, 64)
-        layers = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
+        layers = [m for a, b in pairwise((64, 128, 128, 64)) for m in (nn.Linear(a, b), nn.ReLU())]
         model = nn.Sequential(*layers, nn.Linear(64, 10))
         optimizer = torch.optim.Adam(model.parameters(), 0.01)
-        train(model, optimizer, x, y, 800, seed)
+        train(model, optimizer, *digits(), 800, seed)
+        found.append((model, optimizer))
+    return found
+
+
+@pytest.mark.parametrize(("moments", "least", "most"), [("live mean", 0, 0.35), ("zero", 0.5, 1), ("keep", 0.5, 1)])
+def test_restarted_units_live_on_with_the_memory_of_live_ones(
+    long_trained: list[tuple[nn.Sequential, torch.optim.Optimizer]], moments: Any, least: float, most: float
+) -> None:
+    x, y = digits()
+    again = restarted = 0
+    for seed, one in enumerate(long_trained):
+        model, optimizer = copy.deepcopy(one)  # together, so that the one still trains the other
         found = deadrelu.recycle(model, optimizer, x, moments=moments, draw=99)
         train(model, optimizer, x, y, 400, 1000 + seed)
         after = {s.site.id: set(s.dead_units) for s in deadrelu.scan(model, x).sites}
         restarted += sum(len(each.units) for each in found.values())
         again += sum(len(after[id] & set(each.units)) for id, each in found.items())
     assert restarted > 100
-    assert again / restarted <= most_again
-    if moments != "live mean":
-        assert again / restarted > 0.5
+    assert least <= again / restarted <= most
 
 
 def test_a_share_of_the_least_is_taken_by_either_rule() -> None:

@@ -55,7 +55,7 @@ def run_sentences(run: WatchedRun) -> Iterator[str]:
     )
     died, back = (sum(event.kind == kind for event in run.events) for kind in ("died", "revived"))
     if died:
-        came = f", and {back:,} of these came back" if back else ""
+        came = f", and {back:,} came back" if back else ""
         yield f"{count(died, 'death')} of units {'was' if died == 1 else 'were'} seen{came}."
     else:
         yield f"No unit was seen to die in {count(len(run.windows), 'window')}."

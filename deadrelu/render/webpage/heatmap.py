@@ -89,6 +89,6 @@ def _legend() -> Html:
         el("span", scale, class_="scale"),
         " 100%; ",
         tick,
-        " a unit died; a narrow row is one site, from the first step to the last",
+        " a unit died",
         class_="quiet",
     )

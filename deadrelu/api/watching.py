@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from deadrelu.data.spec import DataOptions, DataSpec
-from deadrelu.errors import UsageError
+from deadrelu.data.spec import DataOptions, DataSpec, axis_of_loop
 from deadrelu.judge.shares import Share, read_limit
 from deadrelu.keywords import takes
 from deadrelu.load.spec import ModelSpec
@@ -70,12 +69,12 @@ def watch(
     from deadrelu.training.monitor.ways import OnProbe, OnTraining
 
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {}, stats="rates")
-    if probe is None and (given := ", ".join(options.keys() - {"batch_axis"})):
-        raise UsageError(f"{given} is about the batches of a probe, and there is none", hint="give probe=batches")
     spec = DataSpec.of(probe, options)
     program, info = open_program(ModelSpec.of(model, {}))
     way: Any = (
-        OnTraining(model, plan, spec.batch_axis) if probe is None else OnProbe(model, plan, open_data(spec, program))
+        OnTraining(model, plan, axis_of_loop(options))
+        if probe is None
+        else OnProbe(model, plan, open_data(spec, program))
     )
     return Monitor(
         info,

@@ -132,3 +132,11 @@ class DataSpec:
             if given.get(name, ()) is None:
                 del given[name]  # None is the default
         return cls(data=data, **given)
+
+
+def axis_of_loop(options: DataOptions) -> int | None:
+    """The axis of the samples in batches that somebody else's loop makes. Raises `UsageError` for any other option."""
+    others = ", ".join(name for name in options if name != "batch_axis")
+    if others:
+        raise UsageError(f"{others} is about the batches of a probe, and there is none", hint="give probe=batches")
+    return options.get("batch_axis")

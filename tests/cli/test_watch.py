@@ -72,16 +72,17 @@ class Terminal:
                     assert text.encode() in self.seen[start:], self.seen[start:][-800:]
 
     def end(self) -> int:
-        """Press Ctrl-C, read the rest, and return the exit code."""
+        """Press Ctrl-C, read all that comes until the other side is closed, and return the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(timeout=60)
-        while select.select([self.master], [], [], 0.5)[0]:
-            try:
-                self.seen += os.read(self.master, 65536)
-            except OSError:
-                break
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if select.select([self.master], [], [], 0.5)[0]:
+                try:
+                    self.seen += os.read(self.master, 65536)
+                except OSError:
+                    break
         os.close(self.master)
-        return self.process.returncode
+        return self.process.wait(timeout=10)
 
 
 def test_it_follows_the_file_and_gives_the_screen_back(log: Path) -> None:

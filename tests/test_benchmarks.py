@@ -73,13 +73,13 @@ def test_two_processes_in_turns_tell_what_each_took() -> None:
 
 @pytest.mark.parametrize("widths", [(1, 2), (2, 3, 2)])
 def test_networks_are_born_dead_as_often_as_the_closed_form_says(widths: tuple[int, ...]) -> None:
-    networks = 120
+    networks = 250
     every_way = [all(any(rows) for rows in state) for state in product(*(product((0, 1), repeat=n) for n in widths))]
     expected = 1 - sum(every_way) / len(every_way)
     assert closed_form(widths) == pytest.approx(expected)
     low, high = stats.binomtest(born_dead(widths, 1, networks), networks).proportion_ci(0.999)
     assert low <= expected <= high
-    assert born_dead(widths, 500, 25) / 25 <= high
+    assert born_dead(widths, 500, 50) / 50 <= high
 
 
 def test_every_pair_of_the_textbooks_is_an_arm_and_the_first_is_relu() -> None:

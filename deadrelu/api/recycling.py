@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deadrelu.api.live import open_live
 from deadrelu.data.spec import DataOptions, DataSpec
 from deadrelu.errors import UsageError
 from deadrelu.keywords import takes
-from deadrelu.load.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
     from typing_extensions import Unpack
 
+    from deadrelu.measure.reporting import DescribedBatches
     from deadrelu.training.recycle.moments import Moments
     from deadrelu.training.recycle.recycle import ChoiceRule, Recycled
     from deadrelu.training.recycle.recycler import Recycler
@@ -43,7 +44,8 @@ def recycle(
     Raises a `DeadreluError` with a hint, before anything is changed.
 
     `optimizer`: SGD, Adam, AdamW, RMSprop and their kin; None if there is none yet.
-    `data`: as for `scan`; or a monitor, whose units count as dead once they were silent for its `dead_after` samples.
+    `data`: as for `scan`; or a monitor, of whose latest batch those units are dead that it has seen die or be silent
+        for its `dead_after` samples.
     `tau`: units with a score of at most this are restarted. Score: mean |output| over its mean across the site.
     `rule`: "dormancy", that score; or "utility", mean |output| times the sum of the |weights| out of a unit, of which
         the least are taken (Dohare et al. 2024).
@@ -53,27 +55,25 @@ def recycle(
     `draw`: the seed of the new weights.
     """
     from deadrelu.data.source import open_data
-    from deadrelu.load.open import open_program
     from deadrelu.measure.plan import Plan
     from deadrelu.measure.reporting import report_on
-    from deadrelu.programs.eager.program import EagerProgram
     from deadrelu.training.monitor.monitor import Monitor
     from deadrelu.training.recycle import recycle as restarting
     from deadrelu.training.recycle.moments import read_moments
 
     choice = restarting.UnitChoice(rule=rule, tau=tau, most=most)
     chosen = read_moments(moments)
-    program, info = open_program(ModelSpec.of(model, {}))
-    if not isinstance(program, EagerProgram):
-        raise UsageError("only a module can be trained on", hint="give the live nn.Module")
+    program, info = open_live(model)
+    batches: DescribedBatches
     if isinstance(data, Monitor):
         if tau or rule != "dormancy":
             raise UsageError("a monitor knows dead units, and no scores", hint="give data for tau and rule")
-        report, batch = restarting.with_dead_units(data.report(), data.dead_units()), data.latest_batch()
+        batches = data.data()
     else:
-        batches: Any = open_data(DataSpec.of(data, options), program)
-        report = report_on(program, info, batches, Plan(stats="full"))
-        batch = next(iter(batches))
+        batches = open_data(DataSpec.of(data, options), program)
+    report, batch = report_on(program, info, batches, Plan()), next(iter(batches))
+    if isinstance(data, Monitor):
+        report = restarting.known_dead(report, data.dead_units())
     return restarting.recycle(program, optimizer, report, batch, choice, moments=chosen, seed=draw)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from deadrelu.api.live import open_live
 from deadrelu.data.spec import DataOptions, DataSpec, axis_of_loop
 from deadrelu.judge.shares import Share, read_limit
 from deadrelu.keywords import takes
-from deadrelu.load.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,8 @@ def watch(
     `probe`, batches of your own are run in eval mode instead: for models whose passes cannot be seen (compiled, FSDP,
     DataParallel). In a process group of torch.distributed the counts of all ranks are added.
 
-    Raises a `DeadreluError` with a hint: `UsageError` where the passes cannot be seen and there is no probe,
+    Raises a `DeadreluError` with a hint: `UsageError` where the passes cannot be seen and there is no probe, and at
+    the first window for a glob that matches no site;
     `OutputError` where the log exists, `DataError` for the probe.
 
     `every`: how many steps from one window to the next.
@@ -60,7 +61,6 @@ def watch(
     `sites`, `skip_sites`, `feature_axes`: as for `scan`.
     """
     from deadrelu.data.source import open_data
-    from deadrelu.load.open import open_program
     from deadrelu.measure.plan import Plan
     from deadrelu.training.monitor.log import Log
     from deadrelu.training.monitor.monitor import Monitor
@@ -70,11 +70,11 @@ def watch(
 
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {}, stats="rates")
     spec = DataSpec.of(probe, options)
-    program, info = open_program(ModelSpec.of(model, {}))
+    program, info = open_live(model)
     way: Any = (
-        OnTraining(model, plan, axis_of_loop(options))
+        OnTraining(model, program, plan, axis_of_loop(options))
         if probe is None
-        else OnProbe(model, plan, open_data(spec, program))
+        else OnProbe(model, program, plan, open_data(spec, program))
     )
     return Monitor(
         info,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from deadrelu.errors import FileError
@@ -38,6 +37,7 @@ class FollowedRun:
         self._path = path
         self._at, self._rest = 0, b""
         self._windows: list[Window] = []
+        self._run: WatchedRun | None = None
 
     def read(self) -> WatchedRun | None:
         """The run as far as it is written; None before its first window. A file that became shorter is a new run."""
@@ -46,6 +46,7 @@ class FollowedRun:
                 if file.seek(0, 2) < self._at:
                     self._at, self._rest = 0, b""
                     self._windows.clear()
+                    self._run = None
                 file.seek(self._at)
                 *lines, self._rest = (self._rest + file.read()).split(b"\n")
                 self._at = file.tell()
@@ -53,10 +54,9 @@ class FollowedRun:
             return None
         except OSError as error:
             raise FileError(f"{self._path} cannot be read: {error.strerror}", hint="check its permissions") from error
-        self._add([read_line(line.decode("utf-8", "replace")) for line in lines if line.strip()])
-        return joined(self._windows) if self._windows else None
-
-    def _add(self, windows: Sequence[Window]) -> None:
+        windows = [read_line(line.decode("utf-8", "replace")) for line in lines if line.strip()]
         if windows:
-            self._windows = [window.without_units() for window in (*self._windows, *windows[:-1])]
-            self._windows.append(windows[-1])
+            before = [window.without_units() for window in (*self._windows[-1:], *windows[:-1])]
+            self._windows[-1:] = [*before, windows[-1]]
+            self._run = joined(self._windows)
+        return self._run

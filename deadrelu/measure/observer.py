@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from deadrelu.measure.gradients import GradientTap
-from deadrelu.measure.measurement import SiteCounts, with_unique_ids
+from deadrelu.measure.measurement import Measurement, SiteCounts, with_unique_ids
 from deadrelu.measure.padding.padding import Padding
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reach import Reach, samples_first
@@ -96,6 +96,18 @@ class CountingObserver:
             return False
         return self._count(site, state, tally, z)
 
+    def measurement(self, skipped: Iterable[Skipped], samples: int, batches: int) -> Measurement:
+        """What was counted in so many samples and batches; what still waits for its feature axis, by a guess."""
+        self.finish()
+        return Measurement(
+            sites=self.sites(),
+            skipped=(*skipped, *self.skipped()),
+            samples=samples,
+            batches=batches,
+            padding=self.padding.found,
+            is_native=any(tally.is_native for tally in self.tallies()),
+        )
+
     def finish(self) -> None:
         """Count what still waits for its feature axis, by a guess."""
         self._count_waiting(is_over=True)
@@ -110,6 +122,11 @@ class CountingObserver:
     def tallies(self) -> list[Tally]:
         """The counters of the sites that were measured so far."""
         return [state.tally for state in self._states.values() if state.tally is not None and state.failure is None]
+
+    def named(self) -> dict[CallSite, Site]:
+        """The sites that have counters, with the ids that `sites` gives them."""
+        counted = [site for site, state in self._states.items() if state.tally is not None]
+        return {site: of.site for site, of in zip(counted, self.sites(), strict=True)}
 
     def parts(self, site: CallSite, z: Tensor) -> list[Tensor] | None:
         """A tensor of the shape of this pass's pre-activation, by unit, without padding; None while axes are open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -136,14 +137,9 @@ class Scan:
         self._observer.finish()
         if self._gradients:
             self._gradients.finish()
-        return Measurement(
-            sites=self._observer.sites(),
-            skipped=(*self._program.skipped(), *self._observer.skipped()),
-            samples=self._samples,
-            batches=self._batches,
+        return replace(
+            self._observer.measurement(self._program.skipped(), self._samples, self._batches),
             stopped=self.stopped,
-            padding=self._observer.padding.found,
-            is_native=any(tally.is_native for tally in self._observer.tallies()),
             loss=self._gradients.record if self._gradients else None,
             inputs=self._observer.inputs(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -79,8 +80,12 @@ class Glyphs:
     def histogram(self, rates: Iterable[float]) -> str:
         """Draw the number of units in each tenth of the firing rate; only an empty tenth has the lowest level."""
         numbers = tenths(rates)
-        top, steps = max(numbers) or 1, len(self.levels) - 1
-        return "".join(self.levels[-(-number * steps // top)] for number in numbers)
+        top = max(numbers) or 1
+        return "".join(self.level(number / top) for number in numbers)
+
+    def level(self, share: float) -> str:
+        """Return the sign for a share in 0..1 of the highest; only 0 has the lowest."""
+        return self.levels[math.ceil(share * (len(self.levels) - 1) - 1e-9)] if share else self.levels[0]
 
     def number(self, value: float | None) -> str:
         """Return a number with three digits and a real minus sign; a dash for None."""

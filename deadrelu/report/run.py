@@ -61,8 +61,8 @@ class SiteWindow:
     """One site in one window.
 
     `dead`, `rare` and `saturated` count units as a scan of the same batches does; `firing_rate` (0..1) is the mean of
-    its units. `silent_for` has, for each unit, how many samples (tokens, where each is a row) were counted since it
-    last fired. With an optimizer, `update` is the size of its layer's last step as a share of its weights, and
+    its units. `silent_for` has, for each unit, for how many samples (tokens, where each is a row) it has been dead in
+    every window. With an optimizer, `update` is the size of its layer's last step as a share of its weights, and
     `zero_gradient` counts the units whose weights got no gradient in it.
     """
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from deadrelu.render.conclusion import Mood
 from deadrelu.render.run import words
 from deadrelu.render.webpage.document import document
 from deadrelu.render.webpage.heatmap import heat_map
 from deadrelu.render.webpage.markup import Html, code, el, facts
+from deadrelu.render.webpage.verdict import page_verdict
 from deadrelu.report.run import WatchedRun
 from deadrelu.text.wording import count, percent
 from deadrelu.version import __version__
 
-_SIGNS: dict[Mood, str] = {"good": "✓", "doubtful": "!", "bad": "✗"}
 _MOST_EVENTS = 500
 
 
@@ -26,18 +25,8 @@ def _verdict(run: WatchedRun, name: str) -> Html:
     """The outcome."""
     mood = words.run_mood(run)
     first, *others = words.run_sentences(run)
-    return el(
-        "header",
-        el("p", el("span", "deadrelu trend"), el("span", name, class_="name"), class_="eyebrow"),
-        el(
-            "div",
-            el("h1", el("span", _SIGNS[mood], class_="sign", aria_hidden="true"), words.run_headline(run)),
-            class_="outcome",
-        ),
-        el("p", first, class_="reason"),
-        el("p", " ".join(others), class_="conclusion"),
-        class_=f"verdict {mood}",
-    )
+    reasons = el("p", first, class_="reason"), el("p", " ".join(others), class_="conclusion")
+    return page_verdict("deadrelu trend", name, mood, words.run_headline(run), *reasons)
 
 
 def _measured(run: WatchedRun) -> Html:

@@ -11,15 +11,13 @@ from deadrelu.report.run import Event, WatchedRun
 from deadrelu.text.wording import count, percent
 
 
-def site_ids(run: WatchedRun) -> list[str]:
-    """Return the sites in the order in which they first ran."""
-    return list(dict.fromkeys(site.id for window in run.windows for site in window.sites))
-
-
-def dead_shares(run: WatchedRun, id: str) -> list[float | None]:
-    """Return the share of dead units of a site in each window; None where it did not run."""
-    found = ({site.id: site for site in window.sites}.get(id) for window in run.windows)
-    return [None if site is None else site.dead / site.units for site in found]
+def dead_shares(run: WatchedRun) -> dict[str, list[float | None]]:
+    """Return the share of dead units of each site in each window, None where it did not run; in order of first runs."""
+    courses: dict[str, list[float | None]] = {}
+    for place, window in enumerate(run.windows):
+        for site in window.sites:
+            courses.setdefault(site.id, [None] * len(run.windows))[place] = site.dead / site.units
+    return courses
 
 
 def thinned(values: Sequence[float | None], most: int) -> list[float | None]:

@@ -95,6 +95,11 @@ def fit(columns: Sequence[Column], width: int) -> Grid:
     return Grid([column for column in columns if column.key in widths], widths)
 
 
+def course_column(points: int) -> Column:
+    """Return the column of a course of so many points."""
+    return Column(key="course", title="course", rank=1, least=min(max(points, 6), 10), most=max(points, 6))
+
+
 def column_of(
     key: str,
     rows: Sequence[Mapping[str, str]],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import StringIO
 
 from rich.console import Console
 from rich.text import Text
 
+from deadrelu.render.conclusion import Mood
 from deadrelu.render.terminal.screen import Screen
+from deadrelu.render.terminal.styles import MOOD
 
 NARROWEST = 24
 """On a narrower screen lines run over, rather than break after every word."""
@@ -39,6 +41,16 @@ def paragraph(text: Text, screen: Screen, *, first: Text | str = "", width: int 
     room = max((width or screen.width) - lead.cell_len, NARROWEST // 2)
     lines = list(text.wrap(_console(screen), room)) or [Text()]
     return [Text.assemble(" " * lead.cell_len if n else lead, line) for n, line in enumerate(lines)]
+
+
+def outcome(headline: str, mood: Mood, sentences: Iterable[str], screen: Screen) -> Iterator[Text]:
+    """Yield the outcome of a page: its headline as a badge before the first sentence, and the others."""
+    style = MOOD[mood]
+    first, *others = sentences
+    badge = Text.assemble((f" {headline} ", f"{style} reverse"), " ")
+    yield from paragraph(Text(screen.sentence(first), style), screen, first=badge)
+    for said in others:
+        yield from paragraph(Text(screen.sentence(said)), screen, first=" ")
 
 
 def pad(text: Text, width: int, *, right: bool = False) -> Text:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from deadrelu.render.run import words
-from deadrelu.render.terminal import styles
-from deadrelu.render.terminal.columns import Column, column_of, fit
-from deadrelu.render.terminal.page import page, paragraph
+from deadrelu.render.terminal.columns import column_of, course_column, fit
+from deadrelu.render.terminal.page import outcome, page, paragraph
 from deadrelu.render.terminal.screen import Screen
 from deadrelu.report.run import SiteWindow, WatchedRun
 from deadrelu.text.wording import count, percent
@@ -34,14 +33,14 @@ def _head(run: WatchedRun, screen: Screen) -> Iterator[Text]:
 
 def _table(run: WatchedRun, screen: Screen) -> Iterator[Text]:
     """Yield a line for each site; the courses have one scale, so that sites can be compared."""
-    shares = {id: words.dead_shares(run, id) for id in words.site_ids(run)}
+    shares = words.dead_shares(run)
     top = max((share for course in shares.values() for share in course if share is not None), default=0.0) or 1.0
-    last = {id: _latest(run, id) for id in shares}
+    last = {site.id: site for window in run.windows for site in window.sites}
     rows = [_cells(site, screen) for site in last.values()]
     points = len(run.windows)
     columns = [
         column_of("site", rows, rank=0, least=12, gap=1),
-        Column(key="course", title="course", rank=1, least=min(max(points, 6), 10), most=max(points, 6)),
+        course_column(points),
         column_of("units", rows, rank=4, right=True),
         column_of("dead", rows, rank=0, right=True),
         column_of("share", rows, rank=2, right=True),
@@ -57,16 +56,11 @@ def _table(run: WatchedRun, screen: Screen) -> Iterator[Text]:
     for (id, course), row in zip(shares.items(), rows, strict=True):
         style = "bold red" if last[id].dead == last[id].units else "red" if last[id].dead else ""
         line = {key: Text(value, style if key in ("site", "dead", "share") else "dim") for key, value in row.items()}
-        cells.append(line | {"course": Text(_spark(words.thinned(course, width), top, screen), style or "cyan")})
+        cells.append(line | {"course": Text(_course(words.thinned(course, width), top, screen), style or "cyan")})
     yield from grid.draw(cells, None, screen)
     note = f"course: dead share by window, from 0% to {percent(top)}; fires: mean firing rate;"
     note += " silent: samples since the longest silent unit fired"
     yield from paragraph(Text(screen.text(note), "dim"), screen, first=" ")
-
-
-def _latest(run: WatchedRun, id: str) -> SiteWindow:
-    """The site in the last window in which it ran."""
-    return next(site for window in reversed(run.windows) for site in window.sites if site.id == id)
 
 
 def _cells(site: SiteWindow, screen: Screen) -> dict[str, str]:
@@ -81,13 +75,6 @@ def _cells(site: SiteWindow, screen: Screen) -> dict[str, str]:
         "silent": f"{max(site.silent_for):,}" if site.silent_for else screen.glyphs.dash,
         "update": "" if site.update is None else f"{site.update:.1e}",
     }
-
-
-def _spark(values: list[float | None], top: float, screen: Screen) -> str:
-    """The course: a column for each value."""
-    levels = screen.glyphs.levels
-    steps = len(levels) - 1
-    return "".join(" " if value is None else levels[min(steps, -int(-value * steps // top))] for value in values)
 
 
 def _events(run: WatchedRun, screen: Screen, most: int) -> Iterator[Text]:
@@ -105,9 +92,9 @@ def _events(run: WatchedRun, screen: Screen, most: int) -> Iterator[Text]:
 
 def _end(run: WatchedRun, screen: Screen) -> Iterator[Text]:
     """Yield the outcome."""
-    style = styles.MOOD[words.run_mood(run)]
-    badge = Text.assemble((f" {words.run_headline(run)} ", f"{style} reverse"), " ")
-    first, *others = words.run_sentences(run)
-    yield from paragraph(Text(screen.sentence(first), style), screen, first=badge)
-    for said in others:
-        yield from paragraph(Text(screen.sentence(said)), screen, first=" ")
+    yield from outcome(words.run_headline(run), words.run_mood(run), words.run_sentences(run), screen)
+
+
+def _course(values: list[float | None], top: float, screen: Screen) -> str:
+    """The course: a column for each value."""
+    return "".join(" " if value is None else screen.glyphs.level(value / top) for value in values)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deadrelu.activations import LEAKY
 from deadrelu.judge.trend import Line, Trend
-from deadrelu.render.terminal.columns import Column, column_of, fit
+from deadrelu.render.terminal.columns import Column, column_of, course_column, fit
 from deadrelu.render.terminal.page import page, paragraph
 from deadrelu.render.terminal.screen import Screen
 from deadrelu.text.wording import count, first_few, percent
@@ -72,7 +72,7 @@ def _columns(rows: Sequence[dict[str, str]], points: int) -> list[Column]:
     """All columns in the order in which they are shown."""
     return [
         column_of("site", rows, rank=0, least=12, gap=1),
-        Column(key="course", title="course", rank=1, least=min(max(points, 6), 10), most=max(points, 6)),
+        course_column(points),
         column_of("dead", rows, rank=4, right=True),
         column_of("first", rows, rank=3, right=True),
         column_of("last", rows, rank=0, right=True),
@@ -127,13 +127,12 @@ def _spark(line: Line, top: float, width: int, screen: Screen) -> str:
     for place in range(signs):
         part = slice(place * points // signs, (place + 1) * points // signs)
         seen = [share for share in line.share[part] if share is not None]
-        steps = len(screen.glyphs.levels) - 1
         if any(line.nonfinite[part]):
             out += screen.glyphs.skipped
         elif any(line.swapped[part]):
             out += "~"
         else:
-            out += screen.glyphs.levels[min(steps, -int(-max(seen) * steps // top))] if seen else " "
+            out += screen.glyphs.level(max(seen) / top) if seen else " "
     return out
 
 

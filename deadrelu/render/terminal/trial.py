@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.columns import Column, column_of, fit
-from deadrelu.render.terminal.page import page, paragraph
+from deadrelu.render.terminal.page import outcome, page, paragraph
 from deadrelu.render.terminal.screen import Screen
 from deadrelu.render.trial import words
 from deadrelu.render.trial.figures import ArmFigures, Digits, arm_figures, digits_of
@@ -121,12 +121,7 @@ def _whisker(arm: ArmFigures, trial: Trial, scale: WhiskerScale, width: int, scr
 
 def _conclusion(trial: Trial, screen: Screen) -> Iterator[Text]:
     """Yield the outcome, and what it rests on."""
-    style = styles.MOOD[words.trial_mood(trial)]
-    badge = Text.assemble((f" {words.trial_headline(trial)} ", f"{style} reverse"), " ")
-    first, *others = words.trial_sentences(trial)
-    yield from paragraph(Text(screen.sentence(first), style), screen, first=badge)
-    for said in others:
-        yield from paragraph(Text(screen.sentence(said)), screen, first=" ")
+    yield from outcome(words.trial_headline(trial), words.trial_mood(trial), words.trial_sentences(trial), screen)
 
 
 def _promises(trial: Trial, screen: Screen) -> Iterator[Text]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deadrelu.render.conclusion import Mood
 from deadrelu.render.trial import words
 from deadrelu.render.trial.figures import duration, seeds_of
 from deadrelu.render.trial.legend import trained_on
@@ -11,10 +10,9 @@ from deadrelu.render.webpage.curves import arm_styles, courses, curve_note, line
 from deadrelu.render.webpage.document import document
 from deadrelu.render.webpage.markup import Html, el, facts
 from deadrelu.render.webpage.ranking import all_runs, legend_of_arms, promised, ranking
+from deadrelu.render.webpage.verdict import page_verdict
 from deadrelu.report.trial import Trial
 from deadrelu.text.wording import count
-
-_SIGNS: dict[Mood, str] = {"good": "✓", "doubtful": "!", "bad": "✗"}
 
 
 def render(trial: Trial) -> str:
@@ -40,23 +38,14 @@ def _verdict(trial: Trial) -> Html:
     first, *others = words.trial_sentences(trial)
     winner = words.winner_of(trial)
     label, name = ("Winner", winner.name) if winner else ("Baseline", trial.baseline.name)
-    return el(
-        "header",
-        el(
-            "p",
-            el("span", "deadrelu trial"),
-            el("span", trial.model.path or "a model in memory", class_="name"),
-            class_="eyebrow",
-        ),
-        el(
-            "div",
-            el("h1", el("span", _SIGNS[mood], class_="sign", aria_hidden="true"), words.trial_headline(trial)),
-            el("p", el("span", label), el("span", name), class_="limit"),
-            class_="outcome",
-        ),
+    return page_verdict(
+        "deadrelu trial",
+        trial.model.path or "a model in memory",
+        mood,
+        words.trial_headline(trial),
         el("p", first, class_="reason"),
         el("p", " ".join(others), class_="conclusion") if others else None,
-        class_=f"verdict {mood}",
+        pill=(label, name),
     )
 
 

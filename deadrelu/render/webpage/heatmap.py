@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 
-from deadrelu.render.run.words import dead_shares, site_ids, thinned
+from deadrelu.render.run.words import dead_shares, thinned
 from deadrelu.render.webpage.chart_axis import linear_axis
 from deadrelu.render.webpage.markup import Html, code, el
 from deadrelu.report.run import WatchedRun
@@ -20,7 +21,11 @@ _SHADES = 10
 def heat_map(run: WatchedRun) -> Html:
     """Return the map as a table; a screen reader gets each row as one picture with its first and last share."""
     steps = [window.step for window in run.windows]
-    rows = [_row(run, id, steps) for id in site_ids(run)]
+    died: dict[str, Counter[int]] = defaultdict(Counter)
+    for event in run.events:
+        if event.kind == "died" and event.site is not None:
+            died[event.site][event.step] += 1
+    rows = [_row(id, course, died[id], steps) for id, course in dead_shares(run).items()]
     return el(
         "div",
         el("table", el("tbody", *rows), el("tfoot", _axis(steps)), class_="heat"),
@@ -29,13 +34,11 @@ def heat_map(run: WatchedRun) -> Html:
     )
 
 
-def _row(run: WatchedRun, id: str, steps: list[int]) -> Html:
-    """A site: its name, its cells with ticks below them, and its last share."""
-    course = dead_shares(run, id)
+def _row(id: str, course: list[float | None], died: Counter[int], steps: list[int]) -> Html:
+    """A site: its name, its cells with ticks below the steps at which units died, and its last share."""
     cells = thinned(course, _MOST_CELLS)
     width = 1000 / len(cells)
     drawn = "".join(_cell(share, place, width) for place, share in enumerate(cells))
-    died = Counter(e.step for e in run.events if e.kind == "died" and e.site == id)
     ticks = "".join(_tick(step, number, steps) for step, number in sorted(died.items()))
     known = [share for share in course if share is not None]
     label = f"{id}: {percent(known[0])} dead at first, {percent(known[-1])} at last"
@@ -63,7 +66,7 @@ def _cell(share: float | None, place: int, width: float) -> str:
 
 def _tick(step: int, number: int, steps: list[int]) -> str:
     """A tick below the window of a step; wider where more than one unit died."""
-    place = next((n for n, each in enumerate(steps) if each >= step), len(steps) - 1)
+    place = min(bisect_left(steps, step), len(steps) - 1)
     middle, half = (place + 0.5) * 1000 / len(steps), 1.2 + min(number, 10) * 0.25
     size = f'width="{2 * half:.1f}" height="{_ROOM - _HEIGHT - 1}"'
     return f'<rect class="tick" x="{middle - half:.1f}" y="{_HEIGHT + 1}" {size}/>'

@@ -9,10 +9,10 @@ from deadrelu.render import conclusion as end
 from deadrelu.render import gradients
 from deadrelu.render.webpage.charts import composition
 from deadrelu.render.webpage.markup import Html, code, el, facts, join, prose
+from deadrelu.render.webpage.verdict import page_verdict
 from deadrelu.report import Finding, Report, Setting
 from deadrelu.text.wording import count, exact_percent
 
-_SIGNS: dict[end.Mood, str] = {"good": "✓", "doubtful": "!", "bad": "✗"}
 _SHARES = ("max_dead", "max_dead_total", "max_saturated", "rare_below", "confidence")
 
 
@@ -23,21 +23,17 @@ def verdict(report: Report) -> Html:
     banner = None
     if report.data.kind == "synthetic":
         banner = el("p", el("strong", "Synthetic inputs."), " No real data was used.", class_="banner")
-    return el(
-        "header",
-        el("p", el("span", "deadrelu"), el("span", path, class_="name"), class_="eyebrow"),
-        el(
-            "div",
-            el("h1", el("span", _SIGNS[mood], class_="sign", aria_hidden="true"), end.headline(report)),
-            el("p", el("span", "Limit"), el("span", limit(report)), class_="limit"),
-            class_="outcome",
-        ),
+    return page_verdict(
+        "deadrelu",
+        path,
+        mood,
+        end.headline(report),
         el("p", end.sentence(end.verdict_reason(report)), class_="reason"),
         el("p", end.conclusion(report), class_="conclusion"),
         el("p", found, class_="conclusion") if (found := gradients.in_words(report)) else None,
         banner,
         composition(report),
-        class_=f"verdict {mood}",
+        pill=("Limit", limit(report)),
     )
 
 

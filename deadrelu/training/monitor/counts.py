@@ -25,7 +25,6 @@ class WindowCounts(SiteFires):
     after: str | None
     positions: int
     fires: NDArray[np.int64]
-    sloped: NDArray[np.bool_] | None
 
     @classmethod
     def of_tally(cls, id: str, tally: Tally) -> WindowCounts:
@@ -34,9 +33,8 @@ class WindowCounts(SiteFires):
         fires, row_fires, nonfinite = (x.cpu().numpy() for x in (figures.fires, figures.row_fires, figures.nonfinite))
         saturates = tally.saturates(figures)
         sloped = None if saturates is False else torch.as_tensor(saturates).cpu().expand(tally.units).numpy()
-        return cls(
-            id, tally.rows, tally.samples, row_fires, nonfinite, tally.site.after, tally.positions, fires, sloped
-        )
+        seen = tally.rows, tally.samples, row_fires, nonfinite, sloped
+        return cls(id, *seen, tally.site.after, tally.positions, fires)
 
     @classmethod
     def of_site(cls, site: SiteCounts) -> WindowCounts:
@@ -46,8 +44,8 @@ class WindowCounts(SiteFires):
             np.array(each, dtype=np.int64) for each in (counts.row_fires, counts.nonfinite, counts.fires)
         )
         sloped = np.array(counts.sloped, dtype=bool) if counts.sloped else None
-        of = site.site
-        return cls(of.id, counts.rows, counts.samples, row_fires, nonfinite, of.after, counts.positions, fires, sloped)
+        seen = counts.rows, counts.samples, row_fires, nonfinite, sloped
+        return cls(site.site.id, *seen, site.site.after, counts.positions, fires)
 
     def plus(self, other: WindowCounts) -> WindowCounts:
         """The counts of both, which are of the same site."""
@@ -58,28 +56,27 @@ class WindowCounts(SiteFires):
             self.samples + other.samples,
             self.row_fires + other.row_fires,
             self.nonfinite + other.nonfinite,
+            np.logical_or.reduce(sloped) if sloped else None,
             self.after,
             self.positions + other.positions,
             self.fires + other.fires,
-            np.logical_or.reduce(sloped) if sloped else None,
         )
 
     def window(self, silent_for: NDArray[np.int64]) -> SiteWindow:
         """The site as a window shows it: dead, rare and saturated are those of a scan (`judge.statistics`)."""
         fires, units = self.fires, len(self.fires)
-        odd = int(np.count_nonzero(self.nonfinite))
-        silent = (fires == 0) & (self.nonfinite == 0) if odd else fires == 0
-        saturated = 0 if self.sloped is None else int(np.count_nonzero(silent & self.sloped))
+        dead = int(np.count_nonzero(self.silent))
+        flat = int(np.count_nonzero((fires == 0) & (self.nonfinite == 0)))
         fired_little = np.count_nonzero(fires < _RARE_BELOW * self.positions)
         return SiteWindow(
             id=self.id,
             units=units,
-            dead=int(np.count_nonzero(silent)) - saturated,
+            dead=dead,
             rare=int(fired_little - units + np.count_nonzero(fires)),
-            saturated=saturated,
+            saturated=flat - dead,
             firing_rate=int(fires.sum()) / (units * self.positions),
             silent_for=tuple(silent_for.tolist()),
-            nonfinite=odd,
+            nonfinite=int(np.count_nonzero(self.nonfinite)),
         )
 
 

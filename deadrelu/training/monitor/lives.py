@@ -31,13 +31,23 @@ _Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class SiteFires:
-    """What one window counted at a site: for each unit at how many of the `rows` it fired, and where it met NaN."""
+    """What one window counted at a site, by unit: at how many of the `rows` it fired, and where it met NaN.
+
+    `sloped`: the derivative of a unit that fires nowhere is other than exactly zero; None where that holds for none.
+    """
 
     id: str
     rows: int
     samples: int
     row_fires: _Whole
     nonfinite: _Whole
+    sloped: _Flags | None
+
+    @property
+    def silent(self) -> _Flags:
+        """The units that are dead in this window: NaN is not silence, and a saturated unit still gets gradient."""
+        silent: _Flags = (self.row_fires == 0) & (self.nonfinite == 0)
+        return silent if self.sloped is None else silent & ~self.sloped
 
 
 _UNITS: Mapping[str, type] = {
@@ -53,15 +63,15 @@ _SITES: Mapping[str, type] = {"site_has_died": np.bool_, "is_odd": np.bool_}
 class Lives:
     """The units of all sites, one site after the other in each array, so that a window is one look at all.
 
-    `silent_for`: rows since each unit last fired; `since`: the step of the first window of its silence, 0 where it
-    fires; `rate`: the share of the rows at which it fired before, 0 where it never did; `latest`: that of the last
+    `silent_for`: for how many rows each unit was silent; `since`: the step of the first window of its silence, 0 where
+    it fires; `rate`: the share of the rows at which it fired before, 0 where it never did; `latest`: that of the last
     window in which it fired.
     """
 
     def __init__(self) -> None:
         """No site is known yet."""
-        self.units: dict[str, int] = {}
-        """How many units each site has, in order."""
+        self.places: dict[str, slice] = {}
+        """Where the units of each site are."""
         self.silent_for: _Whole
         self.since: _Whole
         self.rate: _Real
@@ -72,23 +82,10 @@ class Lives:
         for name, kind in {**_UNITS, **_SITES}.items():
             setattr(self, name, np.zeros(0, dtype=kind))
 
-    def place(self, id: str) -> slice:
-        """Where the units of a site are."""
-        start = 0
-        for site, units in self.units.items():
-            if site == id:
-                return slice(start, start + units)
-            start += units
-        raise KeyError(id)
-
-    def dead(self, after: int) -> Mapping[str, int]:
-        """How many units of each site have died for certain, or were silent for so many rows."""
-        return {id: len(units) for id, units in self.dead_units(after).items()}
-
     def dead_units(self, after: int) -> Mapping[str, list[int]]:
         """The units of each site that have died for certain, or were silent for so many rows."""
         dead = self.has_died | (self.silent_for >= after)
-        return {id: np.flatnonzero(dead[self.place(id)]).tolist() for id in self.units}
+        return {id: np.flatnonzero(dead[place]).tolist() for id, place in self.places.items()}
 
     def see(self, step: int, sites: Sequence[SiteFires]) -> list[Event]:
         """Take in a window that ends with this step, and return what has happened.
@@ -97,10 +94,8 @@ class Lives:
         """
         self._make_room(sites)
         window = _Window.of(sites, self)
-        silent = window.row_fires == 0
-        odd = window.nonfinite > 0
-        events = self._odd_sites(step, window, odd)
-        silent &= ~odd  # NaN is not silence
+        silent = window.silent
+        events = self._odd_sites(step, window)
         all_silent = np.logical_and.reduceat(silent, window.starts)
         events += self._revived(step, window, silent, all_silent)
         at = window.units
@@ -125,31 +120,44 @@ class Lives:
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, in plain values."""
         names = (*_UNITS, *_SITES)
-        return {"units": dict(self.units), **{name: getattr(self, name).tolist() for name in names}}
+        units = {id: place.stop - place.start for id, place in self.places.items()}
+        return {"units": units, **{name: getattr(self, name).tolist() for name in names}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        self.units = dict(state["units"])
+        self.places = {}
+        for id, units in state["units"].items():
+            self._add(id, units)
         for name, kind in {**_UNITS, **_SITES}.items():
             setattr(self, name, np.asarray(state[name], dtype=kind))
 
     def _make_room(self, sites: Sequence[SiteFires]) -> None:
         for site in sites:
-            known = self.units.setdefault(site.id, len(site.row_fires))
-            if known != len(site.row_fires):
+            units = len(site.row_fires)
+            known = self.places.get(site.id) or self._add(site.id, units)
+            if known.stop - known.start != units:
                 raise UsageError(
-                    f"{site.id} had {known} units and has {len(site.row_fires)}",
+                    f"{site.id} had {known.stop - known.start} units and has {units}",
                     hint="start a new monitor where the model changes its size",
                 )
-        units = sum(self.units.values())
         for name in _UNITS:
-            setattr(self, name, _extended(getattr(self, name), units))
+            setattr(self, name, _extended(getattr(self, name), self._size))
         for name in _SITES:
-            setattr(self, name, _extended(getattr(self, name), len(self.units)))
+            setattr(self, name, _extended(getattr(self, name), len(self.places)))
 
-    def _odd_sites(self, step: int, window: _Window, odd: _Flags) -> list[Event]:
+    @property
+    def _size(self) -> int:
+        """How many units there are."""
+        return max((place.stop for place in self.places.values()), default=0)
+
+    def _add(self, id: str, units: int) -> slice:
+        """A place for the units of a new site."""
+        self.places[id] = slice(self._size, self._size + units)
+        return self.places[id]
+
+    def _odd_sites(self, step: int, window: _Window) -> list[Event]:
         """Sites that meet NaN or infinity, and did not in the window before."""
-        now = np.logical_or.reduceat(odd, window.starts)
+        now = window.is_odd
         new = np.flatnonzero(now & ~self.is_odd[window.sites])
         self.is_odd[window.sites] = now
         return [Event(kind="non-finite", step=step, site=window.ids[place]) for place in new]
@@ -187,7 +195,8 @@ class _Window:
     ids: list[str]
     starts: _Whole
     row_fires: _Whole
-    nonfinite: _Whole
+    silent: _Flags
+    is_odd: _Flags
     rows: int | _Whole
     samples_a_row: float | _Real
     units: slice | _Whole
@@ -199,10 +208,9 @@ class _Window:
         sizes = [len(site.row_fires) for site in sites]
         units: slice | _Whole = slice(None)
         places: slice | list[int] = slice(None)
-        if ids != list(lives.units):
-            everywhere = np.arange(sum(lives.units.values()))
-            units = np.concatenate([everywhere[lives.place(id)] for id in ids])
-            places = [list(lives.units).index(id) for id in ids]
+        if ids != list(lives.places):
+            units = np.concatenate([np.arange(lives.places[id].start, lives.places[id].stop) for id in ids])
+            places = [list(lives.places).index(id) for id in ids]
         first = sites[0]
         rows: int | _Whole = first.rows
         ratio: float | _Real = first.samples / max(first.rows, 1)
@@ -213,7 +221,8 @@ class _Window:
             ids=ids,
             starts=np.cumsum([0, *sizes[:-1]]),
             row_fires=np.concatenate([site.row_fires for site in sites]),
-            nonfinite=np.concatenate([site.nonfinite for site in sites]),
+            silent=np.concatenate([site.silent for site in sites]),
+            is_odd=np.array([site.nonfinite.any() for site in sites]),
             rows=rows,
             samples_a_row=ratio,
             units=units,

@@ -33,13 +33,17 @@ class Log:
         """Open the files. Raises `OutputError` for one that exists, unless the run `goes_on` from a saved state."""
         for path in self._paths:
             try:
+                if goes_on and path.exists():
+                    _drop_cut_line(path)
                 self._files.append(path.open("a" if goes_on else "x", encoding="utf-8"))
             except FileExistsError as error:
+                self.close()
                 raise OutputError(
                     f"{path} exists, and holds another run",
                     hint="choose another name; to go on with it, call monitor.load_state_dict before the start",
                 ) from error
             except OSError as error:
+                self.close()
                 raise OutputError(f"{path} cannot be written: {error.strerror}", hint="choose another place") from error
 
     def write(self, window: Window) -> None:
@@ -56,6 +60,12 @@ class Log:
         """Close the files."""
         while self._files:
             self._files.pop().close()
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Cut off a last line that was not written to its end, so that the next one begins a line."""
+    with path.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def values_of(window: Window) -> Mapping[str, float]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from deadrelu.errors import TooManyDeadError, UsageError
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy
+from deadrelu.measure.measurement import Measurement
 from deadrelu.measure.plan import Plan
-from deadrelu.measure.reporting import to_report
-from deadrelu.programs.program import Batch
+from deadrelu.measure.reporting import DescribedBatches, to_report
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.run import Event, SiteWindow, WatchedRun, Window
 from deadrelu.text.wording import count, percent
@@ -53,9 +53,13 @@ class Monitor:
         then: Then = "raise",
         dead_after: int = 1000,
     ) -> None:
-        """Nothing is on the model yet. Raises `UsageError` for an `every` below 1."""
+        """Nothing is on the model yet. Raises `UsageError` for what makes no sense."""
         if every < 1:
             raise UsageError(f"every={every} counts no step", hint="give every=1 for each step, or every=50")
+        if then not in get_args(Then):
+            raise UsageError(f"then={then!r} is not known", hint="'raise', 'warn' or 'stop'")
+        if dead_after < 1:
+            raise UsageError(f"dead_after={dead_after} makes every unit dead", hint="give dead_after=1000")
         self.way = way
         """Counts the training batches, or a probe: `way.counted` says which, `way.why` the reason."""
         self.step_number = 0
@@ -115,14 +119,12 @@ class Monitor:
             self._publish(window)
         return window
 
-    @contextmanager
-    def forward_pass(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+    def forward_pass(self, *args: Any, **kwargs: Any) -> AbstractContextManager[None]:
         """Count what the block runs as one forward pass over these inputs, for a loop that calls parts of the model.
 
         A loop that calls the model itself does not need it.
         """
-        with self.way.forward_pass(args, kwargs):
-            yield
+        return self.way.forward_pass(args, kwargs)
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -135,23 +137,18 @@ class Monitor:
         return WatchedRun(windows=tuple(self._windows))
 
     def report(self) -> Report:
-        """The latest window as the report of a scan. Raises `UsageError` before the first one."""
-        found = self.way.measurement()
-        if found is None:
-            raise UsageError("no step was counted yet", hint="call step() after a training step, then report()")
-        report = to_report(found, self._plan, model=self._info, data=self.way.info(), settings={})
+        """The latest window as the report of a scan, of this rank alone. Raises `UsageError` before the first one."""
+        report = to_report(self._latest(), self._plan, model=self._info, data=self.way.data().info, settings={})
         return judge(report, Policy())
 
     def dead_units(self) -> Mapping[str, Sequence[int]]:
         """The units of each site that have died, or were silent for `dead_after` samples."""
         return self._lives.dead_units(self._dead_after)
 
-    def latest_batch(self) -> Batch:
-        """The latest batch that was counted. Raises `UsageError` before there is one."""
-        batch = self.way.batch()
-        if batch is None:
-            raise UsageError("no step was counted yet", hint="train for a step first")
-        return batch
+    def data(self) -> DescribedBatches:
+        """The latest batch that was counted, or those of the probe. Raises `UsageError` before the first window."""
+        self._latest()
+        return self.way.data()
 
     def state_dict(self) -> dict[str, Any]:
         """What it has to remember to go on later, in plain values."""
@@ -172,6 +169,12 @@ class Monitor:
         from deadrelu.render.notebook import run_cell
 
         return run_cell(self.run)
+
+    def _latest(self) -> Measurement:
+        found = self.way.measurement()
+        if found is None:
+            raise UsageError("no step was counted yet", hint="call step() after a training step first")
+        return found
 
     def _is_due(self, step: int) -> bool:
         return step == 1 or step % self._every == 0
@@ -226,7 +229,7 @@ class Monitor:
         ]
 
     def _site(self, counts: WindowCounts, layer: LayerStep | None) -> SiteWindow:
-        window = counts.window(self._lives.silent_for[self._lives.place(counts.id)])
+        window = counts.window(self._lives.silent_for[self._lives.places[counts.id]])
         if layer is None:
             return window
         is_by_unit = len(layer.zero_gradient) == window.units
@@ -248,11 +251,11 @@ class Monitor:
 
     def _check(self, most: float) -> None:
         """Act if more than this share of a site's units is dead."""
-        for id, dead in self._lives.dead(self._dead_after).items():
-            units = self._lives.units[id]
-            if dead <= most * units:
+        for id, dead in self.dead_units().items():
+            units = len(self._lives.since[self._lives.places[id]])
+            if len(dead) <= most * units:
                 continue
-            said = f"{dead} of {count(units, 'unit')} of {id} are dead at step {self.step_number:,}"
+            said = f"{len(dead)} of {count(units, 'unit')} of {id} are dead at step {self.step_number:,}"
             said += f": more than {percent(most)}"
             if self._then == "raise":
                 raise TooManyDeadError(said, hint="lower the learning rate, or restart the units: deadrelu.recycle")

@@ -8,7 +8,6 @@ from threading import get_ident
 from typing import Any
 
 import torch
-from torch import nn
 
 from deadrelu.data.axis import batch_axis
 from deadrelu.data.count import samples_in
@@ -25,12 +24,12 @@ class TrainingPasses:
     """Counts a model's forward passes in training mode while it is `armed`; in between nothing of it is on the model.
 
     A pass that is recomputed in the backward pass (activation checkpointing) is not counted again, nor is a pass that
-    raises: then the window has nothing.
+    raises: then the window has nothing. The latest batch is kept until the next one is counted.
     """
 
-    def __init__(self, module: nn.Module, plan: Plan, axis: int | None = None) -> None:
+    def __init__(self, program: EagerProgram, plan: Plan, axis: int | None = None) -> None:
         """`axis` is that of the samples in the model's input; None finds it out in the first pass."""
-        self._program = program = EagerProgram(module)
+        self._program = program
         self.observer = CountingObserver(program, plan, hooks=ON_CALLS)
         self.samples = self.passes = 0
         self.batch: Batch | None = None
@@ -50,6 +49,7 @@ class TrainingPasses:
     def arm(self) -> None:
         """Count the passes from here on, from 0."""
         self.has_counted = False
+        self._thread = get_ident()
         if not self.is_armed:
             self.is_armed = True
             self._armed.enter_context(self._interception.watching())
@@ -107,12 +107,4 @@ class TrainingPasses:
 
     def measurement(self) -> Measurement:
         """What the latest window counted."""
-        self.observer.finish()
-        return Measurement(
-            sites=self.observer.sites(),
-            skipped=(*self._interception.skipped(), *self.observer.skipped()),
-            samples=self.samples,
-            batches=self.passes,
-            padding=self.observer.padding.found,
-            is_native=any(tally.is_native for tally in self.observer.tallies()),
-        )
+        return self.observer.measurement(self._interception.skipped(), self.samples, self.passes)

@@ -38,7 +38,7 @@ class Steps:
 
     def __init__(self, module: nn.Module, optimizer: Optimizer) -> None:
         """Nothing is hooked yet."""
-        self._module, self._optimizer = module, optimizer
+        self._modules, self._optimizer = dict(module.named_modules()), optimizer
         self._armed = ExitStack()
         self._layers: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
@@ -54,8 +54,7 @@ class Steps:
         """Look at the next step, and at these layers of the model."""
         self.disarm()
         self.norm, self._latest = None, {}
-        modules = dict(self._module.named_modules())
-        weights = {path: getattr(modules.get(path or ""), "weight", None) for path in layers if path}
+        weights = {path: getattr(self._modules.get(path), "weight", None) for path in layers if path}
         self._layers = {path: weight for path, weight in weights.items() if isinstance(weight, Tensor) and weight.ndim}
         self._armed.callback(self._optimizer.register_step_pre_hook(self._on_start).remove)
         self._armed.callback(self._optimizer.register_step_post_hook(self._on_end).remove)

@@ -8,17 +8,20 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from deadrelu.data.batches import Batches
 from deadrelu.errors import UsageError
 from deadrelu.measure.measurement import Measurement
 from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import DescribedBatches
 from deadrelu.measure.scan import measure
 from deadrelu.programs.eager.program import EagerProgram
-from deadrelu.programs.program import Batch
+from deadrelu.programs.program import CallSite
 from deadrelu.report import DataInfo
 from deadrelu.report.run import Counted
 from deadrelu.training.monitor.counts import WindowCounts
 from deadrelu.training.monitor.passes import TrainingPasses
+
+_OF_LOOP = DataInfo(source="training batches", kind="dataset", samples=0, batches=0, seed=None)
 
 
 class CountingWay(Protocol):
@@ -43,14 +46,11 @@ class CountingWay(Protocol):
     def layers(self) -> Sequence[str | None]:
         """The layer before each site that is known so far."""
 
-    def batch(self) -> Batch | None:
-        """The latest batch that was counted; None if there was none."""
+    def data(self) -> DescribedBatches:
+        """What the latest window counted, as far as it is kept."""
 
     def measurement(self) -> Measurement | None:
         """The latest window in full; None if there was none."""
-
-    def info(self) -> DataInfo:
-        """What the batches are, for a report."""
 
 
 class OnTraining:
@@ -59,15 +59,16 @@ class OnTraining:
     counted: Counted = "training"
     why = "the training passes can be seen"
 
-    def __init__(self, model: nn.Module, plan: Plan, axis: int | None) -> None:
-        """Raises `UsageError` for a model whose training passes cannot be seen."""
+    def __init__(self, model: nn.Module, program: EagerProgram, plan: Plan, axis: int | None) -> None:
+        """`program` runs the `model` inside its wrappers. Raises `UsageError` for one whose passes cannot be seen."""
         if (obstacle := hides_passes(model)) is not None:
             raise UsageError(
                 f"the training passes of this model cannot be watched: {obstacle}",
                 hint="give probe=batches, which are run through the model in eval mode instead",
             )
-        self._plan, self._passes = plan, TrainingPasses(model, plan, axis)
-        self._ids: tuple[object, dict[object, str]] = (None, {})
+        self._plan, self._passes = plan, TrainingPasses(program, plan, axis)
+        self._known: Sequence[object] = ()
+        self._ids: Mapping[CallSite, str] = {}
 
     def arm(self) -> None:
         """The next step is to be counted."""
@@ -88,31 +89,28 @@ class OnTraining:
             return 0, []
         passes.observer.finish()
         tallies = passes.observer.tallies()
-        key = [(tally.site, tally.site.group.calls) for tally in tallies]
-        if self._ids[0] != key:  # ids depend on how many calls there are
-            sites = passes.observer.sites()
-            named = {tally.site: site.site.id for tally, site in zip(tallies, sites, strict=False)}
-            wanted = {site.site.id for site in sites if self._plan.wants(site.site)}
-            self._ids = key, {site: id for site, id in named.items() if id in wanted}
-        known = self._ids[1]
-        counted = [t for t in tallies if t.site in known and t.positions]
-        return passes.samples, [WindowCounts.of_tally(known[tally.site], tally) for tally in counted]
+        met = [(tally.site, tally.site.group.calls) for tally in tallies]
+        if met != self._known:  # ids depend on how many calls there are
+            if not self._known:
+                self._plan.check(passes.measurement())
+            self._known = met
+            named = passes.observer.named()
+            self._ids = {call: site.id for call, site in named.items() if self._plan.wants(site)}
+        counted = [tally for tally in tallies if tally.site in self._ids and tally.positions]
+        return passes.samples, [WindowCounts.of_tally(self._ids[tally.site], tally) for tally in counted]
 
     def layers(self) -> Sequence[str | None]:
         """The layer before each site that is known so far."""
         return [tally.site.after for tally in self._passes.observer.tallies()]
 
-    def batch(self) -> Batch | None:
-        """The latest batch that was counted, as long as the model has kept it."""
-        return self._passes.batch
+    def data(self) -> DescribedBatches:
+        """The latest batch of the loop, which is kept until the next one is counted."""
+        latest = [] if self._passes.batch is None else [self._passes.batch]
+        return Batches.held(latest, _OF_LOOP)
 
     def measurement(self) -> Measurement | None:
         """The latest window in full."""
         return self._passes.measurement() if self._passes.passes else None
-
-    def info(self) -> DataInfo:
-        """The batches of the loop."""
-        return DataInfo(source="training batches", kind="dataset", samples=0, batches=0, seed=None)
 
 
 class OnProbe:
@@ -120,11 +118,11 @@ class OnProbe:
 
     counted: Counted = "probe"
 
-    def __init__(self, model: nn.Module, plan: Plan, batches: DescribedBatches) -> None:
-        """The model is run only when a window is taken."""
+    def __init__(self, model: nn.Module, program: EagerProgram, plan: Plan, batches: DescribedBatches) -> None:
+        """`program` runs the `model` inside its wrappers, but only when a window is taken."""
         obstacle = hides_passes(model)
         self.why = "probe was given" + (f", and {obstacle}" if obstacle else "")
-        self._program, self._plan, self._batches = EagerProgram(model), plan, batches
+        self._program, self._plan, self._batches = program, plan, batches
         self._latest: Measurement | None = None
         self._layers: list[str | None] = []
 
@@ -150,17 +148,13 @@ class OnProbe:
         """The layer before each site that is known so far."""
         return self._layers
 
-    def batch(self) -> Batch | None:
-        """The first batch of the probe."""
-        return next(iter(self._batches), None)
+    def data(self) -> DescribedBatches:
+        """The batches of the probe."""
+        return self._batches
 
     def measurement(self) -> Measurement | None:
         """The latest window in full."""
         return self._latest
-
-    def info(self) -> DataInfo:
-        """The batches of the probe."""
-        return self._batches.info
 
 
 def hides_passes(model: nn.Module) -> str | None:

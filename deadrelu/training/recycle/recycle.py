@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,6 +23,9 @@ from deadrelu.training.recycle.moments import Moments, UnitEntries, check_state,
 
 ChoiceRule = Literal["dormancy", "utility"]
 """By which units are chosen: the size of the output (Sokar et al. 2023), or the contribution (Dohare et al. 2024)."""
+
+
+_NO_FLOW = "it is not a module of its own whose units are the indices of a known axis"
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,21 @@ class UnitChoice:
                 "by utility the least useful units are restarted, and there is no limit", hint="give most=0.01"
             )
 
-    def units(self, stats: SiteStats, flow: Flow | None) -> tuple[int, ...]:
-        """The units of a site that are to be restarted."""
+    def concerns(self, stats: SiteStats) -> bool:
+        """Whether units of this site may be restarted."""
+        return self.rule == "utility" or bool(self.tau or stats.dead)
+
+    def units(self, stats: SiteStats, flow: Flow) -> tuple[int, ...]:
+        """The units of a site that are to be restarted, as far as its flow allows that."""
+        able: Iterable[int] = range(stats.site.units)
+        scores = [0.0 if score is None else score for score in stats.dormancy]
         if self.rule == "utility":
             scores = _utility(stats, flow)
-            able = [unit for unit in range(stats.site.units) if scores is not None]
+        elif self.tau:
+            able = units_within(stats, "redo", self.tau)
         else:
-            scores = [0.0 if score is None else score for score in stats.dormancy]
-            chosen = units_within(stats, "redo", self.tau) if self.tau else stats.dead_units
-            able = [unit for unit in chosen if self.tau or stats.mean_activation[unit] == 0]
-        if scores is None:
-            return ()
-        able.sort(key=lambda unit: (scores[unit], unit))
+            able = [unit for unit in stats.dead_units if stats.mean_activation[unit] == 0]
+        able = sorted(able, key=lambda unit: (scores[unit], unit))
         return tuple(sorted(able[: math.floor(self.most * stats.site.units)]))
 
 
@@ -90,40 +96,41 @@ def recycle(
     et al. 2023); the optimizer's memory of exactly these weights is mended. `batch` shows what feeds a unit and what
     reads it; a site of which that is not known stays as it is. Raises `UsageError` before anything is changed.
     """
-    wanted = [stats for stats in report.sites if choice.rule == "utility" or stats.dead or choice.tau]
+    wanted = [stats for stats in report.sites if choice.concerns(stats)]
     if not wanted:
         return {}
     if optimizer is not None and moments != "keep":
         check_state(optimizer.state.items(), type(optimizer).__name__)
     flows = trace_flows(program, batch, wanted)
-    chosen = {s.site.id: (s, units) for s in wanted if (units := choice.units(s, flows.get(s.site.module)))}
+    out: dict[str, Recycled] = {}
     groups: dict[str, list[SiteStats]] = {}
-    for stats, units in chosen.values():
-        groups.setdefault(stats.site.module, []).append(replace(stats, dead_units=units))
+    for stats in wanted:
+        flow = flows.get(stats.site.module) or Flow(obstacle=_NO_FLOW)
+        if units := choice.units(stats, flow):
+            out[stats.site.id] = Recycled(stats.site.id, obstacle=flow.obstacle)
+            groups.setdefault(stats.site.module, []).append(replace(stats, dead_units=units))
     restarts = reinitialise(program.module, groups, flows, slope=0.0, seed=seed)
-    out = {}
-    for id, (stats, _) in chosen.items():
-        restart = restarts[stats.site.module]
-        out[id] = Recycled(id, restart.units, restart.tensors, restart.obstacle)
+    for stats in (stats for calls in groups.values() for stats in calls):
+        id, restart = stats.site.id, restarts[stats.site.module]
+        out[id] = replace(out[id], units=restart.units, tensors=restart.tensors)
         if restart.units and optimizer is not None:
-            _mend(optimizer, flows[stats.site.module], stats, restart.units, moments)
+            live = set(range(stats.site.units)) - set(restart.units) - set(report.sites[id].dead_units)
+            _mend(optimizer, flows[stats.site.module], restart.units, live, moments)
     return out
 
 
-def with_dead_units(report: Report, dead: Mapping[str, Iterable[int]]) -> Report:
-    """The report with other dead units at its sites, whose outputs are 0."""
+def known_dead(report: Report, known: Mapping[str, Collection[int]]) -> Report:
+    """The report with those of its dead units that are `known` to be, by site."""
 
     def changed(stats: SiteStats) -> SiteStats:
-        units = tuple(sorted(dead.get(stats.site.id, ())))
-        zeros = tuple(0.0 if unit in units else 1.0 for unit in range(stats.site.units))
-        return replace(stats, dead_units=units, mean_activation=zeros, dormancy=zeros)
+        units = known.get(stats.site.id, ())
+        return replace(stats, dead_units=tuple(unit for unit in stats.dead_units if unit in units))
 
     return replace(report, sites=Sites(map(changed, report.sites)))
 
 
-def _mend(optimizer: Optimizer, flow: Flow, stats: SiteStats, new: tuple[int, ...], moments: Moments) -> None:
+def _mend(optimizer: Optimizer, flow: Flow, new: Iterable[int], live: Iterable[int], moments: Moments) -> None:
     """Mend what the optimizer remembers of the weights of new units."""
-    live = set(range(stats.site.units)) - set(new) - set(stats.dead_units)
     for entries in entries_of(flow):
         state = optimizer.state.get(entries.parameter)
         if state:
@@ -141,16 +148,10 @@ def entries_of(flow: Flow) -> list[UnitEntries]:
 
 
 @torch.no_grad()
-def _utility(stats: SiteStats, flow: Flow | None) -> list[float] | None:
-    """Mean |output| times the sum of |outgoing weights|, by unit: the contribution of Dohare et al. 2024.
-
-    None where the weights out are not known.
-    """
-    means = stats.mean_activation
-    if flow is None or flow.obstacle or any(mean is None for mean in means):
-        return None
+def _utility(stats: SiteStats, flow: Flow) -> list[float]:
+    """Mean |output| times the sum of |outgoing weights|, by unit: the contribution of Dohare et al. 2024."""
     out = torch.zeros(stats.site.units, dtype=torch.float64)
-    for consumer in flow.consumers:
+    for consumer in () if flow.obstacle else flow.consumers:
         weight = consumer.layer.weight.detach().abs().double().cpu().movedim(1, 0).flatten(1).sum(1)
         out += weight.unflatten(0, (stats.site.units, consumer.width)).sum(1)
-    return [abs(mean or 0.0) * float(size) for mean, size in zip(means, out, strict=True)]
+    return [abs(mean or 0.0) * float(size) for mean, size in zip(stats.mean_activation, out, strict=True)]

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -442,11 +443,23 @@ def test_a_compiled_model_needs_a_probe_and_stays_compiled() -> None:
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"every": 0}, "every=0"), ({"batch_size": 3}, "batch_size is about"), ({"log": 3}, "log is neither")],
+    [
+        ({"every": 0}, "every=0"),
+        ({"batch_size": 3}, "batch_size is about"),
+        ({"log": 3}, "log is neither"),
+        ({"then": "explode"}, "then='explode'"),
+        ({"dead_after": 0}, "dead_after=0"),
+    ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         deadrelu.watch(mlp(), **options)
+
+
+@pytest.mark.parametrize("model", ["model.pt", torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))])
+def test_what_cannot_be_trained_is_refused(model: Any) -> None:
+    with pytest.raises(UsageError, match=r"only a live nn.Module"):
+        deadrelu.watch(model)
 
 
 def test_a_step_outside_of_the_block_and_a_model_that_does_not_run(caplog: pytest.LogCaptureFixture) -> None:
@@ -478,3 +491,134 @@ def test_every_line_fits_the_schema(tmp_path: Path) -> None:
         Draft202012Validator(schema).validate(line)
     kinds = {event["kind"] for line in lines for event in line["events"]}
     assert {"died", "site died", "non-finite"} <= kinds
+
+
+class Varying(nn.Module):
+    """Its first site has another number of units in each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.odd = nn.Linear(8, 6), nn.ReLU()
+        self.second, self.even = nn.Linear(8, 5), nn.ReLU()
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.odd(self.first(x)[:, : len(x) % 5 + 2].contiguous())
+        return self.head(self.even(self.second(x)))
+
+
+def test_a_site_that_cannot_be_counted_does_not_rename_the_others() -> None:
+    torch.manual_seed(0)
+    model = Varying()
+    seen = []
+    with deadrelu.watch(model, every=1) as monitor:
+        for samples in (10, 11, 12):
+            x = torch.randn(samples, 8)
+            model(x).sum().backward()
+            window = monitor.step()
+            assert window is not None
+            seen.append([(site.id, site.units) for site in window.sites])
+            even = next(site for site in window.sites if site.id == "even")
+            assert even.firing_rate == pytest.approx(float((model.second(x) > 0).double().mean()))
+    assert seen == [[("odd", 2), ("even", 5)], [("even", 5)], [("even", 5)]]
+
+
+def test_a_saturated_unit_is_not_dead() -> None:
+    """Its derivative is not exactly zero; and at 6 a ReLU6 is dead, but its output is not 0."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.Sigmoid(), nn.Linear(6, 4), nn.ReLU6(), nn.Linear(4, 3))
+    with torch.no_grad():
+        model[2].bias[:] = 3.0
+    with deadrelu.watch(model, every=1, max_dead="30%", dead_after=100) as monitor:
+        for step in range(6):
+            if step == 2:
+                with torch.no_grad():
+                    model[0].bias[:3] = -40.0
+                    model[2].bias[0] = 40.0
+            x = torch.randn(400, 8)
+            model(x).sum().backward()
+            window = monitor.step()
+    assert window is not None
+    assert [(s.dead, s.saturated, s.silent_for[:2]) for s in window.sites] == [(0, 3, (0, 0)), (1, 0, (1600, 0))]
+    assert [(e.kind, e.site, e.unit) for e in monitor.events] == [("died", "3", 0)]
+    before = model(x)
+    assert deadrelu.recycle(model, None, monitor) == {}
+    assert torch.equal(model(x), before)
+
+
+class Masked(nn.Module):
+    """A transformer whose padding is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.head(self.body(x, src_key_padding_mask=mask).mean(1))
+
+
+def test_padding_is_left_out_in_every_window_as_in_a_scan() -> None:
+    torch.manual_seed(0)
+    model = Masked()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with deadrelu.watch(model, every=2) as monitor:
+        for _ in range(6):
+            x, mask = torch.randn(6, 5, 8), torch.zeros(6, 5, dtype=torch.bool)
+            mask[:3, 3:] = True
+            before = copy.deepcopy(model)
+            model(x, mask).sum().backward()
+            optimizer.step()
+            if monitor.step() is not None:
+                scanned = deadrelu.scan(before, [{"x": x, "mask": mask}], stats="rates")
+                assert figures(monitor.report()) == figures(scanned)
+                assert {site.positions for site in scanned.sites} == {24}
+
+
+def test_a_glob_that_matches_no_site_is_an_error_and_others_choose() -> None:
+    model, optimizer = made("mlp")
+    x, y = batches(16)[0]
+    with deadrelu.watch(model, every=1, sites=["nothing*"]) as monitor:
+        train(model, optimizer, x, y)
+        with pytest.raises(UsageError, match=r"nothing\*"):
+            monitor.step()
+    with deadrelu.watch(model, every=1, skip_sites=["2"]) as monitor:
+        train(model, optimizer, x, y)
+        window = monitor.step()
+    assert window is not None
+    assert [site.id for site in window.sites] == ["4"]
+
+
+def test_a_run_that_was_cut_off_in_a_line_goes_on_with_a_whole_one(tmp_path: Path) -> None:
+    log = tmp_path / "run.jsonl"
+    model, optimizer = made("mlp")
+    x, y = batches(16)[0]
+    with deadrelu.watch(model, every=1, log=log) as monitor:
+        train(model, optimizer, x, y)
+        monitor.step()
+    with log.open("a") as file:
+        file.write('{"step":2,"sam')
+    second = deadrelu.watch(model, every=1, log=log)
+    second.load_state_dict(monitor.state_dict())
+    with second:
+        train(model, optimizer, x, y)
+        second.step()
+    assert [window.step for window in read_run(log.read_text()).windows] == [1, 2]
+
+
+def test_a_loop_in_another_thread_is_counted() -> None:
+    model, optimizer = made("mlp")
+    x, y = batches(16)[0]
+    monitor = deadrelu.watch(model, every=1)
+    windows: list[Any] = []
+
+    def loop() -> None:
+        with monitor:
+            train(model, optimizer, x, y)
+            windows.append(monitor.step())
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    thread.join()
+    assert [window.samples for window in windows] == [16]

@@ -237,16 +237,26 @@ class Returned(Tied):
         return self.relu(self.first(x))
 
 
-@pytest.mark.parametrize("make", [Tied, Returned])
-def test_a_site_that_is_read_elsewhere_is_refused_with_the_reason(make: Callable[[], Tied]) -> None:
+class Functional(Tied):
+    """Its units are those of a function call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("options", [{}, {"rule": "utility", "most": 0.2}])
+@pytest.mark.parametrize("make", [Tied, Returned, Functional])
+def test_a_site_that_is_read_elsewhere_is_refused_with_the_reason(
+    make: Callable[[], Tied], options: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
     model = make()
     with torch.no_grad():
         model.first.bias[3] = -100.0
     before = copy.deepcopy(model.state_dict())
-    found = deadrelu.recycle(model, torch.optim.Adam(model.parameters()), digits()[0])
-    assert found["relu"].units == ()
-    assert found["relu"].obstacle
+    (found,) = deadrelu.recycle(model, torch.optim.Adam(model.parameters()), digits()[0], **options).values()
+    assert found.units == ()
+    assert found.obstacle
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -17,10 +17,10 @@ from torch import nn
 
 from deadrelu.data.spec import DataSpec, Labelling, LossSpec
 from deadrelu.load.spec import ModelSpec
-from deadrelu.training.grammar import parse_arms
-from deadrelu.training.job import Job, Setup, run_job
-from deadrelu.training.paired import judge_arms, spread_of
-from deadrelu.training.recipe import Recipe
+from deadrelu.training.trial.grammar import parse_arms
+from deadrelu.training.trial.job import Job, Setup, run_job
+from deadrelu.training.trial.paired import judge_arms, spread_of
+from deadrelu.training.trial.recipe import Recipe
 
 SEEDS = 5
 

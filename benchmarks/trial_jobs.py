@@ -16,10 +16,10 @@ import torch
 
 from deadrelu.data.spec import DataSpec, Labelling, LossSpec
 from deadrelu.load.spec import ModelSpec
-from deadrelu.training.grammar import parse_arms
-from deadrelu.training.job import Job, Setup
-from deadrelu.training.pool import Here, Processes, Runner, Work, cores
-from deadrelu.training.recipe import Recipe
+from deadrelu.training.trial.grammar import parse_arms
+from deadrelu.training.trial.job import Job, Setup
+from deadrelu.training.trial.pool import Here, Processes, Runner, Work, cores
+from deadrelu.training.trial.recipe import Recipe
 
 
 def seconds(runner: Runner, jobs: list[Job]) -> float:

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 import deadrelu
 from deadrelu.data.spec import DataSpec, Labelling, LossSpec
 from deadrelu.load.spec import ModelSpec
-from deadrelu.training.grammar import parse_arms
-from deadrelu.training.job import Job, Setup, run_job
-from deadrelu.training.recipe import Recipe
+from deadrelu.training.trial.grammar import parse_arms
+from deadrelu.training.trial.job import Job, Setup, run_job
+from deadrelu.training.trial.recipe import Recipe
 
 SEEDS, STEPS, BATCH = 3, 150, 64
 CHANGES = {

@@ -17,7 +17,7 @@ from benchmarks.lockstep import in_turns as processes_in_turns
 from benchmarks.networks import FunctionalBlock, mlp, twin
 from benchmarks.overhead import in_turns
 from benchmarks.textbooks import arms, plain
-from deadrelu.training.grammar import parse_arms
+from deadrelu.training.trial.grammar import parse_arms
 
 
 def layers() -> nn.Module:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deadrelu.api.scanning import Options
     from deadrelu.report.trial import Trial
-    from deadrelu.training.trial import View
+    from deadrelu.training.trial.rounds import View
 
 
 @takes(ModelSpec, DataSpec)
@@ -78,10 +78,10 @@ def trial(
     `invocation`: the command line that led here, for the command that is printed at the end.
     """
     from deadrelu.measure.plan import Plan
-    from deadrelu.training.conduct import Conduct, conduct
-    from deadrelu.training.grammar import AUTO, parse_arms
-    from deadrelu.training.job import Setup
-    from deadrelu.training.recipe import Recipe
+    from deadrelu.training.trial.conduct import Conduct, conduct
+    from deadrelu.training.trial.grammar import AUTO, parse_arms
+    from deadrelu.training.trial.job import Setup
+    from deadrelu.training.trial.recipe import Recipe
 
     where: dict[str, Any] = {"jobs": jobs, "ray": ray, "resume": resume, "save_model": save_model, "force": force}
     how = Conduct(seeds=seeds, halving=halving, invocation=invocation, **where)

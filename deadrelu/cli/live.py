@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deadrelu.training.trial import Standing, View
+    from deadrelu.training.trial.rounds import Standing, View
 
 _EVERY = 0.2
 """Seconds between two drawings."""

@@ -65,7 +65,7 @@ class ModelRun:
         if ranks.current():
             raise UsageError("a trial starts its own processes", hint="run it without torchrun")
         _import_torch()
-        from deadrelu.training.pool import cores
+        from deadrelu.training.trial.pool import cores
 
         options = {**self.options, **how, "invocation": self.invocation}
         options["jobs"] = options["jobs"] or cores()

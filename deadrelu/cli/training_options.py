@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 from deadrelu.cli.general import DATA, TRAIN
 from deadrelu.cli.options import choice, option_in
 from deadrelu.cli.values import read_clip, read_number, read_whole
-from deadrelu.training.recipe import Optimizer, Schedule
+from deadrelu.training.trial.recipe import Optimizer, Schedule
 
 _data, _train = map(option_in, (DATA, TRAIN))
 _ValOption = Annotated[

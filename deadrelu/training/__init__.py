@@ -1,1 +1,1 @@
-"""What training makes of dead units: trials of remedies, with everything else equal."""
+"""What training makes of units: trials of remedies, a monitor while others train, and restarts."""

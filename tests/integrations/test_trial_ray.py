@@ -20,12 +20,12 @@ import torch
 from deadrelu.data.spec import DataSpec, Labelling, LossSpec
 from deadrelu.errors import UsageError
 from deadrelu.load.spec import ModelSpec
-from deadrelu.training.cluster import Cluster, _do, _received
-from deadrelu.training.grammar import parse_arms
-from deadrelu.training.job import Job, Setup
-from deadrelu.training.pool import Work
-from deadrelu.training.recipe import Recipe
-from deadrelu.training.store import Store
+from deadrelu.training.trial.cluster import Cluster, _do, _received
+from deadrelu.training.trial.grammar import parse_arms
+from deadrelu.training.trial.job import Job, Setup
+from deadrelu.training.trial.pool import Work
+from deadrelu.training.trial.recipe import Recipe
+from deadrelu.training.trial.store import Store
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra: integrations)")
 

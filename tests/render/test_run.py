@@ -33,13 +33,16 @@ def test_the_outcome_is_what_happened() -> None:
     back = run(*hurt.windows, window(100, 0, *(Event(kind="revived", step=100, site="relu", unit=u) for u in range(3))))
     gone = run(window(1, 0), window(50, 8, Event(kind="site died", step=50, site="relu")))
     odd = run(window(1, 0, Event(kind="non-finite", step=1, site="relu")))
-    for each, outcome in ((alive, "ALIVE"), (hurt, "UNITS DIED"), (back, "ALIVE"), (gone, "SICK"), (odd, "SICK")):
+    born = run(window(1, 2), window(50, 2))
+    outcomes = [(alive, "NO DEATHS"), (hurt, "UNITS DIED"), (back, "NO DEATHS"), (gone, "SICK"), (odd, "SICK")]
+    for each, outcome in [*outcomes, (born, "SILENT UNITS")]:
         assert outcome in render(each)
         assert outcome in html.render(each, "run.jsonl")
         assert outcome in run_cell(each)
     assert "3 of 8 units (38%) fired on none of the 64 training samples counted at step 50." in " ".join(
         render(hurt).split()
     )
+    assert "2 units fired on none of the latest 500 samples or more." in render(born)
     assert "3 units of relu died at step 50" in render(hurt)
     assert "3 deaths of units were seen, and 3 came back." in " ".join(render(back).split())
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from deadrelu.data.spec import DataSpec, Labelling, LossSpec
 from deadrelu.load.spec import ModelSpec
-from deadrelu.training.job import Setup
-from deadrelu.training.recipe import Recipe
+from deadrelu.training.trial.job import Setup
+from deadrelu.training.trial.recipe import Recipe
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 DIGITS, DYING, HEALTHY = (str(SAMPLES / name) for name in ("digits.npz", "dying.pt", "healthy.pt"))

@@ -10,6 +10,9 @@ from deadrelu.render.conclusion import Mood
 from deadrelu.report.run import Event, WatchedRun
 from deadrelu.text.wording import count, percent
 
+LONG = 500
+"""A unit that was silent for so many samples is mentioned, also if it never fired and so was not seen to die."""
+
 
 def dead_shares(run: WatchedRun) -> dict[str, list[float | None]]:
     """Return the share of dead units of each site in each window, None where it did not run; in order of first runs."""
@@ -32,15 +35,17 @@ def thinned(values: Sequence[float | None], most: int) -> list[float | None]:
 
 def run_headline(run: WatchedRun) -> str:
     """Return the outcome in capitals."""
-    return {"good": "ALIVE", "doubtful": "UNITS DIED", "bad": "SICK"}[run_mood(run)]
+    if run_mood(run) == "bad":
+        return "SICK"
+    return "UNITS DIED" if _still_dead(run) else "SILENT UNITS" if _long_silent(run) else "NO DEATHS"
 
 
 def run_mood(run: WatchedRun) -> Mood:
-    """Return how bad it is: a site wholly dead, a non-finite value or an exploded gradient, or units that died."""
+    """Return how bad it is: a site wholly dead, a non-finite value or an exploded gradient; units that are dead."""
     left = {event.kind for event in run.events} & {"non-finite", "gradient exploded"}
     if left or any(site.dead == site.units for site in run.windows[-1].sites):
         return "bad"
-    return "doubtful" if _still_dead(run) else "good"
+    return "doubtful" if _still_dead(run) or _long_silent(run) else "good"
 
 
 def run_sentences(run: WatchedRun) -> Iterator[str]:
@@ -57,6 +62,8 @@ def run_sentences(run: WatchedRun) -> Iterator[str]:
         yield f"{count(died, 'death')} of units {'was' if died == 1 else 'were'} seen{came}."
     else:
         yield f"No unit was seen to die in {count(len(run.windows), 'window')}."
+    if silent := _long_silent(run):
+        yield f"{count(silent, 'unit')} fired on none of the latest {LONG} samples or more."
 
 
 @dataclass(frozen=True)
@@ -99,3 +106,8 @@ def _still_dead(run: WatchedRun) -> set[tuple[str | None, int | None]]:
         elif event.kind == "revived":
             dead.discard((event.site, event.unit))
     return dead
+
+
+def _long_silent(run: WatchedRun) -> int:
+    """How many units were silent for long at the end."""
+    return sum(silent >= LONG for site in run.windows[-1].sites for silent in site.silent_for)

@@ -15,8 +15,8 @@ from deadrelu.measure.losses import Loss
 from deadrelu.programs.code import import_spec, users_code
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
-from deadrelu.training.loop import OnPoint, RunningMeans, TrainingRecord, look
-from deadrelu.training.samples import Samples
+from deadrelu.training.trial.loop import OnPoint, RunningMeans, TrainingRecord, look
+from deadrelu.training.trial.samples import Samples
 
 Trainer = Callable[..., Any]
 """`fn(model, seed)`."""

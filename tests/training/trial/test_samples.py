@@ -15,7 +15,7 @@ from deadrelu.data.spec import DataSpec, Labelling
 from deadrelu.errors import DeadreluError
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.pytree import tensor_leaves
-from deadrelu.training.samples import Samples, open_samples
+from deadrelu.training.trial.samples import Samples, open_samples
 
 PROGRAM = EagerProgram(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
 ROWS = torch.arange(50.0)[:, None].expand(50, 3).contiguous()

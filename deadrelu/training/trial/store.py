@@ -20,7 +20,7 @@ from deadrelu.errors import FileError, OutputError, UsageError
 from deadrelu.files.writing import locked, write_text
 from deadrelu.report.serialisation import to_json
 from deadrelu.report.trial import CurvePoint
-from deadrelu.training.job import Job, Outcome
+from deadrelu.training.trial.job import Job, Outcome
 
 _QUESTION = "trial.json"
 

@@ -17,11 +17,11 @@ import deadrelu
 from deadrelu.data.spec import DataSpec, Labelling
 from deadrelu.errors import DeadreluError
 from deadrelu.programs.eager.program import EagerProgram
-from deadrelu.training.grammar import parse_arms
-from deadrelu.training.job import Job, run_job
-from deadrelu.training.recipe import Recipe
-from deadrelu.training.samples import open_samples
-from deadrelu.training.trial import rungs
+from deadrelu.training.trial.grammar import parse_arms
+from deadrelu.training.trial.job import Job, run_job
+from deadrelu.training.trial.recipe import Recipe
+from deadrelu.training.trial.rounds import rungs
+from deadrelu.training.trial.samples import open_samples
 from tests.training.conftest import DIGITS, DYING, HEALTHY, digits, setup_of, sick_model, without_times
 
 KEEP = parse_arms(["keep"])[0]

@@ -9,10 +9,10 @@ from dataclasses import replace
 from deadrelu.activations import REPLACEMENTS
 from deadrelu.report import Setting, Tool
 from deadrelu.report.trial import ArmResult, Metric, Trial, TrialRun
-from deadrelu.training.check import Checked
-from deadrelu.training.grammar import SLOPED, Arm, new_activation
-from deadrelu.training.job import Job, Outcome
-from deadrelu.training.paired import Spread, judge_arms, spread_of
+from deadrelu.training.trial.check import Checked
+from deadrelu.training.trial.grammar import SLOPED, Arm, new_activation
+from deadrelu.training.trial.job import Job, Outcome
+from deadrelu.training.trial.paired import Spread, judge_arms, spread_of
 
 BY_SEED_AND = (
     "Student's t of the mean difference over seeds and validation {unit}s, both random (crossed two-way layout),"

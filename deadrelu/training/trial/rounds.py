@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from deadrelu.errors import ModelError
 from deadrelu.report.trial import CurvePoint
-from deadrelu.training.check import Checked
-from deadrelu.training.grammar import Arm
-from deadrelu.training.job import Job, Outcome
-from deadrelu.training.pool import Runner
-from deadrelu.training.result import estimates
-from deadrelu.training.store import Store
+from deadrelu.training.trial.check import Checked
+from deadrelu.training.trial.grammar import Arm
+from deadrelu.training.trial.job import Job, Outcome
+from deadrelu.training.trial.pool import Runner
+from deadrelu.training.trial.result import estimates
+from deadrelu.training.trial.store import Store
 
 
 @dataclass

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deadrelu.errors import UsageError
-from deadrelu.training.job import Job, Outcome, Setup, run_job
-from deadrelu.training.store import Store
+from deadrelu.training.trial.job import Job, Outcome, Setup, run_job
+from deadrelu.training.trial.store import Store
 
 _log = logging.getLogger("deadrelu")
 

@@ -9,7 +9,7 @@ from deadrelu.activations import KEEP
 from deadrelu.judge.gradients import flow_of
 from deadrelu.remedy.causes import cause_of
 from deadrelu.report import Report
-from deadrelu.training.grammar import Arm, parse_arms
+from deadrelu.training.trial.grammar import Arm, parse_arms
 
 MOST_ARMS = 6
 """No more arms than this are chosen, `keep` among them: each one makes the others harder to prove."""

@@ -26,14 +26,14 @@ from deadrelu.programs.program import Batch
 from deadrelu.programs.rng import seeded
 from deadrelu.report import ModelInfo
 from deadrelu.report.trial import CurvePoint, TrialRun, run_from_dict
-from deadrelu.training.alter import alter
-from deadrelu.training.evaluation import Evaluation, evaluate
-from deadrelu.training.grammar import AUTO, Arm
-from deadrelu.training.lightning import train_by_lightning
-from deadrelu.training.loop import OnPoint, TrainingRecord, shares_of, train
-from deadrelu.training.own import Trainer, train_by_own
-from deadrelu.training.recipe import LIGHTNING, MOST_TO_MEASURE, OF_LIGHTNING, Recipe
-from deadrelu.training.samples import Samples, open_samples
+from deadrelu.training.trial.alter import alter
+from deadrelu.training.trial.evaluation import Evaluation, evaluate
+from deadrelu.training.trial.grammar import AUTO, Arm
+from deadrelu.training.trial.lightning import train_by_lightning
+from deadrelu.training.trial.loop import OnPoint, TrainingRecord, shares_of, train
+from deadrelu.training.trial.own import Trainer, train_by_own
+from deadrelu.training.trial.recipe import LIGHTNING, MOST_TO_MEASURE, OF_LIGHTNING, Recipe
+from deadrelu.training.trial.samples import Samples, open_samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,13 +20,13 @@ from deadrelu.report import Setting, Tool
 from deadrelu.report.commands import patch_after, trial_again
 from deadrelu.report.options import settings_of
 from deadrelu.report.trial import ArmResult, Trial
-from deadrelu.training.check import Checked, check_trial
-from deadrelu.training.grammar import Arm
-from deadrelu.training.job import Job, Outcome, Setup
-from deadrelu.training.pool import Here, Processes, Runner, Work, cores
-from deadrelu.training.result import patch_options, result_of
-from deadrelu.training.store import Store
-from deadrelu.training.trial import View, run_trial
+from deadrelu.training.trial.check import Checked, check_trial
+from deadrelu.training.trial.grammar import Arm
+from deadrelu.training.trial.job import Job, Outcome, Setup
+from deadrelu.training.trial.pool import Here, Processes, Runner, Work, cores
+from deadrelu.training.trial.result import patch_options, result_of
+from deadrelu.training.trial.rounds import View, run_trial
+from deadrelu.training.trial.store import Store
 from deadrelu.version import __version__
 
 
@@ -82,7 +82,7 @@ def _threads(how: Conduct) -> int:
 def _runner(work: Work, how: Conduct) -> Runner:
     """What runs the jobs: a cluster, processes, or this one."""
     if how.ray is not None:
-        from deadrelu.training.cluster import Cluster  # Ray is an extra
+        from deadrelu.training.trial.cluster import Cluster  # Ray is an extra
 
         return Cluster(work, how.ray)
     return Processes(work, how.jobs) if how.jobs > 1 or how.invocation is not None else Here(work)

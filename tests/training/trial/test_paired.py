@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deadrelu.training.paired import Spread, judge_arms, spread_of
+from deadrelu.training.trial.paired import Spread, judge_arms, spread_of
 
 Scores = Mapping[int, Sequence[float]]
 

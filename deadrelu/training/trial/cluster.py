@@ -18,9 +18,9 @@ from typing import Any
 from deadrelu.errors import UsageError
 from deadrelu.files.writing import replacing
 from deadrelu.load.extras import extra
-from deadrelu.training.job import Job, Outcome
-from deadrelu.training.pool import GLANCE, Tick, Work
-from deadrelu.training.store import Store
+from deadrelu.training.trial.job import Job, Outcome
+from deadrelu.training.trial.pool import GLANCE, Tick, Work
+from deadrelu.training.trial.store import Store
 
 LOCAL = "local"
 """The address that starts a cluster on this machine."""

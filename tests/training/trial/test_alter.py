@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from deadrelu.errors import UsageError
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
-from deadrelu.training.alter import alter
-from deadrelu.training.grammar import parse_arms
+from deadrelu.training.trial.alter import alter
+from deadrelu.training.trial.grammar import parse_arms
 from tests.training.conftest import digits, sick_model
 
 X = digits(slice(300))[0]

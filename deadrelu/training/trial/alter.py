@@ -20,7 +20,7 @@ from deadrelu.programs.rng import seeded
 from deadrelu.remedy.reinit import reinitialise
 from deadrelu.report import DataInfo, ModelInfo, Report, SiteStats
 from deadrelu.text.wording import first_few
-from deadrelu.training.grammar import SLOPED, Arm, new_activation
+from deadrelu.training.trial.grammar import SLOPED, Arm, new_activation
 
 _LAYERS = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),

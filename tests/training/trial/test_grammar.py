@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from deadrelu.errors import UsageError
-from deadrelu.training.grammar import new_activation, parse_arms
-from deadrelu.training.recipe import Recipe
-from deadrelu.training.result import patch_options
+from deadrelu.training.trial.grammar import new_activation, parse_arms
+from deadrelu.training.trial.recipe import Recipe
+from deadrelu.training.trial.result import patch_options
 
 EVERY = (
     "keep,leaky_relu:0.01,leaky_relu:0.1,prelu,elu,gelu,silu,sigmoid,tanh,reinit,leaky_relu:0.01+reinit,init:he,"

@@ -22,8 +22,8 @@ from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
 from deadrelu.programs.program import Batch
 from deadrelu.programs.pytree import to_device
 from deadrelu.report.trial import CurvePoint
-from deadrelu.training.evaluation import Evaluation, evaluate
-from deadrelu.training.recipe import Recipe
+from deadrelu.training.trial.evaluation import Evaluation, evaluate
+from deadrelu.training.trial.recipe import Recipe
 
 OnPoint = Callable[[CurvePoint], None]
 

@@ -15,14 +15,14 @@ from deadrelu.measure.reporting import report_on
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.report import DataInfo, ModelInfo
 from deadrelu.report.trial import TrialData
-from deadrelu.training.alter import alter
-from deadrelu.training.auto import suggested_arms
-from deadrelu.training.evaluation import check_labels, evaluate
-from deadrelu.training.grammar import Arm
-from deadrelu.training.job import Prepared, Setup, prepare
-from deadrelu.training.lightning import batches_of_an_epoch
-from deadrelu.training.own import read_trainer
-from deadrelu.training.recipe import LIGHTNING, MOST_TO_MEASURE, OF_THE_TRAINING, Recipe
+from deadrelu.training.trial.alter import alter
+from deadrelu.training.trial.auto import suggested_arms
+from deadrelu.training.trial.evaluation import check_labels, evaluate
+from deadrelu.training.trial.grammar import Arm
+from deadrelu.training.trial.job import Prepared, Setup, prepare
+from deadrelu.training.trial.lightning import batches_of_an_epoch
+from deadrelu.training.trial.own import read_trainer
+from deadrelu.training.trial.recipe import LIGHTNING, MOST_TO_MEASURE, OF_THE_TRAINING, Recipe
 
 
 @dataclass(frozen=True)

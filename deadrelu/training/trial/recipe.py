@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from deadrelu.errors import UsageError
-from deadrelu.training.grammar import AUTO, Arm
+from deadrelu.training.trial.grammar import AUTO, Arm
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine"]

@@ -21,8 +21,8 @@ from deadrelu.programs.code import users_code
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.process_state import in_users_folder, stdout_on_stderr
 from deadrelu.programs.program import Batch
-from deadrelu.training.loop import OnPoint, RunningMeans, TrainingRecord, look
-from deadrelu.training.recipe import Recipe
+from deadrelu.training.trial.loop import OnPoint, RunningMeans, TrainingRecord, look
+from deadrelu.training.trial.recipe import Recipe
 
 _PACKAGE = "pytorch_lightning"
 

@@ -1,0 +1,1 @@
+"""A trial: the same training with and without each change, and what is certain of the differences."""

@@ -11,7 +11,7 @@ from deadrelu.report.run import read_run
 from tests.cli.conftest import environment
 
 SCRIPT = """
-import copy, sys
+import copy, gc, sys
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -39,6 +39,8 @@ with deadrelu.watch(model, every=1, log=f"{sys.argv[2]}/run.jsonl") as monitor:
             assert window.sites[0].dead == site.dead
             assert window.sites[0].rare == len(site.rare_units)
             assert abs(window.sites[0].firing_rate - sum(site.firing_rate) / 24) < 1e-12
+del model  # it holds the group: gloo's threads would live until Python ends, and torch may abort there
+gc.collect()
 dist.destroy_process_group()
 """
 

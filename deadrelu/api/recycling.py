@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from deadrelu.measure.reporting import DescribedBatches
-    from deadrelu.training.recycle.moments import Moments
+    from deadrelu.remedy.moments import Moments
     from deadrelu.training.recycle.recycle import ChoiceRule, Recycled
     from deadrelu.training.recycle.recycler import Recycler
 
@@ -57,9 +57,9 @@ def recycle(
     from deadrelu.data.source import open_data
     from deadrelu.measure.plan import Plan
     from deadrelu.measure.reporting import report_on
+    from deadrelu.remedy.moments import read_moments
     from deadrelu.training.monitor.monitor import Monitor
     from deadrelu.training.recycle import recycle as restarting
-    from deadrelu.training.recycle.moments import read_moments
 
     choice = restarting.UnitChoice(rule=rule, tau=tau, most=most)
     chosen = read_moments(moments)

@@ -118,10 +118,10 @@ def patch(
     )
     if result.output is not None:
         trust = [f"--trust-sha256={result.sha256}"] if result.needs_trust else []
-        code = [f"--arch={result.needs_arch}"] if result.needs_arch is not None else []
-        result = replace(
-            result, next_command=next_scan((*context.obj.of_model, *run.invocation), result.output, *code, *trust)
-        )
+        as_before = result.opens_as_before
+        code = [f"--arch={result.needs_arch}"] if result.needs_arch is not None and not as_before else []
+        words = (*context.obj.of_model, *run.invocation)
+        result = replace(result, next_command=next_scan(words, result.output, *code, *trust, as_before=as_before))
     show_plain(format, result.to_dict(), lambda screen: render(result, screen))
     if result.refused and not result.changes:
         can_export = result.format not in _GRAPHS and to_format is None and not only_dead_units and not reinit

@@ -151,4 +151,4 @@ def _change(old: SiteStats, new: SiteStats) -> SiteDiff:
 
 def _report(report: Report) -> dict[str, Any]:
     """Return what JSON holds of a whole report."""
-    return {"model": asdict(report.model), "data": asdict(report.data), "summary": asdict(report.summary)}
+    return {"model": report.model.to_dict(), "data": asdict(report.data), "summary": asdict(report.summary)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from torch import nn
 
@@ -16,6 +18,7 @@ from deadrelu.load.architecture.fit import choose, fit_names, load_into
 from deadrelu.load.architecture.hyper import HyperParameters, filled, hyper_parameters, note
 from deadrelu.load.architecture.modules import at, chosen, live_modules, modules_in
 from deadrelu.load.architecture.search import elements, fitting_arguments, flags
+from deadrelu.load.optimizer import describe, optimizers_in
 from deadrelu.load.sniff import FileKind
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Origin
@@ -35,14 +38,29 @@ from deadrelu.load.unpickling.known import (
 from deadrelu.load.unpickling.rebuild import Code, rebuild, unknown
 from deadrelu.load.unpickling.stub import Stub, StubClass
 from deadrelu.load.unpickling.trusted import allowed_classes, check_whole, mapped, run_trusted
+from deadrelu.report.optimizer import OptimizerInfo
 
 _log = logging.getLogger("deadrelu")
 
 _SPARE_ELEMENTS = 1 << 24
 
+_Form = Literal["torch-module", "torch-state-dict", "torch-checkpoint"]
 
-def open_checkpoint(origin: Origin, kind: FileKind, spec: ModelSpec) -> tuple[nn.Module, str]:
-    """The module, and the report's word for what the file was: torch-module, torch-state-dict or torch-checkpoint.
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file held: its module, the report's word for the `form` of the file.
+
+    `optimizers` is what the optimizers say that are beside weights; those beside a whole module are not read.
+    """
+
+    module: nn.Module
+    form: _Form
+    optimizers: tuple[OptimizerInfo, ...] = ()
+
+
+def open_checkpoint(origin: Origin, kind: FileKind, spec: ModelSpec) -> Checkpoint:
+    """The module of a file that torch.save wrote.
 
     Code of the file runs only where `spec.trust` covers it, and then only if the file cannot be read without.
     """
@@ -62,10 +80,10 @@ def open_checkpoint(origin: Origin, kind: FileKind, spec: ModelSpec) -> tuple[nn
     while (inner := _wrapped_module(module)) is not None:
         module = inner
     check_whole(origin, module)
-    return _checked(origin, module, spec.arch), _module_form(key)
+    return Checkpoint(_checked(origin, module, spec.arch), _form_of_module(key))
 
 
-def _inert(origin: Origin, kind: FileKind, spec: ModelSpec, code: Mapping[str, Code]) -> tuple[nn.Module, str]:
+def _inert(origin: Origin, kind: FileKind, spec: ModelSpec, code: Mapping[str, Code]) -> Checkpoint:
     """Open the file without running any of it."""
     tree = read_tree(origin, kind)
     modules = modules_in(tree)
@@ -80,7 +98,7 @@ def _inert(origin: Origin, kind: FileKind, spec: ModelSpec, code: Mapping[str, C
     if strange := sorted(unknown(_paths_in(stub), allowed), key=lambda name: name != stub.path):
         raise origin.refuse_names(strange, _reasons(strange))
     _refuse_calls(origin, tree, allowed)
-    return _checked(origin, rebuild(stub, origin, allowed), spec.arch), _module_form(key)
+    return Checkpoint(_checked(origin, rebuild(stub, origin, allowed), spec.arch), _form_of_module(key))
 
 
 def weights_into(
@@ -157,7 +175,7 @@ def needs_code(origin: Origin, states: Mapping[str, weights.State] = MappingProx
     )
 
 
-def _from_weights(origin: Origin, root: object, spec: ModelSpec) -> tuple[nn.Module, str]:
+def _from_weights(origin: Origin, root: object, spec: ModelSpec) -> Checkpoint:
     """The architecture with the file's weights in it."""
     states = weights.states_in(root)
     if not states:
@@ -166,7 +184,9 @@ def _from_weights(origin: Origin, root: object, spec: ModelSpec) -> tuple[nn.Mod
             hint="save `model.state_dict()` or the model itself with torch.save",
         )
     module = weights_into(origin, states, spec, hyper_parameters(root))
-    return module, "torch-state-dict" if "" in states else "torch-checkpoint"
+    shapes = {name: tensor.shape for name, tensor in module.named_parameters()}
+    said = describe(optimizers_in(root), shapes, module.state_dict())
+    return Checkpoint(module, "torch-state-dict" if "" in states else "torch-checkpoint", said)
 
 
 def _module_key(origin: Origin, modules: Mapping[str, object], root: object, spec: ModelSpec) -> str | None:
@@ -184,7 +204,7 @@ def _wrapped_module(module: nn.Module) -> nn.Module | None:
     return inner if isinstance(inner, nn.Module) else None
 
 
-def _module_form(key: str) -> str:
+def _form_of_module(key: str) -> _Form:
     """A whole module, or one inside a checkpoint."""
     return "torch-checkpoint" if key else "torch-module"
 

@@ -31,6 +31,7 @@ from deadrelu.programs.program import Program
 from deadrelu.programs.rng import seeded
 from deadrelu.programs.script.program import TorchScriptProgram
 from deadrelu.report import ModelInfo
+from deadrelu.report.optimizer import OptimizerInfo
 from deadrelu.text.wording import count
 
 _log = logging.getLogger("deadrelu")
@@ -95,11 +96,11 @@ def _open_file(origin: Origin, kind: FileKind, spec: ModelSpec) -> Opened:
     if kind is FileKind.SAFETENSORS:
         module = weights_into(origin, {"": read_safetensors(origin.held, named=origin.path)}, spec)
         return _described(module, text, "safetensors", origin.sha256)
-    module, form = open_checkpoint(origin, kind, spec)
+    found = open_checkpoint(origin, kind, spec)
     if kind is FileKind.TORCH_ZIP:
-        return _described(module, text, form, origin.sha256)
-    start = partial(EagerProgram, module, legacy=spec.arch is None)
-    return _described(module, text, "torch-legacy", origin.sha256, start)
+        return _described(found.module, text, found.form, origin.sha256, optimizers=found.optimizers)
+    start = partial(EagerProgram, found.module, legacy=spec.arch is None)
+    return _described(found.module, text, "torch-legacy", origin.sha256, start, optimizers=found.optimizers)
 
 
 def _open_graph(origin: Origin, kind: FileKind, spec: ModelSpec) -> Opened:
@@ -121,6 +122,7 @@ def _described(
     form: str,
     sha256: str | None,
     start: Callable[[torch.device | None], Program] | None = None,
+    optimizers: tuple[OptimizerInfo, ...] = (),
 ) -> Opened:
     """A module with its description; `path` is None for a live one. Non-finite weights are logged at once.
 
@@ -140,5 +142,12 @@ def _described(
             next(iter(bad)),
         )
     parameters = sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p))
-    info = ModelInfo(path=path, format=form, sha256=sha256, parameters=parameters, nonfinite_weights=bad)
+    info = ModelInfo(
+        path=path,
+        format=form,
+        sha256=sha256,
+        parameters=parameters,
+        nonfinite_weights=bad,
+        optimizers=optimizers,
+    )
     return Opened(module, info, start)

@@ -12,6 +12,7 @@ from deadrelu.remedy.outputs import default_output, site_output
 from deadrelu.remedy.variants import (
     FOLDER,
     GRAPHS,
+    RESUME,
     WHOLE_SITE,
     Variant,
     calls_of,
@@ -150,8 +151,15 @@ def patch_sites(
     else:
         globs = list(dict.fromkeys(site_glob(stats.site) for stats in sites))
     silu = any(successor(stats.site.op) == "silu" for stats in sites)
-    how = (*variant.options, "--with=silu") if silu else (*variant.options, f"--slope={slope:g}")
+    how = how_to_patch(variant, "silu" if silu else "leaky_relu", slope)
     return patch_command(report, *(f"--site={glob}" for glob in globs), *how, f"-o={output}")
+
+
+def how_to_patch(variant: Variant, successor: str, slope: float) -> tuple[str, ...]:
+    """The options of `patch` for a variant and the activation that replaces the old one, where one does."""
+    if variant is RESUME:
+        return variant.options
+    return (*variant.options, "--with=silu" if successor == "silu" else f"--slope={slope:g}")
 
 
 def assignment(path: str, module: str) -> str:

@@ -14,13 +14,17 @@ from deadrelu.report.causes import Cause
 _BEFORE_A_SWAP: tuple[Cause, ...] = ("bias", "norm", "input mean", "upstream", "cap")
 """Causes that are better removed than leaked around."""
 
-_SLOWER = "continue training with a lower learning rate"
-
 
 def clipping(report: Report) -> str | None:
     """The line that clips gradients in a training loop, after `backward()`; None where no scan has measured them."""
     clip = clip_to_advise(report)
     return None if clip is None else f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={clip:g})"
+
+
+def lower_rate(report: Report) -> str:
+    """A lower learning rate than that of the training, which the optimizer of a checkpoint gives."""
+    known = [rate for each in report.model.optimizers for rate in each.initial_lr or each.lr]
+    return f"a learning rate below {max(known):g}" if known else "a lower learning rate"
 
 
 def cause_of(stats: SiteStats) -> Cause:
@@ -38,19 +42,18 @@ def remedy_for_cause(report: Report, stats: SiteStats) -> Remedy:
     """The remedy for the main cause, with its figures."""
     before = f"`{stats.site.after}`" if stats.site.after else "the layer before"
     why = _sentence(main_cause(stats))
+    slower = f"continue training with {lower_rate(report)}"
     match cause_of(stats):
         case "bias":
-            title = f"Set the bias of {before} to 0 in these units, and {_SLOWER}"
+            title = f"Set the bias of {before} to 0 in these units, and {slower}"
             return Remedy(title=title, why=why, python=_reset(stats, "bias"))
         case "norm":
-            title = f"Make {before} neutral in these units (γ 1, β 0), and {_SLOWER}"
+            title = f"Make {before} neutral in these units (γ 1, β 0), and {slower}"
             return Remedy(title=title, why=why, python=_reset(stats, "norm"))
         case "input mean" if report.sites[0] is stats:
             return Remedy(title="Check that the mean is taken out of the data as in training, and scan again", why=why)
         case "input mean":
-            return Remedy(
-                title=f"Put a batch norm before {before}, and train again with a lower learning rate", why=why
-            )
+            return Remedy(title=f"Put a batch norm before {before}, and train again with {lower_rate(report)}", why=why)
         case "weights":
             return Remedy(title=f"Restart these units of {before}: hardly any input can wake them", why=why)
         case "upstream":
@@ -64,7 +67,7 @@ def remedy_for_cause(report: Report, stats: SiteStats) -> Remedy:
         title = f"Find the cause first: check the weights, the bias and the inputs of {before}"
         return Remedy(title=title, why=f"{why} It may be the scale of the inputs, or weights of one sign.".lstrip())
     return Remedy(
-        title=f"Lower the learning rate, with a warm-up, and clip the gradients of {before}",
+        title=f"Train with {lower_rate(report)} and a warm-up, and clip the gradients of {before}",
         why=f"{why} Too large a step moves the weights or the bias of {before} to where no input reaches the active"
         " range.".lstrip(),
         python=clipping(report),

@@ -8,7 +8,7 @@ from deadrelu.judge.doubts import find_odd_inputs, find_synthetic, find_too_few_
 from deadrelu.judge.findings import find_nonfinite
 from deadrelu.judge.policy import Policy
 from deadrelu.judge.statistics import samples_needed
-from deadrelu.remedy.causes import clipping
+from deadrelu.remedy.causes import clipping, lower_rate
 from deadrelu.report import Report, Skipped
 from deadrelu.report.advice import Remedy, SiteAdvice
 from deadrelu.report.commands import id_glob, scan_command
@@ -29,7 +29,7 @@ def non_finite(report: Report) -> Iterator[SiteAdvice]:
     remedies = [
         Remedy(title="Go back to a checkpoint from before training diverged", why=back),
         Remedy(
-            title="Train from there with clipped gradients, a warm-up and a lower learning rate",
+            title=f"Train from there with clipped gradients, a warm-up and {lower_rate(report)}",
             why="Weights become infinite when each step is larger than the last.",
             python=clipping(report),
         ),

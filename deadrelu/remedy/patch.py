@@ -25,6 +25,7 @@ from deadrelu.remedy.compare import compare_programs, scan_patched
 from deadrelu.remedy.export import export_program
 from deadrelu.remedy.folder import is_folder, patch_folder
 from deadrelu.remedy.reopen import patched_spec, reopen
+from deadrelu.remedy.training_file import TrainingFile
 from deadrelu.remedy.verify import verify
 from deadrelu.report import ModelInfo
 from deadrelu.report.advice import PatchResult
@@ -44,9 +45,10 @@ def patch_file(
 ) -> PatchResult:
     """Write a verified, patched copy of a saved model to `output`; with `preview`, only say what would be swapped.
 
-    The copy has the format of the original, with two exceptions: for weights a whole module is written, and `to_pt2`
-    exports the model first, so that functional calls can be swapped too. Nothing is written if there is nothing to swap
-    or verification fails. Raises `ModelError` for that, and what opening, reading and measuring raise.
+    The copy has the format of the original, with two exceptions: for weights a whole module is written, unless units
+    are restarted and nothing is swapped, and `to_pt2` exports the model first, so that functional calls can be swapped
+    too. Nothing is written if there is nothing to swap or verification fails. Raises `ModelError` for that, and what
+    opening, reading and measuring raise.
     """
     if is_folder(str(original.model)) and not to_pt2:
         return patch_folder(original, output, data, options, plan, force=force, preview=preview, progress=progress)
@@ -64,19 +66,27 @@ def patch_file(
     if preview or not result.changes:
         return result
     code = (original.arch or (str(original.model) if info.format == "architecture" else None)) if is_live else None
+    whole = TrainingFile.read(original, info, options)
+    written = _written_notes(info, program.module) if whole is None and is_live else ()
     with replacing(output, force=force) as temporary:
-        program.save(temporary, force=True)
-        patched = patched_spec(original, temporary, code=code, ours=not is_live or code is not None)
+        if whole is not None:
+            written = whole.restart(applied)
+            whole.write(temporary)
+            patched = replace(original, model=str(temporary))
+        else:
+            program.save(temporary, force=True)
+            patched = patched_spec(original, temporary, code=code, ours=not is_live or code is not None)
         after, evidence, needs = reopen(original, patched, data, applied.axes, restarted=applied.has_restarts)
         result = verify(result, applied, after, evidence)
         sha256 = sha256_of(temporary)
     return replace(
         result,
         output=str(output),
-        notes=(*(_written_notes(info, program.module) if is_live else ()), *result.notes),
+        notes=(*written, *result.notes),
         sha256=sha256,
         needs_trust=needs.trust,
         needs_arch=needs.arch,
+        opens_as_before=whole is not None,
     )
 
 
@@ -124,7 +134,9 @@ def _written_notes(info: ModelInfo, module: nn.Module) -> tuple[str, ...]:
         return ()
     code = type(module)
     held = "is code" if info.format == "architecture" else "holds weights and no activations"
+    lost = ("the optimizer's state is not in it: --reinit --with keep writes that too",) if info.optimizers else ()
     return (
         f"a whole module was written, because {info.path} {held}",
+        *lost,
         f"opening it needs the code of {code.__module__}.{code.__qualname__}",
     )

@@ -7,20 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deadrelu.programs.eager.dataflow import Flow
+from deadrelu.remedy.moments import UnitEntries
 from deadrelu.remedy.variants import dead_in_all
 from deadrelu.report import SiteStats
 
 
 @dataclass(frozen=True)
 class Restart:
-    """The restarted units of one module and the names of the tensors that changed, or why there are none."""
+    """The restarted units of one module and the names of the tensors that changed, or why there are none.
+
+    `entries` are where the units are in the parameters among these tensors.
+    """
 
     units: tuple[int, ...] = ()
     tensors: tuple[str, ...] = ()
     obstacle: str = ""
+    entries: tuple[UnitEntries, ...] = ()
 
 
 def reinitialise(
@@ -49,7 +54,9 @@ def reinitialise(
         dead = tuple(sorted(dead_in_all(calls)))
         for unit in dead:
             _restart(flow, unit, math.sqrt(2 / (1 + slope**2)), generator)
-        restarts[path] = Restart(dead, tuple(names[id(tensor)] for tensor in _touched(flow)))
+        entries = entries_of(flow)
+        touched = [*(each.parameter for each in entries), *_running(flow)]
+        restarts[path] = Restart(dead, tuple(names[id(tensor)] for tensor in touched), entries=entries)
     return restarts
 
 
@@ -67,18 +74,22 @@ def _restart(flow: Flow, unit: int, gain: float, generator: torch.Generator) -> 
         consumer.layer.weight[:, unit * consumer.width : (unit + 1) * consumer.width] = 0
 
 
-def _touched(flow: Flow) -> list[torch.Tensor]:
-    """The tensors that a restart changes."""
-    assert flow.producer is not None
-    layer = [flow.producer.weight] + ([flow.producer.bias] if flow.producer.bias is not None else [])
-    return [
-        *layer,
-        *(tensor for tensor, _ in _norm_vectors(flow)),
-        *(consumer.layer.weight for consumer in flow.consumers),
-    ]
+def entries_of(flow: Flow) -> tuple[UnitEntries, ...]:
+    """Where the units of an activation are in the parameters of what feeds it and of what reads it."""
+    assert flow.producer is not None  # a flow without an obstacle has one
+    norm = [] if flow.norm is None else [flow.norm.weight, flow.norm.bias]
+    rows = [flow.producer.weight, flow.producer.bias, *norm]
+    own = (UnitEntries(tensor) for tensor in rows if isinstance(tensor, Tensor))
+    return (*own, *(UnitEntries(consumer.layer.weight, 1, consumer.width) for consumer in flow.consumers))
 
 
-def _norm_vectors(flow: Flow) -> list[tuple[torch.Tensor, float]]:
+def _running(flow: Flow) -> list[Tensor]:
+    """The running statistics of the batch norm, if there is one and it keeps them."""
+    kept = () if flow.norm is None else (flow.norm.running_mean, flow.norm.running_var)
+    return [tensor for tensor in kept if tensor is not None]
+
+
+def _norm_vectors(flow: Flow) -> list[tuple[Tensor, float]]:
     """The vectors of the batch norm, if there is one, with the values that make it the identity."""
     norm = flow.norm
     if norm is None:

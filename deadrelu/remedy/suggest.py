@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from deadrelu.errors import UsageError
 from deadrelu.remedy.candidate import Candidate
-from deadrelu.remedy.causes import clipping, comes_first, remedy_for_cause
+from deadrelu.remedy.causes import clipping, comes_first, lower_rate, remedy_for_cause
 from deadrelu.remedy.caveats import inputs_first, measure_first, non_finite, setting, skipped_site
 from deadrelu.remedy.groups import group_sites
 from deadrelu.remedy.whole_model import whole_model
+from deadrelu.render.optimizer import since
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import Advice, Ailment, Remedy, SiteAdvice
 from deadrelu.report.commands import scan_command
+from deadrelu.report.optimizer import QUIET_STEPS
 from deadrelu.text.wording import count, exact_percent, percent, ranges
 
 MOSTLY = 0.5
@@ -42,7 +46,7 @@ def suggest(report: Report, *, slope: float = 0.01, root: Path = Path()) -> Advi
         whole=whole,
         groups=tuple(group_sites(pairs, given=whole)),
         items=(*(item for _, item in pairs), *(skipped_site(report, s) for s in report.skipped)),
-        caution=CAUTION if sick else "",
+        caution=" ".join((CAUTION, *_decays(report))) if sick else "",
     )
 
 
@@ -69,7 +73,7 @@ def _wholly_dead(candidate: Candidate) -> SiteAdvice:
     remedies = [cause, *candidate.swaps()]
     remedies.append(
         Remedy(
-            title="Retrain with a lower learning rate, a warm-up, and clipped gradients",
+            title=f"Retrain with {lower_rate(candidate.report)}, a warm-up, and clipped gradients",
             why="A few steps that are far too large, most often at the start, can kill a whole layer.",
             python=clipping(candidate.report),
         )
@@ -119,7 +123,28 @@ def _advice(candidate: Candidate, ailment: Ailment, says: str, remedies: list[Re
     if candidate.stats.dead and candidate.stats.rare_units:
         rare = len(candidate.stats.rare_units)
         says += f" {count(rare, 'more unit fires', 'more units fire')} rarely: leave {'it' if rare == 1 else 'them'}."
+    says += "".join(f" {sentence}" for sentence in _remembered(candidate))
     return SiteAdvice(site=candidate.stats.site.id, ailment=ailment, says=says, remedies=tuple(remedies))
+
+
+def _remembered(candidate: Candidate) -> Iterator[str]:
+    """What the optimizer of a checkpoint remembers of dead units: since when they had no gradient."""
+    dead, after = set(candidate.stats.dead_units), candidate.stats.site.after
+    for layer in (layer for each in candidate.report.model.optimizers for layer in each.quiet):
+        known = {unit: step for unit, step in zip(layer.units, layer.since, strict=True) if unit in dead}
+        if layer.parameter == f"{after}.bias" and known:
+            one = replace(layer, units=tuple(known), since=tuple(known.values()))
+            yield (
+                f"By what the optimizer remembers, {len(known):,} of them had no gradient in the latest {QUIET_STEPS}"
+                f" steps or more{since(one)}."
+            )
+
+
+def _decays(report: Report) -> Iterator[str]:
+    """A word on the weight decay of a training checkpoint."""
+    found = max((decay for each in report.model.optimizers for decay in each.weight_decay), default=0.0)
+    if found:
+        yield f"Its weight decay of {found:g} does not wake a dead unit: it shrinks its weights and its bias alike."
 
 
 def _dead_of(stats: SiteStats) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deadrelu.activations import BY_NAME
+from deadrelu.activations import BY_NAME, KEEP
 from deadrelu.report import Report, SiteStats
 
 GRAPHS = ("torchscript", "torch-export")
 FOLDER = "huggingface"
+RESUMED = ("torch-checkpoint", "torch-legacy")
+"""The formats of a training checkpoint."""
+
 _BEST = ("leaky_relu", "silu")
 """Replacements in the order of preference."""
 
@@ -54,8 +57,17 @@ LEARNT = Variant(
     "Swap for PReLU, which learns its slope (He et al. 2015)",
     "`--with elu` is the smooth alternative (Clevert et al. 2016). Both need fine-tuning.",
 )
-VARIANTS = (RESTART_DEAD, RESTART, DEAD, WHOLE_SITE, LEARNT)
-"""In the order that `patch` showed on trained models: what moves the output least and recovers most comes first."""
+RESUME = Variant(
+    "resume",
+    ("--reinit", f"--with={KEEP}"),
+    "Re-initialise the dead units, and mend what the optimizer remembers of them",
+    "The output does not move, and the whole checkpoint is written again: your own loop goes on from it.",
+)
+VARIANTS = (RESUME, RESTART_DEAD, RESTART, DEAD, WHOLE_SITE, LEARNT)
+"""In the order that `patch` showed on trained models: what moves the output least and recovers most comes first.
+
+`RESUME` is for training checkpoints alone.
+"""
 
 
 def successor(op: str) -> str | None:
@@ -108,10 +120,12 @@ def possible(report: Report, stats: SiteStats) -> list[Variant]:
     )
     alone = site.op == "relu" and on_axis and bool(dead_in_all(calls))
     fresh = site.calls == 1  # of a module called more than once, no layer feeds all the calls
+    resumed = report.model.format in RESUMED and bool(report.model.optimizers)
     return [
         variant
         for variant in VARIANTS
-        if (alone or "--only-dead-units" not in variant.options)
+        if (resumed or variant is not RESUME)
+        and (alone or "--only-dead-units" not in variant.options)
         and (fresh or "--reinit" not in variant.options)
         and (site.op == "relu" or variant is not LEARNT)
     ]

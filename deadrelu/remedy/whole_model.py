@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from deadrelu.remedy.candidate import Candidate, assignment, constructed, patch_sites
+from deadrelu.remedy.candidate import Candidate, assignment, constructed, how_to_patch, patch_sites
 from deadrelu.remedy.outputs import default_output
 from deadrelu.remedy.variants import (
     FOLDER,
@@ -55,7 +55,7 @@ def _command(report: Report, able: Sequence[SiteStats], variant: Variant, slope:
         return patch_sites(report, [s for s in able if successor(s.site.op) == common], variant, slope)
     model = report.model.path or ""
     output = default_output(model, variant=variant.word if variant.options else "patched")
-    return patch_command(report, *variant.options, f"--slope={slope:g}", f"-o={output}")
+    return patch_command(report, *how_to_patch(variant, "leaky_relu", slope), f"-o={output}")
 
 
 def _titled(variant: Variant, able: Sequence[SiteStats], sick: Sequence[Candidate], slope: float) -> str:

@@ -151,7 +151,8 @@ class PatchResult:
     `python` has the statements that swap them after the model is built. `next_command` scans what was written.
 
     `sha256` is the hash of the written file (None for a folder and for a live module). Opening it needs trust if
-    `needs_trust`, and the code `needs_arch` if that is not None.
+    `needs_trust`, and the code `needs_arch` if that is not None. It `opens_as_before` if it is of the same kind as the
+    original, and takes the same options.
     """
 
     model: str | None
@@ -172,6 +173,7 @@ class PatchResult:
     needs_arch: str | None = None
     python: tuple[str, ...] = ()
     next_command: str | None = None
+    opens_as_before: bool = False
 
     def __repr__(self) -> str:
         """One line: the output, how many sites were swapped, and the dead units before and after."""

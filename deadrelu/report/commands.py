@@ -71,9 +71,13 @@ def patch_command(report: Report, *options: str) -> str | None:
     return _command("patch", report, options)
 
 
-def next_scan(words: Sequence[str], model: str, *opening: str) -> str:
-    """Return `deadrelu scan` of another file, opened with the `opening` options, on the data of an invocation."""
-    kept = [word for word in words if word.startswith("--") and _flag(word) not in _OF_THE_FILE | _NOT_OF["patch"]]
+def next_scan(words: Sequence[str], model: str, *opening: str, as_before: bool = False) -> str:
+    """Return `deadrelu scan` of another file on the data of an invocation, opened with the `opening` options.
+
+    `as_before` adds those by which the file of the invocation was opened.
+    """
+    dropped = {*_NOT_OF["patch"], *({"--trust-sha256"} if as_before else _OF_THE_FILE)}
+    kept = [word for word in words if word.startswith("--") and _flag(word) not in dropped]
     return _line("scan", [model, *opening, *kept])
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from deadrelu.report.optimizer import OptimizerInfo
+
 INSPECTION_VERSION = 1
 
 PlainValue = str | int | float | bool | None | tuple["PlainValue", ...]
@@ -84,7 +86,7 @@ class Inspection:
     """What a file is and holds. `bytes` is its size on disk, `sha256` the hash that `--trust-sha256` takes.
 
     `hyper_parameters` are the plain values saved by Lightning, which are passed to the constructor of `--arch` (None if
-    there are none); `hyper_left_out` names those that are objects.
+    there are none); `hyper_left_out` names those that are objects. `optimizers` are those of a training checkpoint.
     """
 
     path: str
@@ -100,6 +102,7 @@ class Inspection:
     notes: tuple[str, ...] = ()
     hyper_parameters: Mapping[str, object] | None = None
     hyper_left_out: tuple[str, ...] = ()
+    optimizers: tuple[OptimizerInfo, ...] = ()
 
     @property
     def tensors(self) -> tuple[TensorEntry, ...]:
@@ -126,6 +129,7 @@ class Inspection:
             "notes": list(self.notes),
             "hyper_parameters": _finite(self.hyper_parameters),
             "hyper_left_out": list(self.hyper_left_out),
+            "optimizers": [each.to_dict() for each in self.optimizers],
         }
 
     def to_json(self) -> str:

@@ -11,6 +11,7 @@ from deadrelu.errors import FileError
 from deadrelu.report.causes import Inputs
 from deadrelu.report.contract import check_report
 from deadrelu.report.gradients import Gradients
+from deadrelu.report.optimizer import OptimizerInfo
 from deadrelu.report.serialisation import stats_from_dict, stats_to_dict, to_json, without_none
 from deadrelu.report.site import Sites, SiteStats, Skipped
 from deadrelu.text.wording import count, percent, printable
@@ -59,13 +60,28 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """The model: its `path` as given, and by tensor the number of NaN and infinite values in `nonfinite_weights`."""
+    """The model: its `path` as given, and by tensor the number of NaN and infinite values in `nonfinite_weights`.
+
+    `optimizers` is what the state of each optimizer in a training checkpoint says.
+    """
 
     path: str | None
     format: str
     sha256: str | None
     parameters: int
     nonfinite_weights: Mapping[str, int] = field(default_factory=dict)
+    optimizers: tuple[OptimizerInfo, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return without_none(
+            asdict(self) | {"optimizers": [each.to_dict() for each in self.optimizers] or None}, "optimizers"
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelInfo:
+        """Read back what `to_dict` returned."""
+        return cls(**{**data, "optimizers": tuple(map(OptimizerInfo.from_dict, data.get("optimizers", ())))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +173,7 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "tool": without_none(asdict(self.tool), "counter"),
-            "model": asdict(self.model),
+            "model": self.model.to_dict(),
             "data": asdict(self.data),
             "settings": dict(self.settings),
             "summary": asdict(self.summary),
@@ -197,7 +213,7 @@ class Report:
             check_report(data)
             return cls(
                 tool=Tool(**data["tool"]),
-                model=ModelInfo(**data["model"]),
+                model=ModelInfo.from_dict(data["model"]),
                 data=DataInfo(**data["data"]),
                 settings={key: tuple(v) if isinstance(v, list) else v for key, v in data["settings"].items()},
                 sites=Sites(stats_from_dict(site) for site in data["sites"]),

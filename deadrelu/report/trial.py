@@ -202,7 +202,7 @@ class Trial:
         return {
             "schema_version": SCHEMA_VERSION,
             "tool": asdict(self.tool),
-            "model": asdict(self.model),
+            "model": self.model.to_dict(),
             "data": asdict(self.data),
             "settings": {**self.settings, "baseline": self.baseline.name},
             "metric": asdict(self.metric),
@@ -224,7 +224,7 @@ class Trial:
                 raise ValueError(f"schema_version is {data['schema_version']!r:.60}")
             return cls(
                 tool=Tool(**data["tool"]),
-                model=ModelInfo(**data["model"]),
+                model=ModelInfo.from_dict(data["model"]),
                 data=TrialData(**data["data"]),
                 settings={
                     key: tuple(value) if isinstance(value, list) else value

@@ -106,9 +106,9 @@ def test_a_killed_worker_loses_its_run_alone(cluster: str, place: Path) -> None:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interruption_ends_the_jobs_and_keeps_what_is_finished(cluster: str, place: Path, name: str) -> None:
-    asked = ("--data", "data.pt", "--seeds", "9", "--steps", "1500", "--ray", cluster, "--resume", "runs")
+    asked = ("--data", "data.pt", "--seeds", "9", "--steps", "600", "--ray", cluster, "--resume", "runs")
     with subprocess.Popen(words(*asked), cwd=place, stderr=subprocess.PIPE, text=True) as running:
-        until = time.monotonic() + 100
+        until = time.monotonic() + 300
         while len(list(place.glob("runs/runs/*.json"))) < 1 and time.monotonic() < until:
             time.sleep(0.1)
         running.send_signal(getattr(signal, name))

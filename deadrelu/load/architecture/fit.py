@@ -99,14 +99,15 @@ def _stripped(state: State) -> Iterator[State]:
 
 def _renamed(state: State, own: Mapping[str, object]) -> State:
     """The state dict under the module's own names where the two differ by wrappers only, else without wrappers."""
-    theirs = {_bare(key): key for key in own}
-    names = {key: theirs.get(_bare(key), _bare(key)) for key in state}
+    theirs = {bare(key): key for key in own}
+    names = {key: theirs.get(bare(key), bare(key)) for key in state}
     if len(theirs) < len(own) or len(set(names.values())) < len(names):
         return state  # two keys would become one
     return {names[key]: tensor for key, tensor in state.items()}
 
 
-def _bare(key: str) -> str:
+def bare(key: str) -> str:
+    """A key without the names of wrappers."""
     return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 

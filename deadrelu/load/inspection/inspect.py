@@ -17,6 +17,7 @@ from deadrelu.load.inspection.export import read_exported
 from deadrelu.load.inspection.script import read_torchscript
 from deadrelu.load.members import Archive, asked_code
 from deadrelu.load.open import open_model
+from deadrelu.load.optimizer import OptimizerState, describe, optimizers_in, parameters_of
 from deadrelu.load.sniff import FileKind, refusal, sniff
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.tree import draw, group
@@ -24,7 +25,9 @@ from deadrelu.load.trust import sha256_of
 from deadrelu.load.unpickling.inert import plain_globals, read_tree
 from deadrelu.load.unpickling.known import COMPILED, DATA_PARALLEL, RECORDS, torch_classes, torch_functions
 from deadrelu.load.unpickling.pickled import LONGEST, Pickled, read_legacy, read_pickle
+from deadrelu.load.weights import State, states_in
 from deadrelu.report.inspection import CodeReference, Inspection, KnownSite, Opening, TreeNode, Way
+from deadrelu.report.optimizer import OptimizerInfo
 
 _UNSEEN = "calls in the code of a forward (F.relu, torch.relu) are not in the file: only a scan sees them"
 _WEIGHTS_ONLY = "weights only: the activations between them are in the code of the model (--arch)"
@@ -87,7 +90,26 @@ def _inspected(model: str, path: Path, kind: FileKind, files: Sequence[Path]) ->
         notes=contents.notes,
         hyper_parameters=None if contents.hyper is None else contents.hyper.values,
         hyper_left_out=() if contents.hyper is None else contents.hyper.left_out,
+        optimizers=_optimizers(path, kind) if kind in _TORCH_SAVE else (),
     )
+
+
+def _optimizers(path: Path, kind: FileKind) -> tuple[OptimizerInfo, ...]:
+    """What the optimizers of a training checkpoint say of the weights beside them."""
+    try:
+        with held(path) as origin:
+            root = read_tree(origin, kind).root
+            states = list(states_in(root).values()) or [{}]
+            return tuple(_told(optimizer, states) for optimizer in optimizers_in(root))
+    except (TrustError, FileError):  # the tree and the opening say why
+        return ()
+
+
+def _told(optimizer: OptimizerState, states: Sequence[State]) -> OptimizerInfo:
+    """What an optimizer says of the first weights that it fits."""
+    fitting = (state for state in states if optimizer.names(parameters_of(state)))
+    state = next(fitting, states[0])
+    return describe([optimizer], parameters_of(state), state)[0]
 
 
 def _hash(path: Path, kind: FileKind) -> str | None:

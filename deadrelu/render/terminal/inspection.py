@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from deadrelu.render.optimizer import HINT, optimizer_settings, quiet_in
 from deadrelu.render.terminal import styles
 from deadrelu.render.terminal.nodes import tree_lines
 from deadrelu.render.terminal.page import page, paragraph
@@ -26,7 +27,7 @@ def render(found: Inspection, screen: Screen = Screen(), *, full: bool = False) 
     drawing = _Drawing(found, screen, full)
     sections = (
         *(drawing.head(), drawing.asks(), drawing.members(), drawing.tree(), drawing.hyper_parameters()),
-        *(drawing.sites(), drawing.notes()),
+        *(drawing.optimizers(), drawing.sites(), drawing.notes()),
     )
     return page(sections, screen)
 
@@ -135,6 +136,22 @@ class _Drawing:
         if objects:
             left_out = f"left out, because they are objects: {', '.join(objects[:_MOST_NAMES])}"
             yield from paragraph(Text(self.screen.text(left_out), "dim"), self.screen, first="   ")
+
+    def optimizers(self) -> Iterator[Text]:
+        """Yield the settings of each optimizer, and the units that its moments call quiet."""
+        for each in self.found.optimizers:
+            title = Text.assemble(("Optimizer", "bold"), (f"  {self.screen.sentence(optimizer_settings(each))}", "dim"))
+            yield from paragraph(title, self.screen)
+            shown = each.quiet if self.full else each.quiet[:_MOST_NAMES]
+            for layer in shown:
+                line = Text(self.screen.sentence(quiet_in(layer)))
+                yield from paragraph(line, self.screen, first=Text(f" {self.screen.glyphs.note} ", "yellow"))
+            yield from self._more(len(each.quiet) - len(shown), "layer")
+            if each.quiet:
+                yield from paragraph(Text(HINT, "dim"), self.screen, first="   ")
+            elif each.obstacle:
+                why = f"which units are quiet cannot be told: {each.obstacle}"
+                yield from paragraph(Text(self.screen.sentence(why), "dim"), self.screen, first="   ")
 
     def _short(self, text: str) -> str:
         width = self.screen.width

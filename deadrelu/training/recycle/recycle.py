@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from deadrelu.errors import UsageError
@@ -16,10 +15,10 @@ from deadrelu.judge.definitions import units_within
 from deadrelu.programs.eager.dataflow import Flow, trace_flows
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
+from deadrelu.remedy.moments import Moments, check_state, mend
 from deadrelu.remedy.reinit import reinitialise
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.site import Sites
-from deadrelu.training.recycle.moments import Moments, UnitEntries, check_state, mend
 
 ChoiceRule = Literal["dormancy", "utility"]
 """By which units are chosen: the size of the output (Sokar et al. 2023), or the contribution (Dohare et al. 2024)."""
@@ -115,7 +114,8 @@ def recycle(
         out[id] = replace(out[id], units=restart.units, tensors=restart.tensors)
         if restart.units and optimizer is not None:
             live = set(range(stats.site.units)) - set(restart.units) - set(report.sites[id].dead_units)
-            _mend(optimizer, flows[stats.site.module], restart.units, live, moments)
+            for entries in restart.entries:
+                mend(optimizer.state.get(entries.parameter, {}), entries, restart.units, live, moments)
     return out
 
 
@@ -127,24 +127,6 @@ def known_dead(report: Report, known: Mapping[str, Collection[int]]) -> Report:
         return replace(stats, dead_units=tuple(unit for unit in stats.dead_units if unit in units))
 
     return replace(report, sites=Sites(map(changed, report.sites)))
-
-
-def _mend(optimizer: Optimizer, flow: Flow, new: Iterable[int], live: Iterable[int], moments: Moments) -> None:
-    """Mend what the optimizer remembers of the weights of new units."""
-    for entries in entries_of(flow):
-        state = optimizer.state.get(entries.parameter)
-        if state:
-            mend(state, entries, new, live, moments)
-
-
-def entries_of(flow: Flow) -> list[UnitEntries]:
-    """The parameters that a restart changes, and where the units are in them."""
-    assert flow.producer is not None  # a flow without an obstacle has one
-    rows = [flow.producer.weight, flow.producer.bias]
-    if flow.norm is not None:
-        rows += [flow.norm.weight, flow.norm.bias]
-    found = [UnitEntries(tensor) for tensor in rows if isinstance(tensor, Tensor)]
-    return found + [UnitEntries(consumer.layer.weight, 1, consumer.width) for consumer in flow.consumers]
 
 
 @torch.no_grad()

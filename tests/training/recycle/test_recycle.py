@@ -275,7 +275,7 @@ def test_an_optimizer_that_is_not_known_is_refused_before_anything_changes() -> 
     optimizer = Odd(model.parameters(), 0.01)
     train(model, optimizer, *digits(), 1)
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(UsageError, match="keeps `direction` of each weight"):
+    with pytest.raises(UsageError, match="keeps `direction` of its weights"):
         deadrelu.recycle(model, optimizer, digits()[0])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert deadrelu.recycle(model, optimizer, digits()[0], moments="keep")

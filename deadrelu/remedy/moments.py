@@ -10,15 +10,10 @@ import torch
 from torch import Tensor
 
 from deadrelu.errors import UsageError
+from deadrelu.load.optimizer import FIRST_MOMENTS, SECOND_MOMENTS
 
 Moments = Literal["live mean", "zero", "keep"]
 """What happens to an optimizer's memory of restarted weights."""
-
-_FIRST = frozenset({"exp_avg", "momentum_buffer", "grad_avg", "acc_delta"})
-"""Means of gradients or of steps: of a new weight nothing is known, so 0."""
-
-_SECOND = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "exp_inf"})
-"""Sizes of gradients, by which a step is divided: near 0 they would make the first steps of a new weight huge."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +43,12 @@ def check_state(states: Iterable[tuple[Tensor, Mapping[str, Any]]], kind: str) -
     """Raise `UsageError` where an optimizer keeps something of each weight that is not known."""
     for parameter, state in states:
         for name, value in state.items():
-            each = isinstance(value, Tensor) and value.shape == parameter.shape and parameter.ndim > 0
-            if each and name not in _FIRST | _SECOND:
+            known = (
+                name in FIRST_MOMENTS | SECOND_MOMENTS and isinstance(value, Tensor) and value.shape == parameter.shape
+            )
+            if not known and (isinstance(value, list) or (isinstance(value, Tensor) and value.numel() > 1)):
                 raise UsageError(
-                    f"{kind} keeps `{name}` of each weight, and what it should be for a new one is not known",
+                    f"{kind} keeps `{name}` of its weights, and what it should be for a new one is not known",
                     hint="take moments='keep', or SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, NAdam, RAdam or Adamax",
                 )
 
@@ -73,6 +70,6 @@ def mend(
         if not isinstance(value, Tensor) or value.shape != entries.parameter.shape:
             continue
         fill = value.new_zeros(())
-        if name in _SECOND and moments == "live mean" and len(peers):
+        if name in SECOND_MOMENTS and moments == "live mean" and len(peers):
             fill = value.index_select(entries.dim, peers.to(value.device)).mean()
         value.index_fill_(entries.dim, at.to(value.device), fill)

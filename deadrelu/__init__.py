@@ -11,6 +11,7 @@ from deadrelu.version import __version__
 
 if TYPE_CHECKING:
     from deadrelu.api.callbacks import lightning_callback, transformers_callback
+    from deadrelu.api.certifying import prove
     from deadrelu.api.recycling import recycle, recycler
     from deadrelu.api.remedies import patch, suggest
     from deadrelu.api.scanning import open_model, scan
@@ -26,6 +27,7 @@ _HOMES = {
     "api.scanning": ("scan", "open_model"),
     "api.remedies": ("suggest", "patch"),
     "api.training": ("trial",),
+    "api.certifying": ("prove",),
     "api.watching": ("watch",),
     "api.recycling": ("recycle", "recycler"),
     "api.callbacks": ("lightning_callback", "transformers_callback"),
@@ -61,6 +63,7 @@ __all__ = [
     "suggest",
     "patch",
     "trial",
+    "prove",
     "watch",
     "recycle",
     "recycler",

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from deadrelu.cli import console
 from deadrelu.cli.command import Command
 from deadrelu.cli.general import OUTPUT, SWAP
-from deadrelu.cli.model_options import axis_options, data_options, model_options, scan_options
+from deadrelu.cli.model_options import axis_options, data_options, model_options, site_options, spread_options
 from deadrelu.cli.usage_errors import name_of, usage_errors
 from deadrelu.cli.values import SamplesPerBatch
 from deadrelu.config.defaults import defaults_for
@@ -54,7 +54,13 @@ class ValueOrigins:
 class ModelCommand(Command):
     """A command that opens models, with the options for that; each may also come from a file and from `DEADRELU_*`."""
 
-    shared: ClassVar[tuple[Callable[..., Any], ...]] = (model_options, data_options, scan_options, axis_options)
+    shared: ClassVar[tuple[Callable[..., Any], ...]] = (
+        model_options,
+        data_options,
+        spread_options,
+        site_options,
+        axis_options,
+    )
     reads_configuration = True
     takes_every_model = True
     """Whether the command, without MODEL, goes through all the models that the file names."""

@@ -28,6 +28,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "deadrelu trial net.py:Net --data train.npz --arms keep,leaky_relu:0.01,gelu --epochs 20",
         "deadrelu trial model.pt --data train.npz --resume runs -o trial.html -o model=best.pt",
     ),
+    "prove": (
+        "deadrelu prove model.pt --data val.npz",
+        "deadrelu prove model.pt --data val.npz --box 0,1 -o witnesses=woken.npz",
+        "deadrelu prove model.pt --data val.npz --exact 2 --site 1 -o proof.json",
+    ),
     "inspect": (
         "deadrelu inspect model.pt",
         "deadrelu inspect weights.pt --full",

@@ -12,10 +12,11 @@ MODEL = "Model"
 DATA = "Data"
 WHAT = "What to measure"
 TRAIN = "Training"
+PROOF = "What to prove"
 GATE = "Gate"
 OUTPUT = "Output"
 SWAP = "What to swap"
-PANELS = (MODEL, DATA, WHAT, TRAIN, SWAP, GATE, OUTPUT)
+PANELS = (MODEL, DATA, WHAT, TRAIN, SWAP, PROOF, GATE, OUTPUT)
 """The sections of a help, in their order."""
 
 

@@ -165,7 +165,7 @@ def data_options(
     }
 
 
-def scan_options(
+def spread_options(
     *,
     device_map: Annotated[
         Literal["auto"] | None,
@@ -176,6 +176,13 @@ def scan_options(
             panel=MODEL,
         ),
     ] = None,
+) -> dict[str, Any]:
+    """Over which devices a model is spread."""
+    return {"device_map": device_map}
+
+
+def site_options(
+    *,
     site: Annotated[
         list[str],
         _what(
@@ -187,8 +194,8 @@ def scan_options(
         _what("--skip-site", metavar="GLOB", callback=split, help="Exclude sites that match this glob. Repeatable."),
     ] = [],
 ) -> dict[str, Any]:
-    """What is for scans alone."""
-    return {"device_map": device_map, "sites": site, "skip_sites": skip_site}
+    """Which sites are measured."""
+    return {"sites": site, "skip_sites": skip_site}
 
 
 def loss_options(

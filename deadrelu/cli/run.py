@@ -19,6 +19,7 @@ from deadrelu.report import Report
 
 if TYPE_CHECKING:
     from deadrelu.report.advice import PatchResult
+    from deadrelu.report.proof import Proof
     from deadrelu.report.trial import Trial
 
 
@@ -59,6 +60,18 @@ class ModelRun:
             console.progress(options["samples"], quiet=self.quiet) as advance,
         ):
             return deadrelu.patch(model, **options, output=output, progress=advance)
+
+    def prove(self, model: str, **how: Any) -> Proof:
+        """Bound, search and decide, `how` it says. Raises what `deadrelu.prove` raises."""
+        if ranks.current():
+            raise UsageError("a proof is made by one process", hint="run it without torchrun")
+        _import_torch()
+        options = {**self.options, **how, "invocation": self.invocation}
+        with (
+            console.user_code(quiet=self.quiet),
+            console.progress(options["samples"], quiet=self.quiet) as advance,
+        ):
+            return deadrelu.prove(model, options.pop("data"), **options, progress=advance)
 
     def trial(self, model: str, **how: Any) -> Trial:
         """Train every arm, `how` it says, and compare them. Raises what `deadrelu.trial` raises."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from deadrelu.cli.usage_errors import Unreadable
 from deadrelu.config.keys import split_output
@@ -164,6 +164,16 @@ def read_floats(text: str | None, flag: str) -> tuple[float, ...] | None:
         raise UsageError(
             f"{flag} {text!r} must be numbers with commas between them", hint=f"write {flag} 0.485,0.456,0.406"
         ) from None
+
+
+def read_box(text: str) -> Literal["data"] | tuple[float, float]:
+    """`data`, or `0,1`: the lower and the upper end."""
+    if text == "data":
+        return "data"
+    ends = read_floats(text, "--box") or ()
+    if len(ends) != 2:
+        raise UsageError(f"--box {text!r} is not a range", hint="write --box 0,1 or --box data")
+    return ends[0], ends[1]
 
 
 def _integers(text: str, flag: str, form: str, *, least: int = 1) -> tuple[int, ...]:

@@ -39,6 +39,12 @@ _TRIAL = {
 }
 """The options of a trial that no other command takes."""
 
+_PROOF = {"--box", "--margin", "--exact", "--all", "--fail-on"}
+"""The options of a proof that no other command takes."""
+
+_OF_THE_DATA = {"--data", "--data-key", "--samples", "--batch-axis", "--resize", "--mean", "--std", "--scale"}
+"""Options that say how this data is read; they mean nothing for other data."""
+
 _NOT_OF = {
     "scan": {"--update-baseline"},
     "suggest": {*_GATE, *_LOSS},
@@ -79,6 +85,12 @@ def next_scan(words: Sequence[str], model: str, *opening: str, as_before: bool =
     dropped = {*_NOT_OF["patch"], *({"--trust-sha256"} if as_before else _OF_THE_FILE)}
     kept = [word for word in words if word.startswith("--") and _flag(word) not in dropped]
     return _line("scan", [model, *opening, *kept])
+
+
+def scan_of_witnesses(words: Sequence[str], path: str) -> str:
+    """Return `deadrelu scan` of the model of a proof on the inputs that wake its units."""
+    kept = [word for word in words if _flag(word) not in _PROOF | _OF_THE_DATA]
+    return _line("scan", [*kept, f"--data={path}"])
 
 
 def patch_after(words: Sequence[str], *options: str) -> str:

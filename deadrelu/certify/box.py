@@ -1,0 +1,104 @@
+"""The box of inputs that a proof is about, entry by entry of one sample; and samples of the data in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from deadrelu.errors import DataError, UsageError
+from deadrelu.programs.program import Batch
+from deadrelu.programs.pytree import tensor_leaves
+from deadrelu.report.proof import Box
+
+MOST_KEPT = 4096
+"""So many samples are kept, from which a search for inputs starts."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a model for single samples: `low` and `high` for each, and `rows` of samples on axis 0.
+
+    A row of an input is what the model gets for one sample, with its own batch axis of 1. `one` is the first of them
+    as a batch.
+    """
+
+    one: Batch
+    low: tuple[Tensor, ...]
+    high: tuple[Tensor, ...]
+    rows: tuple[Tensor, ...]
+
+    def batch_of(self, values: Sequence[Tensor]) -> Batch:
+        """One sample as a batch: these values in the place of its tensors."""
+        return with_tensors(self.one, values)
+
+
+def with_tensors(batch: Batch, values: Sequence[Tensor]) -> Batch:
+    """The batch with other tensors, in the order of `tensor_leaves`."""
+    left = iter(values)
+    args, kwargs = tree_map(
+        lambda leaf: next(left) if isinstance(leaf, Tensor) else leaf, (batch.args, dict(batch.kwargs))
+    )
+    return Batch(samples=batch.samples, args=args, kwargs=kwargs, axis=batch.axis)
+
+
+def samples_of(batch: Batch) -> Iterator[Batch]:
+    """The samples of a batch, each as a batch of one. Raises `DataError` where its tensors do not hold so many."""
+    tensors = list(tensor_leaves((batch.args, dict(batch.kwargs))))
+    for tensor in tensors:
+        is_plain = not tensor.is_nested and tensor.layout is torch.strided and tensor.ndim > batch.axis
+        if not is_plain or tensor.shape[batch.axis] != batch.samples:
+            raise DataError(
+                f"an input of shape {tuple(tensor.shape)} cannot be cut into {batch.samples} samples",
+                hint="a proof is of one sample at a time: give the samples on the first axis of each input",
+            )
+    for place in range(batch.samples):
+        rows = [tensor.narrow(batch.axis, place, 1) for tensor in tensors]
+        one = with_tensors(batch, rows)
+        yield Batch(samples=1, args=one.args, kwargs=one.kwargs, axis=batch.axis)
+
+
+def inputs_of(batches: Iterable[Batch], box: Box) -> Inputs:
+    """Read the data once: the box, and samples. Raises `DataError` where samples differ in shape or are not finite."""
+    one: Batch | None = None
+    low: list[Tensor] = []
+    high: list[Tensor] = []
+    rows: list[list[Tensor]] = []
+    for batch in batches:
+        for sample in samples_of(batch):
+            values = [tensor.detach().cpu() for tensor in tensor_leaves((sample.args, dict(sample.kwargs)))]
+            if one is None:
+                one, low, high = sample, [v.clone() for v in values], [v.clone() for v in values]
+                rows = [[] for _ in values]
+            if [value.shape for value in values] != [value.shape for value in low]:
+                raise DataError("the samples differ in shape", hint="a proof is about inputs of one shape")
+            for place, value in enumerate(values):
+                low[place], high[place] = torch.minimum(low[place], value), torch.maximum(high[place], value)
+                if len(rows[place]) < MOST_KEPT:
+                    rows[place].append(value)
+    if one is None:
+        raise DataError("there was no data: not one sample", hint="look at what --data gives")
+    if not all(bool(torch.isfinite(end).all()) for end in (*low, *high) if end.is_floating_point()):
+        raise DataError("the data holds non-finite values", hint="a box needs a finite range of each feature")
+    ends = [_ends(least, most, box) for least, most in zip(low, high, strict=True)]
+    return Inputs(
+        one=one,
+        low=tuple(each[0] for each in ends),
+        high=tuple(each[1] for each in ends),
+        rows=tuple(torch.stack(each) for each in rows),
+    )
+
+
+def _ends(low: Tensor, high: Tensor, box: Box) -> tuple[Tensor, Tensor]:
+    """The ends of the box for one input; whole numbers keep the range of the data."""
+    if not low.is_floating_point():
+        return low, high
+    if box.kind == "range":
+        if box.low is None or box.high is None or not box.low <= box.high:
+            raise UsageError(f"--box {box.low},{box.high} is not a range", hint="the lower end first: --box 0,1")
+        return torch.full_like(low, box.low), torch.full_like(high, box.high)
+    extra = (high - low) * box.margin
+    return low - extra, high + extra

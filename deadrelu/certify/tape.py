@@ -1,0 +1,256 @@
+"""Records the operators of the pass of one sample: a program without branches, in which each value has a number.
+
+What cannot be recorded faithfully is marked with its reason: a value that decides a branch, random numbers, a write
+into a part of a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from deadrelu.programs.modes import Operators
+from deadrelu.programs.program import Batch, CallSite, Program
+from deadrelu.programs.pytree import tensor_leaves
+
+INPUT = "input"
+_OF_SHAPES = frozenset({"is_same_size"})
+"""Operators that return no tensor and read no value."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands for the value of a node among the arguments of another."""
+
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A value: output `pick` of a call of an aten operator (None: its only one). `INPUT` has none.
+
+    `args` and `kwargs` are those of the call, with `Ref`s to other values; all else in them is constant. `obstacle`
+    says why the value is not known to be what this call makes of every input.
+    """
+
+    number: int
+    operator: str
+    call: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    pick: int | None
+    shape: torch.Size
+    dtype: torch.dtype
+    obstacle: str = ""
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """The values that it is made of, each once."""
+        leaves = tree_leaves((self.args, dict(self.kwargs)), is_leaf=_is_ref)
+        return tuple(dict.fromkeys(leaf.number for leaf in leaves if isinstance(leaf, Ref)))
+
+    def run(self, values: Mapping[int, Tensor], dtype: torch.dtype | None = None) -> Tensor:
+        """The value, from those of its parents; constants are read as `dtype`, where one is given."""
+
+        def filled(leaf: Any) -> Any:
+            if isinstance(leaf, Ref):
+                return values[leaf.number]
+            is_float = isinstance(leaf, Tensor) and leaf.is_floating_point()
+            return leaf.to(dtype) if dtype is not None and is_float else leaf
+
+        args = list(tree_map(filled, self.args, is_leaf=_is_ref))
+        kwargs = {
+            key: dtype if key == "dtype" and dtype is not None and value is not None else value
+            for key, value in tree_map(filled, dict(self.kwargs), is_leaf=_is_ref).items()
+        }
+        for place in _written(self.call):
+            args[place] = args[place].clone()
+        out = self.call(*args, **kwargs)
+        value: Tensor = out if self.pick is None else out[self.pick]
+        return value
+
+
+Change = Callable[[Node, Tensor, Mapping[int, Tensor]], Tensor]
+"""Called with a node, its value and those before it; returns what is taken for its value."""
+
+
+@dataclass(frozen=True)
+class TapedSite:
+    """One activation call of the pass, and the number of its pre-activation; None where that is not of the input."""
+
+    site: CallSite
+    number: int | None
+
+
+@dataclass(frozen=True)
+class Tape:
+    """The values of one pass in the order in which they were made, the inputs first, and its activation calls."""
+
+    nodes: Sequence[Node]
+    inputs: Sequence[int]
+    sites: Sequence[TapedSite]
+
+    def values(
+        self, inputs: Sequence[Tensor], wanted: Iterable[int], change: Change | None = None
+    ) -> dict[int, Tensor]:
+        """The wanted values for one sample, by running the operators again; `change` may replace each as it is made."""
+        wanted = set(wanted)
+        needed = self.ancestors(wanted)
+        found = dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes[: max(wanted, default=-1) + 1]:
+            if node.number in needed and node.operator != INPUT:
+                value = node.run(found)
+                found[node.number] = value if change is None else change(node, value, found)
+        return {number: found[number] for number in wanted}
+
+    def ancestors(self, numbers: Iterable[int]) -> set[int]:
+        """These values and all that they are made of."""
+        needed = set(numbers)
+        for node in reversed(self.nodes):
+            if node.number in needed:
+                needed.update(node.parents)
+        return needed
+
+
+@dataclass
+class _Recorder:
+    """The tape while it is written. Each tensor that is alive in the pass has the number of its value."""
+
+    nodes: list[Node] = field(default_factory=list)
+    sites: list[TapedSite] = field(default_factory=list)
+    known: dict[int, tuple[Tensor, int]] = field(default_factory=dict)
+    places: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """The same by where the value lies in memory."""
+    constants: list[tuple[Tensor, int, int]] = field(default_factory=list)
+    spoilt: dict[int, str] = field(default_factory=dict)
+    """Storages into which values were written in part, and the reason."""
+    obstacle: str = ""
+    """Why nothing that follows is known."""
+
+    def add(self, operator: str, call: Any, args: Any, kwargs: Any, pick: int | None, value: Tensor, why: str) -> int:
+        number = len(self.nodes)
+        node = Node(number, operator, call, args, kwargs, pick, value.shape, value.dtype, why)
+        self.nodes.append(node)
+        self.known[id(value)] = (value, number)
+        self.places[_place(value)] = number
+        return number
+
+    def number(self, value: Tensor) -> int | None:
+        """The number of a tensor's value; None for a constant."""
+        if id(value) in self.known:
+            return self.known[id(value)][1]
+        if _place(value) in self.places:  # a detached alias, made while no mode looked
+            return self.places[_place(value)]
+        why = self.spoilt.get(_storage(value))
+        return None if why is None else self.add("", None, (), {}, None, value, why)
+
+    def on_operator(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run an operator and write it down, if it reads anything that depends on the input."""
+
+        def ref(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            number = self.number(leaf)
+            return leaf.detach() if number is None else Ref(number)
+
+        taped = tree_map(ref, (args, dict(kwargs)))
+        leaves = tree_leaves(taped, is_leaf=_is_ref)
+        out = func(*args, **kwargs)
+        name = func._schema.name.removeprefix("aten::")
+        if not self.obstacle and torch.Tag.nondeterministic_seeded in func.tags:
+            self.obstacle = f"it draws random numbers ({name})"
+        if not any(isinstance(leaf, Ref) for leaf in leaves):
+            return out
+        outputs = list(out) if isinstance(out, (tuple, list)) else [out]
+        tensors = [(place, value) for place, value in enumerate(outputs) if isinstance(value, Tensor)]
+        if not tensors and name not in _OF_SHAPES:
+            self.obstacle = self.obstacle or f"the model decides by a value of its data what it computes ({name})"
+        self._remember_constants(leaves)
+        written = [args[place] for place in _written(func) if place < len(args)]
+        for value in written:
+            self._spoil_others(value, f"it is written into a part of a tensor ({name})")
+        picks = isinstance(out, (tuple, list))
+        for place, value in tensors:
+            pick = place if picks else None
+            self.add(name.rstrip("_"), func, taped[0], taped[1], pick, value, self.obstacle)
+        return out
+
+    def _remember_constants(self, leaves: Iterable[Any]) -> None:
+        at = len(self.nodes)
+        self.constants += [
+            (leaf, leaf._version, at) for leaf in leaves if isinstance(leaf, Tensor) and _has_version(leaf)
+        ]
+
+    def _spoil_others(self, value: Any, why: str) -> None:
+        """Every other tensor that shares memory with one that is written to has another value now."""
+        if not isinstance(value, Tensor):
+            return
+        place = _storage(value)
+        for key, (other, _) in list(self.known.items()):
+            if other is not value and _storage(other) == place:
+                del self.known[key]
+                self.places.pop(_place(other), None)
+                self.spoilt[place] = why
+        base = value._base if value._is_view() else None
+        if base is not None or value.numel() * value.element_size() != value.untyped_storage().nbytes():
+            self.spoilt[place] = why
+
+    def on_site(self, site: CallSite, z: Tensor) -> None:
+        """Write down an activation call."""
+        self.sites.append(TapedSite(site, self.number(z)))
+
+    def finished(self, inputs: Sequence[int]) -> Tape:
+        """The tape; constants that changed during the pass spoil what read them."""
+        changed = {at for constant, version, at in self.constants if _version_of(constant) != version}
+        nodes = [
+            Node(**{**node.__dict__, "obstacle": "a tensor that it reads changes during the pass"})
+            if node.number in changed and not node.obstacle
+            else node
+            for node in self.nodes
+        ]
+        return Tape(nodes, inputs, self.sites)
+
+
+def record(program: Program, batch: Batch) -> Tape:
+    """Run a batch of one sample, and record what is computed of it. Raises what the model raises."""
+    recorder = _Recorder()
+    inputs = [
+        recorder.add(INPUT, None, (), {}, None, value, "") for value in tensor_leaves((batch.args, dict(batch.kwargs)))
+    ]
+    with program.watched(lambda site, z: recorder.on_site(site, z)) as run, Operators(recorder.on_operator):
+        run(batch)
+    return recorder.finished(inputs)
+
+
+def _is_ref(value: Any) -> bool:
+    return isinstance(value, Ref)
+
+
+def _written(func: Callable[..., Any]) -> list[int]:
+    """The places of the arguments that an operator writes to."""
+    schema = getattr(func, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return []
+    arguments = [a for a in schema.arguments if not a.kwarg_only]
+    return [place for place, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write]
+
+
+def _storage(value: Tensor) -> int:
+    return value.untyped_storage().data_ptr() or id(value)
+
+
+def _place(value: Tensor) -> tuple[object, ...]:
+    return _storage(value), value.storage_offset(), value.shape, value.stride(), value.dtype
+
+
+def _has_version(value: Tensor) -> bool:
+    return not value.is_inference()
+
+
+def _version_of(value: Tensor) -> int:
+    return value._version if _has_version(value) else 0

@@ -1,0 +1,119 @@
+"""`deadrelu prove`: which silent units no input of a box wakes, and inputs that wake the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from deadrelu.cli import console
+from deadrelu.cli import options as o
+from deadrelu.cli.command import command
+from deadrelu.cli.configuration import ModelCommand
+from deadrelu.cli.general import GATE, OUTPUT, PROOF
+from deadrelu.cli.model_options import axis_options, data_options, model_options, site_options
+from deadrelu.cli.outputs import check_outputs
+from deadrelu.cli.run import run_of
+from deadrelu.cli.values import read_box, read_number
+from deadrelu.config.keys import split_output
+from deadrelu.errors import ExitCode, UsageError
+from deadrelu.files.writing import write_text
+from deadrelu.render.formats import PLAIN, Format
+from deadrelu.report.proof import Proof
+
+_proof, _output = map(o.option_in, (PROOF, OUTPUT))
+_WITNESSES = "witnesses"
+
+
+class ProveCommand(ModelCommand):
+    """Prove takes one model."""
+
+    shared = (model_options, data_options, site_options, axis_options)
+    takes_every_model = False
+
+
+@command(ProveCommand)
+def prove(
+    context: typer.Context,
+    model: o.ModelArgument = "",
+    *,
+    box: Annotated[
+        str,
+        _proof(
+            metavar="data|LOW,HIGH",
+            help="Inputs that count: data is the range of each feature in --data; 0,1 is one range for all features.",
+        ),
+    ] = "data",
+    margin: Annotated[
+        float,
+        _proof(metavar="SHARE", parser=read_number, help="Widen the range of the data at both ends: 0.1 is a tenth."),
+    ] = 0.0,
+    all: Annotated[bool, _proof("--all", help="Count units that fire on the data as woken too.")] = False,
+    exact: Annotated[
+        float | None,
+        _proof(
+            metavar="SECONDS",
+            parser=read_number,
+            help="Give what stays open to a mixed-integer solver, for so long in all. For small networks.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Literal["woken", "open"] | None,
+        o.choice(("woken", "open"), "--fail-on", help="Exit 1 if a silent unit is woken, or is open.", panel=GATE),
+    ] = None,
+    format: Annotated[Format, o.choice(PLAIN, "--format", help="Format of stdout.", panel=OUTPUT)] = Format.TABLE,
+    output: Annotated[
+        list[str],
+        _output(
+            "--output",
+            "-o",
+            metavar="[FORMAT=]PATH",
+            help="Also write the proof to a file; witnesses=FILE.npz writes an input for each woken unit. Repeatable.",
+        ),
+    ] = [],
+    full: Annotated[bool, _output("--full", help="List every unit.")] = False,
+    force: o.ForceOption = False,
+    quiet: o.QuietOption = False,
+) -> ExitCode:
+    """Say of each silent unit of MODEL whether some input of a box wakes it, or none."""
+    run = run_of(context, quiet=quiet)
+    paths = [path for text in output if (path := _witness_path(text)) is not None]
+    outputs = check_outputs([text for text in output if _witness_path(text) is None], force=force)
+    for kind, path in outputs:
+        if kind not in PLAIN:
+            raise UsageError(f"-o {path}: a proof has no format {kind.value}", hint="json or table")
+    found = run.prove(
+        model,
+        box=read_box(box),
+        margin=margin,
+        exact=exact,
+        all_units=all,
+        witnesses=paths[-1] if paths else None,
+        force=force,
+    )
+    for kind, path in outputs:
+        write_text(path, _render(found, kind, full=full), force=force)
+    if format is Format.TABLE:
+        from deadrelu.render.terminal import proved
+
+        console.write(proved.render(found, console.current_screen(), full=full))
+    else:
+        console.write(found.to_json())
+    return ExitCode.GATE_FAILED if fail_on is not None and found.totals[fail_on] else ExitCode.OK
+
+
+def _render(proof: Proof, format: Format, *, full: bool) -> str:
+    """The proof as text; a table in a file has no colours."""
+    if format is Format.JSON:
+        return proof.to_json()
+    from deadrelu.render.terminal import proved
+    from deadrelu.render.terminal.screen import Screen
+
+    return proved.render(proof, Screen(), full=full)
+
+
+def _witness_path(text: str) -> Path | None:
+    """The path behind `witnesses=`; None for an output in a format."""
+    name, _, path = split_output(text)
+    return Path(path) if path and name == _WITNESSES else None

@@ -1,0 +1,1 @@
+"""A proof in words, for every format."""

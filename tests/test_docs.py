@@ -84,8 +84,8 @@ def test_every_command_has_the_flags_that_it_is_shown_with(line: str) -> None:
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert [word for word in words[2:] if word.startswith("-") and word not in flags] == []
     for flag, value in itertools.pairwise(words):
-        is_model = words[1] == "patch" or value.startswith("model=")  # of a patch or a trial
-        if flag == "-o" and not is_model:
+        is_other = words[1] == "patch" or value.startswith(("model=", "witnesses="))  # of a patch, a trial or a proof
+        if flag == "-o" and not is_other:
             assert output_paths([value], Format)
 
 

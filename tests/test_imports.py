@@ -115,21 +115,6 @@ def test_a_planted_import_breaks_the_contract(copy: Path, file: str, statement: 
     assert f"{broken} BROKEN" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("room", "upwards", "downwards"),
-    [
-        ("certify", "from deadrelu.remedy import patch", "from deadrelu.measure import tally"),
-    ],
-)
-def test_rooms_to_come_have_their_layer(copy: Path, room: str, upwards: str, downwards: str) -> None:
-    folder = copy / "deadrelu" / room
-    folder.mkdir()
-    (folder / "__init__.py").write_text(f'"""A room that imports from below."""\n\n{downwards}\n')
-    assert contracts(copy).returncode == 0
-    (folder / "__init__.py").write_text(f'"""A room that imports from above."""\n\n{upwards}\n')
-    assert "Imports go down only BROKEN" in contracts(copy).stdout
-
-
 def test_a_new_room_must_find_its_layer(copy: Path) -> None:
     (copy / "deadrelu" / "attic.py").write_text('"""No layer names this module, so it could import upwards."""\n')
     done = contracts(copy)

@@ -55,7 +55,7 @@ def prove(
     `witnesses`: a `.npz` file to write, with an input for each woken unit; `force` overwrites it.
     `invocation`: the command line that led here.
     """
-    from deadrelu.certify.box import inputs_of
+    from deadrelu.certify.box import sampled
     from deadrelu.certify.prove import prove
     from deadrelu.certify.result import proof_of, write_witnesses
     from deadrelu.data.source import open_data
@@ -74,9 +74,11 @@ def prove(
     batches = open_data(source, program)
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {}, stats="rates")
     report = report_on(program, info, batches, plan, progress=progress)
-    found = prove(program, report.sites, inputs_of(batches, limits), exact=exact)
+    found = prove(program, report.sites, sampled(batches, limits), exact=exact)
     if not found.sites:
-        raise NothingMeasuredError("no site has units that can be dead", hint="only ReLU and its kin are flat")
+        raise NothingMeasuredError(
+            "no site has units that can be dead", hint="prove is about ReLU and others that are flat somewhere"
+        )
     if path is not None:
         write_witnesses(path, found.witnesses, program.parameter_names, force=force)
     settings: dict[str, Any] = {

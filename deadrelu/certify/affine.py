@@ -34,6 +34,7 @@ _AVERAGES = frozenset(
 
 _NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"})
 _PRODUCTS = frozenset({"mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv", "addbmm"})
+_CONVOLUTIONS = ("convolution", "_convolution")
 _OF_NORM = 16
 """Roundings of a batch norm, and more than torch makes."""
 
@@ -50,7 +51,7 @@ def is_affine(node: Node) -> bool:
             return sum(refs) == 1
         case "div":
             return refs == [True, False] and node.kwargs.get("rounding_mode") is None
-        case "convolution":
+        case "convolution" | "_convolution":
             return refs[:3] == [True, False, False]
         case name if name in _PRODUCTS:
             return sum(refs) == 1 and (len(refs) < 3 or not refs[0] or not any(refs[1:]))
@@ -84,7 +85,7 @@ def radius(node: Node, values: Mapping[int, Tensor]) -> Tensor:
             parts = (None if first is None else first * alpha, second)
         present = [part for part in parts if part is not None]
         return sum(present[1:], present[0]).expand(node.shape)
-    return _with(node, lambda leaf: leaf.abs() if name in (*_PRODUCTS, "convolution", "mul", "div") else leaf * 0).run(
+    return _with(node, lambda leaf: leaf.abs() if name in (*_PRODUCTS, *_CONVOLUTIONS, "mul", "div") else leaf * 0).run(
         values, torch.float64
     )
 
@@ -92,7 +93,7 @@ def radius(node: Node, values: Mapping[int, Tensor]) -> Tensor:
 def _with(node: Node, constant: Callable[[Tensor], Tensor]) -> Node:
     """The same call with other constants, and without the bias that a product adds."""
     args = list(node.args)
-    if node.operator == "convolution":
+    if node.operator in _CONVOLUTIONS:
         args[2] = None
     elif node.operator in ("addmm", "baddbmm", "addmv", "addbmm") and isinstance(args[0], Tensor):
         args[0] = args[0] * 0
@@ -113,7 +114,7 @@ def terms(node: Node, values: Mapping[int, Tensor]) -> int:
     name = node.operator
     if name in _NORMS:
         return _OF_NORM
-    if name == "convolution":
+    if name in _CONVOLUTIONS:
         weight = node.args[1]
         return int(weight.shape.numel()) // int(weight.shape[1] if node.args[6] else weight.shape[0]) + 2
     if name in _PRODUCTS:

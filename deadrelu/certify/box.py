@@ -13,13 +13,14 @@ from deadrelu.errors import DataError, UsageError
 from deadrelu.programs.program import Batch
 from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.report.proof import Box
+from deadrelu.text.wording import count
 
-MOST_KEPT = 4096
+MOST_SAMPLED = 4096
 """So many samples are kept, from which a search for inputs starts."""
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Sampled:
     """The inputs of a model for single samples: `low` and `high` for each, and `rows` of samples on axis 0.
 
     A row of an input is what the model gets for one sample, with its own batch axis of 1. `one` is the first of them
@@ -52,7 +53,7 @@ def samples_of(batch: Batch) -> Iterator[Batch]:
         is_plain = not tensor.is_nested and tensor.layout is torch.strided and tensor.ndim > batch.axis
         if not is_plain or tensor.shape[batch.axis] != batch.samples:
             raise DataError(
-                f"an input of shape {tuple(tensor.shape)} cannot be cut into {batch.samples} samples",
+                f"an input of shape {tuple(tensor.shape)} cannot be cut into {count(batch.samples, 'sample')}",
                 hint="a proof is of one sample at a time: give the samples on the first axis of each input",
             )
     for place in range(batch.samples):
@@ -61,7 +62,7 @@ def samples_of(batch: Batch) -> Iterator[Batch]:
         yield Batch(samples=1, args=one.args, kwargs=one.kwargs, axis=batch.axis)
 
 
-def inputs_of(batches: Iterable[Batch], box: Box) -> Inputs:
+def sampled(batches: Iterable[Batch], box: Box) -> Sampled:
     """Read the data once: the box, and samples. Raises `DataError` where samples differ in shape or are not finite."""
     one: Batch | None = None
     low: list[Tensor] = []
@@ -77,14 +78,14 @@ def inputs_of(batches: Iterable[Batch], box: Box) -> Inputs:
                 raise DataError("the samples differ in shape", hint="a proof is about inputs of one shape")
             for place, value in enumerate(values):
                 low[place], high[place] = torch.minimum(low[place], value), torch.maximum(high[place], value)
-                if len(rows[place]) < MOST_KEPT:
+                if len(rows[place]) < MOST_SAMPLED:
                     rows[place].append(value)
     if one is None:
         raise DataError("there was no data: not one sample", hint="look at what --data gives")
     if not all(bool(torch.isfinite(end).all()) for end in (*low, *high) if end.is_floating_point()):
         raise DataError("the data holds non-finite values", hint="a box needs a finite range of each feature")
     ends = [_ends(least, most, box) for least, most in zip(low, high, strict=True)]
-    return Inputs(
+    return Sampled(
         one=one,
         low=tuple(each[0] for each in ends),
         high=tuple(each[1] for each in ends),

@@ -8,8 +8,11 @@ can round, and more than the solver's tolerance.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,13 +106,14 @@ class Exact:
         low[column] = max(low[column], least)
         rows, columns, data = (np.concatenate(parts) for parts in zip(*self._rows.places, strict=True))
         matrix = csr_array((data, (rows, columns)), shape=(self._rows.count, self._size))
-        found = milp(
-            objective,
-            integrality=np.concatenate(self._whole),
-            bounds=Limits(low, high),
-            constraints=LinearConstraint(matrix, np.concatenate(self._rows.low), np.concatenate(self._rows.high)),
-            options={"time_limit": left, "mip_rel_gap": 1e9},
-        )
+        with _without_stdout():
+            found = milp(
+                objective,
+                integrality=np.concatenate(self._whole),
+                bounds=Limits(low, high),
+                constraints=LinearConstraint(matrix, np.concatenate(self._rows.low), np.concatenate(self._rows.high)),
+                options={"time_limit": left, "mip_rel_gap": 1e9},
+            )
         if found.x is not None:
             return "feasible", found.x
         return ("infeasible" if found.status == _INFEASIBLE else "open"), np.empty(0)
@@ -183,6 +187,20 @@ class Exact:
             )
         offset = np.full(n, pieces.offset)
         self._rows.add(parts, offset, offset)
+
+
+@contextmanager
+def _without_stdout() -> Iterator[None]:
+    """Nothing that is printed reaches stdout: HiGHS leaves traces there, below Python (seen in scipy 1.17)."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _matrices(

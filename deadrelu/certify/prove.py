@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,14 +12,13 @@ from torch import Tensor
 from deadrelu.activations import BY_NAME
 from deadrelu.certify.affine import is_affine
 from deadrelu.certify.backward import Backward
-from deadrelu.certify.box import Inputs
+from deadrelu.certify.box import Sampled
 from deadrelu.certify.exact import Exact, TooLargeError
 from deadrelu.certify.intervals import Bounds, Interval
 from deadrelu.certify.tape import Tape, record
-from deadrelu.certify.witness import search, values_of
-from deadrelu.flatness import Region
-from deadrelu.measure.units import by_unit
-from deadrelu.programs.program import Batch, CallSite, Program
+from deadrelu.certify.targets import Target, never, observed, strangers, targets_of
+from deadrelu.certify.witness import search, taped_values
+from deadrelu.programs.program import Program
 from deadrelu.report import SiteStats
 from deadrelu.report.proof import SiteProof
 
@@ -28,9 +27,6 @@ _WORK = 2e9
 
 _PATIENCE = 20.0
 """Seconds of the exact solver for one value at most."""
-
-_CHECKED = 3
-"""So many samples are run to see that the recorded operators compute what the model computes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Found:
+class Certified:
     """What was proved and found, by site in the order of the report; the seconds that each part took."""
 
     sites: tuple[SiteProof, ...]
@@ -51,63 +47,10 @@ class Found:
     seconds: Mapping[str, float]
 
 
-@dataclass
-class _Target:
-    """A site to prove something of: its value on the tape, and where its units are in that.
-
-    `entries` are (units, positions), indices into the flat value; `silent` the units that did not fire on the data.
-    """
-
-    stats: SiteStats
-    site: CallSite
-    number: int
-    entries: Tensor
-    region: Region
-    silent: Tensor
-    proved: Tensor = field(init=False)
-    always_on: Tensor = field(init=False)
-    upper: Tensor = field(init=False)
-    woken: Tensor = field(init=False)
-    conditional: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        units = len(self.entries)
-        self.proved, self.always_on, self.woken, self.conditional = (
-            torch.zeros(units, dtype=torch.bool) for _ in range(4)
-        )
-        self.upper = torch.full((units,), torch.inf, dtype=torch.float64)
-
-    def settle(self, low: Tensor, high: Tensor) -> None:
-        """Read bounds of the flat value: which units cannot fire, and which always do."""
-        low, high = low[self.entries], high[self.entries]
-        self.proved |= never(self.region, low, high).all(1)
-        self.always_on |= always(self.region, low, high).all(1)
-        self.upper = torch.minimum(self.upper, high.amax(1))
-
-    @property
-    def undecided(self) -> Tensor:
-        """The silent units of which nothing is known yet."""
-        return torch.nonzero(self.silent & ~self.proved & ~self.woken).flatten()
-
-
-def never(region: Region, low: Tensor, high: Tensor) -> Tensor:
-    """Whether no value between these bounds fires."""
-    if region.outside:
-        return (low >= region.low) & (high <= region.high)
-    return (high <= region.low) | (low >= region.high)
-
-
-def always(region: Region, low: Tensor, high: Tensor) -> Tensor:
-    """Whether every value between these bounds fires."""
-    if region.outside:
-        return (low > region.high) | (high < region.low)
-    return (low > region.low) & (high < region.high)
-
-
 @torch.no_grad()
 def prove(
-    program: Program, sites: Iterable[SiteStats], inputs: Inputs, *, exact: float | None = None, seed: int = 0
-) -> Found:
+    program: Program, sites: Iterable[SiteStats], inputs: Sampled, *, exact: float | None = None, seed: int = 0
+) -> Certified:
     """Bound the pre-activations of these sites over the box, and look for inputs that wake what is not proved.
 
     Only rectifiers have dead units; other sites are left out. What stays open is given to an exact solver for up to
@@ -117,8 +60,8 @@ def prove(
     wanted = [stats for stats in sites if (kind := BY_NAME.get(stats.site.op)) is not None and kind.region is not None]
     start = time.perf_counter()
     tape = record(program, inputs.one)
-    targets, obstacles = _targets(tape, wanted)
-    obstacles |= _strangers(program, tape, targets, inputs)
+    targets, obstacles = targets_of(tape, wanted)
+    obstacles |= strangers(program, tape, targets, inputs)
     targets = [target for target in targets if target.stats.site.id not in obstacles]
     box = {n: (low, high) for n, low, high in zip(tape.inputs, inputs.low, inputs.high, strict=True)}
     bounds = _bound(tape, box, targets, obstacles)
@@ -140,75 +83,15 @@ def prove(
             witnesses += _decide(program, tape, bounds, target, inputs, start + exact)
         seconds["exact"] = time.perf_counter() - start
     by_id = {target.stats.site.id: target for target in targets}
-    return Found(
+    return Certified(
         sites=tuple(_result(stats, by_id.get(stats.site.id), obstacles.get(stats.site.id)) for stats in wanted),
         witnesses=tuple(witnesses),
         seconds=seconds,
     )
 
 
-def _targets(tape: Tape, wanted: Sequence[SiteStats]) -> tuple[list[_Target], dict[str, str]]:
-    """The sites on the tape, and why others are not."""
-    by_id = {taped.site.id: taped for taped in tape.sites}
-    targets: list[_Target] = []
-    obstacles: dict[str, str] = {}
-    for stats in wanted:
-        id, taped = stats.site.id, by_id.get(stats.site.id)
-        kind = BY_NAME[stats.site.op]
-        if taped is None:
-            obstacles[id] = "it did not run for the first sample alone"
-        elif taped.number is None:
-            obstacles[id] = "its pre-activation does not depend on the input"
-        elif taped.site.rectified:
-            obstacles[id] = "its ReLU is fused into the layer before it, so that there is no pre-activation"
-        elif stats.site.is_guessed:
-            obstacles[id] = "the axis of its units is a guess: name it with --feature-axis"
-        elif kind.region is not None:
-            node = tape.nodes[taped.number]
-            index = torch.arange(node.shape.numel()).view(node.shape)
-            entries = by_unit(taped.site.features.apart(index), taped.site.features).movedim(1, 0).flatten(1)
-            if len(entries) != stats.site.units:
-                obstacles[id] = "its units are not where they are in a scan"
-                continue
-            silent = torch.zeros(len(entries), dtype=torch.bool)
-            silent[list(stats.dead_units)] = True
-            targets.append(
-                _Target(stats, taped.site, taped.number, entries, kind.region(taped.site.parameters), silent)
-            )
-    return targets, obstacles
-
-
-def _strangers(program: Program, tape: Tape, targets: Sequence[_Target], inputs: Inputs) -> dict[str, str]:
-    """Which sites get something else from the model than from the recorded operators, on samples of the data."""
-    places = torch.linspace(0, len(inputs.rows[0]) - 1, _CHECKED).round().long().unique().tolist()
-    why = "the model computes it with something that is no operator of torch, or branches on its data"
-    found: dict[str, str] = {}
-    for place in places:
-        values = [each[place] for each in inputs.rows]
-        seen = observed(program, inputs.batch_of(values))
-        with torch.no_grad():
-            taped = tape.values(values, [target.number for target in targets])
-        for target in targets:
-            z, other = seen.get(target.stats.site.id), taped[target.number]
-            if (
-                z is None
-                or z.shape != other.shape
-                or not torch.allclose(z, other, rtol=1e-4, atol=1e-5, equal_nan=True)
-            ):
-                found[target.stats.site.id] = why
-    return found
-
-
-def observed(program: Program, batch: Batch) -> dict[str, Tensor]:
-    """The pre-activation of each site in a plain forward pass."""
-    seen: list[tuple[CallSite, Tensor]] = []
-    with program.watched(lambda site, z: seen.append((site, z.detach().clone()))) as run:
-        run(batch)
-    return {site.id: z for site, z in seen}
-
-
 def _bound(
-    tape: Tape, box: Mapping[int, tuple[Tensor, Tensor]], targets: Sequence[_Target], obstacles: dict[str, str]
+    tape: Tape, box: Mapping[int, tuple[Tensor, Tensor]], targets: Sequence[Target], obstacles: dict[str, str]
 ) -> Bounds:
     """Bound every value that a site needs, by intervals and then linearly; settles the targets."""
     bounds = Bounds()
@@ -240,7 +123,7 @@ def _bound(
 
 
 def _wake(
-    program: Program, tape: Tape, bounds: Bounds, target: _Target, inputs: Inputs, seed: int
+    program: Program, tape: Tape, bounds: Bounds, target: Target, inputs: Sampled, seed: int
 ) -> Iterator[Witness]:
     """Look for an input for each silent unit that is not proved; a plain forward pass decides whether it is one."""
     units = target.undecided
@@ -258,7 +141,7 @@ def _wake(
             yield woken
 
 
-def _optimise(tape: Tape, bounds: Bounds, target: _Target) -> None:
+def _optimise(tape: Tape, bounds: Bounds, target: Target) -> None:
     """Better linear bounds for the units that are still open."""
     units = target.undecided
     positions = target.entries.shape[1]
@@ -272,7 +155,7 @@ def _optimise(tape: Tape, bounds: Bounds, target: _Target) -> None:
 
 
 def _decide(
-    program: Program, tape: Tape, bounds: Bounds, target: _Target, inputs: Inputs, until: float
+    program: Program, tape: Tape, bounds: Bounds, target: Target, inputs: Sampled, until: float
 ) -> Iterator[Witness]:
     """Give the units that are still open to the exact solver, each a fair share of the time that is left."""
     units = target.undecided.tolist()
@@ -306,7 +189,7 @@ def _decide(
 
 
 def _confirmed(
-    program: Program, target: _Target, unit: int, inputs: Inputs, values: Sequence[Tensor]
+    program: Program, target: Target, unit: int, inputs: Sampled, values: Sequence[Tensor]
 ) -> Witness | None:
     """A witness, if a plain forward pass of this input makes the unit fire."""
     fitted = [
@@ -320,7 +203,7 @@ def _confirmed(
     return Witness(target.stats.site.id, unit, tuple(fitted))
 
 
-def _condition(tape: Tape, targets: Sequence[_Target], inputs: Inputs) -> None:
+def _condition(tape: Tape, targets: Sequence[Target], inputs: Sampled) -> None:
     """Prove units that are not dead for the whole box by the range, on the data, of the features before their layer."""
     fronts = {
         target.number: _front(tape, target.number) for target in targets if (target.silent & ~target.proved).any()
@@ -332,7 +215,8 @@ def _condition(tape: Tape, targets: Sequence[_Target], inputs: Inputs) -> None:
     for number in wanted:
         with torch.no_grad():
             parts = [
-                values_of(tape, number, part) for part in zip(*(each.split(256) for each in inputs.rows), strict=True)
+                taped_values(tape, number, part)
+                for part in zip(*(each.split(256) for each in inputs.rows), strict=True)
             ]
         low = torch.stack([part.amin(0) for part in parts]).amin(0).double()
         high = torch.stack([part.amax(0) for part in parts]).amax(0).double()
@@ -366,7 +250,7 @@ def _front(tape: Tape, number: int) -> set[int]:
     return front - {number}
 
 
-def _result(stats: SiteStats, target: _Target | None, obstacle: str | None) -> SiteProof:
+def _result(stats: SiteStats, target: Target | None, obstacle: str | None) -> SiteProof:
     """One site as it is reported."""
     plain = SiteProof(id=stats.site.id, op=stats.site.op, units=stats.site.units, silent=stats.dead, obstacle=obstacle)
     if target is None:

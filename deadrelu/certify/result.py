@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deadrelu.certify.prove import Found, Witness
+from deadrelu.certify.prove import Certified, Witness
 from deadrelu.files.writing import replacing
 from deadrelu.report import Report, Setting
 from deadrelu.report.commands import scan_of_witnesses
@@ -18,7 +18,7 @@ from deadrelu.report.proof import Box, Proof, SiteProof
 
 def proof_of(
     report: Report,
-    found: Found,
+    found: Certified,
     box: Box,
     settings: Mapping[str, Setting],
     invocation: Sequence[str] | None,

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from deadrelu.programs.modes import Operators
 from deadrelu.programs.program import Batch, CallSite, Program
 from deadrelu.programs.pytree import tensor_leaves
+from deadrelu.programs.script.probe import KIND as PROBE
 
 INPUT = "input"
 _OF_SHAPES = frozenset({"is_same_size"})
@@ -70,21 +71,26 @@ class Node:
         }
         for place in _written(self.call):
             args[place] = args[place].clone()
-        out = self.call(*args, **kwargs)
+        call = torch.ops.aten.reshape.default if self.operator == "view" else self.call  # strides may differ here
+        out = call(*args, **kwargs)
         value: Tensor = out if self.pick is None else out[self.pick]
         return value
 
 
-Change = Callable[[Node, Tensor, Mapping[int, Tensor]], Tensor]
-"""Called with a node, its value and those before it; returns what is taken for its value."""
+Rewrite = Callable[[Node, Tensor, Mapping[int, Tensor]], Tensor]
+"""Called with a node, its value and those before it; returns the value to go on with."""
 
 
 @dataclass(frozen=True)
 class TapedSite:
-    """One activation call of the pass, and the number of its pre-activation; None where that is not of the input."""
+    """One activation call of the pass, and the number of its pre-activation; None where that is not of the input.
+
+    `obstacle` says why not every input comes to this call, or comes to it with this value.
+    """
 
     site: CallSite
     number: int | None
+    obstacle: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Tape:
     sites: Sequence[TapedSite]
 
     def values(
-        self, inputs: Sequence[Tensor], wanted: Iterable[int], change: Change | None = None
+        self, inputs: Sequence[Tensor], wanted: Iterable[int], change: Rewrite | None = None
     ) -> dict[int, Tensor]:
         """The wanted values for one sample, by running the operators again; `change` may replace each as it is made."""
         wanted = set(wanted)
@@ -136,9 +142,12 @@ class _Recorder:
         number = len(self.nodes)
         node = Node(number, operator, call, args, kwargs, pick, value.shape, value.dtype, why)
         self.nodes.append(node)
+        self._name(value, number)
+        return number
+
+    def _name(self, value: Tensor, number: int) -> None:
         self.known[id(value)] = (value, number)
         self.places[_place(value)] = number
-        return number
 
     def number(self, value: Tensor) -> int | None:
         """The number of a tensor's value; None for a constant."""
@@ -158,11 +167,16 @@ class _Recorder:
             number = self.number(leaf)
             return leaf.detach() if number is None else Ref(number)
 
+        if func._schema.name == PROBE:  # a graph's own tap, which returns what it is given
+            out = func(*args, **kwargs)
+            if (number := self.number(args[0])) is not None:
+                self._name(out, number)
+            return out
         taped = tree_map(ref, (args, dict(kwargs)))
         leaves = tree_leaves(taped, is_leaf=_is_ref)
         out = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
-        if not self.obstacle and torch.Tag.nondeterministic_seeded in func.tags:
+        if not self.obstacle and torch.Tag.nondeterministic_seeded in func.tags and _draws(name, args, kwargs):
             self.obstacle = f"it draws random numbers ({name})"
         if not any(isinstance(leaf, Ref) for leaf in leaves):
             return out
@@ -202,7 +216,7 @@ class _Recorder:
 
     def on_site(self, site: CallSite, z: Tensor) -> None:
         """Write down an activation call."""
-        self.sites.append(TapedSite(site, self.number(z)))
+        self.sites.append(TapedSite(site, self.number(z), self.obstacle))
 
     def finished(self, inputs: Sequence[int]) -> Tape:
         """The tape; constants that changed during the pass spoil what read them."""
@@ -225,6 +239,16 @@ def record(program: Program, batch: Batch) -> Tape:
     with program.watched(lambda site, z: recorder.on_site(site, z)) as run, Operators(recorder.on_operator):
         run(batch)
     return recorder.finished(inputs)
+
+
+def _draws(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operator that may draw random numbers does; attention, dropout and RReLU do so in training alone."""
+    if name.startswith("_scaled_dot_product"):
+        place = 4 if "efficient" in name else 3
+        return bool(kwargs.get("dropout_p", args[place] if len(args) > place else 0.0))
+    if name in ("rrelu_with_noise", "rrelu_with_noise_"):
+        return bool(kwargs.get("training", args[4] if len(args) > 4 else False))
+    return name not in ("native_dropout", "dropout") or bool(args[2] if len(args) > 2 else True)
 
 
 def _is_ref(value: Any) -> bool:

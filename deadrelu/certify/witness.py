@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deadrelu.certify.box import Inputs
+from deadrelu.certify.box import Sampled
 from deadrelu.certify.shapes import slope_below_zero
 from deadrelu.certify.tape import Node, Tape
 from deadrelu.flatness import Region
@@ -23,7 +23,7 @@ _LEAK = 0.2
 _ROWS = 512
 
 
-def values_of(tape: Tape, number: int, rows: Sequence[Tensor], *, through_dead: bool = False) -> Tensor:
+def taped_values(tape: Tape, number: int, rows: Sequence[Tensor], *, through_dead: bool = False) -> Tensor:
     """The value `number` for each sample: (rows, …). With gradients where the rows have them.
 
     `through_dead` lets a part of the gradient pass where a rectifier before it is silent, which moves no value.
@@ -45,7 +45,7 @@ def search(
     number: int,
     entries: Tensor,
     region: Region,
-    inputs: Inputs,
+    inputs: Sampled,
     corners: Sequence[Tensor],
     *,
     seed: int = 0,
@@ -68,14 +68,15 @@ def search(
 
 
 def _starts(
-    tape: Tape, number: int, entries: Tensor, region: Region, inputs: Inputs, chance: torch.Generator
+    tape: Tape, number: int, entries: Tensor, region: Region, inputs: Sampled, chance: torch.Generator
 ) -> list[list[Tensor]]:
     """Where to start for each unit: from the samples whose pre-activation is nearest to firing, then at random."""
     with torch.no_grad():
         near = torch.cat(
             [
                 _height(
-                    values_of(tape, number, part).flatten(1)[:, entries.flatten()].unflatten(1, entries.shape), region
+                    taped_values(tape, number, part).flatten(1)[:, entries.flatten()].unflatten(1, entries.shape),
+                    region,
                 )
                 for part in zip(*(each.split(_ROWS) for each in inputs.rows), strict=True)
             ]
@@ -83,11 +84,11 @@ def _starts(
     order = near.argsort(0, descending=True)[:_FROM_DATA]
     starts = [[each[samples] for each in inputs.rows] for samples in order]
     for _ in range(_AT_RANDOM):
-        places = torch.randint(len(inputs.rows[0]), (len(entries),), generator=chance)
         start = []
         for low, high, each in zip(inputs.low, inputs.high, inputs.rows, strict=True):
             if not each.is_floating_point():
-                start.append(each[places])
+                share = torch.rand(len(entries), *low.shape, generator=chance)
+                start.append((low + share * (high - low + 1)).floor().to(low.dtype).clamp(max=high))
                 continue
             share = torch.rand(len(entries), *low.shape, generator=chance).to(low.dtype)
             start.append(low + share * (high - low))
@@ -109,7 +110,7 @@ def _climb(
     number: int,
     entries: Tensor,
     region: Region,
-    inputs: Inputs,
+    inputs: Sampled,
     rows: list[Tensor],
     names: Tensor,
     *,
@@ -126,15 +127,16 @@ def _climb(
     for step in range(_STEPS + 1):
         with torch.enable_grad():
             rows = [each.detach().requires_grad_(each.is_floating_point()) for each in rows]
-            z = values_of(tape, number, rows, through_dead=through_dead).flatten(1)
+            z = taped_values(tape, number, rows, through_dead=through_dead).flatten(1)
             height = _height(z.gather(1, entries.flatten(1)).view(entries.shape), region)
-            gradients = torch.autograd.grad(height.sum(), [rows[p] for p in places], allow_unused=True)
+            of = [rows[place] for place in places]
+            gradients = torch.autograd.grad(height.sum(), of, allow_unused=True) if of else ()
         with torch.no_grad():
             higher = height > best
             best = torch.where(higher, height, best)
             for place, each in enumerate(rows):
                 kept[place][higher] = each.detach()[higher]
-            if step == _STEPS:
+            if step == _STEPS or not places:
                 break
             share = _FIRST_STEP * _SHRINKING**step
             for place, gradient in zip(places, gradients, strict=True):

@@ -20,6 +20,8 @@ from deadrelu.config.keys import split_output
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.files.writing import write_text
 from deadrelu.render.formats import PLAIN, Format
+from deadrelu.render.terminal import proved
+from deadrelu.render.terminal.screen import Screen
 from deadrelu.report.proof import Proof
 
 _proof, _output = map(o.option_in, (PROOF, OUTPUT))
@@ -33,45 +35,53 @@ class ProveCommand(ModelCommand):
     takes_every_model = False
 
 
+_BoxOption = Annotated[
+    str,
+    _proof(
+        metavar="data|LOW,HIGH",
+        help="Inputs that count: data is the range of each feature in --data; 0,1 is one range for all features.",
+    ),
+]
+_MarginOption = Annotated[
+    float,
+    _proof(metavar="SHARE", parser=read_number, help="Widen the range of the data at both ends: 0.1 is a tenth."),
+]
+_AllOption = Annotated[bool, _proof("--all", help="Count units that fire on the data as woken too.")]
+_ExactOption = Annotated[
+    float | None,
+    _proof(
+        metavar="SECONDS",
+        parser=read_number,
+        help="Give what stays open to a mixed-integer solver, for so long in all. For small networks.",
+    ),
+]
+_FailOnOption = Annotated[
+    Literal["woken", "open"] | None,
+    o.choice(("woken", "open"), "--fail-on", help="Exit 1 if a silent unit is woken, or is open.", panel=GATE),
+]
+_OutputOption = Annotated[
+    list[str],
+    _output(
+        "--output",
+        "-o",
+        metavar="[FORMAT=]PATH",
+        help="Also write the proof to a file; witnesses=FILE.npz writes an input for each woken unit. Repeatable.",
+    ),
+]
+
+
 @command(ProveCommand)
 def prove(
     context: typer.Context,
     model: o.ModelArgument = "",
     *,
-    box: Annotated[
-        str,
-        _proof(
-            metavar="data|LOW,HIGH",
-            help="Inputs that count: data is the range of each feature in --data; 0,1 is one range for all features.",
-        ),
-    ] = "data",
-    margin: Annotated[
-        float,
-        _proof(metavar="SHARE", parser=read_number, help="Widen the range of the data at both ends: 0.1 is a tenth."),
-    ] = 0.0,
-    all: Annotated[bool, _proof("--all", help="Count units that fire on the data as woken too.")] = False,
-    exact: Annotated[
-        float | None,
-        _proof(
-            metavar="SECONDS",
-            parser=read_number,
-            help="Give what stays open to a mixed-integer solver, for so long in all. For small networks.",
-        ),
-    ] = None,
-    fail_on: Annotated[
-        Literal["woken", "open"] | None,
-        o.choice(("woken", "open"), "--fail-on", help="Exit 1 if a silent unit is woken, or is open.", panel=GATE),
-    ] = None,
+    box: _BoxOption = "data",
+    margin: _MarginOption = 0.0,
+    all: _AllOption = False,
+    exact: _ExactOption = None,
+    fail_on: _FailOnOption = None,
     format: Annotated[Format, o.choice(PLAIN, "--format", help="Format of stdout.", panel=OUTPUT)] = Format.TABLE,
-    output: Annotated[
-        list[str],
-        _output(
-            "--output",
-            "-o",
-            metavar="[FORMAT=]PATH",
-            help="Also write the proof to a file; witnesses=FILE.npz writes an input for each woken unit. Repeatable.",
-        ),
-    ] = [],
+    output: _OutputOption = [],
     full: Annotated[bool, _output("--full", help="List every unit.")] = False,
     force: o.ForceOption = False,
     quiet: o.QuietOption = False,
@@ -93,24 +103,14 @@ def prove(
         force=force,
     )
     for kind, path in outputs:
-        write_text(path, _render(found, kind, full=full), force=force)
-    if format is Format.TABLE:
-        from deadrelu.render.terminal import proved
-
-        console.write(proved.render(found, console.current_screen(), full=full))
-    else:
-        console.write(found.to_json())
+        write_text(path, _render(found, kind, Screen(), full=full), force=force)
+    console.write(_render(found, format, console.current_screen(), full=full))
     return ExitCode.GATE_FAILED if fail_on is not None and found.totals[fail_on] else ExitCode.OK
 
 
-def _render(proof: Proof, format: Format, *, full: bool) -> str:
-    """The proof as text; a table in a file has no colours."""
-    if format is Format.JSON:
-        return proof.to_json()
-    from deadrelu.render.terminal import proved
-    from deadrelu.render.terminal.screen import Screen
-
-    return proved.render(proof, Screen(), full=full)
+def _render(proof: Proof, format: Format, screen: Screen, *, full: bool) -> str:
+    """The proof as text."""
+    return proof.to_json() if format is Format.JSON else proved.render(proof, screen, full=full)
 
 
 def _witness_path(text: str) -> Path | None:

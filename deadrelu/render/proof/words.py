@@ -9,7 +9,7 @@ from deadrelu.report.proof import Proof
 from deadrelu.text.wording import count, percent
 
 
-def headline(proof: Proof) -> str:
+def proof_headline(proof: Proof) -> str:
     """Return the outcome in capitals."""
     totals = proof.totals
     if not _silent(proof):
@@ -19,13 +19,13 @@ def headline(proof: Proof) -> str:
     return "DECIDED"
 
 
-def mood(proof: Proof) -> Mood:
+def proof_mood(proof: Proof) -> Mood:
     """Return how bad it is: units that no input wakes; units that are open."""
     totals = proof.totals
     return "bad" if totals["proved"] else "doubtful" if totals["open"] or totals["woken"] else "good"
 
 
-def sentences(proof: Proof) -> Iterator[str]:
+def proof_sentences(proof: Proof) -> Iterator[str]:
     """Yield what was proved, and what to do."""
     totals, silent = proof.totals, _silent(proof)
     if not silent:
@@ -51,7 +51,7 @@ def sentences(proof: Proof) -> Iterator[str]:
         yield "Units that no input wakes can be removed, or restarted with `deadrelu patch --reinit`."
 
 
-def caption(proof: Proof) -> str:
+def proof_caption(proof: Proof) -> str:
     """Return what the columns mean."""
     del proof
     return (

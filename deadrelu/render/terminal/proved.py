@@ -47,7 +47,7 @@ def _table(proof: Proof, screen: Screen) -> Iterator[Text]:
     ]
     styled = [{key: Text(text, _style(key, text)) for key, text in row.items()} for row in rows]
     yield from fit(columns, screen.width).draw(styled, None, screen, shortened=("site",))
-    yield from paragraph(Text(screen.sentence(words.caption(proof)), "dim"), screen, first="   ")
+    yield from paragraph(Text(screen.sentence(words.proof_caption(proof)), "dim"), screen, first="   ")
 
 
 def _style(key: str, text: str) -> str:
@@ -94,7 +94,7 @@ def _units(proof: Proof, screen: Screen, full: bool) -> Iterator[Text]:
 
 def _conclusion(proof: Proof, screen: Screen) -> Iterator[Text]:
     """Yield the outcome."""
-    yield from outcome(words.headline(proof), words.mood(proof), words.sentences(proof), screen)
+    yield from outcome(words.proof_headline(proof), words.proof_mood(proof), words.proof_sentences(proof), screen)
 
 
 def _next(proof: Proof, screen: Screen) -> Iterator[Text]:

@@ -1,0 +1,77 @@
+"""`deadrelu prove` as a user meets it: its exit codes, its files, and the command that it prints."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import DIGITS, DYING, HEALTHY, Done, check_refusal, deadrelu
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with models and data, as the user's."""
+    for source, name in ((DYING, "model.pt"), (HEALTHY, "healthy.pt"), (DIGITS, "val.npz")):
+        shutil.copy(source, tmp_path / name)
+    return tmp_path
+
+
+def prove(place: Path, *options: str, model: str = "model.pt") -> Done:
+    return deadrelu("prove", model, "--data", "val.npz", "-q", *options, cwd=place)
+
+
+def test_what_is_printed_and_written(place: Path) -> None:
+    done = prove(place, "-o", "proof.json", "-o", "proof.txt", "-o", "witnesses=woken.npz", "--site", "1")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads((place / "proof.json").read_text())
+    assert found["totals"] == {"proved": 69, "woken": 56, "open": 0}
+    assert "DECIDED" in done.out
+    assert (place / "proof.txt").read_text().split() == done.out.split()  # a file is wider than this screen
+    assert len(np.load(place / "woken.npz")["witness_unit"]) == 56
+    [command] = [line.strip() for line in done.out.splitlines() if line.startswith("  deadrelu scan")]
+    again = deadrelu(*shlex.split(command)[1:], "--format", "json", "-q", cwd=place)
+    assert again.code == 0, again.err
+    dead = json.loads(again.out)["sites"][0]["dead_units"]
+    assert not set(dead) & set(found["sites"][0]["woken_units"])
+    assert set(dead) >= set(found["sites"][0]["proved_units"])
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--fail-on", "woken"), 1), (("--fail-on", "open"), 1)])
+def test_the_gate_is_the_exit_code(place: Path, options: tuple[str, ...], code: int) -> None:
+    assert prove(place, "--site", "3", *options).code == code
+
+
+def test_a_healthy_model_has_nothing_to_prove(place: Path) -> None:
+    done = prove(place, "--fail-on", "open", model="healthy.pt")
+    assert done.code == 0
+    assert "NONE SILENT" in done.out
+
+
+def test_an_exact_solver_leaves_no_trace_in_the_json(place: Path) -> None:
+    done = prove(place, "--site", "5", "--exact", "2", "--format", "json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["seconds"]["exact"] > 0
+    assert done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--box", "1,0"), "is not a range"),
+        (("--box", "wide"), "--box"),
+        (("--box", "0,1", "--margin", "0.1"), "margin"),
+        (("--site", "nowhere"), "nowhere"),
+        (("-o", "witnesses=woken.pt"), ".npz"),
+        (("-o", "proof.html"), "no format html"),
+        (("-o", "val.npz"), "val.npz"),
+    ],
+)
+def test_bad_options_are_one_line(place: Path, options: tuple[str, ...], says: str) -> None:
+    before = {path: path.read_bytes() for path in place.iterdir()}
+    check_refusal(prove(place, *options), says)
+    assert {path: path.read_bytes() for path in place.iterdir()} == before

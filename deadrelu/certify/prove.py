@@ -17,7 +17,7 @@ from deadrelu.certify.exact import Exact, TooLargeError
 from deadrelu.certify.intervals import Bounds, Interval
 from deadrelu.certify.tape import Tape, record
 from deadrelu.certify.targets import Target, never, observed, strangers, targets_of
-from deadrelu.certify.witness import search, taped_values
+from deadrelu.certify.witness import Search, taped_values
 from deadrelu.programs.program import Program
 from deadrelu.report import SiteStats
 from deadrelu.report.proof import SiteProof
@@ -136,7 +136,8 @@ def _wake(
         at[number].to(low.dtype) if number in at else low.expand(len(units), *low.shape)
         for number, low in zip(tape.inputs, inputs.low, strict=True)
     ]
-    for place, values in search(tape, target.number, entries, target.region, inputs, corners, seed=seed).items():
+    search = Search(tape, target.number, target.region, inputs)
+    for place, values in search.run(entries, corners, seed=seed).items():
         if (woken := _confirmed(program, target, int(units[place]), inputs, values)) is not None:
             yield woken
 
@@ -213,11 +214,8 @@ def _condition(tape: Tape, targets: Sequence[Target], inputs: Sampled) -> None:
         return
     ranges: dict[int, Interval] = {}
     for number in wanted:
-        with torch.no_grad():
-            parts = [
-                taped_values(tape, number, part)
-                for part in zip(*(each.split(256) for each in inputs.rows), strict=True)
-            ]
+        rows = zip(*(each.split(256) for each in inputs.rows), strict=True)
+        parts = [taped_values(tape, number, part) for part in rows]
         low = torch.stack([part.amin(0) for part in parts]).amin(0).double()
         high = torch.stack([part.amax(0) for part in parts]).amax(0).double()
         ranges[number] = Interval(low, high, torch.zeros_like(low))

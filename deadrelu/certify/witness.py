@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,136 +17,112 @@ from deadrelu.flatness import Region
 _STEPS = 60
 _FROM_DATA = 4
 _AT_RANDOM = 2
-_FIRST_STEP, _SHRINKING = 0.2, 0.95
-"""Of the width of the box, and from step to step."""
+_FIRST_STEP = 0.3
+"""Of the width of the box; it shrinks to 0."""
 
-_LEAK = 0.2
+_LEAK = 0.3
+"""How much of a gradient passes a silent rectifier at first, from every other start: it shrinks to 0 as well."""
+
 _ROWS = 512
 
 
-def taped_values(tape: Tape, number: int, rows: Sequence[Tensor], *, through_dead: bool = False) -> Tensor:
+def taped_values(tape: Tape, number: int, rows: Sequence[Tensor], leak: float = 0.0) -> Tensor:
     """The value `number` for each sample: (rows, …). With gradients where the rows have them.
 
-    `through_dead` lets a part of the gradient pass where a rectifier before it is silent, which moves no value.
+    `leak` lets a part of the gradient pass where a rectifier before it is silent, which moves no value.
     """
-    change = _let_through if through_dead else None
+
+    def let_through(node: Node, value: Tensor, values: Mapping[int, Tensor]) -> Tensor:
+        if not node.parents or slope_below_zero(node) is None:
+            return value
+        leaking = F.leaky_relu(values[node.parents[0]], leak)
+        return value.detach() + leaking - leaking.detach()
+
+    change = let_through if leak else None
     return torch.vmap(lambda *each: tape.values(each, [number], change)[number])(*rows)
 
 
-def _let_through(node: Node, value: Tensor, values: Mapping[int, Tensor]) -> Tensor:
-    """The same value, with a gradient also where a rectifier is flat."""
-    if not node.parents or slope_below_zero(node) is None:
-        return value
-    leak = F.leaky_relu(values[node.parents[0]], _LEAK)
-    return value.detach() + leak - leak.detach()
+@dataclass(frozen=True)
+class Search:
+    """A search for inputs at which entries of the value `number` are in `region`."""
 
+    tape: Tape
+    number: int
+    region: Region
+    inputs: Sampled
 
-def search(
-    tape: Tape,
-    number: int,
-    entries: Tensor,
-    region: Region,
-    inputs: Sampled,
-    corners: Sequence[Tensor],
-    *,
-    seed: int = 0,
-) -> dict[int, list[Tensor]]:
-    """Inputs that make units fire, by the place of a unit in `entries`, which are indices into the flat value `number`.
+    def run(self, entries: Tensor, corners: Sequence[Tensor], *, seed: int = 0) -> dict[int, list[Tensor]]:
+        """Inputs that make units fire, by the place of a unit in `entries`: (units, positions), into the flat value.
 
-    `corners` are further rows to start from, one for each unit. What is found is so in this arithmetic: a plain forward
-    pass has to confirm it.
-    """
-    chance = torch.Generator().manual_seed(seed)
-    starts = [list(corners), *_starts(tape, number, entries, region, inputs, chance)]
-    found: dict[int, list[Tensor]] = {}
-    for turn, start in enumerate(starts):
-        left = torch.tensor([unit for unit in range(len(entries)) if unit not in found])
-        for part in left.split(_ROWS):
-            if len(part):
-                rows = [each[part] for each in start]
-                found |= _climb(tape, number, entries[part], region, inputs, rows, part, through_dead=turn % 2 == 1)
-    return found
+        `corners` are further rows to start from, one for each unit. What is found is so in this arithmetic: a plain
+        forward pass has to confirm it.
+        """
+        found: dict[int, list[Tensor]] = {}
+        for turn, start in enumerate([list(corners), *self._from_data(entries), *self._at_random(len(entries), seed)]):
+            left = torch.tensor([unit for unit in range(len(entries)) if unit not in found])
+            for part in left.split(_ROWS):
+                if len(part):
+                    rows = [each[part] for each in start]
+                    climbed = self._climb(entries[part], rows, _LEAK * (turn % 2))
+                    found |= {int(part[place]): values for place, values in climbed.items()}
+        return found
 
-
-def _starts(
-    tape: Tape, number: int, entries: Tensor, region: Region, inputs: Sampled, chance: torch.Generator
-) -> list[list[Tensor]]:
-    """Where to start for each unit: from the samples whose pre-activation is nearest to firing, then at random."""
-    with torch.no_grad():
-        near = torch.cat(
-            [
-                _height(
-                    taped_values(tape, number, part).flatten(1)[:, entries.flatten()].unflatten(1, entries.shape),
-                    region,
-                )
-                for part in zip(*(each.split(_ROWS) for each in inputs.rows), strict=True)
-            ]
-        )
-    order = near.argsort(0, descending=True)[:_FROM_DATA]
-    starts = [[each[samples] for each in inputs.rows] for samples in order]
-    for _ in range(_AT_RANDOM):
-        start = []
-        for low, high, each in zip(inputs.low, inputs.high, inputs.rows, strict=True):
-            if not each.is_floating_point():
-                share = torch.rand(len(entries), *low.shape, generator=chance)
-                start.append((low + share * (high - low + 1)).floor().to(low.dtype).clamp(max=high))
-                continue
-            share = torch.rand(len(entries), *low.shape, generator=chance).to(low.dtype)
-            start.append(low + share * (high - low))
-        starts.append(start)
-    return starts
-
-
-def _height(z: Tensor, region: Region) -> Tensor:
-    """How near each unit (the last axis holds its positions) is to firing: above 0 it fires."""
-    if region.outside:
-        away = torch.maximum(region.low - z, z - region.high)
-    else:
-        away = torch.minimum(z - region.low, region.high - z)
-    return away.amax(-1)
-
-
-def _climb(
-    tape: Tape,
-    number: int,
-    entries: Tensor,
-    region: Region,
-    inputs: Sampled,
-    rows: list[Tensor],
-    names: Tensor,
-    *,
-    through_dead: bool,
-) -> dict[int, list[Tensor]]:
-    """Go uphill for each unit from its own row; returns the highest input of those that fire, by name."""
-    best = torch.full((len(entries),), -torch.inf)
-    kept = [each.clone() for each in rows]
-    rows = [
-        torch.minimum(torch.maximum(each, low), high) if each.is_floating_point() else each
-        for each, low, high in zip(rows, inputs.low, inputs.high, strict=True)
-    ]
-    places = [place for place, each in enumerate(rows) if each.is_floating_point()]
-    for step in range(_STEPS + 1):
-        with torch.enable_grad():
-            rows = [each.detach().requires_grad_(each.is_floating_point()) for each in rows]
-            z = taped_values(tape, number, rows, through_dead=through_dead).flatten(1)
-            height = _height(z.gather(1, entries.flatten(1)).view(entries.shape), region)
-            of = [rows[place] for place in places]
-            gradients = torch.autograd.grad(height.sum(), of, allow_unused=True) if of else ()
+    def _from_data(self, entries: Tensor) -> Iterable[list[Tensor]]:
+        """The samples at which each unit is nearest to firing."""
+        heights = []
         with torch.no_grad():
-            higher = height > best
-            best = torch.where(higher, height, best)
-            for place, each in enumerate(rows):
-                kept[place][higher] = each.detach()[higher]
-            if step == _STEPS or not places:
+            for part in zip(*(each.split(_ROWS) for each in self.inputs.rows), strict=True):
+                z = taped_values(self.tape, self.number, part).flatten(1)[:, entries.flatten()]
+                heights.append(self._height(z.unflatten(1, entries.shape)))
+        for samples in torch.cat(heights).argsort(0, descending=True)[:_FROM_DATA]:
+            yield [each[samples] for each in self.inputs.rows]
+
+    def _at_random(self, units: int, seed: int) -> Iterable[list[Tensor]]:
+        """Points of the box."""
+        chance = torch.Generator().manual_seed(seed)
+        for _ in range(_AT_RANDOM):
+            start = []
+            for low, high in zip(self.inputs.low, self.inputs.high, strict=True):
+                share = torch.rand(units, *low.shape, generator=chance)
+                if low.is_floating_point():
+                    start.append(low + share.to(low.dtype) * (high - low))
+                else:
+                    start.append((low + share * (high - low + 1)).floor().to(low.dtype).clamp(max=high))
+            yield start
+
+    def _height(self, z: Tensor) -> Tensor:
+        """How near each unit (the last axis holds its positions) is to firing: above 0 it fires."""
+        region = self.region
+        if region.outside:
+            return torch.maximum(region.low - z, z - region.high).amax(-1)
+        return torch.minimum(z - region.low, region.high - z).amax(-1)
+
+    def _climb(self, entries: Tensor, rows: list[Tensor], leak: float) -> dict[int, list[Tensor]]:
+        """Go uphill for each unit from its own row; returns the highest input of those that fire, by place."""
+        lows, highs = self.inputs.low, self.inputs.high
+        rows = [
+            torch.minimum(torch.maximum(each, low), high) for each, low, high in zip(rows, lows, highs, strict=True)
+        ]
+        best = torch.full((len(entries),), -torch.inf)
+        kept = [each.clone() for each in rows]
+        places = [place for place, each in enumerate(rows) if each.is_floating_point()]
+        for step in range(_STEPS + 1):
+            left = 1 - step / _STEPS
+            with torch.enable_grad():
+                rows = [each.detach().requires_grad_(each.is_floating_point()) for each in rows]
+                z = taped_values(self.tape, self.number, rows, leak * left).flatten(1)
+                height = self._height(z.gather(1, entries.flatten(1)).view(entries.shape))
+                of = [rows[place] for place in places]
+                gradients = torch.autograd.grad(height.sum(), of, allow_unused=True) if of else ()
+            with torch.no_grad():
+                higher = height > best
+                best = torch.where(higher, height, best)
+                for place, each in enumerate(rows):
+                    kept[place][higher] = each.detach()[higher]
+                for place, gradient in zip(places, gradients, strict=True):
+                    if gradient is not None:
+                        moved = rows[place] + _FIRST_STEP * left * (highs[place] - lows[place]) * gradient.sign()
+                        rows[place] = torch.minimum(torch.maximum(moved, lows[place]), highs[place])
+            if not places:
                 break
-            share = _FIRST_STEP * _SHRINKING**step
-            for place, gradient in zip(places, gradients, strict=True):
-                if gradient is not None:
-                    low, high = inputs.low[place], inputs.high[place]
-                    moved = rows[place] + share * (high - low) * gradient.sign()
-                    rows[place] = torch.minimum(torch.maximum(moved, low), high)
-    return {
-        int(name): [each[row].clone() for each in kept]
-        for row, name in enumerate(names.tolist())
-        if bool(best[row] > 0)
-    }
+        return {row: [each[row].clone() for each in kept] for row in torch.nonzero(best > 0).flatten().tolist()}

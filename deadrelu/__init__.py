@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deadrelu.api.callbacks import lightning_callback, transformers_callback
     from deadrelu.api.certifying import prove
     from deadrelu.api.recycling import recycle, recycler
-    from deadrelu.api.remedies import patch, suggest
+    from deadrelu.api.remedies import patch, prune, suggest
     from deadrelu.api.scanning import open_model, scan
     from deadrelu.api.training import trial
     from deadrelu.api.watching import watch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api.scanning": ("scan", "open_model"),
-    "api.remedies": ("suggest", "patch"),
+    "api.remedies": ("suggest", "patch", "prune"),
     "api.training": ("trial",),
     "api.certifying": ("prove",),
     "api.watching": ("watch",),
@@ -64,6 +64,7 @@ __all__ = [
     "patch",
     "trial",
     "prove",
+    "prune",
     "watch",
     "recycle",
     "recycler",

@@ -63,7 +63,7 @@ def prove(
     from deadrelu.measure.plan import Plan
     from deadrelu.measure.reporting import report_on
 
-    limits = _box(box, margin)
+    limits = box_of(box, margin)
     path = None if witnesses is None else Path(witnesses)
     if path is not None:
         if path.suffix != ".npz":
@@ -89,7 +89,7 @@ def prove(
     return proof_of(report, found, limits, settings, invocation)
 
 
-def _box(box: Literal["data"] | tuple[float, float], margin: float) -> Box:
+def box_of(box: Literal["data"] | tuple[float, float], margin: float) -> Box:
     """The box in its own words. Raises `UsageError`."""
     from deadrelu.report.proof import Box
 

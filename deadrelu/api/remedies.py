@@ -1,10 +1,10 @@
-"""`suggest` and `patch`. Torch comes when it is needed."""
+"""`suggest`, `patch` and `prune`. Torch comes when it is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from deadrelu.api.scanning import scan
 from deadrelu.data.spec import DataSpec
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deadrelu.api.scanning import Options
     from deadrelu.measure.plan import Unmatched
     from deadrelu.report.advice import Advice, PatchResult
+    from deadrelu.report.pruned import Pruned
 
 
 @takes(ModelSpec, DataSpec)
@@ -77,6 +78,53 @@ def patch(
     return patch_file(
         opening, path, source, wanted, plan, to_pt2=to_pt2, force=force, preview=preview, progress=progress
     )
+
+
+@takes(ModelSpec, DataSpec)
+@undisturbed
+def prune(
+    model: nn.Module | str | Path,
+    data: object = None,
+    *,
+    output: str | Path | None = None,
+    proved: bool = False,
+    box: Literal["data"] | tuple[float, float] = "data",
+    margin: float = 0.0,
+    rounding: bool = False,
+    sites: Sequence[str] = (),
+    skip_sites: Sequence[str] = (),
+    force: bool = False,
+    device: str | None = None,
+    feature_axes: Mapping[str, int | None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    **options: Unpack[Options],
+) -> Pruned:
+    """Remove the dead units of a model where its outputs on `data` stay the same to the last bit.
+
+    A saved model is written to a file, read back in a fresh process and compared with the original; a live module is
+    changed in place. Each unit that stays has its reason. Raises a `DeadreluError` with a hint; `ModelError` if
+    verification fails.
+
+    `output`: the file to write. Default: beside the model, as `NAME.pruned.pt`.
+    `proved`: remove only units that no input of the `box` wakes, as `deadrelu.prove` proves it; `margin` as there.
+    `rounding`: let the outputs change by what the kernels of smaller layers round differently.
+    `sites`, `skip_sites`, `feature_axes`, `progress`: as for `scan`.
+    `force`: overwrite `output`.
+    """
+    from deadrelu.api.certifying import box_of
+    from deadrelu.measure.plan import Plan
+    from deadrelu.programs.device import choose_device
+    from deadrelu.remedy.outputs import default_output
+    from deadrelu.remedy.prune.prune import PruneOptions, prune_file, prune_module
+
+    wanted = PruneOptions(proved=box_of(box, margin) if proved else None, rounding=rounding)
+    plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {})
+    source = DataSpec.of(data, options)
+    if not isinstance(model, (str, Path)):
+        return prune_module(model, source, wanted, plan, choose_device(device))
+    opening = ModelSpec.of(model, {**options, "device": device or "cpu"})
+    path = Path(output) if output is not None else default_output(model, variant="pruned")
+    return prune_file(opening, path, source, wanted, plan, force=force, progress=progress)
 
 
 def suggest(

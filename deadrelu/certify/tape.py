@@ -95,11 +95,15 @@ class TapedSite:
 
 @dataclass(frozen=True)
 class Tape:
-    """The values of one pass in the order in which they were made, the inputs first, and its activation calls."""
+    """The values of one pass in the order in which they were made, the inputs first, and its activation calls.
+
+    `outputs` are the values that the pass returns.
+    """
 
     nodes: Sequence[Node]
     inputs: Sequence[int]
     sites: Sequence[TapedSite]
+    outputs: Sequence[int]
 
     def values(
         self, inputs: Sequence[Tensor], wanted: Iterable[int], change: Rewrite | None = None
@@ -218,7 +222,7 @@ class _Recorder:
         """Write down an activation call."""
         self.sites.append(TapedSite(site, self.number(z), self.obstacle))
 
-    def finished(self, inputs: Sequence[int]) -> Tape:
+    def finished(self, inputs: Sequence[int], output: Any) -> Tape:
         """The tape; constants that changed during the pass spoil what read them."""
         changed = {at for constant, version, at in self.constants if _version_of(constant) != version}
         nodes = [
@@ -227,7 +231,8 @@ class _Recorder:
             else node
             for node in self.nodes
         ]
-        return Tape(nodes, inputs, self.sites)
+        outputs = [number for value in tensor_leaves(output) if (number := self.number(value)) is not None]
+        return Tape(nodes, inputs, self.sites, outputs)
 
 
 def record(program: Program, batch: Batch) -> Tape:
@@ -237,8 +242,8 @@ def record(program: Program, batch: Batch) -> Tape:
         recorder.add(INPUT, None, (), {}, None, value, "") for value in tensor_leaves((batch.args, dict(batch.kwargs)))
     ]
     with program.watched(lambda site, z: recorder.on_site(site, z)) as run, Operators(recorder.on_operator):
-        run(batch)
-    return recorder.finished(inputs)
+        output = run(batch)
+    return recorder.finished(inputs, output)
 
 
 def _draws(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ SUMMARIES = {
     "patch": "Swap the ReLUs of MODEL that have dead units for leaky ones, and verify what that changed.",
     "trial": "Train MODEL in several ways, everything else equal, and say which is better than keeping it.",
     "prove": "Say of each silent unit of MODEL whether some input of a box wakes it, or none.",
+    "prune": "Write MODEL without its dead units: the same outputs, to the last bit, from smaller layers.",
     "inspect": "Say what FILE is, what it would run, and what it holds, without running any of it.",
     "diff": "Show which sites got worse, better, new or gone from OLD to NEW, and which units died or came back.",
     "trend": "Scan each CHECKPOINT on the same data and show how the dead share of each site changed.",

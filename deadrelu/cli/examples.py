@@ -33,6 +33,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "deadrelu prove model.pt --data val.npz --box 0,1 -o witnesses=woken.npz",
         "deadrelu prove model.pt --data val.npz --exact 2 --site 1 -o proof.json",
     ),
+    "prune": (
+        "deadrelu prune model.pt --data val.npz -o smaller.pt",
+        "deadrelu prune model.pt --data val.npz --proved --box 0,1 -o smaller.pt",
+    ),
     "inspect": (
         "deadrelu inspect model.pt",
         "deadrelu inspect weights.pt --full",

@@ -14,6 +14,7 @@ from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.general import GATE, OUTPUT, PROOF
 from deadrelu.cli.model_options import axis_options, data_options, model_options, site_options
 from deadrelu.cli.outputs import check_outputs
+from deadrelu.cli.proof_options import BoxOption, MarginOption
 from deadrelu.cli.run import run_of
 from deadrelu.cli.values import read_box, read_number
 from deadrelu.config.keys import split_output
@@ -35,17 +36,6 @@ class ProveCommand(ModelCommand):
     takes_every_model = False
 
 
-_BoxOption = Annotated[
-    str,
-    _proof(
-        metavar="data|LOW,HIGH",
-        help="Inputs that count: data is the range of each feature in --data; 0,1 is one range for all features.",
-    ),
-]
-_MarginOption = Annotated[
-    float,
-    _proof(metavar="SHARE", parser=read_number, help="Widen the range of the data at both ends: 0.1 is a tenth."),
-]
 _AllOption = Annotated[bool, _proof("--all", help="Count units that fire on the data as woken too.")]
 _ExactOption = Annotated[
     float | None,
@@ -75,8 +65,8 @@ def prove(
     context: typer.Context,
     model: o.ModelArgument = "",
     *,
-    box: _BoxOption = "data",
-    margin: _MarginOption = 0.0,
+    box: BoxOption = "data",
+    margin: MarginOption = 0.0,
     all: _AllOption = False,
     exact: _ExactOption = None,
     fail_on: _FailOnOption = None,

@@ -20,6 +20,7 @@ from deadrelu.report import Report
 if TYPE_CHECKING:
     from deadrelu.report.advice import PatchResult
     from deadrelu.report.proof import Proof
+    from deadrelu.report.pruned import Pruned
     from deadrelu.report.trial import Trial
 
 
@@ -72,6 +73,18 @@ class ModelRun:
             console.progress(options["samples"], quiet=self.quiet) as advance,
         ):
             return deadrelu.prove(model, options.pop("data"), **options, progress=advance)
+
+    def prune(self, model: str, output: Path, **how: Any) -> Pruned:
+        """Remove, write and verify, `how` it says. Raises what `deadrelu.prune` raises."""
+        if ranks.current():
+            raise UsageError("a model is pruned by one process", hint="run it without torchrun")
+        _import_torch()
+        options = {**self.options, **how}
+        with (
+            console.user_code(quiet=self.quiet),
+            console.progress(options["samples"], quiet=self.quiet) as advance,
+        ):
+            return deadrelu.prune(model, options.pop("data"), **options, output=output, progress=advance)
 
     def trial(self, model: str, **how: Any) -> Trial:
         """Train every arm, `how` it says, and compare them. Raises what `deadrelu.trial` raises."""

@@ -1,0 +1,1 @@
+"""Removing dead units, where the output stays the same to the last bit."""

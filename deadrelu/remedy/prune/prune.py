@@ -1,0 +1,239 @@
+"""Prunes a model: scan, remove, write, and verify in a fresh process before the file gets its name."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from deadrelu.certify.box import sampled
+from deadrelu.certify.prove import prove
+from deadrelu.data.batches import Batches
+from deadrelu.data.source import open_data
+from deadrelu.data.spec import DataSpec
+from deadrelu.errors import ModelError, UsageError
+from deadrelu.files.writing import check_writable, replacing
+from deadrelu.load.open import open_program
+from deadrelu.load.spec import ModelSpec
+from deadrelu.load.trust import sha256_of
+from deadrelu.measure.plan import Plan
+from deadrelu.measure.reporting import report_on
+from deadrelu.measure.scan import Progress
+from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.programs.program import Batch
+from deadrelu.remedy.compare import compare_programs
+from deadrelu.remedy.prune.removal import Removal
+from deadrelu.remedy.prune.surgery import layer_sizes
+from deadrelu.remedy.reopen import patched_spec, reopen
+from deadrelu.report import ModelInfo, Report
+from deadrelu.report.proof import Box
+from deadrelu.report.pruned import Figures, OutputDrift, Pruned, SitePruned
+
+_WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
+_TURNS = 15
+"""Passes of each model for its time, by turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """Which dead units go: all, or those `proved` over a box alone; `rounding` lets outputs round differently."""
+
+    proved: Box | None = None
+    rounding: bool = False
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What was removed in memory, and the model as it was."""
+
+    before: Report
+    original: nn.Module
+    sites: tuple[SitePruned, ...]
+    layers: Mapping[str, tuple[str, str]]
+
+
+def prune_file(
+    original: ModelSpec,
+    output: Path,
+    data: DataSpec,
+    options: PruneOptions,
+    plan: Plan,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Pruned:
+    """Write a verified copy of a saved model without its dead units to `output`.
+
+    A whole module stays one. Weights become a state dict, with the layers whose sizes change in the code. Nothing is
+    written if nothing can be removed. Raises `ModelError` if verification fails, and what opening and measuring raise.
+    """
+    check_writable(output, force=force)
+    program, info = open_program(original)
+    if not isinstance(program, EagerProgram) or info.format == "huggingface":
+        what = "a Hugging Face folder" if info.format == "huggingface" else "a graph, whose sizes are fixed in it"
+        raise UsageError(f"{info.path} is {what}", hint="prune the eager model that it was made from")
+    batches = open_data(data, program)
+    done = _remove(program, info, batches, options, plan, progress)
+    result = _result(info, done, program, batches, options)
+    if not result.removed:
+        return result
+    is_weights = info.format in _WEIGHTS
+    with replacing(output, force=force) as temporary:
+        if is_weights:
+            torch.save(program.module.state_dict(), temporary)
+            dead, largest = _measured_here(done, program, info, batches, plan)
+        else:
+            program.save(temporary, force=True)
+            patched = patched_spec(original, temporary, code=original.arch or _code(original, info), ours=True)
+            after, evidence, needs = reopen(original, patched, data, {})
+            if after is None:
+                raise ModelError("the pruned model has no site that can be measured", hint="please report it")
+            dead, largest = _dead_by_site(after), evidence.drift.largest
+            result = replace(result, needs_trust=needs.trust, needs_arch=needs.arch)
+        result = _verified(result, done, dead, largest, options)
+        sha256 = sha256_of(temporary)
+        size = temporary.stat().st_size
+    return replace(
+        result,
+        output=str(output),
+        before=replace(result.before, bytes=Path(str(original.model)).stat().st_size if info.sha256 else None),
+        after=replace(result.after, bytes=size),
+        notes=(*(_WRITTEN_WEIGHTS if is_weights else ()), *result.notes),
+        sha256=sha256,
+        layers_in_code=is_weights,
+    )
+
+
+_WRITTEN_WEIGHTS = (
+    "a state dict was written: it fits the code once the layers listed have their new sizes",
+    "it was compared in this process, since no code for the new sizes exists yet",
+)
+
+
+def prune_module(
+    module: nn.Module, data: DataSpec, options: PruneOptions, plan: Plan, device: torch.device | None = None
+) -> Pruned:
+    """Remove dead units from a live module, in place, with the same checks in this process."""
+    program = EagerProgram(module, device)
+    info = ModelInfo(path=None, format="live module", sha256=None, parameters=0)
+    batches = open_data(data, program)
+    done = _remove(program, info, batches, options, plan, None)
+    result = _result(info, done, program, batches, options)
+    if not result.removed:
+        return result
+    dead, largest = _measured_here(done, program, info, batches, plan)
+    return _verified(result, done, dead, largest, options)
+
+
+def _code(original: ModelSpec, info: ModelInfo) -> str | None:
+    """The code that a model was built from, where it is code."""
+    return str(original.model) if info.format == "architecture" else None
+
+
+def _remove(
+    program: EagerProgram,
+    info: ModelInfo,
+    batches: Batches,
+    options: PruneOptions,
+    plan: Plan,
+    progress: Progress | None,
+) -> _Done:
+    """Scan, and remove in memory."""
+    report = report_on(program, info, batches, plan, progress=progress)
+    inputs = sampled(batches, options.proved or Box(kind="data"))
+    allowed = None
+    if options.proved is not None:
+        allowed = {site.id: site.proved_units for site in prove(program, report.sites, inputs).sites}
+    original = copy.deepcopy(program.module)
+    sizes = layer_sizes(program.module)
+    sites = Removal(program, list(batches), rounding=options.rounding).run(report.sites, inputs, allowed)
+    now = layer_sizes(program.module)
+    layers = {path: (size, now[path]) for path, size in sizes.items() if now[path] != size}
+    return _Done(report, original, sites, layers)
+
+
+def _result(
+    info: ModelInfo, done: _Done, program: EagerProgram, batches: Iterable[Batch], options: PruneOptions
+) -> Pruned:
+    """The result as far as it is known before the file is read back."""
+    first = next(iter(batches))
+    old, new = EagerProgram(done.original, program.device), program
+    times = _times([old, new], first) if any(site.removed_units for site in done.sites) else [None, None]
+    dead = sum(_dead_by_site(done.before).values())
+    removed = sum(len(site.removed_units) for site in done.sites)
+    figures = [
+        Figures(
+            parameters=sum(p.numel() for p in each.module.parameters()),
+            bytes=None,
+            dead=left,
+            multiply_adds=_multiply_adds(each, first),
+            milliseconds=passed,
+        )
+        for each, left, passed in zip((old, new), (dead, dead - removed), times, strict=True)
+    ]
+    return Pruned(
+        model=info.path,
+        output=None,
+        format=info.format,
+        samples=done.before.data.samples,
+        proved=options.proved is not None,
+        sites=done.sites,
+        before=figures[0],
+        after=figures[1],
+        drift=OutputDrift(max_abs=0.0),
+        layers=done.layers,
+    )
+
+
+def _verified(result: Pruned, done: _Done, dead: Mapping[str, int], largest: float, options: PruneOptions) -> Pruned:
+    """The result with what was measured of the pruned model. Raises `ModelError` where that is not what was planned."""
+    if largest and not options.rounding:
+        raise ModelError(
+            f"the pruned model gives other outputs, by up to {largest:.2g}",
+            hint="nothing was written; please report it",
+        )
+    left = {site.id: len(site.kept) for site in done.sites}
+    wrong = [id for id, number in left.items() if dead.get(id) != number]
+    if wrong:
+        raise ModelError(f"other units than planned are dead at {', '.join(wrong[:6])}", hint="please report it")
+    return replace(result, after=replace(result.after, dead=sum(dead.values())), drift=OutputDrift(max_abs=largest))
+
+
+def _measured_here(
+    done: _Done, program: EagerProgram, info: ModelInfo, batches: Batches, plan: Plan
+) -> tuple[dict[str, int], float]:
+    """The dead units of the pruned model by site, and how far its outputs are from the old ones, in this process."""
+    drift = compare_programs(EagerProgram(done.original, program.device), program, batches, {}).drift
+    return _dead_by_site(report_on(program, info, batches, plan)), drift.largest
+
+
+def _dead_by_site(report: Report) -> dict[str, int]:
+    return {stats.site.id: stats.dead for stats in report.sites}
+
+
+def _times(programs: Sequence[EagerProgram], batch: Batch) -> list[float]:
+    """The median time of a pass of each, by turns, in milliseconds."""
+    taken: list[list[float]] = [[] for _ in programs]
+    for _ in range(_TURNS):
+        for times, program in zip(taken, programs, strict=True):
+            with program.plainly() as run:
+                run(batch)  # the first after a change of hands is slower
+                start = time.perf_counter()
+                run(batch)
+                times.append((time.perf_counter() - start) * 1000)
+    return [statistics.median(times) for times in taken]
+
+
+def _multiply_adds(program: EagerProgram, batch: Batch) -> int | None:
+    """The multiply-adds of one sample in linear and convolution layers."""
+    counter = FlopCounterMode(display=False)
+    with program.plainly() as run, counter:
+        run(batch)
+    return int(counter.get_total_flops()) // 2 // max(batch.samples, 1)

@@ -1,0 +1,91 @@
+"""What was removed from a model, and what that changed: `Pruned`, and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deadrelu.text.wording import count, printable
+
+PRUNED_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A dead unit that was not removed, and why."""
+
+    unit: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitePruned:
+    """The dead units of one site: those that were removed, and those that stay, each with its reason."""
+
+    id: str
+    units: int
+    removed_units: tuple[int, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The size of a model: its parameters, the bytes of its file (None where it is not in one), its dead units.
+
+    `multiply_adds` are those of one sample, `milliseconds` the median time of one pass of a batch; None where unknown.
+    """
+
+    parameters: int
+    bytes: int | None
+    dead: int
+    multiply_adds: int | None = None
+    milliseconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputDrift:
+    """The largest absolute difference of the outputs: 0 where they are the same to the last bit."""
+
+    max_abs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What pruning did to a model, as measured on the file after it was read back in a fresh process.
+
+    `layers` maps each layer whose size changed to its old and new construction; with `layers_in_code` a state dict was
+    written, for which they have to change in the code. `next_command` scans what was written. `sha256` is the hash of
+    the written file; opening it needs trust if `needs_trust`, and the code `needs_arch` if that is not None.
+    """
+
+    model: str | None
+    output: str | None
+    format: str
+    samples: int
+    proved: bool
+    sites: tuple[SitePruned, ...]
+    before: Figures
+    after: Figures
+    drift: OutputDrift
+    layers: Mapping[str, tuple[str, str]]
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+    needs_trust: bool = False
+    needs_arch: str | None = None
+    layers_in_code: bool = False
+    next_command: str | None = None
+
+    @property
+    def removed(self) -> int:
+        """How many units were removed."""
+        return sum(len(site.removed_units) for site in self.sites)
+
+    def __repr__(self) -> str:
+        """One line: the output, and how many units were removed and kept."""
+        kept = sum(len(site.kept) for site in self.sites)
+        return printable(f"<Pruned {self.output or 'in memory'}: {count(self.removed, 'unit')} removed, {kept:,} kept>")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON types."""
+        return {"schema_version": PRUNED_VERSION, **asdict(self)}

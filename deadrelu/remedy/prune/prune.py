@@ -51,12 +51,13 @@ class PruneOptions:
 
 @dataclass(frozen=True)
 class _Done:
-    """What was removed in memory, and the model as it was."""
+    """What was removed in memory, and the model as it was; how far the outputs moved in float64, relatively."""
 
     before: Report
     original: nn.Module
     sites: tuple[SitePruned, ...]
     layers: Mapping[str, tuple[str, str]]
+    exactly: float
 
 
 def prune_file(
@@ -153,10 +154,11 @@ def _remove(
         allowed = {site.id: site.proved_units for site in prove(program, report.sites, inputs).sites}
     original = copy.deepcopy(program.module)
     sizes = layer_sizes(program.module)
-    sites = Removal(program, list(batches), rounding=options.rounding).run(report.sites, inputs, allowed)
+    removal = Removal(program, list(batches), rounding=options.rounding)
+    sites = removal.run(report.sites, inputs, allowed)
     now = layer_sizes(program.module)
     layers = {path: (size, now[path]) for path, size in sizes.items() if now[path] != size}
-    return _Done(report, original, sites, layers)
+    return _Done(report, original, sites, layers, removal.exactly)
 
 
 def _result(
@@ -203,7 +205,13 @@ def _verified(result: Pruned, done: _Done, dead: Mapping[str, int], largest: flo
     wrong = [id for id, number in left.items() if dead.get(id) != number]
     if wrong:
         raise ModelError(f"other units than planned are dead at {', '.join(wrong[:6])}", hint="please report it")
-    return replace(result, after=replace(result.after, dead=sum(dead.values())), drift=OutputDrift(max_abs=largest))
+    exact = f"in float64 the outputs move by {done.exactly:.1g} of their size: what moved them is rounding alone"
+    return replace(
+        result,
+        after=replace(result.after, dead=sum(dead.values())),
+        drift=OutputDrift(max_abs=largest),
+        notes=(*result.notes, *((exact,) if largest else ())),
+    )
 
 
 def _measured_here(

@@ -1,0 +1,348 @@
+"""Pruning against the model before it: the same outputs to the last bit, or the reason why a unit stays."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import deadrelu
+from deadrelu.errors import OutputError, UsageError
+from deadrelu.load.trust import Trust
+from deadrelu.report.pruned import Pruned
+from tests.training.conftest import DIGITS, DYING, HEALTHY, digits
+
+
+class Plain(nn.Module):
+    """A convolution with a batch norm and functional calls, a flatten, linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1, self.b1 = nn.Conv2d(3, 20, 3, padding=1, bias=False), nn.BatchNorm2d(20)
+        self.c2, self.b2 = nn.Conv2d(20, 24, 3, padding=1), nn.BatchNorm2d(24)
+        self.f1, self.f2 = nn.Linear(24 * 4, 40), nn.Linear(40, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.relu(self.b1(self.c1(x))), 2)
+        x = F.adaptive_avg_pool2d(F.relu(self.b2(self.c2(x)), inplace=True), 2)
+        return self.f2(F.relu(self.f1(x.flatten(1))))
+
+
+class Block(nn.Module):
+    """A residual block: its inner units can go, those of the shortcut cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 3, padding=1)
+        self.c1, self.b1 = nn.Conv2d(24, 24, 3, padding=1, bias=False), nn.BatchNorm2d(24)
+        self.c2, self.b2 = nn.Conv2d(24, 24, 3, padding=1, bias=False), nn.BatchNorm2d(24)
+        self.fc = nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        y = torch.relu(self.b1(self.c1(x)))
+        return self.fc(torch.relu(x + self.b2(self.c2(y))).mean((2, 3)))
+
+
+class Dense(nn.Module):
+    """Layers that read all layers before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(32, 20, 1)
+        self.fc = nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = F.relu(self.a(x))
+        b = F.relu(self.b(a))
+        return self.fc(F.relu(self.c(torch.cat([a, b], 1))).mean((2, 3)))
+
+
+class Mobile(nn.Module):
+    """A depthwise convolution between two pointwise ones."""
+
+    def __init__(self, groups: int = 16) -> None:
+        super().__init__()
+        self.up, self.deep = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 3, padding=1, groups=groups)
+        self.down, self.fc = nn.Conv2d(16, 24, 1), nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.deep(F.relu6(self.up(x))))
+        return self.fc(F.relu(self.down(x)).mean((2, 3)))
+
+
+class Sequence(nn.Module):
+    """An encoder layer: the units inside of its feed-forward part can go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(16, 2, 48, batch_first=True), 2, enable_nested_tensor=False
+        )
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.encoder(x).mean(1))
+
+
+class Fixed(nn.Module):
+    """Its code names the size of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 24), nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.relu(self.a(x)).view(-1, 24))
+
+
+class Tied(nn.Module):
+    """Weights that are used twice, and units that are read by an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.same, self.out = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.same(F.relu(self.same(F.relu(self.a(x))))))
+        seen = F.relu(self.out(x))
+        return seen, x
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(16, 40), nn.ReLU(), nn.Dropout(), nn.Linear(40, 40), nn.BatchNorm1d(40), nn.ReLU(), nn.Linear(40, 4)
+    )
+
+
+IMAGE, VECTOR = (3, 8, 8), (16,)
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "mlp": (mlp, VECTOR, 2),
+    "cnn": (Plain, IMAGE, 3),
+    "residual": (Block, IMAGE, 1),
+    "dense": (Dense, IMAGE, 2),
+    "mobile": (Mobile, IMAGE, 1),
+    "grouped": (lambda: Mobile(4), IMAGE, 1),
+    "transformer": (Sequence, (5, 16), 2),
+    "size in the code": (Fixed, (8,), 0),
+    "tied": (Tied, VECTOR, 0),
+}
+"""Each with the shape of its input, and at how many sites units can go at least."""
+
+
+def planted(make: Callable[[], nn.Module], seed: int, share: float = 0.4) -> nn.Module:
+    """A model in which a share of the units of each layer but the last never fires, in any place."""
+    torch.manual_seed(seed)
+    model = make().eval()
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+        for layer in layers[:-1]:
+            dead = torch.rand(layer.weight.shape[0]) < share
+            norm = _norm_after(model, layer)
+            if norm is not None:
+                norm.bias[dead] = -40.0
+            elif layer.bias is not None:
+                layer.bias[dead] = -60.0
+    return model
+
+
+def _norm_after(model: nn.Module, layer: nn.Module) -> nn.Module | None:
+    modules = [m for m in model.modules() if not list(m.children())]
+    after = modules[modules.index(layer) + 1] if layer in modules[:-1] else None
+    return after if isinstance(after, nn.modules.batchnorm._BatchNorm) else None
+
+
+def leaves(output: object) -> list[Tensor]:
+    return [output] if isinstance(output, Tensor) else list(output)  # type: ignore[call-overload]
+
+
+def check(model: nn.Module, x: Tensor, seed: int) -> Pruned:
+    """Prune in place; the outputs, the units and the sizes are those that the result says."""
+    before = copy.deepcopy(model)
+    old = deadrelu.scan(before, x, batch_size=16)
+    result = deadrelu.prune(model, x, batch_size=16)
+    with torch.no_grad():
+        for rows in x.split(16):
+            for a, b in zip(leaves(before(rows)), leaves(model(rows)), strict=True):
+                assert torch.equal(a, b), seed
+    assert result.drift.max_abs == 0
+    assert result.after.parameters == sum(p.numel() for p in model.parameters())
+    new = deadrelu.scan(model, x, batch_size=16)
+    for site in result.sites:
+        dead = old.sites[site.id].dead_units
+        kept = {each.unit for each in site.kept}
+        assert kept | set(site.removed_units) == set(dead)
+        assert not kept & set(site.removed_units)
+        assert all(each.reason for each in site.kept)
+        assert new.sites[site.id].site.units == site.units - len(site.removed_units)
+        assert new.sites[site.id].dead == len(kept)
+    assert {stats.site.id for stats in old.sites if stats.dead} == {site.id for site in result.sites}
+    return result
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", MODELS)
+def test_the_outputs_stay_or_the_unit_does(name: str, seed: int) -> None:
+    make, shape, least = MODELS[name]
+    model = planted(make, seed)
+    x = torch.randn(48, *shape)
+    loose = copy.deepcopy(model)
+    check(model, x, seed)
+    before = copy.deepcopy(loose)
+    result = deadrelu.prune(loose, x, batch_size=16, rounding=True)
+    gone = [site for site in result.sites if site.removed_units]
+    assert len(gone) >= least, [(site.id, {each.reason for each in site.kept}) for site in result.sites]
+    assert all(not site.kept for site in gone)
+    with torch.no_grad():
+        for a, b in zip(leaves(before.double()(x.double())), leaves(loose.double()(x.double())), strict=True):
+            assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+REASONS = {
+    "residual": ("another branch, as in a shortcut",),
+    "mobile": ("a grouped or transposed convolution",),
+    "size in the code": ("the model's own code fixes the size",),
+    "tied": ("used more than once", "part of the output"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_a_unit_that_stays_has_its_reason(name: str) -> None:
+    make, shape, _ = MODELS[name]
+    result = deadrelu.prune(planted(make, 0), torch.randn(32, *shape), batch_size=16)
+    given = " ".join(each.reason for site in result.sites for each in site.kept)
+    for reason in REASONS[name]:
+        assert reason in given, given
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    widths=st.lists(st.integers(2, 40), min_size=1, max_size=4),
+    seed=st.integers(0, 10**6),
+    share=st.floats(0, 1),
+    rows=st.sampled_from([1, 3, 16, 33]),
+    norm=st.booleans(),
+)
+def test_any_network_gives_the_same_outputs(widths: list[int], seed: int, share: float, rows: int, norm: bool) -> None:
+    def make() -> nn.Module:
+        layers: list[nn.Module] = []
+        sizes = [7, *widths]
+        for before, after in zip(sizes, widths, strict=False):
+            layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after)] if norm else []), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], 3))
+
+    model = planted(make, seed, share)
+    check(model, torch.randn(rows, 7), seed)
+
+
+def test_a_wholly_dead_site_keeps_one_unit() -> None:
+    model = planted(mlp, 0)
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)  # type: ignore[index, union-attr]
+    result = check(model, torch.randn(40, 16), 0)
+    reasons = {each.reason for each in result.sites[0].kept}
+    assert any("a layer cannot have none" in reason for reason in reasons)
+    assert 0 < len(result.sites[0].kept) < 40
+
+
+def test_with_rounding_all_of_them_go_and_the_drift_is_said() -> None:
+    model = torch.load(DYING, weights_only=False)
+    before = copy.deepcopy(model)
+    result = deadrelu.prune(model, DIGITS, rounding=True)
+    assert [len(site.kept) for site in result.sites] == [0, 0, 0]
+    assert result.removed == 299
+    x, _ = digits()
+    with torch.no_grad():
+        old, new = before(x), model(x)
+        exact = before.double()(x.double()) - model.double()(x.double())
+    assert 0 < result.drift.max_abs < 1e-4
+    assert (old - new).abs().max() < 1e-3
+    assert exact.abs().max() < 1e-9
+
+
+def test_only_proved_units_go_and_then_all_of_the_box_is_the_same() -> None:
+    model = torch.load(DYING, weights_only=False)
+    before = copy.deepcopy(model)
+    proof = deadrelu.prove(DYING, DIGITS)
+    result = deadrelu.prune(model, DIGITS, proved=True)
+    assert result.removed > 0
+    for site in result.sites:
+        proved = next(each.proved_units for each in proof.sites if each.id == site.id)
+        assert set(site.removed_units) <= set(proved)
+    x = torch.rand(4096, 64)
+    data, _ = digits()
+    x = data.amin(0) + x * (data.amax(0) - data.amin(0))
+    with torch.no_grad():
+        assert torch.allclose(before(x), model(x), rtol=0, atol=1e-3)
+
+
+def test_the_file_opens_with_torch_alone(tmp_path: Path, fresh_process: None) -> None:
+    del fresh_process
+    result = deadrelu.prune(DYING, DIGITS, output=tmp_path / "small.pt")
+    small, old = (torch.load(path, weights_only=False) for path in (tmp_path / "small.pt", DYING))
+    assert type(small) is type(old)
+    x, _ = digits()
+    with torch.no_grad():
+        for rows in x.split(64):
+            assert torch.equal(small(rows), old(rows))
+    assert result.after.bytes is not None
+    assert result.before.bytes is not None
+    assert result.after.bytes < result.before.bytes / 3
+    assert result.after.multiply_adds == 64 * small[0].out_features + small[0].out_features * small[2].out_features + (
+        small[2].out_features * small[4].out_features + small[4].out_features * 10
+    )
+    assert deadrelu.scan(str(tmp_path / "small.pt"), DIGITS).summary.dead == result.after.dead
+
+
+def test_weights_become_a_state_dict_and_the_sizes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(
+        "from torch import nn\ndef Net():\n    return nn.Sequential(nn.Linear(16, 40), nn.ReLU(), nn.Linear(40, 4))\n"
+    )
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 40), nn.ReLU(), nn.Linear(40, 4))
+    with torch.no_grad():
+        model[0].bias[[3, *range(10, 30)]] = -60.0
+    torch.save(model.state_dict(), "weights.pt")
+    x = torch.randn(64, 16)
+    torch.save(x, "x.pt")
+    result = deadrelu.prune("weights.pt", "x.pt", arch="net.py:Net", output="small.pt", rounding=True)
+    assert result.removed == 21
+    assert result.layers_in_code
+    kept = 40 - result.removed
+    assert result.layers == {
+        "0": ("Linear(16, 40)", f"Linear(16, {kept})"),
+        "2": ("Linear(40, 4)", f"Linear({kept}, 4)"),
+    }
+    smaller = nn.Sequential(nn.Linear(16, kept), nn.ReLU(), nn.Linear(kept, 4))
+    smaller.load_state_dict(torch.load("small.pt"))
+    with torch.no_grad():
+        assert torch.allclose(smaller(x), model(x), atol=1e-5)
+
+
+def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:
+    taken = tmp_path / "taken.pt"
+    taken.write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        deadrelu.prune(DYING, DIGITS, output=taken)
+    assert taken.read_text() == "mine"
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    torch.jit.save(torch.jit.script(model), str(tmp_path / "graph.pt"))  # type: ignore[no-untyped-call]
+    with pytest.raises(UsageError, match="a graph"):
+        deadrelu.prune(tmp_path / "graph.pt", torch.rand(4, 4), output=tmp_path / "out.pt", trust=Trust(all=True))
+    result = deadrelu.prune(HEALTHY, DIGITS, output=tmp_path / "healthy.pt")
+    assert (result.removed, result.sites, result.output) == (0, (), None)
+    assert not (tmp_path / "healthy.pt").exists()

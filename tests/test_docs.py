@@ -84,7 +84,9 @@ def test_every_command_has_the_flags_that_it_is_shown_with(line: str) -> None:
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert [word for word in words[2:] if word.startswith("-") and word not in flags] == []
     for flag, value in itertools.pairwise(words):
-        is_other = words[1] == "patch" or value.startswith(("model=", "witnesses="))  # of a patch, a trial or a proof
+        is_other = words[1] in ("patch", "prune") or value.startswith(
+            ("model=", "witnesses=")
+        )  # of a patch, a trial or a proof
         if flag == "-o" and not is_other:
             assert output_paths([value], Format)
 

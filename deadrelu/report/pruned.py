@@ -30,7 +30,7 @@ class SitePruned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class ModelSize:
     """The size of a model: its parameters, the bytes of its file (None where it is not in one), its dead units.
 
     `multiply_adds` are those of one sample, `milliseconds` the median time of one pass of a batch; None where unknown.
@@ -65,8 +65,8 @@ class Pruned:
     samples: int
     proved: bool
     sites: tuple[SitePruned, ...]
-    before: Figures
-    after: Figures
+    before: ModelSize
+    after: ModelSize
     drift: OutputDrift
     layers: Mapping[str, tuple[str, str]]
     notes: tuple[str, ...] = ()

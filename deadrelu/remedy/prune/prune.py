@@ -34,7 +34,7 @@ from deadrelu.remedy.prune.surgery import layer_sizes
 from deadrelu.remedy.reopen import patched_spec, reopen
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.proof import Box
-from deadrelu.report.pruned import Figures, OutputDrift, Pruned, SitePruned
+from deadrelu.report.pruned import ModelSize, OutputDrift, Pruned, SitePruned
 
 _WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
 _TURNS = 15
@@ -171,7 +171,7 @@ def _result(
     dead = sum(_dead_by_site(done.before).values())
     removed = sum(len(site.removed_units) for site in done.sites)
     figures = [
-        Figures(
+        ModelSize(
             parameters=sum(p.numel() for p in each.module.parameters()),
             bytes=None,
             dead=left,

@@ -21,12 +21,14 @@ from deadrelu.config.keys import split_output
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.files.writing import write_text
 from deadrelu.render.formats import PLAIN, Format
+from deadrelu.render.proof import html
 from deadrelu.render.terminal import proved
 from deadrelu.render.terminal.screen import Screen
 from deadrelu.report.proof import Proof
 
 _proof, _output = map(o.option_in, (PROOF, OUTPUT))
 _WITNESSES = "witnesses"
+_FORMATS = (*PLAIN, Format.HTML)
 
 
 class ProveCommand(ModelCommand):
@@ -70,7 +72,7 @@ def prove(
     all: _AllOption = False,
     exact: _ExactOption = None,
     fail_on: _FailOnOption = None,
-    format: Annotated[Format, o.choice(PLAIN, "--format", help="Format of stdout.", panel=OUTPUT)] = Format.TABLE,
+    format: Annotated[Format, o.choice(_FORMATS, "--format", help="Format of stdout.", panel=OUTPUT)] = Format.TABLE,
     output: _OutputOption = [],
     full: Annotated[bool, _output("--full", help="List every unit.")] = False,
     force: o.ForceOption = False,
@@ -81,8 +83,8 @@ def prove(
     paths = [path for text in output if (path := _witness_path(text)) is not None]
     outputs = check_outputs([text for text in output if _witness_path(text) is None], force=force)
     for kind, path in outputs:
-        if kind not in PLAIN:
-            raise UsageError(f"-o {path}: a proof has no format {kind.value}", hint="json or table")
+        if kind not in _FORMATS:
+            raise UsageError(f"-o {path}: a proof has no format {kind.value}", hint="json, html or table")
     found = run.prove(
         model,
         box=read_box(box),
@@ -100,6 +102,8 @@ def prove(
 
 def _render(proof: Proof, format: Format, screen: Screen, *, full: bool) -> str:
     """The proof as text."""
+    if format is Format.HTML:
+        return html.render(proof)
     return proof.to_json() if format is Format.JSON else proved.render(proof, screen, full=full)
 
 

@@ -26,11 +26,16 @@ def prove(place: Path, *options: str, model: str = "model.pt") -> Done:
 
 
 def test_what_is_printed_and_written(place: Path) -> None:
-    done = prove(place, "-o", "proof.json", "-o", "proof.txt", "-o", "witnesses=woken.npz", "--site", "1")
+    done = prove(
+        place, "-o", "proof.json", "-o", "proof.txt", "-o", "proof.html", "-o", "witnesses=woken.npz", "--site", "1"
+    )
     assert (done.code, done.err) == (0, "")
     found = json.loads((place / "proof.json").read_text())
     assert found["totals"] == {"proved": 69, "woken": 56, "open": 0}
     assert "DECIDED" in done.out
+    page = (place / "proof.html").read_text()
+    assert (page.count('<i class="proved" title='), page.count('<i class="woken" title=')) == (69, 56)
+    assert "http" not in page
     assert (place / "proof.txt").read_text().split() == done.out.split()  # a file is wider than this screen
     assert len(np.load(place / "woken.npz")["witness_unit"]) == 56
     [command] = [line.strip() for line in done.out.splitlines() if line.startswith("  deadrelu scan")]
@@ -67,7 +72,7 @@ def test_an_exact_solver_leaves_no_trace_in_the_json(place: Path) -> None:
         (("--box", "0,1", "--margin", "0.1"), "margin"),
         (("--site", "nowhere"), "nowhere"),
         (("-o", "witnesses=woken.pt"), ".npz"),
-        (("-o", "proof.html"), "no format html"),
+        (("-o", "proof.xml"), "no format junit"),
         (("-o", "val.npz"), "val.npz"),
     ],
 )

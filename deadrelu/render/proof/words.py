@@ -44,16 +44,15 @@ def proof_sentences(proof: Proof) -> Iterator[str]:
         )
     if given := sum(len(set(site.conditional_units) & {*site.open_units, *site.woken_units}) for site in proof.sites):
         yield (
-            f"{count(given, 'unit')} more {_are(given)} dead for every input whose features before the layer stay in"
+            f"{count(given, 'more unit')} {_are(given)} dead for every input whose features before the layer stay in"
             " the range that they have on the data."
         )
     if totals["proved"]:
         yield "Units that no input wakes can be removed, or restarted with `deadrelu patch --reinit`."
 
 
-def proof_caption(proof: Proof) -> str:
+def proof_caption() -> str:
     """Return what the columns mean."""
-    del proof
     return (
         "silent: fired on no sample; proved: fires for no input of the box; woken: an input of the box makes it fire;"
         " given range: fires for no input that keeps the features before it in the range of the data"

@@ -47,7 +47,7 @@ def _table(proof: Proof, screen: Screen) -> Iterator[Text]:
     ]
     styled = [{key: Text(text, _style(key, text)) for key, text in row.items()} for row in rows]
     yield from fit(columns, screen.width).draw(styled, None, screen, shortened=("site",))
-    yield from paragraph(Text(screen.sentence(words.proof_caption(proof)), "dim"), screen, first="   ")
+    yield from paragraph(Text(screen.sentence(words.proof_caption()), "dim"), screen, first="   ")
 
 
 def _style(key: str, text: str) -> str:

@@ -74,6 +74,10 @@ PlasticityOption = Annotated[
         help="Also measure ranks of each site's outputs, and the weights into and out of its units. This costs time.",
     ),
 ]
+ProveOption = Annotated[
+    bool,
+    option_in(WHAT)("--prove", help="Also say of each silent unit whether an input in the data's range can wake it."),
+]
 InitialOption = Annotated[
     str | None,
     option_in(WHAT)(

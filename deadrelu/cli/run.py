@@ -67,7 +67,9 @@ class ModelRun:
         if ranks.current():
             raise UsageError("a proof is made by one process", hint="run it without torchrun")
         _import_torch()
-        options = {**self.options, **how, "invocation": self.invocation}
+        unused = ("device_map", "loss", "label_key")  # options of a scan that shows a proof too
+        options = {key: value for key, value in self.options.items() if key not in unused}
+        options |= {**how, "invocation": self.invocation}
         with (
             console.user_code(quiet=self.quiet),
             console.progress(options["samples"], quiet=self.quiet) as advance,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import typer
 
+from deadrelu.cli import console, ranks
 from deadrelu.cli import options as o
-from deadrelu.cli import ranks
 from deadrelu.cli.baseline import baseline_gate
 from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.model_options import loss_options
 from deadrelu.cli.outputs import check_outputs, show, write_outputs
-from deadrelu.cli.run import run_of
+from deadrelu.cli.run import ModelRun, run_of
 from deadrelu.errors import ExitCode, UsageError
 from deadrelu.judge.early import Until
 from deadrelu.judge.judgement import exit_code
@@ -35,6 +35,7 @@ def scan(
     stats: o.StatsOption = "full",
     plasticity: o.PlasticityOption = False,
     initial: o.InitialOption = None,
+    prove: o.ProveOption = False,
     saturated_below: o.SaturatedBelowOption = 0.01,
     max_dead: o.MaxDeadOption = None,
     max_dead_total: o.MaxDeadTotalOption = None,
@@ -76,9 +77,7 @@ def scan(
         definition=definition,
         tau=tau,
     )
-    until: Until | None = "likely" if until_likely else "verdict" if until_verdict else None
-    if baseline:
-        _check_baseline(until, definition)
+    until = _until(until_verdict, until_likely, baseline, definition, format if prove else None)
     name = context.obj.name
     gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
     what = {"stats": stats, "plasticity": plasticity, "initial": initial, "saturated_below": saturated_below}
@@ -88,12 +87,26 @@ def scan(
     report = gate.apply(report, policy)
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
+    _show_proof(run, model if prove else None)
     return exit_code(report, exit_zero=exit_zero)
 
 
-def _check_baseline(until: Until | None, definition: str | None) -> None:
-    """Raise `UsageError` for a scan that cannot be compared with a baseline."""
-    if until:
+def _show_proof(run: ModelRun, model: str | None) -> None:
+    """Print what is certain of a model below the table of its scan; nothing for None."""
+    from deadrelu.render.terminal import proved
+
+    if model is not None:
+        console.write(f"\n{proved.render(run.prove(model), console.current_screen())}")
+
+
+def _until(
+    verdict: bool, likely: bool, baseline: Path | None, definition: str | None, proved_in: Format | None
+) -> Until | None:
+    """When the scan stops. Raises `UsageError` where it cannot be compared with a baseline, or a proof has no place."""
+    if proved_in not in (None, Format.TABLE):
+        raise UsageError("--prove prints a proof below the table", hint="deadrelu prove has --format json")
+    if baseline and (verdict or likely):
         raise UsageError("a scan that stops early cannot be compared with a baseline", hint="leave one of the two out")
-    if definition:
+    if baseline and definition:
         raise UsageError("a baseline records dead units, not those of a --definition", hint="leave one of the two out")
+    return "likely" if likely else "verdict" if verdict else None

@@ -30,7 +30,7 @@ _GATE = {
         "--select",
     ),
     *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats", "--plasticity"),
-    "--initial",
+    *("--initial", "--prove"),
 }
 _LOSS = {"--loss", "--label-key"}
 _TRIAL = {
@@ -48,6 +48,7 @@ _OF_THE_DATA = {"--data", "--data-key", "--samples", "--batch-axis", "--resize",
 _NOT_OF = {
     "scan": {"--update-baseline"},
     "suggest": {*_GATE, *_LOSS},
+    "prune": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--device-map"},
     "patch": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
 }
 """The options of a scan that a command does not take, or must not repeat; a test compares them with the commands."""
@@ -75,6 +76,11 @@ def suggest_command(report: Report) -> str | None:
 def patch_command(report: Report, *options: str) -> str | None:
     """Return `deadrelu patch` for the same model and data."""
     return _command("patch", report, options)
+
+
+def prune_command(report: Report, *options: str) -> str | None:
+    """Return `deadrelu prune` for the same model and data."""
+    return _command("prune", report, options)
 
 
 def next_scan(words: Sequence[str], model: str, *opening: str, as_before: bool = False) -> str:

@@ -22,6 +22,9 @@ _SLACK = 1e-11
 """Relative error that is allowed to the float64 arithmetic of these bounds themselves."""
 
 _STEPS = 24
+_TRIED = 3
+"""Steps after which the search for slopes ends where it decides no entry, at the pace so far."""
+
 _RATE = 0.25
 
 
@@ -52,15 +55,13 @@ class Backward:
         return torch.cat([self._optimised(number, part, limit) for part in entries.split(max(self.chunk // 4, 1))])
 
     def _optimised(self, number: int, entries: Tensor, limit: float) -> Tensor:
-        best = self.upper(number, entries).detach()
+        first = best = self.upper(number, entries).detach()
         free = {n: lines for n in self._before(number) if (lines := self._line(n)) is not None and lines.free.any()}
         if not free:
             return best
         start = {n: lines.below[0].expand(len(entries), *lines.below[0].shape).clone() for n, lines in free.items()}
         slopes = {n: each.requires_grad_() for n, each in start.items()}
         optimiser = torch.optim.Adam(slopes.values(), _RATE)
-        left = int((best > limit).sum())
-        since = 0
         for step in range(_STEPS):
             with torch.enable_grad():
                 optimiser.zero_grad()
@@ -73,9 +74,8 @@ class Backward:
                 for n, each in slopes.items():
                     each.copy_(torch.maximum(each.clamp(max=1.0), free[n].least))
                 best = torch.minimum(best, found.detach())
-            since = since + 1 if int((best > limit).sum()) == left else 0
-            left = int((best > limit).sum())
-            if not left or (since > 8 and step > 8):
+            gained = (first - best) * (_STEPS / (step + 1))  # by the end, if it goes on like this
+            if not bool(((best > limit) & (first - gained <= limit)).any()) and step >= _TRIED:
                 break
         return best
 

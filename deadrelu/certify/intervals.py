@@ -97,7 +97,8 @@ def _bound(node: Node, known: Mapping[int, Interval]) -> Interval | None:
     if found is None:
         return None
     low, high = found
-    slack = 64 * unit_roundoff(node.dtype) * _size(low, high) * math.sqrt(max(low.numel(), 1)) + _TINY
+    size = _size(low, high)
+    slack = 64 * unit_roundoff(node.dtype) * size.where(size.isfinite(), 0) * math.sqrt(max(low.numel(), 1)) + _TINY
     return Interval(low - slack, high + slack, slack)
 
 
@@ -239,6 +240,22 @@ def _larger(node: Node, known: Mapping[int, Interval]) -> tuple[Tensor, Tensor] 
     return pick(ends[0][0], ends[1][0]), pick(ends[0][1], ends[1][1])
 
 
+def _chosen(node: Node, known: Mapping[int, Interval]) -> tuple[Tensor, Tensor] | None:
+    """Of a choice between values by a mask that does not depend on the input."""
+    mask, first, second = node.args if node.operator == "where" else (node.args[1], node.args[2], node.args[0])
+    if not isinstance(mask, Tensor):
+        return None
+
+    def ends(arg: object) -> tuple[Tensor, Tensor]:
+        if isinstance(arg, Ref):
+            return known[arg.number].low, known[arg.number].high
+        value = torch.as_tensor(arg, dtype=torch.float64)
+        return value, value
+
+    one, other = ends(first), ends(second)
+    return torch.where(mask, one[0], other[0]), torch.where(mask, one[1], other[1])
+
+
 def _rising(function: Callable[[Tensor], Tensor], least: float) -> Callable[..., tuple[Tensor, Tensor] | None]:
     """The rule for a function that rises, or falls, everywhere above `least`."""
 
@@ -268,6 +285,8 @@ _RULES: dict[str, Callable[[Node, Mapping[int, Interval]], tuple[Tensor, Tensor]
         _attention,
     ),
     "div": _quotient,
+    "where": _chosen,
+    "masked_fill": _chosen,
     "_softmax": _softmax,
     "embedding": _embedded,
     "log": _rising(torch.log, 0.0),

@@ -75,8 +75,11 @@ def prove(
     start = time.perf_counter()
     for target in targets:
         _optimise(tape, bounds, target)
+    seconds["slopes"] = time.perf_counter() - start
+
+    start = time.perf_counter()
     _condition(tape, targets, inputs)
-    seconds["bounds"] += time.perf_counter() - start
+    seconds["features"] = time.perf_counter() - start
     if exact is not None:
         start = time.perf_counter()
         for target in targets:
@@ -136,10 +139,8 @@ def _wake(
         at[number].to(low.dtype) if number in at else low.expand(len(units), *low.shape)
         for number, low in zip(tape.inputs, inputs.low, strict=True)
     ]
-    search = Search(tape, target.number, target.region, inputs)
-    for place, values in search.run(entries, corners, seed=seed).items():
-        if (woken := _confirmed(program, target, int(units[place]), inputs, values)) is not None:
-            yield woken
+    found = Search(tape, target.number, target.region, inputs).run(entries, corners, seed=seed)
+    yield from _confirmed(program, target, inputs, [(int(units[place]), values) for place, values in found.items()])
 
 
 def _optimise(tape: Tape, bounds: Bounds, target: Target) -> None:
@@ -178,9 +179,7 @@ def _decide(
             answer, values = program_of_site.decide(entry, min(left, _PATIENCE))
             answers.append(answer)
             if answer == "yes":
-                woken = _confirmed(program, target, unit, inputs, values)
-                if woken is not None:
-                    yield woken
+                yield from _confirmed(program, target, inputs, [(unit, values)])
                 break
             if answer == "open":
                 break
@@ -190,18 +189,22 @@ def _decide(
 
 
 def _confirmed(
-    program: Program, target: Target, unit: int, inputs: Sampled, values: Sequence[Tensor]
-) -> Witness | None:
-    """A witness, if a plain forward pass of this input makes the unit fire."""
+    program: Program, target: Target, inputs: Sampled, found: Sequence[tuple[int, Sequence[Tensor]]]
+) -> Iterator[Witness]:
+    """The inputs of the box, with their units, for which a plain forward pass makes the unit fire."""
     fitted = [
-        torch.minimum(torch.maximum(value.to(low.dtype), low), high)
-        for value, low, high in zip(values, inputs.low, inputs.high, strict=True)
+        [
+            torch.minimum(torch.maximum(value.to(low.dtype), low), high)
+            for value, low, high in zip(values, inputs.low, inputs.high, strict=True)
+        ]
+        for _, values in found
     ]
-    z = observed(program, inputs.batch_of(fitted)).get(target.stats.site.id)
-    if z is None or not any(each in target.region for each in z.flatten()[target.entries[unit]].tolist()):
-        return None
-    target.woken[unit] = True
-    return Witness(target.stats.site.id, unit, tuple(fitted))
+    passes = observed(program, map(inputs.batch_of, fitted))
+    for (unit, _), values, seen in zip(found, fitted, passes, strict=True):
+        z = seen.get(target.stats.site.id)
+        if z is not None and any(each in target.region for each in z.flatten()[target.entries[unit]].tolist()):
+            target.woken[unit] = True
+            yield Witness(target.stats.site.id, unit, tuple(values))
 
 
 def _condition(tape: Tape, targets: Sequence[Target], inputs: Sampled) -> None:

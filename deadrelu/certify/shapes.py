@@ -25,6 +25,9 @@ _GELU = {"none": -0.7517915246935645, "tanh": -0.7524614220710162}
 _EXACT = frozenset(
     {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "threshold", "abs", "floor", "ceil"}
 )
+_STEEP_ENOUGH = 15
+"""From here on softplus is a line but for less than float32 can tell."""
+
 _ROUNDINGS = 16 * 2.0**-24
 """Relative error that is allowed to a function of float32 (torch's are accurate to about 1 to 4 units)."""
 
@@ -118,6 +121,8 @@ def is_curve(node: Node) -> bool:
         return True
     if name in ("elu", "celu") and any(isinstance(a, (int, float)) and a < 0 for a in node.args[1:]):
         return False
+    if name == "softplus" and len(node.args) > 2 and node.args[2] < _STEEP_ENOUGH:
+        return False  # it falls where it becomes a line
     if name == "pow":
         return bool(node.args[1] == 2)
     return name in _RISING or name in _LOWEST

@@ -20,8 +20,13 @@ from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.programs.script.probe import KIND as PROBE
 
 INPUT = "input"
-_OF_SHAPES = frozenset({"is_same_size"})
-"""Operators that return no tensor and read no value."""
+_OF_SHAPES = frozenset(
+    {
+        *("is_same_size", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"),
+        *("new_empty", "new_empty_strided"),
+    }
+)
+"""Operators that read the shape of a tensor, and none of its values."""
 
 
 @dataclass(frozen=True)
@@ -182,11 +187,11 @@ class _Recorder:
         name = func._schema.name.removeprefix("aten::")
         if not self.obstacle and torch.Tag.nondeterministic_seeded in func.tags and _draws(name, args, kwargs):
             self.obstacle = f"it draws random numbers ({name})"
-        if not any(isinstance(leaf, Ref) for leaf in leaves):
+        if name in _OF_SHAPES or not any(isinstance(leaf, Ref) for leaf in leaves):
             return out
         outputs = list(out) if isinstance(out, (tuple, list)) else [out]
         tensors = [(place, value) for place, value in enumerate(outputs) if isinstance(value, Tensor)]
-        if not tensors and name not in _OF_SHAPES:
+        if not tensors:
             self.obstacle = self.obstacle or f"the model decides by a value of its data what it computes ({name})"
         self._remember_constants(leaves)
         written = [args[place] for place in _written(func) if place < len(args)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -115,9 +115,8 @@ def strangers(program: Program, tape: Tape, targets: Sequence[Target], inputs: S
     places = torch.linspace(0, len(inputs.rows[0]) - 1, _CHECKED).round().long().unique().tolist()
     why = "the model computes it with something other than operators of torch, or branches on its data"
     found: dict[str, str] = {}
-    for place in places:
-        values = [each[place] for each in inputs.rows]
-        seen = observed(program, inputs.batch_of(values))
+    samples = [[each[place] for each in inputs.rows] for place in places]
+    for values, seen in zip(samples, observed(program, map(inputs.batch_of, samples)), strict=True):
         with torch.no_grad():
             taped = tape.values(values, [target.number for target in targets])
         for target in targets:
@@ -131,9 +130,11 @@ def strangers(program: Program, tape: Tape, targets: Sequence[Target], inputs: S
     return found
 
 
-def observed(program: Program, batch: Batch) -> dict[str, Tensor]:
-    """The pre-activation of each site in a plain forward pass."""
+def observed(program: Program, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
+    """The pre-activation of each site in a plain forward pass of each batch."""
     seen: list[tuple[CallSite, Tensor]] = []
     with program.watched(lambda site, z: seen.append((site, z.detach().clone()))) as run:
-        run(batch)
-    return {site.id: z for site, z in seen}
+        for batch in batches:
+            seen.clear()
+            run(batch)
+            yield {site.id: z for site, z in seen}

@@ -123,6 +123,6 @@ class Search:
                     if gradient is not None:
                         moved = rows[place] + _FIRST_STEP * left * (highs[place] - lows[place]) * gradient.sign()
                         rows[place] = torch.minimum(torch.maximum(moved, lows[place]), highs[place])
-            if not places:
+            if not places or bool((best > 0).all()):
                 break
         return {row: [each[row].clone() for each in kept] for row in torch.nonzero(best > 0).flatten().tolist()}

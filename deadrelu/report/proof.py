@@ -60,7 +60,7 @@ class SiteProof:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What was proved of a model, over a `box`. `seconds` are those of the bounds, the search and the exact solver."""
+    """What was proved of a model, over a `box`. `seconds` are those of each part."""
 
     tool: Tool
     model: ModelInfo

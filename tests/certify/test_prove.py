@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
 import deadrelu
+from benchmarks.proofs import random_network
 from deadrelu.errors import DataError, NothingMeasuredError, OutputError, UsageError
 from deadrelu.load.trust import Trust
 from deadrelu.report.proof import Proof, SiteProof
-from tests.certify.conftest import pre_activations, proof_of, random_network
+from tests.certify.conftest import pre_activations, proof_of
 from tests.training.conftest import DIGITS, DYING, digits
 
 VALIDATOR = Draft202012Validator(json.loads(files("deadrelu").joinpath("proof.schema.json").read_text("utf-8")))
@@ -326,3 +328,68 @@ def test_the_model_comes_back_as_it_was() -> None:
     assert model.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+MASK = torch.tensor([True, False, True, False, True, False])
+OPERATORS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
+    "softplus": (F.softplus, True),
+    "softplus that jumps": (lambda z: F.softplus(z, threshold=0.5), False),
+    "gelu": (F.gelu, True),
+    "gelu by tanh": (lambda z: F.gelu(z, approximate="tanh"), True),
+    "mish": (F.mish, True),
+    "hardsigmoid": (F.hardsigmoid, True),
+    "softshrink": (F.softshrink, True),
+    "threshold": (lambda z: F.threshold(z, 0.3, 5.0), True),
+    "clamp": (lambda z: z.clamp(-0.4, 0.7), True),
+    "clamp_max": (lambda z: z.clamp(max=0.1), True),
+    "celu": (lambda z: F.celu(z, 0.5), True),
+    "rms_norm": (lambda z: F.rms_norm(z, (6,)), False),
+    "rms by hand": (lambda z: z * (z.pow(2).mean(1, keepdim=True) + 0.1).rsqrt(), True),
+    "layer_norm": (lambda z: F.layer_norm(z, (6,)), True),
+    "group_norm": (lambda z: F.group_norm(z, 2), True),
+    "softmax": (lambda z: z.softmax(1), True),
+    "masked softmax": (lambda z: z.masked_fill(MASK, float("-inf")).softmax(1), True),
+    "where": (lambda z: torch.where(MASK, z, -z), True),
+    "outer product": (lambda z: (z.unsqueeze(2) @ z.unsqueeze(1)).mean(2), True),
+    "quotient": (lambda z: z / (1 + z.abs()), True),
+    "maximum": (lambda z: torch.maximum(z, z.flip(1)), True),
+    "minimum": (lambda z: torch.minimum(z, z.roll(1, 1)), True),
+    "amax": (lambda z: z.view(-1, 3, 2).amax(2).repeat(1, 2), True),
+    "log": (lambda z: (z.exp() + 1).log(), True),
+    "sqrt": (lambda z: (z.abs() + 1).sqrt(), True),
+    "cumsum": (lambda z: z.cumsum(1), True),
+    "pad": (lambda z: F.pad(z, (1, 1), value=2.0)[:, 1:-1], True),
+    "interpolate": (lambda z: F.interpolate(z.unsqueeze(1), 12, mode="linear").squeeze(1)[:, ::2], True),
+    "attention": (lambda z: F.scaled_dot_product_attention(*[z.view(-1, 1, 3, 2)] * 3).reshape(-1, 6), True),
+    "a new tensor": (lambda z: z + torch.ones_like(z), True),
+    "subtraction": (lambda z: 1 - z, True),
+    "std": (lambda z: z / z.std(1, keepdim=True), False),
+    "square": (lambda z: z**2 - z.square(), True),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_bounds_of_an_operator_hold(name: str) -> None:
+    """Before a linear layer and a ReLU, so that its bounds are carried on, and its lines back."""
+    apply, is_known = OPERATORS[name]
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.relu = nn.Linear(5, 6), nn.Linear(6, 9), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.relu(self.b(apply(self.a(x))))
+
+    torch.manual_seed(0)
+    model = Net()
+    with torch.no_grad():
+        model.a.weight.mul_(3)
+    x = torch.rand(20000, 5) * 2 - 1
+    site = proof_of(model, x[:30], box=(-1.0, 1.0), feature_axes={"relu": 1}).sites[-1]
+    assert (site.obstacle is None) == is_known, site.obstacle
+    if is_known:
+        z = pre_activations(model, x)["relu"]
+        assert (z.double().amax(0) <= torch.tensor([math.nan if b is None else b for b in site.upper_bound])).all()
+        assert not (z > 0).any(0)[list(site.proved_units)].any()
+        assert (z > 0).all(0)[list(site.always_on_units)].all()

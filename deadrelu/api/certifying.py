@@ -74,7 +74,7 @@ def prove(
     batches = open_data(source, program)
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {}, stats="rates")
     report = report_on(program, info, batches, plan, progress=progress)
-    found = prove(program, report.sites, sampled(batches, limits), exact=exact)
+    found = prove(program, report.sites, sampled(batches, limits), batches, exact=exact)
     if not found.sites:
         raise NothingMeasuredError(
             "no site has units that can be dead", hint="prove is about ReLU and others that are flat somewhere"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -46,20 +46,21 @@ def with_tensors(batch: Batch, values: Sequence[Tensor]) -> Batch:
     return Batch(samples=batch.samples, args=args, kwargs=kwargs, axis=batch.axis)
 
 
-def samples_of(batch: Batch) -> Iterator[Batch]:
-    """The samples of a batch, each as a batch of one. Raises `DataError` where its tensors do not hold so many."""
-    tensors = list(tensor_leaves((batch.args, dict(batch.kwargs))))
-    for tensor in tensors:
+def rows_of(batch: Batch) -> list[Tensor]:
+    """The samples of each input: (samples, …), each with its own batch axis of 1.
+
+    Raises `DataError` where its tensors do not hold so many.
+    """
+    found = []
+    for tensor in tensor_leaves((batch.args, dict(batch.kwargs))):
         is_plain = not tensor.is_nested and tensor.layout is torch.strided and tensor.ndim > batch.axis
         if not is_plain or tensor.shape[batch.axis] != batch.samples:
             raise DataError(
                 f"an input of shape {tuple(tensor.shape)} cannot be cut into {count(batch.samples, 'sample')}",
                 hint="a proof is of one sample at a time: give the samples on the first axis of each input",
             )
-    for place in range(batch.samples):
-        rows = [tensor.narrow(batch.axis, place, 1) for tensor in tensors]
-        one = with_tensors(batch, rows)
-        yield Batch(samples=1, args=one.args, kwargs=one.kwargs, axis=batch.axis)
+        found.append(tensor.detach().cpu().movedim(batch.axis, 0).unsqueeze(batch.axis + 1))
+    return found
 
 
 def sampled(batches: Iterable[Batch], box: Box) -> Sampled:
@@ -67,19 +68,21 @@ def sampled(batches: Iterable[Batch], box: Box) -> Sampled:
     one: Batch | None = None
     low: list[Tensor] = []
     high: list[Tensor] = []
-    rows: list[list[Tensor]] = []
+    kept: list[list[Tensor]] = []
     for batch in batches:
-        for sample in samples_of(batch):
-            values = [tensor.detach().cpu() for tensor in tensor_leaves((sample.args, dict(sample.kwargs)))]
-            if one is None:
-                one, low, high = sample, [v.clone() for v in values], [v.clone() for v in values]
-                rows = [[] for _ in values]
-            if [value.shape for value in values] != [value.shape for value in low]:
-                raise DataError("the samples differ in shape", hint="a proof is about inputs of one shape")
-            for place, value in enumerate(values):
-                low[place], high[place] = torch.minimum(low[place], value), torch.maximum(high[place], value)
-                if len(rows[place]) < MOST_SAMPLED:
-                    rows[place].append(value)
+        rows = rows_of(batch)
+        if not batch.samples:
+            continue
+        least, most = [each.amin(0) for each in rows], [each.amax(0) for each in rows]
+        if one is None:
+            one = replace(with_tensors(batch, [each[0] for each in rows]), samples=1)
+            low, high, kept = least, most, [[] for _ in rows]
+        if [each.shape for each in least] != [each.shape for each in low]:
+            raise DataError("the samples differ in shape", hint="a proof is about inputs of one shape")
+        low = [torch.minimum(old, new) for old, new in zip(low, least, strict=True)]
+        high = [torch.maximum(old, new) for old, new in zip(high, most, strict=True)]
+        for place, each in enumerate(rows):
+            kept[place].append(each[: max(MOST_SAMPLED - sum(map(len, kept[place])), 0)])
     if one is None:
         raise DataError("there was no data: not one sample", hint="look at what --data gives")
     if not all(bool(torch.isfinite(end).all()) for end in (*low, *high) if end.is_floating_point()):
@@ -89,7 +92,7 @@ def sampled(batches: Iterable[Batch], box: Box) -> Sampled:
         one=one,
         low=tuple(each[0] for each in ends),
         high=tuple(each[1] for each in ends),
-        rows=tuple(torch.stack(each) for each in rows),
+        rows=tuple(map(torch.cat, kept)),
     )
 
 

@@ -12,19 +12,20 @@ from torch import Tensor
 from deadrelu.activations import BY_NAME
 from deadrelu.certify.affine import is_affine
 from deadrelu.certify.backward import Backward
-from deadrelu.certify.box import Sampled
+from deadrelu.certify.box import Sampled, rows_of
 from deadrelu.certify.exact import Exact, TooLargeError
 from deadrelu.certify.intervals import Bounds, Interval
 from deadrelu.certify.tape import Tape, record
 from deadrelu.certify.targets import Target, never, observed, strangers, targets_of
 from deadrelu.certify.witness import Search, taped_values
-from deadrelu.programs.program import Program
+from deadrelu.programs.program import Batch, Program
 from deadrelu.report import SiteStats
 from deadrelu.report.proof import SiteProof
 
 _WORK = 2e9
 """The most entries of the coefficients of linear bounds, of all values together, for one value."""
 
+_ROWS = 256
 _PATIENCE = 20.0
 """Seconds of the exact solver for one value at most."""
 
@@ -49,12 +50,19 @@ class Certified:
 
 @torch.no_grad()
 def prove(
-    program: Program, sites: Iterable[SiteStats], inputs: Sampled, *, exact: float | None = None, seed: int = 0
+    program: Program,
+    sites: Iterable[SiteStats],
+    inputs: Sampled,
+    data: Iterable[Batch],
+    *,
+    exact: float | None = None,
+    seed: int = 0,
 ) -> Certified:
     """Bound the pre-activations of these sites over the box, and look for inputs that wake what is not proved.
 
-    Only rectifiers have dead units; other sites are left out. What stays open is given to an exact solver for up to
-    `exact` seconds in all. Raises what the model raises.
+    `data` is read once more, for the range of the features before each layer. Only rectifiers have dead units; other
+    sites are left out. What stays open is given to an exact solver for up to `exact` seconds in all. Raises what the
+    model raises.
     """
     seconds: dict[str, float] = {}
     wanted = [stats for stats in sites if (kind := BY_NAME.get(stats.site.op)) is not None and kind.region is not None]
@@ -78,7 +86,7 @@ def prove(
     seconds["slopes"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    _condition(tape, targets, inputs)
+    _condition(tape, targets, data)
     seconds["features"] = time.perf_counter() - start
     if exact is not None:
         start = time.perf_counter()
@@ -96,12 +104,16 @@ def prove(
 def _bound(
     tape: Tape, box: Mapping[int, tuple[Tensor, Tensor]], targets: Sequence[Target], obstacles: dict[str, str]
 ) -> Bounds:
-    """Bound every value that a site needs, by intervals and then linearly; settles the targets."""
+    """Bound every value that a site needs; settles the targets.
+
+    By intervals, and before sites with silent units by linear bounds too, where intervals leave it open.
+    """
     bounds = Bounds()
     backward = Backward(tape, bounds)
     needed = tape.ancestors([target.number for target in targets])
-    curved = {node.parents[0] for node in tape.nodes if node.number in needed and backward.bends(node)}
-    curved |= {target.number for target in targets}
+    sick = [target.number for target in targets if bool(target.silent.any())]
+    before = tape.ancestors(sick)
+    curved = {*sick, *(node.parents[0] for node in tape.nodes if node.number in before and backward.bends(node))}
     size = 0
     for node in tape.nodes:
         if node.number not in needed:
@@ -207,35 +219,37 @@ def _confirmed(
             yield Witness(target.stats.site.id, unit, tuple(values))
 
 
-def _condition(tape: Tape, targets: Sequence[Target], inputs: Sampled) -> None:
-    """Prove units that are not dead for the whole box by the range, on the data, of the features before their layer."""
-    fronts = {
-        target.number: _front(tape, target.number) for target in targets if (target.silent & ~target.proved).any()
-    }
-    wanted = sorted({number for front in fronts.values() for number in front} - set(tape.inputs))
-    if not wanted:
-        return
-    ranges: dict[int, Interval] = {}
-    for number in wanted:
-        rows = zip(*(each.split(256) for each in inputs.rows), strict=True)
-        parts = [taped_values(tape, number, part) for part in rows]
-        low = torch.stack([part.amin(0) for part in parts]).amin(0).double()
-        high = torch.stack([part.amax(0) for part in parts]).amax(0).double()
-        ranges[number] = Interval(low, high, torch.zeros_like(low))
-    for target in targets:
-        front = fronts.get(target.number, set())
-        if not front or not front <= ranges.keys():
-            continue
-        bounds = Bounds(known={number: ranges[number] for number in front})
+def _condition(tape: Tape, targets: Sequence[Target], data: Iterable[Batch]) -> None:
+    """Prove units that are not dead for all of the box by the range of the features before their layer, on the data."""
+    left = [target for target in targets if (target.silent & ~target.proved).any()]
+    fronts = {target.number: _front(tape, target.number) for target in left}
+    ranges = _ranges(tape, sorted({number for front in fronts.values() for number in front} - set(tape.inputs)), data)
+    for target in left:
+        if not fronts[target.number] <= ranges.keys():
+            continue  # the inputs themselves: that is the box
+        bounds = Bounds(known={number: ranges[number] for number in fronts[target.number]})
         for node in tape.nodes[: target.number + 1]:
             if node.number not in bounds.known and node.parents and all(p in bounds.known for p in node.parents):
                 bounds.add(node, {})
         found = bounds.known.get(target.number)
-        if found is None:
-            continue
-        units = torch.nonzero(target.silent & ~target.proved).flatten()
-        low, high = (end.flatten()[target.entries[units]] for end in (found.low, found.high))
-        target.conditional[units] = never(target.region, low, high).all(1)
+        if found is not None:
+            units = torch.nonzero(target.silent & ~target.proved).flatten()
+            low, high = (end.flatten()[target.entries[units]] for end in (found.low, found.high))
+            target.conditional[units] = never(target.region, low, high).all(1)
+
+
+def _ranges(tape: Tape, wanted: Sequence[int], data: Iterable[Batch]) -> dict[int, Interval]:
+    """The range of each of these values over all of the data."""
+    ranges: dict[int, Interval] = {}
+    for batch in data if wanted else ():
+        for rows in zip(*(each.split(_ROWS) for each in rows_of(batch)), strict=True):
+            for number in wanted:
+                z = taped_values(tape, number, rows).double()
+                low, high = z.amin(0), z.amax(0)
+                if number in ranges:
+                    low, high = torch.minimum(low, ranges[number].low), torch.maximum(high, ranges[number].high)
+                ranges[number] = Interval(low, high, torch.zeros_like(low))
+    return ranges
 
 
 def _front(tape: Tape, number: int) -> set[int]:

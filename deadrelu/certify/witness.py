@@ -57,14 +57,15 @@ class Search:
         `corners` are further rows to start from, one for each unit. What is found is so in this arithmetic: a plain
         forward pass has to confirm it.
         """
+        near, chance = list(self._from_data(entries)), list(self._at_random(len(entries), seed))
         found: dict[int, list[Tensor]] = {}
-        for turn, start in enumerate([list(corners), *self._from_data(entries), *self._at_random(len(entries), seed)]):
+        for leak, starts in ((0.0, [list(corners), *near[:1]]), (_LEAK, near[1:] + chance), (0.0, near[1:] + chance)):
             left = torch.tensor([unit for unit in range(len(entries)) if unit not in found])
-            for part in left.split(_ROWS):
+            for part in left.split(max(_ROWS // max(len(starts), 1), 1)) if starts else ():
                 if len(part):
-                    rows = [each[part] for each in start]
-                    climbed = self._climb(entries[part], rows, _LEAK * (turn % 2))
-                    found |= {int(part[place]): values for place, values in climbed.items()}
+                    rows = [torch.cat([start[place][part] for start in starts]) for place in range(len(corners))]
+                    climbed = self._climb(entries[part].repeat(len(starts), 1), rows, leak)
+                    found |= {int(part[row % len(part)]): values for row, values in climbed.items()}
         return found
 
     def _from_data(self, entries: Tensor) -> Iterable[list[Tensor]]:

@@ -151,7 +151,7 @@ def _remove(
     inputs = sampled(batches, options.proved or Box(kind="data"))
     allowed = None
     if options.proved is not None:
-        allowed = {site.id: site.proved_units for site in prove(program, report.sites, inputs).sites}
+        allowed = {site.id: site.proved_units for site in prove(program, report.sites, inputs, batches).sites}
     original = copy.deepcopy(program.module)
     sizes = layer_sizes(program.module)
     removal = Removal(program, list(batches), rounding=options.rounding)

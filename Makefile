@@ -12,7 +12,7 @@ test: $(VENV)/.developed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal --durations 25
 
 # In an environment of its own: what these packages pull in is not for every developer.
-INTEGRATIONS := geometric lightning trial_lightning trial_ray watch_lightning watch_tensorboard
+INTEGRATIONS := geometric lightning trial_lightning trial_ray watch_lightning watch_loops watch_tensorboard
 integrations: $(VENV)-integrations/.installed
 	$(VENV)-integrations/bin/python -m pytest $(INTEGRATIONS:%=tests/integrations/test_%.py)
 

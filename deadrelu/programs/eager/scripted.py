@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ def _reached(value: Any) -> Iterator[Any]:
         for kind in value.__mro__:
             if _is_own(kind.__module__):
                 yield from vars(kind).values()
-    elif hasattr(value, "__func__"):
+    elif isinstance(value, MethodType):  # asked for any attribute, a stranger's object may raise
         yield value.__func__
 
 

@@ -18,6 +18,7 @@ from deadrelu.programs.eager.calls import ON_CALLS, around_calls
 from deadrelu.programs.eager.interception import Interception
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
+from deadrelu.programs.pytree import tensor_leaves
 
 
 class TrainingPasses:
@@ -69,6 +70,7 @@ class TrainingPasses:
             or not self._module.training
             or get_ident() != self._thread
             or torch._C._current_graph_task_id() != -1  # in the backward pass
+            or any(tensor.is_meta for tensor in tensor_leaves((args, kwargs)))  # Keras first finds out shapes
         ):
             yield
             return

@@ -140,7 +140,7 @@ def decided(proof: Proof) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--networks", type=int, default=300)
+    parser.add_argument("--networks", type=int, default=330)
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--exact", type=float, default=120.0)
     asked = parser.parse_args()

@@ -28,7 +28,7 @@ with deadrelu.watch(model, every=5, log="run.jsonl") as monitor:
     model.fit(x, y, batch_size=16, epochs=1, shuffle=False, verbose=0, callbacks=[step])
 window = monitor.run.windows[-1]
 rows = x[16 * (window.step - 1) : 16 * window.step]
-first = np.maximum(rows @ np.asarray(layers[0].kernel.detach().cpu()), 0)
+first = np.maximum(rows @ keras.ops.convert_to_numpy(layers[0].kernel), 0)
 assert abs(window.sites[0].firing_rate - (first > 0).mean()) < 1e-9
 scan = deadrelu.scan(model, torch.tensor(x))
 assert [site.site.id for site in scan.sites] == [site.id for site in window.sites]

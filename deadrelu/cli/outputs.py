@@ -9,6 +9,7 @@ from typing import Any
 
 from deadrelu.cli import console
 from deadrelu.cli.values import output_paths
+from deadrelu.config.keys import split_output
 from deadrelu.errors import UsageError
 from deadrelu.files.writing import check_writable, write_text
 from deadrelu.judge.globs import matches
@@ -31,6 +32,22 @@ def check_outputs(texts: Sequence[str], *, force: bool, name: str = "report") ->
     for _, path in outputs:
         check_writable(path, force=force)
     return outputs
+
+
+def outputs_of(
+    what: str, texts: Sequence[str], formats: Sequence[Format], other: str, *, force: bool
+) -> tuple[Outputs, list[Path]]:
+    """Read the outputs of a result that is not a report, in these formats; and the paths behind `other=`.
+
+    Raises `UsageError` for a format that it does not have.
+    """
+    paths = [Path(path) for text in texts for name, _, path in [split_output(text)] if path and name == other]
+    outputs = check_outputs([text for text in texts if split_output(text)[0] != other], force=force)
+    for kind, path in outputs:
+        if kind not in formats:
+            hint = ", ".join(format.value for format in formats)
+            raise UsageError(f"-o {path}: {what} has no format {kind.value}", hint=hint)
+    return outputs, paths
 
 
 def write_outputs(report: Report, outputs: Outputs, *, force: bool) -> None:

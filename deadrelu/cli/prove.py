@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,12 +12,11 @@ from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.general import GATE, OUTPUT, PROOF
 from deadrelu.cli.model_options import axis_options, data_options, model_options, site_options
-from deadrelu.cli.outputs import check_outputs
+from deadrelu.cli.outputs import outputs_of
 from deadrelu.cli.proof_options import BoxOption, MarginOption
 from deadrelu.cli.run import run_of
 from deadrelu.cli.values import read_box, read_number
-from deadrelu.config.keys import split_output
-from deadrelu.errors import ExitCode, UsageError
+from deadrelu.errors import ExitCode
 from deadrelu.files.writing import write_text
 from deadrelu.render.formats import PLAIN, Format
 from deadrelu.render.proof import html
@@ -27,7 +25,6 @@ from deadrelu.render.terminal.screen import Screen
 from deadrelu.report.proof import Proof
 
 _proof, _output = map(o.option_in, (PROOF, OUTPUT))
-_WITNESSES = "witnesses"
 _FORMATS = (*PLAIN, Format.HTML)
 
 
@@ -80,11 +77,7 @@ def prove(
 ) -> ExitCode:
     """Say of each silent unit of MODEL whether some input of a box wakes it, or none."""
     run = run_of(context, quiet=quiet)
-    paths = [path for text in output if (path := _witness_path(text)) is not None]
-    outputs = check_outputs([text for text in output if _witness_path(text) is None], force=force)
-    for kind, path in outputs:
-        if kind not in _FORMATS:
-            raise UsageError(f"-o {path}: a proof has no format {kind.value}", hint="json, html or table")
+    outputs, paths = outputs_of("a proof", output, _FORMATS, "witnesses", force=force)
     found = run.prove(
         model,
         box=read_box(box),
@@ -105,9 +98,3 @@ def _render(proof: Proof, format: Format, screen: Screen, *, full: bool) -> str:
     if format is Format.HTML:
         return html.render(proof)
     return proof.to_json() if format is Format.JSON else proved.render(proof, screen, full=full)
-
-
-def _witness_path(text: str) -> Path | None:
-    """The path behind `witnesses=`; None for an output in a format."""
-    name, _, path = split_output(text)
-    return Path(path) if path and name == _WITNESSES else None

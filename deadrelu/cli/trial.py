@@ -15,11 +15,10 @@ from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.general import OUTPUT
 from deadrelu.cli.live import live_view
 from deadrelu.cli.model_options import axis_options, data_options, model_options
-from deadrelu.cli.outputs import Outputs, check_outputs
+from deadrelu.cli.outputs import Outputs, outputs_of
 from deadrelu.cli.run import run_of
 from deadrelu.cli.training_options import training_options
-from deadrelu.config.keys import split_output
-from deadrelu.errors import ExitCode, UsageError
+from deadrelu.errors import ExitCode
 from deadrelu.files.writing import write_text
 from deadrelu.render.formats import Format
 from deadrelu.report.trial import Trial
@@ -27,7 +26,6 @@ from deadrelu.text.wording import count
 
 _HOMES = {Format.MARKDOWN: "trial.markdown", Format.HTML: "trial.html"}
 _FORMATS = (Format.TABLE, Format.JSON, *_HOMES)
-_MODEL = "model"
 
 
 class TrialCommand(ModelCommand):
@@ -57,11 +55,7 @@ def trial(
 ) -> ExitCode:
     """Train MODEL in several ways, everything else equal, and say which is better than keeping it."""
     run = run_of(context, quiet=quiet)
-    paths = [path for text in output if (path := _model_path(text)) is not None]
-    outputs = check_outputs([text for text in output if _model_path(text) is None], force=force)
-    for kind, path in outputs:
-        if kind not in _FORMATS:
-            raise UsageError(f"-o {path}: a trial has no format {kind.value}", hint="json, html, markdown or table")
+    outputs, paths = outputs_of("a trial", output, _FORMATS, "model", force=force)
     try:
         with live_view(quiet=quiet) as view:
             found = run.trial(model, view=view, save_model=paths[-1] if paths else None, force=force)
@@ -100,9 +94,3 @@ def _render(trial: Trial, format: Format) -> str:
 
         return str(import_module("deadrelu.render.terminal.trial").render(trial, Screen()))
     return str(import_module(f"deadrelu.render.{_HOMES[format]}").render(trial))
-
-
-def _model_path(text: str) -> Path | None:
-    """The path behind `model=`; None for an output in a format."""
-    name, _, path = split_output(text)
-    return Path(path) if path and name == _MODEL else None

@@ -115,6 +115,27 @@ def test_an_ordinary_model_is_not_taken_to_call_scripted_code() -> None:
     assert can_call_script([Late(scripted)])
 
 
+class Unreachable:
+    """As a module that is imported when it is first used, and cannot be."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ImportError(f"{name} is of a package that is not installed")
+
+
+LAZY = Unreachable()
+
+
+class NamesLazily(nn.Module):
+    """Its forward names an object that raises when it is asked for anything."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x) if LAZY is not None else x
+
+
+def test_an_object_that_raises_for_every_attribute_is_passed_by() -> None:
+    assert deadrelu.scan(NamesLazily(), torch.randn(8, 4), feature_axes={"*": 1}).summary.sites == 1
+
+
 class Recurrent(nn.Module):
     """A recurrent layer, whose gates are sigmoids and tanhs, and perhaps a tanh of the user's behind it."""
 

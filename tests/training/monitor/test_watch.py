@@ -184,6 +184,18 @@ def test_a_pass_that_raises_is_not_counted() -> None:
     assert window.samples == 16
 
 
+def test_a_pass_on_meta_tensors_is_not_counted() -> None:
+    """As Keras makes one in the first step, to find out shapes."""
+    model = mlp()
+    x = batches(8)[0][0].flatten(1)
+    with deadrelu.watch(model, every=1) as monitor:
+        torch.func.functional_call(model, {k: v.to("meta") for k, v in model.state_dict().items()}, (x.to("meta"),))
+        model(x)
+        window = monitor.step()
+    assert window is not None
+    assert window.samples == 8
+
+
 def test_an_error_in_the_loop_leaves_nothing_on_the_model() -> None:
     model, optimizer = made("functional")
 

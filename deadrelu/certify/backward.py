@@ -34,15 +34,13 @@ class Backward:
 
     tape: Tape
     bounds: Bounds
-    chunk: int = 256
-    """Rows at once."""
     _lines: dict[int, tuple[Interval, Lines]] = field(default_factory=dict)
 
     def upper(
         self, number: int, entries: Tensor, sign: float = 1.0, slopes: Mapping[int, Tensor] | None = None
     ) -> Tensor:
         """An upper bound of sign · value for each of these entries of its flat form; `slopes` are of the free lines."""
-        found = [self._upper(number, part, sign, slopes) for part in entries.split(self.chunk)]
+        found = [self._upper(number, part, sign, slopes) for part in entries.split(self.tape.rows_at_once(number))]
         return torch.cat(found) if found else torch.empty(0, dtype=torch.float64)
 
     def both(self, number: int, entries: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,7 +50,8 @@ class Backward:
 
     def optimised(self, number: int, entries: Tensor, limit: float) -> Tensor:
         """Upper bounds with slopes that are made better as long as that decides entries: bounds them by `limit`."""
-        return torch.cat([self._optimised(number, part, limit) for part in entries.split(max(self.chunk // 4, 1))])
+        rows = max(self.tape.rows_at_once(number) // 8, 1)
+        return torch.cat([self._optimised(number, part, limit) for part in entries.split(rows)])
 
     def _optimised(self, number: int, entries: Tensor, limit: float) -> Tensor:
         first = best = self.upper(number, entries).detach()
@@ -82,7 +81,7 @@ class Backward:
     def corners(self, number: int, entries: Tensor) -> dict[int, Tensor]:
         """The corner of the box at which the upper bound of each of these entries is largest, for each input."""
         found: dict[int, list[Tensor]] = {}
-        for part in entries.split(self.chunk):
+        for part in entries.split(self.tape.rows_at_once(number)):
             at_inputs: dict[int, Tensor] = {}
             self._upper(number, part, 1.0, None, at_inputs)
             for n, coefficients in at_inputs.items():

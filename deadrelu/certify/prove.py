@@ -17,15 +17,14 @@ from deadrelu.certify.exact import Exact, TooLargeError
 from deadrelu.certify.intervals import Bounds, Interval
 from deadrelu.certify.tape import Tape, record
 from deadrelu.certify.targets import Target, never, observed, strangers, targets_of
-from deadrelu.certify.witness import Search, taped_values
+from deadrelu.certify.witness import Search, nearest, taped_values
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import SiteStats
 from deadrelu.report.proof import SiteProof
 
-_WORK = 2e9
+_WORK = 2e8
 """The most entries of the coefficients of linear bounds, of all values together, for one value."""
 
-_ROWS = 256
 _PATIENCE = 20.0
 """Seconds of the exact solver for one value at most."""
 
@@ -77,7 +76,7 @@ def prove(
     seconds["bounds"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    witnesses = [found for target in targets for found in _wake(program, tape, bounds, target, inputs, seed)]
+    witnesses = list(_wake(program, tape, bounds, targets, inputs, seed))
     seconds["search"] = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -138,29 +137,32 @@ def _bound(
 
 
 def _wake(
-    program: Program, tape: Tape, bounds: Bounds, target: Target, inputs: Sampled, seed: int
+    program: Program, tape: Tape, bounds: Bounds, targets: Sequence[Target], inputs: Sampled, seed: int
 ) -> Iterator[Witness]:
     """Look for an input for each silent unit that is not proved; a plain forward pass decides whether it is one."""
-    units = target.undecided
-    if not len(units):
-        return
-    entries = target.entries[units]
-    high = bounds.known[target.number].high.flatten()[entries].argmax(1, keepdim=True)
-    at = Backward(tape, bounds).corners(target.number, entries.gather(1, high).flatten())
-    corners = [
-        at[number].to(low.dtype) if number in at else low.expand(len(units), *low.shape)
-        for number, low in zip(tape.inputs, inputs.low, strict=True)
-    ]
-    found = Search(tape, target.number, target.region, inputs).run(entries, corners, seed=seed)
-    yield from _confirmed(program, target, inputs, [(int(units[place]), values) for place, values in found.items()])
+    sick = [(target, target.undecided) for target in targets if len(target.undecided)]
+    searches = [Search(tape, target.number, target.entries[units], target.region, inputs) for target, units in sick]
+    for (target, units), search, near in zip(sick, searches, nearest(tape, searches, inputs), strict=True):
+        found = search.run(near, _corners(tape, bounds, search), seed=seed)
+        yield from _confirmed(program, target, inputs, [(int(units[place]), each) for place, each in found.items()])
+
+
+def _corners(tape: Tape, bounds: Bounds, search: Search) -> list[Tensor]:
+    """For each unit the corner of the box at which its linear bound is largest; of a large network only the lowest."""
+    units = len(search.entries)
+    lowest = [low.expand(units, *low.shape) for low in search.inputs.low]
+    if units * tape.size(search.number) > _WORK:
+        return lowest
+    high = bounds.known[search.number].high.flatten()[search.entries].argmax(1, keepdim=True)
+    at = Backward(tape, bounds).corners(search.number, search.entries.gather(1, high).flatten())
+    return [at[n].to(low.dtype) if n in at else low for n, low in zip(tape.inputs, lowest, strict=True)]
 
 
 def _optimise(tape: Tape, bounds: Bounds, target: Target) -> None:
     """Better linear bounds for the units that are still open."""
     units = target.undecided
-    positions = target.entries.shape[1]
-    size = sum(tape.nodes[number].shape.numel() for number in tape.ancestors([target.number]))
-    if not len(units) or target.region.outside or len(units) * positions * size * 8 > _WORK:
+    work = len(units) * target.entries.shape[1] * tape.size(target.number) * 8
+    if not len(units) or target.region.outside or work > _WORK:
         return
     entries = target.entries[units]
     high = Backward(tape, bounds).optimised(target.number, entries.flatten(), target.region.low).view(entries.shape)
@@ -241,10 +243,11 @@ def _condition(tape: Tape, targets: Sequence[Target], data: Iterable[Batch]) -> 
 def _ranges(tape: Tape, wanted: Sequence[int], data: Iterable[Batch]) -> dict[int, Interval]:
     """The range of each of these values over all of the data."""
     ranges: dict[int, Interval] = {}
+    at_once = min(map(tape.rows_at_once, wanted), default=1)
     for batch in data if wanted else ():
-        for rows in zip(*(each.split(_ROWS) for each in rows_of(batch)), strict=True):
-            for number in wanted:
-                z = taped_values(tape, number, rows).double()
+        for rows in zip(*(each.split(at_once) for each in rows_of(batch)), strict=True):
+            for number, values in zip(wanted, taped_values(tape, wanted, rows), strict=True):
+                z = values.double()
                 low, high = z.amin(0), z.amax(0)
                 if number in ranges:
                     low, high = torch.minimum(low, ranges[number].low), torch.maximum(high, ranges[number].high)

@@ -20,12 +20,13 @@ from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.programs.script.probe import KIND as PROBE
 
 INPUT = "input"
-_OF_SHAPES = frozenset(
-    {
-        *("is_same_size", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"),
-        *("new_empty", "new_empty_strided"),
-    }
-)
+_MOST_ROWS = 512
+_ROOM = 100_000_000
+"""Entries of all values together that are held at once."""
+
+_OF_SHAPES = frozenset({"is_same_size", *(f"{name}_like" for name in ("zeros", "ones", "full", "empty"))}) | {
+    f"new_{name}" for name in ("zeros", "ones", "full", "empty", "empty_strided")
+}
 """Operators that read the shape of a tensor, and none of its values."""
 
 
@@ -57,7 +58,7 @@ class Node:
     @property
     def parents(self) -> tuple[int, ...]:
         """The values that it is made of, each once."""
-        leaves = tree_leaves((self.args, dict(self.kwargs)), is_leaf=_is_ref)
+        leaves = tree_leaves((self.args, dict(self.kwargs)), is_leaf=lambda leaf: isinstance(leaf, Ref))
         return tuple(dict.fromkeys(leaf.number for leaf in leaves if isinstance(leaf, Ref)))
 
     def run(self, values: Mapping[int, Tensor], dtype: torch.dtype | None = None) -> Tensor:
@@ -69,10 +70,10 @@ class Node:
             is_float = isinstance(leaf, Tensor) and leaf.is_floating_point()
             return leaf.to(dtype) if dtype is not None and is_float else leaf
 
-        args = list(tree_map(filled, self.args, is_leaf=_is_ref))
+        args = list(tree_map(filled, self.args, is_leaf=lambda leaf: isinstance(leaf, Ref)))
         kwargs = {
             key: dtype if key == "dtype" and dtype is not None and value is not None else value
-            for key, value in tree_map(filled, dict(self.kwargs), is_leaf=_is_ref).items()
+            for key, value in tree_map(filled, dict(self.kwargs), is_leaf=lambda leaf: isinstance(leaf, Ref)).items()
         }
         for place in _written(self.call):
             args[place] = args[place].clone()
@@ -122,6 +123,14 @@ class Tape:
                 value = node.run(found)
                 found[node.number] = value if change is None else change(node, value, found)
         return {number: found[number] for number in wanted}
+
+    def rows_at_once(self, number: int) -> int:
+        """How many samples can be run at once up to a value, so that all values before it find room in memory."""
+        return max(1, min(_MOST_ROWS, _ROOM // self.size(number)))
+
+    def size(self, number: int) -> int:
+        """The entries of all values up to one, together."""
+        return sum(self.nodes[each].shape.numel() for each in self.ancestors([number])) or 1
 
     def ancestors(self, numbers: Iterable[int]) -> set[int]:
         """These values and all that they are made of."""
@@ -182,7 +191,7 @@ class _Recorder:
                 self._name(out, number)
             return out
         taped = tree_map(ref, (args, dict(kwargs)))
-        leaves = tree_leaves(taped, is_leaf=_is_ref)
+        leaves = tree_leaves(taped, is_leaf=lambda leaf: isinstance(leaf, Ref))
         out = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
         if not self.obstacle and torch.Tag.nondeterministic_seeded in func.tags and _draws(name, args, kwargs):
@@ -259,10 +268,6 @@ def _draws(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     if name in ("rrelu_with_noise", "rrelu_with_noise_"):
         return bool(kwargs.get("training", args[4] if len(args) > 4 else False))
     return name not in ("native_dropout", "dropout") or bool(args[2] if len(args) > 2 else True)
-
-
-def _is_ref(value: Any) -> bool:
-    return isinstance(value, Ref)
 
 
 def _written(func: Callable[..., Any]) -> list[int]:

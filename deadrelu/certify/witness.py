@@ -14,7 +14,10 @@ from deadrelu.certify.shapes import slope_below_zero
 from deadrelu.certify.tape import Node, Tape
 from deadrelu.flatness import Region
 
-_STEPS = 60
+_STEPS, _FEWEST = 60, 8
+_EFFORT = 2_000_000_000
+"""Entries of all values that are computed in the search for the units of one site, over all steps."""
+
 _FROM_DATA = 4
 _AT_RANDOM = 2
 _FIRST_STEP = 0.3
@@ -23,11 +26,9 @@ _FIRST_STEP = 0.3
 _LEAK = 0.3
 """How much of a gradient passes a silent rectifier at first, from every other start: it shrinks to 0 as well."""
 
-_ROWS = 512
 
-
-def taped_values(tape: Tape, number: int, rows: Sequence[Tensor], leak: float = 0.0) -> Tensor:
-    """The value `number` for each sample: (rows, …). With gradients where the rows have them.
+def taped_values(tape: Tape, numbers: Sequence[int], rows: Sequence[Tensor], leak: float = 0.0) -> tuple[Tensor, ...]:
+    """These values for each sample: (rows, …) each. With gradients where the rows have them.
 
     `leak` lets a part of the gradient pass where a rectifier before it is silent, which moves no value.
     """
@@ -38,45 +39,47 @@ def taped_values(tape: Tape, number: int, rows: Sequence[Tensor], leak: float = 
         leaking = F.leaky_relu(values[node.parents[0]], leak)
         return value.detach() + leaking - leaking.detach()
 
-    change = let_through if leak else None
-    return torch.vmap(lambda *each: tape.values(each, [number], change)[number])(*rows)
+    def run(*each: Tensor) -> tuple[Tensor, ...]:
+        values = tape.values(each, numbers, let_through if leak else None)
+        return tuple(values[number] for number in numbers)
+
+    found: tuple[Tensor, ...] = torch.vmap(run)(*rows)
+    return found
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search for inputs at which entries of the value `number` are in `region`."""
+    """A search for inputs at which units fire: those of `entries` (units, positions) in the flat value `number`."""
 
     tape: Tape
     number: int
+    entries: Tensor
     region: Region
     inputs: Sampled
 
-    def run(self, entries: Tensor, corners: Sequence[Tensor], *, seed: int = 0) -> dict[int, list[Tensor]]:
-        """Inputs that make units fire, by the place of a unit in `entries`: (units, positions), into the flat value.
+    def run(self, near: Tensor, corners: Sequence[Tensor], *, seed: int = 0) -> dict[int, list[Tensor]]:
+        """Inputs that make units fire, by the place of a unit in `entries`.
 
-        `corners` are further rows to start from, one for each unit. What is found is so in this arithmetic: a plain
-        forward pass has to confirm it.
+        It starts from the samples `near` (starts, units), and from `corners`, a row for each unit; in a large network
+        it ends early. What is found is so in this arithmetic: a plain forward pass has to confirm it.
         """
-        near, chance = list(self._from_data(entries)), list(self._at_random(len(entries), seed))
+        data = [[each[samples] for each in self.inputs.rows] for samples in near]
+        chance = list(self._at_random(len(self.entries), seed))
+        turns = ((0.0, [list(corners), *data[:1]]), (_LEAK, data[1:] + chance), (0.0, data[1:] + chance))
+        at_once = self.tape.rows_at_once(self.number)
+        effort = _EFFORT // self.tape.size(self.number)
         found: dict[int, list[Tensor]] = {}
-        for leak, starts in ((0.0, [list(corners), *near[:1]]), (_LEAK, near[1:] + chance), (0.0, near[1:] + chance)):
-            left = torch.tensor([unit for unit in range(len(entries)) if unit not in found])
-            for part in left.split(max(_ROWS // max(len(starts), 1), 1)) if starts else ():
-                if len(part):
-                    rows = [torch.cat([start[place][part] for start in starts]) for place in range(len(corners))]
-                    climbed = self._climb(entries[part].repeat(len(starts), 1), rows, leak)
-                    found |= {int(part[row % len(part)]): values for row, values in climbed.items()}
+        for leak, starts in turns:
+            left = torch.tensor([unit for unit in range(len(self.entries)) if unit not in found])
+            steps = min(_STEPS, effort // max(len(left) * len(starts), 1))
+            if not len(left) or not starts or steps < _FEWEST:
+                continue
+            effort -= steps * len(left) * len(starts)
+            for part in left.split(max(at_once // len(starts), 1)):
+                rows = [torch.cat([start[place][part] for start in starts]) for place in range(len(corners))]
+                climbed = self._climb(self.entries[part].repeat(len(starts), 1), rows, leak, steps)
+                found |= {int(part[row % len(part)]): values for row, values in climbed.items()}
         return found
-
-    def _from_data(self, entries: Tensor) -> Iterable[list[Tensor]]:
-        """The samples at which each unit is nearest to firing."""
-        heights = []
-        with torch.no_grad():
-            for part in zip(*(each.split(_ROWS) for each in self.inputs.rows), strict=True):
-                z = taped_values(self.tape, self.number, part).flatten(1)[:, entries.flatten()]
-                heights.append(self._height(z.unflatten(1, entries.shape)))
-        for samples in torch.cat(heights).argsort(0, descending=True)[:_FROM_DATA]:
-            yield [each[samples] for each in self.inputs.rows]
 
     def _at_random(self, units: int, seed: int) -> Iterable[list[Tensor]]:
         """Points of the box."""
@@ -91,14 +94,7 @@ class Search:
                     start.append((low + share * (high - low + 1)).floor().to(low.dtype).clamp(max=high))
             yield start
 
-    def _height(self, z: Tensor) -> Tensor:
-        """How near each unit (the last axis holds its positions) is to firing: above 0 it fires."""
-        region = self.region
-        if region.outside:
-            return torch.maximum(region.low - z, z - region.high).amax(-1)
-        return torch.minimum(z - region.low, region.high - z).amax(-1)
-
-    def _climb(self, entries: Tensor, rows: list[Tensor], leak: float) -> dict[int, list[Tensor]]:
+    def _climb(self, entries: Tensor, rows: list[Tensor], leak: float, steps: int) -> dict[int, list[Tensor]]:
         """Go uphill for each unit from its own row; returns the highest input of those that fire, by place."""
         lows, highs = self.inputs.low, self.inputs.high
         rows = [
@@ -107,12 +103,12 @@ class Search:
         best = torch.full((len(entries),), -torch.inf)
         kept = [each.clone() for each in rows]
         places = [place for place, each in enumerate(rows) if each.is_floating_point()]
-        for step in range(_STEPS + 1):
-            left = 1 - step / _STEPS
+        for step in range(steps + 1):
+            left = 1 - step / steps
             with torch.enable_grad():
                 rows = [each.detach().requires_grad_(each.is_floating_point()) for each in rows]
-                z = taped_values(self.tape, self.number, rows, leak * left).flatten(1)
-                height = self._height(z.gather(1, entries.flatten(1)).view(entries.shape))
+                [z] = taped_values(self.tape, [self.number], rows, leak * left)
+                height = _height(self.region, z.flatten(1).gather(1, entries.flatten(1)).view(entries.shape))
                 of = [rows[place] for place in places]
                 gradients = torch.autograd.grad(height.sum(), of, allow_unused=True) if of else ()
             with torch.no_grad():
@@ -127,3 +123,22 @@ class Search:
             if not places or bool((best > 0).all()):
                 break
         return {row: [each[row].clone() for each in kept] for row in torch.nonzero(best > 0).flatten().tolist()}
+
+
+def nearest(tape: Tape, wanted: Sequence[Search], inputs: Sampled) -> list[Tensor]:
+    """For each search the samples at which its units are nearest to firing: (starts, units), the nearest first."""
+    numbers = [each.number for each in wanted]
+    heights: list[list[Tensor]] = [[] for _ in wanted]
+    at_once = min(map(tape.rows_at_once, numbers), default=1)
+    for part in zip(*(each.split(at_once) for each in inputs.rows), strict=True) if wanted else ():
+        for each, z, kept in zip(wanted, taped_values(tape, numbers, part), heights, strict=True):
+            z = z.flatten(1)[:, each.entries.flatten()].unflatten(1, each.entries.shape)
+            kept.append(_height(each.region, z))
+    return [torch.cat(kept).argsort(0, descending=True)[:_FROM_DATA] for kept in heights]
+
+
+def _height(region: Region, z: Tensor) -> Tensor:
+    """How near each unit (the last axis holds its positions) is to firing: above 0 it fires."""
+    if region.outside:
+        return torch.maximum(region.low - z, z - region.high).amax(-1)
+    return torch.minimum(z - region.low, region.high - z).amax(-1)

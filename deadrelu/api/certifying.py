@@ -63,6 +63,8 @@ def prove(
     from deadrelu.measure.plan import Plan
     from deadrelu.measure.reporting import report_on
 
+    if device not in (None, "auto", "cpu"):
+        raise UsageError(f"--device {device}: bounds are computed on the CPU", hint="leave out --device")
     limits = box_of(box, margin)
     path = None if witnesses is None else Path(witnesses)
     if path is not None:
@@ -70,7 +72,7 @@ def prove(
             raise UsageError(f"{path} is not a .npz file", hint="witnesses are arrays: give witnesses=FILE.npz")
         check_writable(path, force=force)
     source = DataSpec.of(data, options)
-    program, info = open_program(ModelSpec.of(model, {**options, "device": device or "cpu"}))
+    program, info = open_program(ModelSpec.of(model, {**options, "device": "cpu"}))
     batches = open_data(source, program)
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {}, stats="rates")
     report = report_on(program, info, batches, plan, progress=progress)

@@ -113,16 +113,17 @@ def prune(
     """
     from deadrelu.api.certifying import box_of
     from deadrelu.measure.plan import Plan
-    from deadrelu.programs.device import choose_device
     from deadrelu.remedy.outputs import default_output
     from deadrelu.remedy.prune.prune import PruneOptions, prune_file, prune_module
 
     wanted = PruneOptions(proved=box_of(box, margin) if proved else None, rounding=rounding)
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {})
     source = DataSpec.of(data, options)
+    if device not in (None, "auto", "cpu"):
+        raise UsageError(f"--device {device}: a model is pruned on the CPU", hint="leave out --device")
     if not isinstance(model, (str, Path)):
-        return prune_module(model, source, wanted, plan, choose_device(device))
-    opening = ModelSpec.of(model, {**options, "device": device or "cpu"})
+        return prune_module(model, source, wanted, plan)
+    opening = ModelSpec.of(model, {**options, "device": "cpu"})
     path = Path(output) if output is not None else default_output(model, variant="pruned")
     return prune_file(opening, path, source, wanted, plan, force=force, progress=progress)
 

@@ -305,6 +305,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         (UsageError, "not a range", {"box": (1.0, 0.0)}),
         (UsageError, "margin is for the range of the data", {"box": (0.0, 1.0), "margin": 0.1}),
         (UsageError, "not a share", {"margin": -1.0}),
+        (UsageError, "bounds are computed on the CPU", {"device": "cuda"}),
         (UsageError, "not a .npz file", {"witnesses": tmp_path / "woken.pt"}),
     ]
     for error, says, options in cases:

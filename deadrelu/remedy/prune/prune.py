@@ -118,11 +118,11 @@ _WRITTEN_WEIGHTS = (
 )
 
 
-def prune_module(
-    module: nn.Module, data: DataSpec, options: PruneOptions, plan: Plan, device: torch.device | None = None
-) -> Pruned:
-    """Remove dead units from a live module, in place, with the same checks in this process."""
-    program = EagerProgram(module, device)
+def prune_module(module: nn.Module, data: DataSpec, options: PruneOptions, plan: Plan) -> Pruned:
+    """Remove dead units from a live module on the CPU, in place, with the same checks in this process."""
+    if any(tensor.device.type != "cpu" for tensor in (*module.parameters(), *module.buffers())):
+        raise UsageError("a model is pruned on the CPU, and this one lies elsewhere", hint="move it: model.cpu()")
+    program = EagerProgram(module)
     info = ModelInfo(path=None, format="live module", sha256=None, parameters=0)
     batches = open_data(data, program)
     done = _remove(program, info, batches, options, plan, None)

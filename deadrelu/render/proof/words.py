@@ -47,6 +47,8 @@ def proof_sentences(proof: Proof) -> Iterator[str]:
             f"{count(given, 'more unit')} {_are(given)} dead for every input whose features before the layer stay in"
             " the range that they have on the data."
         )
+    if proof.data.kind == "synthetic":
+        yield "The data was synthetic: which units are silent, and its range, say little of real inputs. Give --data."
     if totals["proved"]:
         yield "Units that no input wakes can be removed, or restarted with `deadrelu patch --reinit`."
 

@@ -343,6 +343,8 @@ def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(model), str(tmp_path / "graph.pt"))  # type: ignore[no-untyped-call]
     with pytest.raises(UsageError, match="a graph"):
         deadrelu.prune(tmp_path / "graph.pt", torch.rand(4, 4), output=tmp_path / "out.pt", trust=Trust(all=True))
+    with pytest.raises(UsageError, match="lies elsewhere"):
+        deadrelu.prune(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).to("meta"), torch.rand(4, 4))
     result = deadrelu.prune(HEALTHY, DIGITS, output=tmp_path / "healthy.pt")
     assert (result.removed, result.sites, result.output) == (0, (), None)
     assert not (tmp_path / "healthy.pt").exists()

@@ -76,13 +76,13 @@ def wandb_style(model: nn.Module) -> Iterator[Step]:
 
 @contextmanager
 def wandb_itself(model: nn.Module) -> Iterator[Step]:
-    """The package, offline: `run.watch(model, log="all", log_freq=1)`, with a `log` after each step, which writes."""
+    """The package, offline: `wandb.watch(model, log="all", log_freq=1)`, with a `log` after each step, which writes."""
     import wandb  # type: ignore[import-not-found]  # only where somebody has installed it
 
     with tempfile.TemporaryDirectory() as folder:
         quiet = wandb.Settings(silent=True, console="off")
-        with wandb.init(mode="offline", dir=folder, settings=quiet, reinit="create_new") as run:
-            run.watch(model, log="all", log_freq=1)
+        with wandb.init(mode="offline", dir=folder, settings=quiet) as run:
+            wandb.watch(model, log="all", log_freq=1)
             yield lambda: run.log({"loss": 0.0})
 
 

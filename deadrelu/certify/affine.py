@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,9 +33,11 @@ _AVERAGES = frozenset(
 )
 """Sums with coefficients that are not negative."""
 
-_NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"})
+NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"})
 _PRODUCTS = frozenset({"mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv", "addbmm"})
-_CONVOLUTIONS = ("convolution", "_convolution")
+CONVOLUTIONS = ("convolution", "_convolution")
+"""Both have the same arguments."""
+
 _OF_NORM = 16
 """Roundings of a batch norm, and more than torch makes."""
 
@@ -55,14 +58,14 @@ def is_affine(node: Node) -> bool:
             return refs[:3] == [True, False, False]
         case name if name in _PRODUCTS:
             return sum(refs) == 1 and (len(refs) < 3 or not refs[0] or not any(refs[1:]))
-        case name if name in _NORMS:
+        case name if name in NORMS:
             return _is_frozen(node) and refs[0] and sum(refs) == 1 and node.pick == 0
     return False
 
 
 def apply(node: Node, values: Mapping[int, Tensor]) -> Tensor:
     """The value in float64."""
-    if node.operator in _NORMS:
+    if node.operator in NORMS:
         scale, shift = _scale_and_shift(node)
         [parent] = node.parents
         return values[parent] * scale + shift
@@ -72,20 +75,20 @@ def apply(node: Node, values: Mapping[int, Tensor]) -> Tensor:
 def radius(node: Node, values: Mapping[int, Tensor]) -> Tensor:
     """How far the value can be from that at the centre, where each parent is within these radii of its own."""
     name = node.operator
-    if name in _NORMS:
+    if name in NORMS:
         [parent] = node.parents
         return values[parent] * _scale_and_shift(node)[0].abs()
     if name in ("neg", "negative"):
         return values[node.parents[0]]
     if name in ("add", "sub", "rsub"):
         first, second = (values[arg.number] if isinstance(arg, Ref) else None for arg in node.args[:2])
-        alpha = abs(float(node.kwargs.get("alpha", 1)))
+        alpha = abs(float(node.kwargs.get("alpha", node.args[2] if len(node.args) > 2 else 1)))
         parts = (first, None if second is None else second * alpha)
         if name == "rsub":
             parts = (None if first is None else first * alpha, second)
         present = [part for part in parts if part is not None]
         return sum(present[1:], present[0]).expand(node.shape)
-    return _with(node, lambda leaf: leaf.abs() if name in (*_PRODUCTS, *_CONVOLUTIONS, "mul", "div") else leaf * 0).run(
+    return _with(node, lambda leaf: leaf.abs() if name in (*_PRODUCTS, *CONVOLUTIONS, "mul", "div") else leaf * 0).run(
         values, torch.float64
     )
 
@@ -93,7 +96,7 @@ def radius(node: Node, values: Mapping[int, Tensor]) -> Tensor:
 def _with(node: Node, constant: Callable[[Tensor], Tensor]) -> Node:
     """The same call with other constants, and without the bias that a product adds."""
     args = list(node.args)
-    if node.operator in _CONVOLUTIONS:
+    if node.operator in CONVOLUTIONS:
         args[2] = None
     elif node.operator in ("addmm", "baddbmm", "addmv", "addbmm") and isinstance(args[0], Tensor):
         args[0] = args[0] * 0
@@ -106,15 +109,26 @@ def _with(node: Node, constant: Callable[[Tensor], Tensor]) -> Node:
         return constant(leaf) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
     changed_args = tree_map(changed, tuple(args), is_leaf=lambda leaf: isinstance(leaf, Ref))
-    return Node(**{**node.__dict__, "args": changed_args})
+    kwargs = {key: abs(value) if key in ("alpha", "beta") else value for key, value in node.kwargs.items()}
+    return replace(node, args=changed_args, kwargs=kwargs)
+
+
+def constant_size(node: Node, at_zero: Tensor) -> Tensor:
+    """The size of the constants that are summed into the value, which is `at_zero` where all parents are 0."""
+    if node.operator not in NORMS:
+        return at_zero.abs()
+    mean, bias = node.args[3].double(), node.args[2]
+    scale, shift = _scale_and_shift(node)
+    size = (mean * scale.flatten()).abs() + (0 if bias is None else bias.double().abs())
+    return torch.as_tensor(size).view(shift.shape).expand(node.shape)
 
 
 def terms(node: Node, values: Mapping[int, Tensor]) -> int:
     """How many roundings at most are in the value as the model computes it."""
     name = node.operator
-    if name in _NORMS:
+    if name in NORMS:
         return _OF_NORM
-    if name in _CONVOLUTIONS:
+    if name in CONVOLUTIONS:
         weight = node.args[1]
         return int(weight.shape.numel()) // int(weight.shape[1] if node.args[6] else weight.shape[0]) + 2
     if name in _PRODUCTS:

@@ -62,7 +62,11 @@ class Bounds:
             self.known[node.number] = Interval(low, high, torch.zeros_like(low))
             return self.known[node.number]
         why = node.obstacle or next((self.unknown[p] for p in node.parents if p in self.unknown), "")
-        found = None if why else _bound(node, self.known)
+        try:
+            found = None if why else _bound(node, self.known)
+        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+            # an operator in a form that its rule does not know: without a bound nothing is claimed
+            found, why = None, f"no bound for this form of {node.operator}: {str(error).splitlines()[0]}"
         if found is None or bool(torch.isnan(found.low).any() | torch.isnan(found.high).any()):
             self.unknown[node.number] = why or f"no bound for {node.operator}"
             return None
@@ -121,7 +125,7 @@ def rounding(node: Node, known: Mapping[int, Interval]) -> Tensor:
     at_zero = affine.apply(node, {number: torch.zeros_like(size) for number, size in sizes.items()})
     u = n * unit_roundoff(node.dtype)
     gamma = u / (1 - u) if u < 0.5 else math.inf
-    return 2 * gamma * (affine.radius(node, sizes) + at_zero.abs()) + _TINY
+    return 2 * gamma * (affine.radius(node, sizes) + affine.constant_size(node, at_zero)) + _TINY
 
 
 def _size(low: Tensor, high: Tensor) -> Tensor:

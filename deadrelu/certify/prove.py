@@ -15,7 +15,8 @@ from deadrelu.certify.backward import Backward
 from deadrelu.certify.box import Sampled, rows_of
 from deadrelu.certify.exact import Exact, TooLargeError
 from deadrelu.certify.intervals import Bounds, Interval
-from deadrelu.certify.tape import Tape, record
+from deadrelu.certify.record import record
+from deadrelu.certify.tape import Tape
 from deadrelu.certify.targets import Target, never, observed, strangers, targets_of
 from deadrelu.certify.witness import Search, nearest, taped_values
 from deadrelu.programs.program import Batch, Program

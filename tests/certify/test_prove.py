@@ -199,6 +199,10 @@ class Branches(nn.Module):
             z = -z
         if self.kind == "numpy":
             z = torch.from_numpy(np.sort(z.detach().numpy(), 1))
+        if self.kind == "tolist" and z.flatten().tolist()[0] > 1e9:
+            z = z + 100
+        if self.kind == "array" and np.asarray(z).max() > 1e9:
+            z = z + 100
         if self.kind == "random":
             z = z + torch.rand(6)
         if self.kind == "slice":
@@ -210,7 +214,7 @@ class Branches(nn.Module):
         return self.relu(z)
 
 
-@pytest.mark.parametrize("kind", ["branch", "numpy", "random", "slice", "unknown"])
+@pytest.mark.parametrize("kind", ["branch", "numpy", "tolist", "array", "random", "slice", "unknown"])
 def test_what_is_not_known_for_every_input_has_no_bound_and_says_why(kind: str) -> None:
     torch.manual_seed(0)
     model = Branches(kind)
@@ -364,6 +368,12 @@ OPERATORS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "attention": (lambda z: F.scaled_dot_product_attention(*[z.view(-1, 1, 3, 2)] * 3).reshape(-1, 6), True),
     "a new tensor": (lambda z: z + torch.ones_like(z), True),
     "subtraction": (lambda z: 1 - z, True),
+    "rsub": (lambda z: torch.rsub(z, 1, alpha=3), True),
+    "addmm": (lambda z: torch.addmm(torch.ones(6), z, torch.eye(6) + 0.3, alpha=-2, beta=0.5), True),
+    "batch norm that cancels": (
+        lambda z: F.batch_norm(z, torch.full((6,), 1e6), torch.ones(6), None, torch.full((6,), 1e6), eps=0.0),
+        True,
+    ),
     "std": (lambda z: z / z.std(1, keepdim=True), False),
     "square": (lambda z: z**2 - z.square(), True),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,6 @@ _POOLS = frozenset(
     }
 )
 _LINEAR = ("addmm", "mm")
-_CONVOLUTIONS = ("convolution", "_convolution")
-_NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
 
 
 class CoupledError(Exception):
@@ -92,7 +90,7 @@ class Couplings:
             if node.operator in ("view", "_unsafe_view", "clone", "detach", "alias") and len(node.parents) == 1:
                 node = self.tape.nodes[node.parents[0]]
                 labels = labels.reshape(node.shape)
-            elif node.operator in _NORMS and isinstance(node.args[0], Ref):
+            elif node.operator in affine.NORMS and isinstance(node.args[0], Ref):
                 units = _along(labels, 1)
                 yield from (self._slice(each, 0, units) for each in node.args[1:5] if isinstance(each, Tensor))
                 node = self.tape.nodes[node.parents[0]]
@@ -105,7 +103,7 @@ class Couplings:
                 if isinstance(bias, Tensor):
                     yield self._slice(bias, 0, units)
                 return
-            elif node.operator in _CONVOLUTIONS and affine.is_affine(node):
+            elif node.operator in affine.CONVOLUTIONS and affine.is_affine(node):
                 weight, bias, transposed, groups = node.args[1], node.args[2], node.args[6], node.args[8]
                 if groups != 1 or transposed:
                     raise CoupledError("a grouped or transposed convolution makes it")
@@ -129,7 +127,7 @@ class Couplings:
             for reader in self._readers.get(node.number, []):
                 if reader.operator in _LINEAR and affine.is_affine(reader):
                     yield self._columns_of_linear(reader, node, labels)
-                elif reader.operator in _CONVOLUTIONS and affine.is_affine(reader):
+                elif reader.operator in affine.CONVOLUTIONS and affine.is_affine(reader):
                     if reader.args[8] != 1 or reader.args[6]:
                         raise CoupledError("a grouped or transposed convolution reads it")
                     yield self._slice(reader.args[1], 1, _along(labels, 1))
@@ -232,4 +230,4 @@ def _pooled(reader: Node, number: int, labels: Tensor, side: float) -> Tensor:
 
 def _padded_with_none(reader: Node) -> Node:
     """A padding that adds entries of no unit: of a labelled tensor, not zeros."""
-    return Node(**{**reader.__dict__, "args": (*reader.args[:2], _NONE)})
+    return replace(reader, args=(*reader.args[:2], _NONE))

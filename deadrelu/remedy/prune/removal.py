@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deadrelu.certify.box import Sampled
-from deadrelu.certify.tape import record
+from deadrelu.certify.record import record
 from deadrelu.certify.targets import Target, strangers, targets_of
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch

@@ -15,8 +15,9 @@ from deadrelu.programs.pytree import tensor_leaves
 from deadrelu.report.proof import Box
 from deadrelu.text.wording import count
 
-MOST_SAMPLED = 4096
-"""So many samples are kept, from which a search for inputs starts."""
+_MOST_KEPT = 4096
+_ROOM = 50_000_000
+"""So many samples are kept, from which a search for inputs starts, but no more than so many values in all."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ def sampled(batches: Iterable[Batch], box: Box) -> Sampled:
             raise DataError("the samples differ in shape", hint="a proof is about inputs of one shape")
         low = [torch.minimum(old, new) for old, new in zip(low, least, strict=True)]
         high = [torch.maximum(old, new) for old, new in zip(high, most, strict=True)]
-        for place, each in enumerate(rows):
-            kept[place].append(each[: max(MOST_SAMPLED - sum(map(len, kept[place])), 0)])
+        most_kept = max(min(_MOST_KEPT, _ROOM // max(sum(each.numel() for each in low), 1)), 1)
+        for held, each in zip(kept, rows, strict=True):
+            held.append(each[: max(most_kept - sum(map(len, held)), 0)])
     if one is None:
         raise DataError("there was no data: not one sample", hint="look at what --data gives")
     if not all(bool(torch.isfinite(end).all()) for end in (*low, *high) if end.is_floating_point()):

@@ -155,7 +155,7 @@ class _DriftTally:
 def _changed(before: nn.Module, after: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The shared parameters and buffers that differ, and the new ones."""
     old, new = before.state_dict(), after.state_dict()
-    changed = (name for name, value in old.items() if name in new and not _same(value, new[name]))
+    changed = (name for name, value in old.items() if name in new and not same_bits(value, new[name]))
     return tuple(changed), tuple(name for name in new if name not in old)
 
 
@@ -166,7 +166,7 @@ def _modules_changed(before: nn.Module, after: nn.Module) -> tuple[str, ...]:
     return tuple(path for path in {**old, **new} if old.get(path) != new.get(path))
 
 
-def _same(a: Any, b: Any) -> bool:
+def same_bits(a: Any, b: Any) -> bool:
     """Whether two values are equal bit for bit, so that NaN equals itself."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return bool(a == b)

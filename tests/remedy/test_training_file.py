@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 import deadrelu
 from deadrelu.errors import UsageError
+from deadrelu.load.inspection.inspect import inspect
+from deadrelu.render.terminal.inspection import render
 from deadrelu.report.advice import PatchResult
 from tests.training.conftest import DIGITS, digits
 
@@ -301,6 +303,12 @@ def test_suggest_names_it_first_with_what_the_optimizer_tells(network: Callable[
     assert report.from_json(report.to_json()).model == report.model
     [info] = report.model.optimizers
     assert set(DEAD["body.1"]) <= {layer.parameter: set(layer.units) for layer in info.quiet}["body.0.bias"]
+    inspected = inspect("ck.pt")  # without the code, and without data
+    assert inspected.optimizers == report.model.optimizers
+    assert inspected.to_dict()["optimizers"][0]["weight_decay"] == [0.02]
+    text = render(inspected)
+    assert "at 'optimizer', step 200, learning rate 0.003, weight decay 0.02" in " ".join(text.split())
+    assert "body.0.bias: " in text
     advice = deadrelu.suggest(report)
     assert "--reinit --with keep" in (advice.whole[0].command or "")
     assert "--slope" not in (advice.whole[0].command or "")

@@ -53,6 +53,7 @@ class _Contents:
     members: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
     hyper: HyperParameters | None = None
+    has_optimizer: bool = False
 
 
 def inspect(model: str | Path) -> Inspection:
@@ -90,7 +91,7 @@ def _inspected(model: str, path: Path, kind: FileKind, files: Sequence[Path]) ->
         notes=contents.notes,
         hyper_parameters=None if contents.hyper is None else contents.hyper.values,
         hyper_left_out=() if contents.hyper is None else contents.hyper.left_out,
-        optimizers=_optimizers(path, kind) if kind in _TORCH_SAVE else (),
+        optimizers=_optimizers(path, kind) if contents.has_optimizer and kind in _TORCH_SAVE else (),
     )
 
 
@@ -191,7 +192,15 @@ def _saved(pickled: Pickled, by: str) -> _Contents:
     if tree.kind == "state dict":
         notes.append(_WEIGHTS_ONLY)
     hyper = hyper_parameters(pickled.root)
-    return _Contents(f"{what}, saved with {by}", tree, sites, tuple(_globals(pickled)), notes=tuple(notes), hyper=hyper)
+    return _Contents(
+        f"{what}, saved with {by}",
+        tree,
+        sites,
+        tuple(_globals(pickled)),
+        notes=tuple(notes),
+        hyper=hyper,
+        has_optimizer=bool(optimizers_in(pickled.root)),
+    )
 
 
 def _module_kinds(node: TreeNode) -> Iterator[str]:

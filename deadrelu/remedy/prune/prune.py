@@ -30,7 +30,7 @@ from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.remedy.compare import compare_programs
 from deadrelu.remedy.prune.removal import Removal
-from deadrelu.remedy.prune.surgery import layer_sizes
+from deadrelu.remedy.prune.surgery import layer_sizes, restored
 from deadrelu.remedy.reopen import patched_spec, reopen
 from deadrelu.report import ModelInfo, Report
 from deadrelu.report.proof import Box
@@ -119,18 +119,22 @@ _WRITTEN_WEIGHTS = (
 
 
 def prune_module(module: nn.Module, data: DataSpec, options: PruneOptions, plan: Plan) -> Pruned:
-    """Remove dead units from a live module on the CPU, in place, with the same checks in this process."""
+    """Remove dead units from a live module on the CPU, in place, with the same checks in this process.
+
+    If one fails, or anything raises, the module is as it was.
+    """
     if any(tensor.device.type != "cpu" for tensor in (*module.parameters(), *module.buffers())):
         raise UsageError("a model is pruned on the CPU, and this one lies elsewhere", hint="move it: model.cpu()")
     program = EagerProgram(module)
     info = ModelInfo(path=None, format="live module", sha256=None, parameters=0)
     batches = open_data(data, program)
-    done = _remove(program, info, batches, options, plan, None)
-    result = _result(info, done, program, batches, options)
-    if not result.removed:
-        return result
-    dead, largest = _measured_here(done, program, info, batches, plan)
-    return _verified(result, done, dead, largest, options)
+    with restored(program.module):
+        done = _remove(program, info, batches, options, plan, None)
+        result = _result(info, done, program, batches, options)
+        if not result.removed:
+            return result
+        dead, largest = _measured_here(done, program, info, batches, plan)
+        return _verified(result, done, dead, largest, options)
 
 
 def _code(original: ModelSpec, info: ModelInfo) -> str | None:

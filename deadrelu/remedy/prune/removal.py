@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,7 @@ from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.programs.pytree import map_tensors, tensor_leaves
 from deadrelu.programs.rng import seed_all
+from deadrelu.remedy.compare import same_bits
 from deadrelu.remedy.prune.couplings import CoupledError, Couplings, Slice
 from deadrelu.remedy.prune.surgery import Surgery
 from deadrelu.report import SiteStats
@@ -134,36 +136,32 @@ class Removal:
 
     def _difference(self, before: Sequence[Sequence[Tensor]]) -> str:
         """Why the outputs are not what they were, by the first batch that differs; empty if they are."""
-        after = self._outputs()
-        try:
-            for old in before:
-                new = next(after)
+        with closing(self._outputs()) as after:
+            for index, old in enumerate(before):
+                try:
+                    new = next(after)
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # of the user's own code
+                    return f"the model's own code fixes the size of its layer ({type(error).__name__})"
                 if [each.shape for each in old] != [each.shape for each in new]:
                     return "the output would have another shape"
-                moved = [
-                    float((a.double() - b.double()).abs().max()) for a, b in zip(old, new, strict=True) if a.numel()
-                ]
-                same = all(torch.equal(a, b) for a, b in zip(old, new, strict=True))
-                if not same and not (self.rounding and self._is_rounding()):
-                    return (
-                        f"its smaller layers round differently: the output would move by {max(moved):.2g} (--rounding)"
-                    )
-        except Exception as error:  # of the user's own code
-            return f"the model's own code fixes the size of its layer ({type(error).__name__})"
-        finally:
-            after.close()
+                pairs = list(zip(old, new, strict=True))
+                if all(same_bits(a, b) for a, b in pairs) or (self.rounding and self._is_rounding(index)):
+                    continue
+                moved = max(float((a.double() - b.double()).abs().max()) for a, b in pairs if a.numel())
+                return f"its smaller layers round differently: the output would move by {moved:.2g} (--rounding)"
         return ""
 
-    def _is_rounding(self) -> bool:
-        """Whether in float64 the outputs of the first batch are the same but for rounding."""
-        batch = self.batches[0]
-        args, kwargs = map_tensors(
-            (batch.args, dict(batch.kwargs)), lambda x: x.double() if x.is_floating_point() else x
-        )
+    def _is_rounding(self, index: int) -> bool:
+        """Whether in float64 the outputs of a batch are the same but for rounding."""
+        batch = self.batches[index]
+        given = (batch.args, dict(batch.kwargs))
+        args, kwargs = map_tensors(given, lambda x: x.double() if x.is_floating_point() else x)
         found = []
         for module in (self._original, self.program.module):
             with EagerProgram(copy.deepcopy(module).double(), self.program.device).plainly() as run:
-                seed_all(0)
+                seed_all(index)
                 found.append(list(tensor_leaves(run(Batch(batch.samples, args, kwargs, axis=batch.axis)))))
         moved = [
             float((a - b).abs().max()) / max(float(a.abs().max()), 1e-30)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,21 @@ class Surgery:
                 for (held, dim), size in sizes.items():
                     if held == attribute:
                         setattr(owner, size, value.shape[dim])
+
+
+@contextmanager
+def restored(module: nn.Module) -> Iterator[None]:
+    """Put every parameter, buffer and size of a module back where the block raises."""
+    tables = [(m.__dict__, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in module.modules()]
+    try:
+        yield
+    except BaseException:
+        for held, attributes, parameters, buffers in tables:
+            held.clear()
+            held.update(attributes)
+            held["_parameters"].update(parameters)
+            held["_buffers"].update(buffers)
+        raise
 
 
 def layer_sizes(module: nn.Module) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import deadrelu
-from deadrelu.errors import OutputError, UsageError
+from deadrelu.errors import ModelError, OutputError, UsageError
 from deadrelu.load.trust import Trust
 from deadrelu.report.pruned import Pruned
 from tests.training.conftest import DIGITS, DYING, HEALTHY, digits
@@ -331,6 +331,18 @@ def test_weights_become_a_state_dict_and_the_sizes_are_named(tmp_path: Path, mon
     smaller.load_state_dict(torch.load("small.pt"))
     with torch.no_grad():
         assert torch.allclose(smaller(x), model(x), atol=1e-5)
+
+
+def test_a_live_module_comes_back_where_verification_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = planted(mlp, 0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    parameters = [id(parameter) for parameter in model.parameters()]
+    monkeypatch.setattr("deadrelu.remedy.prune.prune._dead_by_site", lambda _: {"1": 99, "5": 99})
+    with pytest.raises(ModelError, match="other units than planned"):
+        deadrelu.prune(model, torch.randn(32, 16), rounding=True)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert [id(parameter) for parameter in model.parameters()] == parameters
+    assert (model[0].out_features, model[3].in_features, model[4].num_features) == (40, 40, 40)  # type: ignore[index]
 
 
 def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:

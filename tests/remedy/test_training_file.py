@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import io
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -305,7 +306,7 @@ def test_suggest_names_it_first_with_what_the_optimizer_tells(network: Callable[
     assert set(DEAD["body.1"]) <= {layer.parameter: set(layer.units) for layer in info.quiet}["body.0.bias"]
     inspected = inspect("ck.pt")  # without the code, and without data
     assert inspected.optimizers == report.model.optimizers
-    assert inspected.to_dict()["optimizers"][0]["weight_decay"] == [0.02]
+    assert json.loads(inspected.to_json())["optimizers"][0]["weight_decay"] == [0.02]
     text = render(inspected)
     assert "at 'optimizer', step 200, learning rate 0.003, weight decay 0.02" in " ".join(text.split())
     assert "body.0.bias: " in text

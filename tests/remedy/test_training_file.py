@@ -80,7 +80,13 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], nn.
     Path("net.py").write_text(CODE)
     space: dict[str, Any] = {"__name__": "net"}
     exec(CODE, space)
-    return space["Net"]
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        net: nn.Module = space["Net"]()
+        return net
+
+    return make
 
 
 def trained(net: nn.Module, make: Make) -> Training:

@@ -96,7 +96,7 @@ def trained(net: nn.Module, make: Make) -> Training:
     training.step(30)
     with torch.no_grad():
         net.body[0].bias.fill_(3.0)[list(DEAD["body.1"])] = -100.0  # type: ignore[index, union-attr]
-        net.body[3].bias[list(DEAD["body.4"])] = -100.0  # type: ignore[index, union-attr]
+        net.body[3].bias.fill_(1.0)[list(DEAD["body.4"])] = -100.0  # type: ignore[index, union-attr]
     training.step(30, seed=1)
     return training
 

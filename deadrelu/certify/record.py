@@ -92,12 +92,14 @@ class _Recorder:
             self.obstacle = self.obstacle or f"the model decides by a value of its data what it computes ({name})"
         self._remember_constants(leaves)
         written = [args[place] for place in written_by(func) if place < len(args)]
+        constant = any(not isinstance(taped[0][place], Ref) for place in written_by(func) if place < len(args))
+        why = self.obstacle or (f"it is written into a tensor that was there before ({name})" if constant else "")
         for value in written:
             self._spoil_others(value, f"it is written into a part of a tensor ({name})")
         picks = isinstance(out, (tuple, list))
         for place, value in tensors:
             pick = place if picks else None
-            self.add(name.rstrip("_"), func, taped[0], taped[1], pick, value, self.obstacle)
+            self.add(name.rstrip("_"), func, taped[0], taped[1], pick, value, why)
         return out
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from deadrelu.remedy.variants import (
 )
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import Edit, Remedy
-from deadrelu.report.commands import patch_command, prune_command
+from deadrelu.report.commands import patch_command, prove_command
 from deadrelu.text.wording import count
 
 _FEW = 4
@@ -40,11 +40,10 @@ def whole_model(sick: Sequence[Candidate]) -> Iterator[Remedy]:
         able = [stats for stats in held if variant in possible(report, stats)]
         if 2 * len(able) >= len(held) > 0 and (command := _command(report, able, variant, slope)):
             yield Remedy(title=_titled(variant, able, sick, slope), why=explain(report, variant), command=command)
-    pruned = f"-o={default_output(report.model.path or '', variant='pruned')}"
-    if held and report.model.format not in (*GRAPHS, FOLDER) and (command := prune_command(report, "--proved", pruned)):
+    if held and report.model.format not in (*GRAPHS, FOLDER) and (command := prove_command(report)):
         yield Remedy(
-            title="Or remove those that no input can wake (`deadrelu prove` says which; the others are for --reinit)",
-            why="The outputs stay the same to the last bit, from smaller layers.",
+            title="Or see which of them no input can wake: `deadrelu prune --proved` removes those",
+            why="The outputs stay the same to the last bit. Those that can be woken are for --reinit.",
             command=command,
         )
     called = [each for each in sick if not each.stats.site.swappable and each.stats.site.source is not None]

@@ -48,7 +48,7 @@ _OF_THE_DATA = {"--data", "--data-key", "--samples", "--batch-axis", "--resize",
 _NOT_OF = {
     "scan": {"--update-baseline"},
     "suggest": {*_GATE, *_LOSS},
-    "prune": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--device-map"},
+    "prove": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--device", "--device-map"},
     "patch": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
 }
 """The options of a scan that a command does not take, or must not repeat; a test compares them with the commands."""
@@ -78,9 +78,9 @@ def patch_command(report: Report, *options: str) -> str | None:
     return _command("patch", report, options)
 
 
-def prune_command(report: Report, *options: str) -> str | None:
-    """Return `deadrelu prune` for the same model and data."""
-    return _command("prune", report, options)
+def prove_command(report: Report) -> str | None:
+    """Return `deadrelu prove` for the same model and data."""
+    return _command("prove", report, ())
 
 
 def next_scan(words: Sequence[str], model: str, *opening: str, as_before: bool = False) -> str:

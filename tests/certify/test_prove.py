@@ -205,6 +205,8 @@ class Branches(nn.Module):
             z = z + 100
         if self.kind == "random":
             z = z + torch.rand(6)
+        if self.kind == "constant":
+            z = torch.zeros(len(x), 6).add_(z)
         if self.kind == "slice":
             held = torch.zeros(len(x), 6)
             held[:, :3] = z[:, :3]
@@ -214,7 +216,7 @@ class Branches(nn.Module):
         return self.relu(z)
 
 
-@pytest.mark.parametrize("kind", ["branch", "numpy", "tolist", "array", "random", "slice", "unknown"])
+@pytest.mark.parametrize("kind", ["branch", "numpy", "tolist", "array", "random", "slice", "constant", "unknown"])
 def test_what_is_not_known_for_every_input_has_no_bound_and_says_why(kind: str) -> None:
     torch.manual_seed(0)
     model = Branches(kind)

@@ -50,7 +50,7 @@ def proof_sentences(proof: Proof) -> Iterator[str]:
     if proof.data.kind == "synthetic":
         yield "The data was synthetic: which units are silent, and its range, say little of real inputs. Give --data."
     if totals["proved"]:
-        yield "Units that no input wakes can be removed, or restarted with `deadrelu patch --reinit`."
+        yield "Units that no input wakes can be removed (`deadrelu prune --proved`) or restarted (`patch --reinit`)."
 
 
 def proof_caption() -> str:

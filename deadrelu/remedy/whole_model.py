@@ -42,8 +42,8 @@ def whole_model(sick: Sequence[Candidate]) -> Iterator[Remedy]:
             yield Remedy(title=_titled(variant, able, sick, slope), why=explain(report, variant), command=command)
     if held and report.model.format not in (*GRAPHS, FOLDER) and (command := prove_command(report)):
         yield Remedy(
-            title="Or see which of them no input can wake: `deadrelu prune --proved` removes those",
-            why="The outputs stay the same to the last bit. Those that can be woken are for --reinit.",
+            title="Or see which no input can wake: `deadrelu prune --proved` removes them",
+            why="The outputs stay the same to the last bit. What can wake is for --reinit.",
             command=command,
         )
     called = [each for each in sick if not each.stats.site.swappable and each.stats.site.source is not None]

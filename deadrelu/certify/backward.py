@@ -179,5 +179,7 @@ class Backward:
 
 def _dot(rows: Tensor, value: Tensor) -> Tensor:
     """The sum of each row's entries times those of a value; 0 times an infinite one is 0."""
+    if bool(torch.isfinite(value).all()):
+        return rows.flatten(1) @ value.expand(rows.shape[1:]).flatten()
     products = rows * value
     return torch.where(rows == 0, torch.zeros_like(products), products).flatten(1).sum(1)

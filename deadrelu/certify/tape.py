@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from deadrelu.programs.program import CallSite
 
@@ -43,7 +44,7 @@ class Node:
     dtype: torch.dtype
     obstacle: str = ""
 
-    @property
+    @cached_property
     def parents(self) -> tuple[int, ...]:
         """The values that it is made of, each once."""
         leaves = tree_leaves((self.args, dict(self.kwargs)), is_leaf=lambda leaf: isinstance(leaf, Ref))
@@ -55,13 +56,15 @@ class Node:
         def filled(leaf: Any) -> Any:
             if isinstance(leaf, Ref):
                 return values[leaf.number]
+            if isinstance(leaf, (list, tuple)):
+                return [filled(each) for each in leaf]
             is_float = isinstance(leaf, Tensor) and leaf.is_floating_point()
             return leaf.to(dtype) if dtype is not None and is_float else leaf
 
-        args = list(tree_map(filled, self.args, is_leaf=lambda leaf: isinstance(leaf, Ref)))
+        args = filled(self.args)
         kwargs = {
-            key: dtype if key == "dtype" and dtype is not None and value is not None else value
-            for key, value in tree_map(filled, dict(self.kwargs), is_leaf=lambda leaf: isinstance(leaf, Ref)).items()
+            key: dtype if key == "dtype" and dtype is not None and value is not None else filled(value)
+            for key, value in self.kwargs.items()
         }
         for place in written_by(self.call):
             args[place] = args[place].clone()

@@ -14,7 +14,7 @@ from deadrelu.certify.shapes import slope_below_zero
 from deadrelu.certify.tape import Node, Tape
 from deadrelu.flatness import Region
 
-_STEPS, _FEWEST = 60, 8
+_STEPS, _FEWEST = 40, 8
 _EFFORT = 2_000_000_000
 """Entries of all values that are computed in the search for the units of one site, over all steps."""
 

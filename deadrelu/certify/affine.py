@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from deadrelu.certify.tape import Node, Ref
 
-_MOVES = frozenset(
+MOVING = frozenset(
     {
         *("view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "numpy_T", "expand"),
         *("squeeze", "unsqueeze", "select", "slice", "split", "split_with_sizes", "unbind", "chunk", "narrow"),
@@ -46,7 +46,7 @@ def is_affine(node: Node) -> bool:
     """Whether the value is affine in those it is made of; for what reads two of them, only sums are."""
     refs = _refs(node)
     match node.operator:
-        case name if name in _MOVES or name in _AVERAGES:
+        case name if name in MOVING or name in _AVERAGES:
             return node.dtype.is_floating_point
         case "add" | "sub" | "rsub" | "neg" | "negative":
             return True
@@ -136,7 +136,7 @@ def terms(node: Node, values: Mapping[int, Tensor]) -> int:
         return int((values[left.number] if isinstance(left, Ref) else left).shape[-1]) + 3
     if name in _AVERAGES:
         return max(values[parent].numel() for parent in node.parents) + 2
-    return 0 if name in _MOVES and name != "_to_copy" else 2
+    return 0 if name in MOVING and name != "_to_copy" else 2
 
 
 def _refs(node: Node) -> list[bool]:

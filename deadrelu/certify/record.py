@@ -43,6 +43,8 @@ class _Recorder:
     """Storages into which values were written in part, and the reason."""
     obstacle: str = ""
     """Why nothing that follows is known."""
+    branch: str = ""
+    """Why other inputs may take another way."""
 
     def add(self, operator: str, call: Any, args: Any, kwargs: Any, pick: int | None, value: Tensor, why: str) -> int:
         number = len(self.nodes)
@@ -89,7 +91,7 @@ class _Recorder:
         outputs = list(out) if isinstance(out, (tuple, list)) else [out]
         tensors = [(place, value) for place, value in enumerate(outputs) if isinstance(value, Tensor)]
         if not tensors:
-            self.obstacle = self.obstacle or f"the model decides by a value of its data what it computes ({name})"
+            self._may_branch(f"the model decides by a value of its data what it computes ({name})")
         self._remember_constants(leaves)
         written = [args[place] for place in written_by(func) if place < len(args)]
         constant = any(not isinstance(taped[0][place], Ref) for place in written_by(func) if place < len(args))
@@ -105,8 +107,12 @@ class _Recorder:
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a function; one that gives values away to Python, without an operator, makes what follows unknown."""
         if func in _LEAKS and args and isinstance(args[0], Tensor) and self.number(args[0]) is not None:
-            self.obstacle = self.obstacle or f"the model reads its data outside of torch ({func.__name__})"
+            self._may_branch(f"the model reads its data outside of torch ({func.__name__})")
         return func(*args, **kwargs)
+
+    def _may_branch(self, why: str) -> None:
+        self.obstacle = self.obstacle or why
+        self.branch = self.branch or why
 
     def _remember_constants(self, leaves: Iterable[Any]) -> None:
         at = len(self.nodes)
@@ -142,7 +148,7 @@ class _Recorder:
             for node in self.nodes
         ]
         outputs = [number for value in tensor_leaves(output) if (number := self.number(value)) is not None]
-        return Tape(nodes, inputs, self.sites, outputs)
+        return Tape(nodes, inputs, self.sites, outputs, self.branch)
 
 
 def record(program: Program, batch: Batch) -> Tape:

@@ -94,13 +94,14 @@ class TapedSite:
 class Tape:
     """The values of one pass in the order in which they were made, the inputs first, and its activation calls.
 
-    `outputs` are the values that the pass returns.
+    `outputs` are the values that the pass returns. `branch` says why other inputs may take another way.
     """
 
     nodes: Sequence[Node]
     inputs: Sequence[int]
     sites: Sequence[TapedSite]
     outputs: Sequence[int]
+    branch: str = ""
 
     def values(
         self, inputs: Sequence[Tensor], wanted: Iterable[int], change: Rewrite | None = None

@@ -21,10 +21,14 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class SitePruned:
-    """The dead units of one site: those that were removed, and those that stay, each with its reason."""
+    """What was removed of one site: how many units it had, how many were dead, and why some of these stay.
+
+    Units that fire are among the removed ones where nothing reads them but what is dead.
+    """
 
     id: str
     units: int
+    dead: int
     removed_units: tuple[int, ...] = ()
     kept: tuple[Kept, ...] = ()
 
@@ -80,6 +84,11 @@ class Pruned:
     def removed(self) -> int:
         """How many units were removed."""
         return sum(len(site.removed_units) for site in self.sites)
+
+    @property
+    def unread(self) -> int:
+        """How many of them were not dead."""
+        return sum(len(site.removed_units) + len(site.kept) - site.dead for site in self.sites)
 
     def __repr__(self) -> str:
         """One line: the output, and how many units were removed and kept."""

@@ -173,7 +173,7 @@ def _result(
     old, new = EagerProgram(done.original, program.device), program
     times = _times([old, new], first) if any(site.removed_units for site in done.sites) else [None, None]
     dead = sum(_dead_by_site(done.before).values())
-    removed = sum(len(site.removed_units) for site in done.sites)
+    kept = sum(len(site.kept) for site in done.sites)
     figures = [
         ModelSize(
             parameters=sum(p.numel() for p in each.module.parameters()),
@@ -182,7 +182,7 @@ def _result(
             multiply_adds=_multiply_adds(each, first),
             milliseconds=passed,
         )
-        for each, left, passed in zip((old, new), (dead, dead - removed), times, strict=True)
+        for each, left, passed in zip((old, new), (dead, kept), times, strict=True)
     ]
     return Pruned(
         model=info.path,

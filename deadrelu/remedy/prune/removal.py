@@ -5,54 +5,32 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from deadrelu.certify.box import Sampled
 from deadrelu.certify.record import record
-from deadrelu.certify.targets import Target, strangers, targets_of
+from deadrelu.certify.targets import strangers, targets_of
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.programs.pytree import map_tensors, tensor_leaves
 from deadrelu.programs.rng import seed_all
 from deadrelu.remedy.compare import same_bits
-from deadrelu.remedy.prune.couplings import CoupledError, Couplings, Slice
-from deadrelu.remedy.prune.surgery import Surgery
+from deadrelu.remedy.prune.couplings import Group, groups
+from deadrelu.remedy.prune.parameters import TensorDim
+from deadrelu.remedy.prune.surgery import Surgery, replace_tensor
 from deadrelu.report import SiteStats
 from deadrelu.report.pruned import Kept, SitePruned
 
 _LAST = "it is the last unit of a wholly dead site, and a layer cannot have none"
-_CONSTANT = "its output is a constant other than 0"
 _SPARE = "with it the smaller layer keeps a size at which its kernel sums in the same order (--rounding)"
 _BLOCKS = (1, 4, 16, 32)
 """Sizes in whose multiples a layer is cut, smallest first: at 1 all of its units go."""
 
 _EXACT = 1e-9
 """The outputs of two models in float64 that differ by less, relative to the largest, differ by rounding alone."""
-
-
-@dataclass
-class _Site:
-    """A site with dead units: those that may go, and the reasons of those that stay."""
-
-    stats: SiteStats
-    units: list[int]
-    kept: dict[int, str] = field(default_factory=dict)
-    slices: tuple[Slice, ...] = ()
-
-    def keep_all(self, why: str) -> None:
-        """None of the units goes."""
-        self.kept |= dict.fromkeys(self.units, why)
-        self.units = []
-
-    def result(self) -> SitePruned:
-        """As it is reported."""
-        kept = tuple(Kept(unit=unit, reason=self.kept[unit]) for unit in sorted(self.kept))
-        return SitePruned(
-            id=self.stats.site.id, units=self.stats.site.units, removed_units=tuple(sorted(self.units)), kept=kept
-        )
 
 
 @dataclass
@@ -69,61 +47,95 @@ class Removal:
     def __post_init__(self) -> None:
         """Keep a copy of the module as it is."""
         self.exactly = 0.0
-        """How far outputs moved in float64, relative to the largest, where rounding was allowed."""
+        """How far outputs moved in float64, relative to the largest, where float32 rounded differently."""
         self._original = copy.deepcopy(self.program.module)
+        self._surgery = Surgery(self.program.module)
 
     def run(
-        self, sites: Iterable[SiteStats], inputs: Sampled, allowed: Mapping[str, Iterable[int]] | None = None
+        self, sites: Sequence[SiteStats], inputs: Sampled, allowed: Mapping[str, Iterable[int]] | None = None
     ) -> tuple[SitePruned, ...]:
         """Remove the dead units of these sites, in place; with `allowed`, by site, these alone."""
-        dead = [stats for stats in sites if stats.dead]
-        found = [_site(stats, None if allowed is None else set(allowed.get(stats.site.id, ()))) for stats in dead]
-        self._couple(found, inputs)
+        kept: dict[str, dict[int, str]] = {stats.site.id: {} for stats in sites}
+        dead = {stats.site.id: set(stats.dead_units) for stats in sites}
+        if allowed is not None:
+            for id, units in dead.items():
+                unproved = units - set(allowed.get(id, ()))
+                kept[id] |= dict.fromkeys(unproved, "that no input of the box wakes it is not proved")
+                dead[id] = units - unproved
+        found = self._groups(sites, inputs, dead, kept)
         before = list(self._outputs())
-        surgery = Surgery(self.program.module)
-        for site in found:
-            if site.units:
-                self._cut(surgery, site, before)
-        return tuple(site.result() for site in found)
+        for together in _by_places(group for group in found if not group.reason):
+            self._cut(together, before)
+        removed: dict[str, set[int]] = {id: set() for id in dead}
+        for group in found:
+            for id, units in group.units.items():
+                if group.reason:
+                    kept[id] |= dict.fromkeys(units & dead[id], group.reason)
+                else:
+                    removed[id] |= units
+        return tuple(
+            SitePruned(
+                id=stats.site.id,
+                units=stats.site.units,
+                dead=stats.dead,
+                removed_units=tuple(sorted(removed[stats.site.id] - kept[stats.site.id].keys())),
+                kept=tuple(Kept(unit=unit, reason=why) for unit, why in sorted(kept[stats.site.id].items())),
+            )
+            for stats in sites
+            if stats.dead or removed[stats.site.id]
+        )
 
-    def _cut(self, surgery: Surgery, site: _Site, before: Sequence[Sequence[Tensor]]) -> None:
-        """Remove as many units of a site as leave the outputs the same; the others stay, each with its reason.
+    def _groups(
+        self,
+        sites: Sequence[SiteStats],
+        inputs: Sampled,
+        dead: dict[str, set[int]],
+        kept: dict[str, dict[int, str]],
+    ) -> list[Group]:
+        """What has to be cut for the dead units; those of a site that is not followed stay, with the reason."""
+        tape = record(self.program, inputs.one)
+        targets, obstacles = targets_of(tape, sites)
+        obstacles |= strangers(self.program, tape, targets, inputs)
+        if tape.branch:
+            obstacles = dict.fromkeys(dead, tape.branch)
+        followed = {target.stats.site.id for target in targets} - obstacles.keys()
+        for id in dead.keys() - followed:
+            kept[id] |= dict.fromkeys(dead[id], obstacles.get(id, "it is not a rectifier"))
+            dead[id] = set()
+        targets = [target for target in targets if target.stats.site.id in followed]
+        return groups(self.program.module, tape, targets, dead)
+
+    def _cut(self, together: list[Group], before: Sequence[Sequence[Tensor]]) -> None:
+        """Remove as many of the groups of a layer as leave the outputs the same; the others get their reason.
 
         A layer whose size is a multiple of what its kernel works on at once sums in the order of the larger one.
         """
-        units, why = site.units, ""
-        for size in _BLOCKS:
-            live = site.stats.site.units - len(units)
+        units = together[self._spared(together) :]
+        live = min((self._surgery.length(place) for place in together[0].entries), default=0) - len(units)
+        why = ""
+        for size in _BLOCKS if units else ():
             spare = min(-live % size if live > size else size - live, len(units)) if size > 1 else 0
             going = units[: len(units) - spare]
             if not going:
                 break
-            surgery.cut(site.slices, going)
+            self._surgery.cut(going)
             found = self._difference(before)
             why = why or found
             if not found:
-                site.units = going
-                site.kept |= dict.fromkeys(units[len(going) :], _SPARE)
+                for group in units[len(going) :]:
+                    group.reason = _SPARE
                 return
-            surgery.restore(site.slices, going)
-        site.keep_all(why)
+            self._surgery.restore(going)
+        for group in units:
+            group.reason = why
 
-    def _couple(self, sites: Sequence[_Site], inputs: Sampled) -> None:
-        """Find what has to be cut for each site; the units of one that cannot be cut stay, with the reason."""
-        tape = record(self.program, inputs.one)
-        targets, obstacles = targets_of(tape, [site.stats for site in sites])
-        obstacles |= strangers(self.program, tape, targets, inputs)
-        by_id: dict[str, Target] = {target.stats.site.id: target for target in targets}
-        couplings = Couplings(self.program.module, tape)
-        for site in sites:
-            id = site.stats.site.id
-            if id in obstacles or id not in by_id:
-                site.keep_all(obstacles.get(id, "it is not a rectifier"))
-                continue
-            try:
-                site.slices = couplings.of(by_id[id])
-            except CoupledError as error:
-                site.keep_all(str(error))
+    def _spared(self, together: list[Group]) -> int:
+        """How many groups stay, with their reason, so that no layer is left without an entry."""
+        left = {place: self._surgery.length(place) for place in together[0].entries}
+        if all(sum(len(group.entries[place]) for group in together) < left[place] for place in left):
+            return 0
+        together[0].reason = _LAST
+        return 1
 
     def _outputs(self) -> Generator[list[Tensor], None, None]:
         """The outputs for each batch, by the kernels that torch takes by itself."""
@@ -147,10 +159,15 @@ class Removal:
                 if [each.shape for each in old] != [each.shape for each in new]:
                     return "the output would have another shape"
                 pairs = list(zip(old, new, strict=True))
-                if all(same_bits(a, b) for a, b in pairs) or (self.rounding and self._is_rounding(index)):
+                if all(same_bits(a, b) for a, b in pairs):
                     continue
                 moved = max(float((a.double() - b.double()).abs().max()) for a, b in pairs if a.numel())
-                return f"its smaller layers round differently: the output would move by {moved:.2g} (--rounding)"
+                if not self._is_rounding(index):
+                    return (
+                        f"the model's own code depends on the size of its layer: the output would move by {moved:.2g}"
+                    )
+                if not self.rounding:
+                    return f"its smaller layers round differently: the output would move by {moved:.2g} (--rounding)"
         return ""
 
     def _is_rounding(self, index: int) -> bool:
@@ -159,8 +176,11 @@ class Removal:
         given = (batch.args, dict(batch.kwargs))
         args, kwargs = map_tensors(given, lambda x: x.double() if x.is_floating_point() else x)
         found = []
-        for module in (self._original, self.program.module):
-            with EagerProgram(copy.deepcopy(module).double(), self.program.device).plainly() as run:
+        exact = copy.deepcopy(self.program.module).double()
+        for name, value in self._surgery.exact.items():
+            replace_tensor(exact, name, value)
+        for module in (copy.deepcopy(self._original).double(), exact):
+            with EagerProgram(module, self.program.device).plainly() as run:
                 seed_all(index)
                 found.append(list(tensor_leaves(run(Batch(batch.samples, args, kwargs, axis=batch.axis)))))
         moved = [
@@ -168,19 +188,15 @@ class Removal:
             for a, b in zip(*found, strict=True)
             if a.is_floating_point() and a.numel()
         ]
+        if max(moved, default=0.0) > _EXACT:
+            return False
         self.exactly = max(self.exactly, *moved, 0.0)
-        return self.exactly <= _EXACT
+        return True
 
 
-def _site(stats: SiteStats, allowed: set[int] | None) -> _Site:
-    """Which of the dead units of a site may go, as far as the site itself tells."""
-    site = _Site(stats, list(stats.dead_units))
-    for unit in stats.dead_units:
-        if allowed is not None and unit not in allowed:
-            site.kept[unit] = "that no input of the box wakes it is not proved"
-        elif stats.mean_activation and stats.mean_activation[unit] != 0:
-            site.kept[unit] = _CONSTANT
-    site.units = [unit for unit in stats.dead_units if unit not in site.kept]
-    if len(site.units) == stats.site.units:
-        site.kept[site.units.pop(0)] = _LAST
-    return site
+def _by_places(found: Iterable[Group]) -> Iterable[list[Group]]:
+    """The groups that change the same parameters in the same way, together."""
+    by_places: dict[frozenset[TensorDim | str], list[Group]] = {}
+    for group in found:
+        by_places.setdefault(frozenset((*group.entries, *group.shifts)), []).append(group)
+    return by_places.values()

@@ -1,71 +1,92 @@
-"""Cuts units out of a live module, and puts them back."""
+"""Cuts groups of entries out of a live module, and puts them back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from deadrelu.remedy.prune.couplings import Slice
-
-_SIZES: tuple[tuple[type[nn.Module], dict[tuple[str, int], str]], ...] = (
-    (nn.Linear, {("weight", 0): "out_features", ("weight", 1): "in_features"}),
-    (nn.modules.conv._ConvNd, {("weight", 0): "out_channels", ("weight", 1): "in_channels"}),
-    (nn.modules.batchnorm._BatchNorm, {("running_mean", 0): "num_features", ("weight", 0): "num_features"}),
-)
-"""Which attribute of a module is the size of which dimension."""
+from deadrelu.remedy.prune.couplings import Group
+from deadrelu.remedy.prune.parameters import TensorDim, tensor_named
 
 
 class Surgery:
-    """The parameters of a module with units cut out of them; each cut is of the original entries."""
+    """The parameters of a module without the entries of some groups."""
 
     def __init__(self, module: nn.Module) -> None:
         """Nothing is cut yet."""
+        self.exact: dict[str, Tensor] = {}
+        """The parameters to which constants were added, before they were rounded."""
         self._module = module
         self._original: dict[str, Tensor] = {}
-        self._cut: dict[tuple[str, int], set[int]] = {}
+        self._gone: list[Group] = []
+        convs = {path: m for path, m in module.named_modules() if isinstance(m, nn.modules.conv._ConvNd)}
+        self._grouped = {f"{path}.weight" for path, conv in convs.items() if conv.groups > 1}
 
-    def cut(self, slices: Iterable[Slice], units: Iterable[int]) -> None:
-        """Remove units; their entries are counted as in the module before any cut."""
-        self._change(slices, list(units), set.union)
+    def cut(self, groups: Iterable[Group]) -> None:
+        """Remove groups."""
+        groups = list(groups)
+        self._gone += groups
+        self._make(groups)
 
-    def restore(self, slices: Iterable[Slice], units: Iterable[int]) -> None:
+    def restore(self, groups: Iterable[Group]) -> None:
         """Put back what `cut` removed."""
-        self._change(slices, list(units), set.difference)
+        groups = list(groups)
+        self._gone = [group for group in self._gone if group not in groups]
+        self._make(groups)
 
-    def _change(
-        self, slices: Iterable[Slice], units: list[int], change: Callable[[set[int], set[int]], set[int]]
-    ) -> None:
-        """Change which entries are cut, and make the parameters again."""
-        for each in slices:
-            places = {place for unit in units for place in each.places.get(unit, ())}
-            self._cut[each.name, each.dim] = change(self._cut.get((each.name, each.dim), set()), places)
-            self._make(each.name)
+    def length(self, place: TensorDim) -> int:
+        """How many entries are left along a dimension."""
+        name, dim = place
+        return int(tensor_named(self._module, name).shape[dim])
 
-    def _make(self, name: str) -> None:
-        """A parameter or buffer without the entries that are cut."""
-        path, _, attribute = name.rpartition(".")
-        owner = self._module.get_submodule(path)
-        current = getattr(owner, attribute)
-        original = self._original.setdefault(name, current.detach())
+    def _make(self, groups: Iterable[Group]) -> None:
+        """Make the parameters and buffers of these groups again, without the entries of all that are gone."""
+        for name in dict.fromkeys(name for group in groups for name in group.names):
+            current = tensor_named(self._module, name)
+            original = self._original.setdefault(name, current.detach())
+            value = self._left_of(name, original)
+            replace_tensor(self._module, name, value, grouped=name in self._grouped)
+
+    def _left_of(self, name: str, original: Tensor) -> Tensor:
+        """What is left of a parameter."""
         value = original
+        shifts = [group.shifts[name] for group in self._gone if name in group.shifts]
+        if shifts:
+            value = original.double() + torch.stack(shifts).sum(0)
         for dim in range(original.ndim):
-            gone = self._cut.get((name, dim), set())
+            gone = {index for group in self._gone for index in group.entries.get((name, dim), ())}
             if gone:
-                kept = [place for place in range(original.shape[dim]) if place not in gone]
+                kept = [index for index in range(original.shape[dim]) if index not in gone]
                 value = value.index_select(dim, torch.tensor(kept, device=value.device))
-        value = value.contiguous() if value is not original else original
-        if isinstance(current, nn.Parameter):
-            setattr(owner, attribute, nn.Parameter(value, requires_grad=current.requires_grad))
-        else:
-            setattr(owner, attribute, value)
-        for kind, sizes in _SIZES:
-            if isinstance(owner, kind):
-                for (held, dim), size in sizes.items():
-                    if held == attribute:
-                        setattr(owner, size, value.shape[dim])
+        self.exact.pop(name, None)
+        if shifts:
+            self.exact[name] = value
+        return value.to(original.dtype).contiguous() if value is not original else original
+
+
+def replace_tensor(module: nn.Module, name: str, value: Tensor, *, grouped: bool = False) -> None:
+    """Put another tensor in the place of a parameter or buffer, and its size into the layer's attributes.
+
+    Of the weight of a `grouped` convolution whole groups come or go.
+    """
+    path, _, attribute = name.rpartition(".")
+    owner, current = module.get_submodule(path), tensor_named(module, name)
+    is_parameter = isinstance(current, nn.Parameter)
+    setattr(owner, attribute, nn.Parameter(value, requires_grad=current.requires_grad) if is_parameter else value)
+    if attribute == "weight" and isinstance(owner, nn.Linear):
+        owner.out_features, owner.in_features = value.shape
+    elif attribute == "weight" and isinstance(owner, nn.modules.conv._ConvNd):
+        if grouped:
+            owner.groups = owner.groups * len(value) // len(current)
+        sizes = len(value), value.shape[1] * owner.groups
+        owner.in_channels, owner.out_channels = sizes if owner.transposed else sizes[::-1]
+    elif isinstance(owner, nn.modules.batchnorm._BatchNorm) and value.ndim:
+        owner.num_features = len(value)
+    elif isinstance(owner, nn.PReLU):
+        owner.num_parameters = len(value)
 
 
 @contextmanager
@@ -75,21 +96,37 @@ def restored(module: nn.Module) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for held, attributes, parameters, buffers in tables:
-            held.clear()
-            held.update(attributes)
-            held["_parameters"].update(parameters)
-            held["_buffers"].update(buffers)
+        for table, attributes, parameters, buffers in tables:
+            table.clear()
+            table.update(attributes)
+            table["_parameters"].update(parameters)
+            table["_buffers"].update(buffers)
         raise
 
 
 def layer_sizes(module: nn.Module) -> Mapping[str, str]:
-    """Each layer whose size may change, as it is constructed: `Linear(64, 128)`."""
+    """Each layer whose size may change, as it is constructed: `Linear(64, 128)`; other parameters by their shape."""
     found: dict[str, str] = {}
     for path, layer in module.named_modules():
-        for kind, sizes in _SIZES:
-            if isinstance(layer, kind):
-                numbers = {name: getattr(layer, name) for name in dict.fromkeys(sizes.values())}
-                ordered = sorted(numbers, key=lambda name: not name.startswith("in"))
-                found[path] = f"{type(layer).__name__}({', '.join(str(numbers[name]) for name in ordered)})"
+        numbers = _numbers(layer)
+        if numbers is not None:
+            found[path] = f"{type(layer).__name__}({', '.join(map(str, numbers))})"
+            continue
+        for name, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
+            found[f"{path}.{name}".lstrip(".")] = str(list(tensor.shape))
     return found
+
+
+def _numbers(layer: nn.Module) -> tuple[int | str, ...] | None:
+    """The arguments of a layer that are sizes; None for one without."""
+    match layer:
+        case nn.Linear():
+            return layer.in_features, layer.out_features
+        case nn.modules.conv._ConvNd():
+            grouped = (f"groups={layer.groups}",) if layer.groups > 1 else ()
+            return layer.in_channels, layer.out_channels, *grouped
+        case nn.modules.batchnorm._BatchNorm():
+            return (layer.num_features,)
+        case nn.PReLU():
+            return (layer.num_parameters,)
+    return None

@@ -36,7 +36,7 @@ def _table(pruned: Pruned, screen: Screen) -> Iterator[Text]:
             "mark": screen.glyphs.note if site.kept else screen.glyphs.healthy,
             "site": screen.text(site.id),
             "units": f"{site.units:,}",
-            "dead": f"{len(site.removed_units) + len(site.kept):,}",
+            "dead": f"{site.dead:,}",
             "removed": f"{len(site.removed_units):,}",
             "kept": f"{len(site.kept):,}",
         }
@@ -95,9 +95,12 @@ def _sentences(pruned: Pruned) -> Iterator[str]:
     before, after = pruned.before, pruned.after
     saved = percent(1 - after.parameters / before.parameters)
     yield (
-        f"{count(pruned.removed, 'dead unit')} removed: {before.parameters:,} parameters before, {after.parameters:,}"
-        f" now ({saved} less)."
+        f"{count(pruned.removed, 'unit' if pruned.unread else 'dead unit')} removed: {before.parameters:,} parameters"
+        f" before, {after.parameters:,} now ({saved} less)."
     )
+    if pruned.unread:
+        verb = "is" if pruned.unread == 1 else "are"
+        yield f"Of these {pruned.unread:,} {verb} not dead, but constant, or read by dead units alone."
     parts = []
     if before.bytes is not None and after.bytes is not None:
         parts.append(f"the file {size(before.bytes)} and {size(after.bytes)}")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import deadrelu
+from deadrelu.certify.record import record
 from deadrelu.errors import ModelError, OutputError, UsageError
 from deadrelu.load.trust import Trust
+from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.programs.program import Batch
+from deadrelu.remedy.prune.constants import fixed_entries
 from deadrelu.report.pruned import Pruned
 from tests.remedy.prune.networks import IMAGE, NETWORKS, Anything, mlp, planted
 from tests.training.conftest import DIGITS, DYING, HEALTHY, digits
@@ -85,6 +91,33 @@ def test_a_unit_that_only_dead_units_read_goes_with_them() -> None:
     result = check(model, torch.randn(32, *IMAGE), 0)
     assert [(site.dead, site.removed_units) for site in result.sites[:2]] == [(0, (2, 9)), (2, (2, 9))]
     assert (result.unread, model.up.out_channels, model.deep.groups) == (2, 14, 14)
+
+
+class Applied(nn.Module):
+    """A function of a linear layer."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.function = nn.Linear(4, 6), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.layer(x))
+
+
+FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (
+    *(torch.sign, torch.floor, torch.relu, torch.sigmoid, F.relu6, F.hardtanh, F.hardsigmoid, F.hardswish, F.gelu),
+    *(F.softshrink, F.hardshrink, lambda z: z.clamp(min=0.5), lambda z: F.threshold(z, 0.1, 0.3), lambda z: z - z),
+    *(lambda z: (z > 0) * 1.0, lambda z: torch.where(z > 0, z, 0), lambda z: F.max_pool1d(z[:, None], 2)),
+    lambda z: z * 0,
+)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_is_made_of_the_input_is_no_constant(function: Callable[[Tensor], Tensor]) -> None:
+    x = torch.randn(1, 4)
+    tape = record(EagerProgram(Applied(function)), Batch(samples=1, args=(x,)))
+    [output] = tape.outputs
+    assert bool(fixed_entries(tape, [output], {})[output].isnan().all())
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,6 +16,7 @@ from deadrelu.data.batches import Batches
 from deadrelu.errors import NothingMeasuredError
 from deadrelu.judge.judgement import judge
 from deadrelu.judge.policy import Policy
+from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.export.program import ExportedProgram
@@ -47,10 +48,13 @@ class Evidence:
     steps: int = 0
 
 
-def scan_patched(program: Program, info: ModelInfo, batches: Batches) -> Report | None:
+def scan_patched(
+    program: Program, info: ModelInfo, batches: Batches, feature_axes: Mapping[str, int | None] | None = None
+) -> Report | None:
     """The judged report on a patched model; None if every site was swapped for one without a flat region."""
+    plan = Plan(feature_axes=feature_axes or {}, unmatched="note")
     try:
-        return judge(report_on(program, info, batches), Policy())
+        return judge(report_on(program, info, batches, plan), Policy())
     except NothingMeasuredError:
         return None
 

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec, ImageOptions
 from deadrelu.errors import DeadreluError, ModelError, UsageError
@@ -22,6 +24,7 @@ from deadrelu.load.open import open_program
 from deadrelu.load.spec import ModelSpec
 from deadrelu.load.trust import Trust, sha256_of
 from deadrelu.remedy.compare import Evidence, compare_programs, scan_patched
+from deadrelu.remedy.prune.surgery import resize
 from deadrelu.report import Report
 from deadrelu.report.advice import Drift
 
@@ -52,9 +55,13 @@ def reopen(
     swapped: Mapping[str, int | None],
     *,
     restarted: bool = False,
+    resized: bool = False,
+    feature_axes: Mapping[str, int | None] | None = None,
 ) -> tuple[Report | None, Evidence, Needs]:
     """Open and scan the patched model in a fresh process, and compare it with the original there.
 
+    If it is `resized`, it holds weights of other sizes than the code has: the layers of the code take those.
+    `feature_axes` are those of the scan.
     `swapped` and `restarted` are as in `compare_programs`. The report is None where no site is left that has a flat
     region. Raises `ModelError` if the process fails, `UsageError` for live data.
     """
@@ -76,6 +83,8 @@ def reopen(
         "data": asdict(replace(data, data=None if data.data is None else str(data.data))),
         "swapped": dict(swapped),
         "restarted": restarted,
+        "resized": resized,
+        "feature_axes": dict(feature_axes or {}),
     }
     found = _answer_of_process(json.dumps(question))
     if "error" in found:
@@ -123,11 +132,17 @@ def _measure_both(question: Mapping[str, Any]) -> dict[str, Any]:
     wanted = question["data"]
     data = DataSpec(**{**wanted, "images": ImageOptions(**wanted["images"])})
     patched = _model_spec(question["patched"])
-    needs = _needs(patched)
-    before, _ = open_program(_model_spec(question["original"]))
-    after, info = open_program(patched)
+    original = _model_spec(question["original"])
+    before, _ = open_program(original)
+    if question["resized"]:
+        needs = Needs(trust=False, arch=None)
+        after, info = open_program(original)
+        resize(after.module, torch.load(str(patched.model), weights_only=True))
+    else:
+        needs = _needs(patched)
+        after, info = open_program(patched)
     batches = open_data(data, before)
-    report = scan_patched(after, info, batches)
+    report = scan_patched(after, info, batches, question["feature_axes"])
     evidence = compare_programs(before, after, batches, question["swapped"], restarted=question["restarted"])
     found = None if report is None else report.to_dict()
     return {"report": found, "evidence": asdict(evidence), "needs": asdict(needs)}

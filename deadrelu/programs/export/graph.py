@@ -9,8 +9,12 @@ from functools import reduce
 from typing import Any
 
 import torch
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
+from torch.export.graph_signature import TensorArgument
 from torch.fx import GraphModule, Node
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from deadrelu.activations import ACTIVATIONS, BY_NAME
 from deadrelu.programs.callsites import Spelling, spellings
@@ -114,6 +118,21 @@ def rewrite_export(module: GraphModule, wanted: Mapping[int, Sequence[Substitute
     for owner in {id(owner): owner for owner, _ in found}.values():
         owner.graph.lint()
         owner.recompile()
+
+
+def refresh_shapes(program: ExportedProgram) -> None:
+    """Write the shapes down again that the graph has for its values, after weights have got other sizes."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    fakes = [value for value in values.values() if isinstance(value, FakeTensor)]
+    if not fakes:
+        return
+    mode = fakes[0].fake_mode
+    for spec in program.graph_signature.input_specs:
+        held = program.state_dict.get(spec.target or "", program.constants.get(spec.target or ""))
+        if isinstance(spec.arg, TensorArgument) and isinstance(held, torch.Tensor):
+            values[spec.arg.name] = mode.from_tensor(held, static_shapes=True)
+    with enable_python_dispatcher():  # as in the export: a free size stays free
+        FakeTensorProp(program.graph_module, mode).propagate_dont_convert_inputs(*values.values())
 
 
 def export_operator(node: Node) -> str:

@@ -66,6 +66,11 @@ class ExportedProgram:
         return self._module
 
     @property
+    def is_in_place(self) -> bool:
+        """Whether the module holds the weights of the program itself, not copies on another device."""
+        return all(weight is self.program.state_dict.get(name) for name, weight in self.module.named_parameters())
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the first floating input, else of the first floating weight; torch's default if none is."""
         tensors = (*self.program.state_dict.values(), *self.program.constants.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import reduce
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -47,8 +48,7 @@ class NamedTensors:
 
 def tensor_named(module: nn.Module, name: str) -> Tensor:
     """The parameter or buffer of this name."""
-    path, _, attribute = name.rpartition(".")
-    tensor: Tensor = getattr(module.get_submodule(path), attribute)
+    tensor: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
     return tensor
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +26,11 @@ from deadrelu.measure.plan import Plan
 from deadrelu.measure.reporting import report_on
 from deadrelu.measure.scan import Progress
 from deadrelu.programs.eager.program import EagerProgram
+from deadrelu.programs.export.graph import refresh_shapes
+from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch
 from deadrelu.remedy.compare import compare_programs
+from deadrelu.remedy.prune.graphs import Prunable, copied, plain_passes
 from deadrelu.remedy.prune.removal import Removal
 from deadrelu.remedy.prune.surgery import layer_sizes, restored
 from deadrelu.remedy.reopen import patched_spec, reopen
@@ -37,6 +39,9 @@ from deadrelu.report.proof import Box
 from deadrelu.report.pruned import ModelSize, OutputDrift, Pruned, SitePruned
 
 _WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
+_SAME_ROUNDING = 2
+"""In another process the outputs may move this many times as far as in this one."""
+
 _TURNS = 15
 """Passes of each model for its time, by turns."""
 
@@ -51,13 +56,14 @@ class PruneOptions:
 
 @dataclass(frozen=True)
 class _Done:
-    """What was removed in memory, and the model as it was; how far the outputs moved in float64, relatively."""
+    """What was removed in memory, and the model as it was; how far the outputs moved, and in float64, relatively."""
 
     before: Report
-    original: nn.Module
+    original: Prunable
     sites: tuple[SitePruned, ...]
     layers: Mapping[str, tuple[str, str]]
     exactly: float
+    moved: float
 
 
 def prune_file(
@@ -72,14 +78,19 @@ def prune_file(
 ) -> Pruned:
     """Write a verified copy of a saved model without its dead units to `output`.
 
-    A whole module stays one. Weights become a state dict, with the layers whose sizes change in the code. Nothing is
-    written if nothing can be removed. Raises `ModelError` if verification fails, and what opening and measuring raise.
+    A whole module stays one, and a graph too. Weights become a state dict, with the layers whose sizes change in the
+    code. Nothing is written if nothing can be removed. Raises `ModelError` if verification fails, and what opening and
+    measuring raise.
     """
     check_writable(output, force=force)
     program, info = open_program(original)
-    if not isinstance(program, EagerProgram) or info.format == "huggingface":
-        what = "a Hugging Face folder" if info.format == "huggingface" else "a graph, whose sizes are fixed in it"
-        raise UsageError(f"{info.path} is {what}", hint="prune the eager model that it was made from")
+    if info.format == "huggingface" or not isinstance(program, Prunable):
+        raise UsageError(
+            f"{info.path} has its sizes in config.json",
+            hint="prune the model that it holds: deadrelu.prune(model, data)",
+        )
+    if isinstance(program, ExportedProgram) and not program.is_in_place:
+        raise UsageError(f"{info.path} was exported on another device", hint="export it on the CPU")
     batches = open_data(data, program)
     done = _remove(program, info, batches, options, plan, progress)
     result = _result(info, done, program, batches, options)
@@ -89,16 +100,16 @@ def prune_file(
     with replacing(output, force=force) as temporary:
         if is_weights:
             torch.save(program.module.state_dict(), temporary)
-            dead, largest = _measured_here(done, program, info, batches, plan)
         else:
+            if isinstance(program, ExportedProgram):
+                refresh_shapes(program.program)
             program.save(temporary, force=True)
-            patched = patched_spec(original, temporary, code=original.arch or _code(original, info), ours=True)
-            after, evidence, needs = reopen(original, patched, data, {})
-            if after is None:
-                raise ModelError("the pruned model has no site that can be measured", hint="please report it")
-            dead, largest = _dead_by_site(after), evidence.drift.largest
-            result = replace(result, needs_trust=needs.trust, needs_arch=needs.arch)
-        result = _verified(result, done, dead, largest, options)
+        patched = patched_spec(original, temporary, code=original.arch or _code(original, info), ours=True)
+        after, evidence, needs = reopen(original, patched, data, {}, resized=is_weights, feature_axes=plan.feature_axes)
+        if after is None:
+            raise ModelError("the pruned model has no site that can be measured", hint="please report it")
+        result = replace(result, needs_trust=needs.trust, needs_arch=needs.arch)
+        result = _verified(result, done, _dead_by_site(after), evidence.drift.largest)
         sha256 = sha256_of(temporary)
         size = temporary.stat().st_size
     return replace(
@@ -106,16 +117,13 @@ def prune_file(
         output=str(output),
         before=replace(result.before, bytes=Path(str(original.model)).stat().st_size if info.sha256 else None),
         after=replace(result.after, bytes=size),
-        notes=(*(_WRITTEN_WEIGHTS if is_weights else ()), *result.notes),
+        notes=(*((_WRITTEN_WEIGHTS,) if is_weights else ()), *result.notes),
         sha256=sha256,
         layers_in_code=is_weights,
     )
 
 
-_WRITTEN_WEIGHTS = (
-    "a state dict was written: it fits the code once the layers listed have their new sizes",
-    "it was compared in this process, since no code for the new sizes exists yet",
-)
+_WRITTEN_WEIGHTS = "a state dict was written: it fits the code once the layers listed have their new sizes"
 
 
 def prune_module(module: nn.Module, data: DataSpec, options: PruneOptions, plan: Plan) -> Pruned:
@@ -125,6 +133,8 @@ def prune_module(module: nn.Module, data: DataSpec, options: PruneOptions, plan:
     """
     if any(tensor.device.type != "cpu" for tensor in (*module.parameters(), *module.buffers())):
         raise UsageError("a model is pruned on the CPU, and this one lies elsewhere", hint="move it: model.cpu()")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError("a TorchScript module in memory is not pruned", hint="save it, and prune the file")
     program = EagerProgram(module)
     info = ModelInfo(path=None, format="live module", sha256=None, parameters=0)
     batches = open_data(data, program)
@@ -133,8 +143,8 @@ def prune_module(module: nn.Module, data: DataSpec, options: PruneOptions, plan:
         result = _result(info, done, program, batches, options)
         if not result.removed:
             return result
-        dead, largest = _measured_here(done, program, info, batches, plan)
-        return _verified(result, done, dead, largest, options)
+        drift = compare_programs(done.original, program, batches, {}).drift
+        return _verified(result, done, _dead_by_site(report_on(program, info, batches, plan)), drift.largest)
 
 
 def _code(original: ModelSpec, info: ModelInfo) -> str | None:
@@ -143,7 +153,7 @@ def _code(original: ModelSpec, info: ModelInfo) -> str | None:
 
 
 def _remove(
-    program: EagerProgram,
+    program: Prunable,
     info: ModelInfo,
     batches: Batches,
     options: PruneOptions,
@@ -156,22 +166,21 @@ def _remove(
     allowed = None
     if options.proved is not None:
         allowed = {site.id: site.proved_units for site in prove(program, report.sites, inputs, batches).sites}
-    original = copy.deepcopy(program.module)
+    original = copied(program)
     sizes = layer_sizes(program.module)
     removal = Removal(program, list(batches), rounding=options.rounding)
     sites = removal.run(report.sites, inputs, allowed)
     now = layer_sizes(program.module)
     layers = {path: (size, now[path]) for path, size in sizes.items() if now[path] != size}
-    return _Done(report, original, sites, layers, removal.exactly)
+    return _Done(report, original, sites, layers, removal.exactly, removal.moved)
 
 
-def _result(
-    info: ModelInfo, done: _Done, program: EagerProgram, batches: Iterable[Batch], options: PruneOptions
-) -> Pruned:
+def _result(info: ModelInfo, done: _Done, program: Prunable, batches: Iterable[Batch], options: PruneOptions) -> Pruned:
     """The result as far as it is known before the file is read back."""
     first = next(iter(batches))
-    old, new = EagerProgram(done.original, program.device), program
-    times = _times([old, new], first) if any(site.removed_units for site in done.sites) else [None, None]
+    old, new = done.original, program
+    is_timed = any(site.removed_units for site in done.sites) and not isinstance(program, ExportedProgram)
+    times = _times([old, new], first) if is_timed else [None, None]  # an exported program is run node by node here
     dead = sum(_dead_by_site(done.before).values())
     kept = sum(len(site.kept) for site in done.sites)
     figures = [
@@ -198,9 +207,9 @@ def _result(
     )
 
 
-def _verified(result: Pruned, done: _Done, dead: Mapping[str, int], largest: float, options: PruneOptions) -> Pruned:
+def _verified(result: Pruned, done: _Done, dead: Mapping[str, int], largest: float) -> Pruned:
     """The result with what was measured of the pruned model. Raises `ModelError` where that is not what was planned."""
-    if largest and not options.rounding:
+    if largest > _SAME_ROUNDING * done.moved:
         raise ModelError(
             f"the pruned model gives other outputs, by up to {largest:.2g}",
             hint="nothing was written; please report it",
@@ -218,24 +227,16 @@ def _verified(result: Pruned, done: _Done, dead: Mapping[str, int], largest: flo
     )
 
 
-def _measured_here(
-    done: _Done, program: EagerProgram, info: ModelInfo, batches: Batches, plan: Plan
-) -> tuple[dict[str, int], float]:
-    """The dead units of the pruned model by site, and how far its outputs are from the old ones, in this process."""
-    drift = compare_programs(EagerProgram(done.original, program.device), program, batches, {}).drift
-    return _dead_by_site(report_on(program, info, batches, plan)), drift.largest
-
-
 def _dead_by_site(report: Report) -> dict[str, int]:
     return {stats.site.id: stats.dead for stats in report.sites}
 
 
-def _times(programs: Sequence[EagerProgram], batch: Batch) -> list[float]:
+def _times(programs: Sequence[Prunable], batch: Batch) -> list[float]:
     """The median time of a pass of each, by turns, in milliseconds."""
     taken: list[list[float]] = [[] for _ in programs]
     for _ in range(_TURNS):
         for times, program in zip(taken, programs, strict=True):
-            with program.plainly() as run:
+            with plain_passes(program) as run:
                 run(batch)  # the first after a change of hands is slower
                 start = time.perf_counter()
                 run(batch)
@@ -243,9 +244,9 @@ def _times(programs: Sequence[EagerProgram], batch: Batch) -> list[float]:
     return [statistics.median(times) for times in taken]
 
 
-def _multiply_adds(program: EagerProgram, batch: Batch) -> int | None:
+def _multiply_adds(program: Prunable, batch: Batch) -> int | None:
     """The multiply-adds of one sample in linear and convolution layers."""
     counter = FlopCounterMode(display=False)
-    with program.plainly() as run, counter:
+    with plain_passes(program) as run, counter:
         run(batch)
     return int(counter.get_total_flops()) // 2 // max(batch.samples, 1)

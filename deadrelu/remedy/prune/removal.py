@@ -19,8 +19,9 @@ from deadrelu.programs.pytree import map_tensors, tensor_leaves
 from deadrelu.programs.rng import seed_all
 from deadrelu.remedy.compare import same_bits
 from deadrelu.remedy.prune.couplings import Group, groups
+from deadrelu.remedy.prune.graphs import Prunable, copied, in_float64, plain_passes
 from deadrelu.remedy.prune.parameters import TensorDim
-from deadrelu.remedy.prune.surgery import Surgery, replace_tensor
+from deadrelu.remedy.prune.surgery import Surgery
 from deadrelu.report import SiteStats
 from deadrelu.report.pruned import Kept, SitePruned
 
@@ -40,16 +41,18 @@ class Removal:
     With `rounding` they may differ by what the smaller kernels round differently: checked in float64.
     """
 
-    program: EagerProgram
+    program: Prunable
     batches: Sequence[Batch]
     rounding: bool = False
 
     def __post_init__(self) -> None:
-        """Keep a copy of the module as it is."""
+        """Keep a copy of the program as it is."""
         self.exactly = 0.0
         """How far outputs moved in float64, relative to the largest, where float32 rounded differently."""
-        self._original = copy.deepcopy(self.program.module)
-        self._surgery = Surgery(self.program.module)
+        self.moved = 0.0
+        """How far the outputs of the program as it is now are from the old ones."""
+        self._original = copied(self.program)
+        self._surgery = Surgery(self.program.module, in_place=not isinstance(self.program, EagerProgram))
 
     def run(
         self, sites: Sequence[SiteStats], inputs: Sampled, allowed: Mapping[str, Iterable[int]] | None = None
@@ -140,7 +143,7 @@ class Removal:
     def _outputs(self) -> Generator[list[Tensor], None, None]:
         """The outputs for each batch, by the kernels that torch takes by itself."""
         fast = torch.backends.mha.get_fastpath_enabled()
-        with self.program.plainly() as run:
+        with plain_passes(self.program) as run:
             torch.backends.mha.set_fastpath_enabled(fast)  # a scan turns it off
             for index, batch in enumerate(self.batches):
                 seed_all(index)  # a model that draws random numbers in eval mode must draw the same ones twice
@@ -148,6 +151,7 @@ class Removal:
 
     def _difference(self, before: Sequence[Sequence[Tensor]]) -> str:
         """Why the outputs are not what they were, by the first batch that differs; empty if they are."""
+        furthest = 0.0
         with closing(self._outputs()) as after:
             for index, old in enumerate(before):
                 try:
@@ -162,36 +166,40 @@ class Removal:
                 if all(same_bits(a, b) for a, b in pairs):
                     continue
                 moved = max(float((a.double() - b.double()).abs().max()) for a, b in pairs if a.numel())
-                if not self._is_rounding(index):
-                    return (
-                        f"the model's own code depends on the size of its layer: the output would move by {moved:.2g}"
-                    )
+                furthest = max(furthest, moved)
+                if why := self._why_moved(index):
+                    return f"{why}: the output would move by {moved:.2g}"
                 if not self.rounding:
                     return f"its smaller layers round differently: the output would move by {moved:.2g} (--rounding)"
+        self.moved = furthest
         return ""
 
-    def _is_rounding(self, index: int) -> bool:
-        """Whether in float64 the outputs of a batch are the same but for rounding."""
+    def _why_moved(self, index: int) -> str:
+        """Why the outputs of a batch differ; empty if that is rounding, since in float64 they are the same."""
         batch = self.batches[index]
         given = (batch.args, dict(batch.kwargs))
         args, kwargs = map_tensors(given, lambda x: x.double() if x.is_floating_point() else x)
         found = []
-        exact = copy.deepcopy(self.program.module).double()
-        for name, value in self._surgery.exact.items():
-            replace_tensor(exact, name, value)
-        for module in (copy.deepcopy(self._original).double(), exact):
-            with EagerProgram(module, self.program.device).plainly() as run:
-                seed_all(index)
-                found.append(list(tensor_leaves(run(Batch(batch.samples, args, kwargs, axis=batch.axis)))))
+        try:
+            for program in (in_float64(self._original, {}), in_float64(self.program, self._surgery.exact)):
+                with plain_passes(program) as run:
+                    seed_all(index)
+                    found.append(list(tensor_leaves(run(Batch(batch.samples, args, kwargs, axis=batch.axis)))))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of the user's own code
+            return (
+                f"the model does not run in float64, which would show whether it is rounding ({type(error).__name__})"
+            )
         moved = [
             float((a - b).abs().max()) / max(float(a.abs().max()), 1e-30)
             for a, b in zip(*found, strict=True)
             if a.is_floating_point() and a.numel()
         ]
         if max(moved, default=0.0) > _EXACT:
-            return False
+            return "the model's own code depends on the size of its layer"
         self.exactly = max(self.exactly, *moved, 0.0)
-        return True
+        return ""
 
 
 def _by_places(found: Iterable[Group]) -> Iterable[list[Group]]:

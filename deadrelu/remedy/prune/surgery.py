@@ -13,10 +13,14 @@ from deadrelu.remedy.prune.parameters import TensorDim, tensor_named
 
 
 class Surgery:
-    """The parameters of a module without the entries of some groups."""
+    """The parameters of a module without the entries of some groups.
 
-    def __init__(self, module: nn.Module) -> None:
+    With `in_place` a parameter stays the same object, which a graph knows; else it is another one.
+    """
+
+    def __init__(self, module: nn.Module, *, in_place: bool = False) -> None:
         """Nothing is cut yet."""
+        self._in_place = in_place
         self.exact: dict[str, Tensor] = {}
         """The parameters to which constants were added, before they were rounded."""
         self._module = module
@@ -48,7 +52,10 @@ class Surgery:
             current = tensor_named(self._module, name)
             original = self._original.setdefault(name, current.detach())
             value = self._left_of(name, original)
-            replace_tensor(self._module, name, value, grouped=name in self._grouped)
+            if self._in_place:
+                current.data = value
+            else:
+                _replace(self._module, name, value, grouped=name in self._grouped)
 
     def _left_of(self, name: str, original: Tensor) -> Tensor:
         """What is left of a parameter."""
@@ -67,7 +74,14 @@ class Surgery:
         return value.to(original.dtype).contiguous() if value is not original else original
 
 
-def replace_tensor(module: nn.Module, name: str, value: Tensor, *, grouped: bool = False) -> None:
+def resize(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights of other sizes than the layers have, which take those."""
+    for name, value in weights.items():
+        grouped = getattr(module.get_submodule(name.rpartition(".")[0]), "groups", 1) > 1 and name.endswith(".weight")
+        _replace(module, name, value, grouped=grouped)
+
+
+def _replace(module: nn.Module, name: str, value: Tensor, *, grouped: bool = False) -> None:
     """Put another tensor in the place of a parameter or buffer, and its size into the layer's attributes.
 
     Of the weight of a `grouped` convolution whole groups come or go.

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 import deadrelu
 from deadrelu.certify.record import record
 from deadrelu.errors import ModelError, OutputError, UsageError
-from deadrelu.load.trust import Trust
 from deadrelu.programs.eager.program import EagerProgram
 from deadrelu.programs.program import Batch
 from deadrelu.remedy.prune.constants import fixed_entries
@@ -235,6 +234,7 @@ def test_weights_become_a_state_dict_and_the_sizes_are_named(tmp_path: Path, mon
         "0": ("Linear(16, 40)", f"Linear(16, {kept})"),
         "2": ("Linear(40, 4)", f"Linear({kept}, 4)"),
     }
+    assert deadrelu.prune("weights.pt", "x.pt", arch="net.py:Net", output="exact.pt").drift.max_abs == 0
     smaller = nn.Sequential(nn.Linear(16, kept), nn.ReLU(), nn.Linear(kept, 4))
     smaller.load_state_dict(torch.load("small.pt"))
     with torch.no_grad():
@@ -260,11 +260,33 @@ def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:
         deadrelu.prune(DYING, DIGITS, output=taken)
     assert taken.read_text() == "mine"
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-    torch.jit.save(torch.jit.script(model), str(tmp_path / "graph.pt"))  # type: ignore[no-untyped-call]
-    with pytest.raises(UsageError, match="a graph"):
-        deadrelu.prune(tmp_path / "graph.pt", torch.rand(4, 4), output=tmp_path / "out.pt", trust=Trust(all=True))
+    with pytest.raises(UsageError, match="a TorchScript module in memory"):
+        deadrelu.prune(torch.jit.script(model), torch.rand(4, 4))
     with pytest.raises(UsageError, match="lies elsewhere"):
         deadrelu.prune(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).to("meta"), torch.rand(4, 4))
     result = deadrelu.prune(HEALTHY, DIGITS, output=tmp_path / "healthy.pt")
     assert (result.removed, result.sites, result.output) == (0, (), None)
     assert not (tmp_path / "healthy.pt").exists()
+
+
+def test_weights_that_do_not_hold_what_was_planned_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(
+        "from torch import nn\ndef Net():\n    return nn.Sequential(nn.Linear(16, 40), nn.ReLU(), nn.Linear(40, 4))\n"
+    )
+    model = nn.Sequential(nn.Linear(16, 40), nn.ReLU(), nn.Linear(40, 4))
+    with torch.no_grad():
+        model[0].bias[[3, *range(10, 30)]] = -60.0
+    torch.save(model.state_dict(), "w.pt")
+    torch.save(torch.randn(64, 16), "x.pt")
+    save = torch.save
+
+    def spoilt(state: dict[str, Tensor], path: Path) -> None:
+        save({name: value + 1e-3 for name, value in state.items()}, path)
+
+    monkeypatch.setattr("deadrelu.remedy.prune.prune.torch.save", spoilt)
+    with pytest.raises(ModelError, match="gives other outputs"):
+        deadrelu.prune("w.pt", "x.pt", arch="net.py:Net", output="small.pt", rounding=True)
+    assert not Path("small.pt").exists()

@@ -13,12 +13,14 @@ from deadrelu.cli.command import command
 from deadrelu.cli.configuration import ModelCommand
 from deadrelu.cli.model_options import loss_options
 from deadrelu.cli.outputs import check_outputs, show, write_outputs
-from deadrelu.cli.run import ModelRun, run_of
+from deadrelu.cli.run import run_of
 from deadrelu.errors import ExitCode, UsageError
+from deadrelu.judge.certain import with_proof
 from deadrelu.judge.early import Until
 from deadrelu.judge.judgement import exit_code
 from deadrelu.judge.policy import Policy, parse_limit
 from deadrelu.render.formats import Format
+from deadrelu.render.terminal import proved
 
 
 class ScanCommand(ModelCommand):
@@ -77,7 +79,7 @@ def scan(
         definition=definition,
         tau=tau,
     )
-    until = _until(until_verdict, until_likely, baseline, definition, format if prove else None)
+    until = _until(until_verdict, until_likely, baseline, definition)
     name = context.obj.name
     gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
     what = {"stats": stats, "plasticity": plasticity, "initial": initial, "saturated_below": saturated_below}
@@ -85,26 +87,18 @@ def scan(
     if ranks.is_silent():
         return ExitCode.OK
     report = gate.apply(report, policy)
+    proof = run.prove(model) if prove else None
+    if proof is not None:
+        report = with_proof(report, proof)
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
-    _show_proof(run, model if prove else None)
+    if proof is not None and format is Format.TABLE:
+        console.write(f"\n{proved.render(proof, console.current_screen())}")
     return exit_code(report, exit_zero=exit_zero)
 
 
-def _show_proof(run: ModelRun, model: str | None) -> None:
-    """Print what is certain of a model below the table of its scan; nothing for None."""
-    from deadrelu.render.terminal import proved
-
-    if model is not None:
-        console.write(f"\n{proved.render(run.prove(model), console.current_screen())}")
-
-
-def _until(
-    verdict: bool, likely: bool, baseline: Path | None, definition: str | None, proved_in: Format | None
-) -> Until | None:
-    """When the scan stops. Raises `UsageError` where it cannot be compared with a baseline, or a proof has no place."""
-    if proved_in not in (None, Format.TABLE):
-        raise UsageError("--prove prints a proof below the table", hint="deadrelu prove has --format json")
+def _until(verdict: bool, likely: bool, baseline: Path | None, definition: str | None) -> Until | None:
+    """When the scan stops. Raises `UsageError` where it cannot be compared with a baseline."""
     if baseline and (verdict or likely):
         raise UsageError("a scan that stops early cannot be compared with a baseline", hint="leave one of the two out")
     if baseline and definition:

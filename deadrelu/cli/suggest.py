@@ -19,6 +19,7 @@ from deadrelu.cli.saved_reports import saved_report
 from deadrelu.cli.usage_errors import name_of
 from deadrelu.cli.values import read_number
 from deadrelu.errors import ExitCode, UsageError
+from deadrelu.judge.certain import with_proof
 from deadrelu.judge.policy import Policy
 from deadrelu.remedy.suggest import check_slope
 from deadrelu.render import advice as markdown
@@ -45,6 +46,7 @@ def suggest(
     format: Annotated[
         Format, o.choice((*PLAIN, Format.MARKDOWN), "--format", help="Format of stdout.", panel=OUTPUT)
     ] = Format.TABLE,
+    prove: o.ProveOption = False,
     full: Annotated[bool, _output("--full", help="Show each site with all its remedies.")] = False,
     quiet: o.QuietOption = False,
 ) -> ExitCode:
@@ -54,6 +56,8 @@ def suggest(
     saved = saved_report(model)
     if saved is None:
         report = run.scan(model, policy=Policy(rare_below=rare_below, confidence=confidence))
+        if prove:
+            report = with_proof(report, run.prove(model))
     else:
         if flags := list(_scan_flags(context)):
             raise UsageError(

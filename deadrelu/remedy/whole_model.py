@@ -21,7 +21,7 @@ from deadrelu.remedy.variants import (
 )
 from deadrelu.report import Report, SiteStats
 from deadrelu.report.advice import Edit, Remedy
-from deadrelu.report.commands import patch_command, prove_command
+from deadrelu.report.commands import patch_command, prove_command, prune_command
 from deadrelu.text.wording import count
 
 _FEW = 4
@@ -39,18 +39,39 @@ def whole_model(sick: Sequence[Candidate]) -> Iterator[Remedy]:
     for variant in VARIANTS[:-1]:  # one more activation to try is for a site by itself
         able = [stats for stats in held if variant in possible(report, stats)]
         if 2 * len(able) >= len(held) > 0 and (command := _command(report, able, variant, slope)):
-            yield Remedy(title=_titled(variant, able, sick, slope), why=explain(report, variant), command=command)
-    if held and report.model.format not in (*GRAPHS, FOLDER) and (command := prove_command(report)):
-        yield Remedy(
-            title="Or see which no input can wake: `deadrelu prune --proved` removes them",
-            why="The outputs stay the same to the last bit. What can wake is for --reinit.",
-            command=command,
-        )
+            why = explain(report, variant) + (_woken(able) if "--reinit" in variant.options else "")
+            yield Remedy(title=_titled(variant, able, sick, slope), why=why, command=command)
+    if held and report.model.format != FOLDER:
+        yield from _removal(report)
     called = [each for each in sick if not each.stats.site.swappable and each.stats.site.source is not None]
     if called:
         yield from _calls(report, called, slope)
     if held and report.model.format in (*_WEIGHTS, "live module"):
         yield from _in_python(held, slope)
+
+
+def _woken(able: Sequence[SiteStats]) -> str:
+    """How many of the dead units are proved to be for a restart, if that is known."""
+    woken, dead = sum(len(stats.woken_units or ()) for stats in able), sum(stats.dead for stats in able)
+    return f" An input in the data's range wakes {woken:,} of the {count(dead, 'dead unit')}." if woken else ""
+
+
+def _removal(report: Report) -> Iterator[Remedy]:
+    """The way to a smaller model: by what is proved, or by the proof that is missing."""
+    known = [stats.proved_units for stats in report.sites if stats.proved_units is not None]
+    proved = sum(map(len, known))
+    if not known and (command := prove_command(report)):
+        yield Remedy(
+            title="Or see which no input can wake: `deadrelu prune --proved` removes them",
+            why="The outputs stay the same to the last bit. What can wake is for --reinit.",
+            command=command,
+        )
+    if proved and (command := prune_command(report, "--proved", "--rounding")):
+        yield Remedy(
+            title=f"Or remove the {count(proved, 'dead unit')} that no input in the data's range wakes",
+            why="The outputs move by rounding alone; without --rounding fewer go, and no bit changes.",
+            command=command,
+        )
 
 
 def _command(report: Report, able: Sequence[SiteStats], variant: Variant, slope: float) -> str | None:

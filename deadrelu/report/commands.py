@@ -30,7 +30,7 @@ _GATE = {
         "--select",
     ),
     *("--ignore", "--strict", "--exit-zero", "--until-verdict", "--until-likely", "--stats", "--plasticity"),
-    *("--initial", "--prove"),
+    "--initial",
 }
 _LOSS = {"--loss", "--label-key"}
 _TRIAL = {
@@ -48,8 +48,9 @@ _OF_THE_DATA = {"--data", "--data-key", "--samples", "--batch-axis", "--resize",
 _NOT_OF = {
     "scan": {"--update-baseline"},
     "suggest": {*_GATE, *_LOSS},
-    "prove": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--device", "--device-map"},
-    "patch": {*_GATE, *_LOSS, "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
+    "prove": {*_GATE, *_LOSS, "--prove", "--rare-below", "--confidence", "--device", "--device-map"},
+    "prune": {*_GATE, *_LOSS, "--prove", "--rare-below", "--confidence", "--device", "--device-map"},
+    "patch": {*_GATE, *_LOSS, "--prove", "--rare-below", "--confidence", "--site", "--skip-site", "--device-map"},
 }
 """The options of a scan that a command does not take, or must not repeat; a test compares them with the commands."""
 
@@ -81,6 +82,11 @@ def patch_command(report: Report, *options: str) -> str | None:
 def prove_command(report: Report) -> str | None:
     """Return `deadrelu prove` for the same model and data."""
     return _command("prove", report, ())
+
+
+def prune_command(report: Report, *options: str) -> str | None:
+    """Return `deadrelu prune` for the same model and data."""
+    return _command("prune", report, options)
 
 
 def next_scan(words: Sequence[str], model: str, *opening: str, as_before: bool = False) -> str:

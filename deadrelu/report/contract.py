@@ -160,8 +160,11 @@ def _check_site(site: Mapping[str, Any], where: str) -> None:
         rates[u] != 0 for u in site["dead_units"]
     ):
         raise ValueError(f"{where} lists a unit as dead that fired or met NaN or infinity")
-    if not {*site.get("born_dead_units", ())} <= {*site["dead_units"]}:
-        raise ValueError(f"{where}.born_dead_units lists a unit that is not dead")
+    for name in ("born_dead_units", "proved_units", "woken_units"):
+        if not {*site.get(name, ())} <= {*site["dead_units"]}:
+            raise ValueError(f"{where}.{name} lists a unit that is not dead")
+    if {*site.get("proved_units", ())} & {*site.get("woken_units", ())}:
+        raise ValueError(f"{where}.woken_units lists a unit that is proved dead")
     if "causes" in site and [cause["unit"] for cause in site["causes"]] != list(site["dead_units"]):
         raise ValueError(f"{where}.causes are not those of its dead units")
 

@@ -21,6 +21,8 @@ _OPTIONAL = (
     "gradient_score",
     "causes",
     "born_dead_units",
+    "proved_units",
+    "woken_units",
 )
 
 

@@ -128,7 +128,8 @@ class SiteStats:
     `gradient_rms`, `zero_gradient_units` and `gradient_score` are those of a scan with a loss, of which
     `judge.gradients.with_gradients` has the formulas; otherwise they are empty. With `stats` "full", `causes` has an
     entry for each dead unit. `born_dead_units` are the dead units that were dead in the initial model already; None if
-    none was given, or it lacks the site.
+    none was given, or it lacks the site. Of the dead units, no input in the range of the data wakes `proved_units`, and
+    one was found for `woken_units`; None if that was not asked for, or nothing can be proved of the site.
     """
 
     site: Site
@@ -159,6 +160,8 @@ class SiteStats:
     gradient_score: tuple[float | None, ...] = ()
     causes: tuple[UnitCause, ...] = ()
     born_dead_units: tuple[int, ...] | None = None
+    proved_units: tuple[int, ...] | None = None
+    woken_units: tuple[int, ...] | None = None
 
     @property
     def judged_units(self) -> tuple[int, ...]:

@@ -53,7 +53,29 @@ def test_a_scan_proves_in_one_go(place: Path) -> None:
     scanned, proved = done.out.split("box    ")
     assert "125" in scanned
     assert "69 are dead for every input" in " ".join(proved.split())
-    check_refusal(deadrelu("scan", "model.pt", "--prove", "--format", "json", cwd=place), "below the table")
+
+
+def test_the_report_of_a_scan_holds_what_is_proved_and_the_advice_goes_by_it(place: Path) -> None:
+    done = deadrelu("scan", "model.pt", "--data", "val.npz", "--prove", "--format", "json", cwd=place)
+    assert done.code == 0, done.err
+    (place / "report.json").write_text(done.out)
+    site = json.loads(done.out)["sites"][0]
+    assert (len(site["proved_units"]), len(site["woken_units"])) == (69, 56)
+    assert sorted((*site["proved_units"], *site["woken_units"])) == site["dead_units"]
+    proof = json.loads(prove(place, "--format", "json").out)
+    total = proof["totals"]["proved"]
+    saved = deadrelu("suggest", "report.json", cwd=place)
+    fresh = deadrelu("suggest", "model.pt", "--data", "val.npz", "--prove", "-q", cwd=place)
+    for advice in (saved, fresh):
+        assert advice.code == 0, advice.err
+        text = " ".join(advice.out.split())
+        assert f"Or remove the {total} dead units that no input in the data's range wakes" in text
+        assert f"wakes {proof['totals']['woken']} of the 299 dead units" in text
+        assert "Or see which no input can wake" not in text
+    [command] = [line.strip() for line in fresh.out.splitlines() if line.strip().startswith("deadrelu prune")]
+    removed = deadrelu(*shlex.split(command)[1:], "--format", "json", "-q", cwd=place)
+    assert removed.code == 0, removed.err
+    assert sum(len(each["removed_units"]) for each in json.loads(removed.out)["sites"]) == total
 
 
 @pytest.mark.parametrize(("options", "code"), [((), 0), (("--fail-on", "woken"), 1), (("--fail-on", "open"), 1)])

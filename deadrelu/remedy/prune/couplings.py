@@ -21,7 +21,7 @@ _ELSEWHERE = "it is read where it is not dead"
 
 @dataclass(eq=False)
 class Group:
-    """TensorChannels that go together, by the place where they are, and all units of sites that go with them.
+    """Entries of parameters that go together, by the dimension along which they lie, and all units that go with them.
 
     `shifts` are added to parameters for what the layers then read no more. `reason` says why the group cannot go.
     """
@@ -127,8 +127,10 @@ def _fold(read: Read, rows: Tensor, indices: list[int], channels: Channels, grou
     Raises `ValueError` where there is no such parameter.
     """
     node = read.node
-    if not bool((rows == rows[:, :1]).all()) or node.kwargs:
+    if not bool((rows == rows[:, :1]).all()):
         raise ValueError("which differs between positions")
+    if node.kwargs:
+        raise ValueError("and scales what it makes")
     if node.operator in affine.CONVOLUTIONS:
         if any(node.args[4]) or node.args[6]:
             raise ValueError("and not at its edges, which are padded")

@@ -1,4 +1,4 @@
-"""Removes dead units from a live module, site by site, as far as the outputs stay the same."""
+"""Removes dead units from a program, layer by layer, as far as the outputs stay the same."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class Removal:
                 unproved = units - set(allowed.get(id, ()))
                 kept[id] |= dict.fromkeys(unproved, "that no input of the box wakes it is not proved")
                 dead[id] = units - unproved
-        found = self._groups(sites, inputs, dead, kept)
-        before = list(self._outputs())
+        found = self._groups(sites, inputs, dead, kept) if any(dead.values()) else []
+        before = list(self._outputs()) if found else []
         for together in _by_places(group for group in found if not group.reason):
             self._cut(together, before)
         removed: dict[str, set[int]] = {id: set() for id in dead}
@@ -76,12 +76,13 @@ class Removal:
                     kept[id] |= dict.fromkeys(units & dead[id], group.reason)
                 else:
                     removed[id] |= units
+                    kept[id] = {unit: why for unit, why in kept[id].items() if unit not in units}  # not proved, unread
         return tuple(
             SitePruned(
                 id=stats.site.id,
                 units=stats.site.units,
                 dead=stats.dead,
-                removed_units=tuple(sorted(removed[stats.site.id] - kept[stats.site.id].keys())),
+                removed_units=tuple(sorted(removed[stats.site.id])),
                 kept=tuple(Kept(unit=unit, reason=why) for unit, why in sorted(kept[stats.site.id].items())),
             )
             for stats in sites

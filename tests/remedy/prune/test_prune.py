@@ -196,6 +196,21 @@ def test_only_proved_units_go_and_then_all_of_the_box_is_the_same() -> None:
         assert torch.allclose(before(x), model(x), rtol=0, atol=1e-3)
 
 
+def test_a_unit_that_is_not_proved_goes_where_only_proved_ones_read_it() -> None:
+    """Unit 3 of the first site is silent on the data, but other inputs of the box wake it."""
+    model = planted(NETWORKS["mobile"].make, 0, share=0.0)
+    x = torch.rand(32, *IMAGE)
+    with torch.no_grad():
+        model.deep.bias[3] = -60.0  # type: ignore[index, union-attr]
+        model.up.bias[3] -= model.up(x)[:, 3].max() + 1e-4  # type: ignore[operator, index, union-attr]
+    up, deep, *_ = deadrelu.prove(model, x).sites
+    assert (3 in up.proved_units, 3 in deep.proved_units) == (False, True)
+    up_now, deep_now, *_ = deadrelu.prune(model, x, proved=True, rounding=True).sites
+    assert 3 in up_now.removed_units
+    assert 3 in deep_now.removed_units
+    assert 3 not in {kept.unit for kept in up_now.kept}
+
+
 def test_the_file_opens_with_torch_alone(tmp_path: Path, fresh_process: None) -> None:
     del fresh_process
     result = deadrelu.prune(DYING, DIGITS, output=tmp_path / "small.pt")

@@ -21,6 +21,7 @@ from deadrelu.judge.judgement import exit_code
 from deadrelu.judge.policy import Policy, parse_limit
 from deadrelu.render.formats import Format
 from deadrelu.render.terminal import proved
+from deadrelu.report.proof import Proof
 
 
 class ScanCommand(ModelCommand):
@@ -64,8 +65,8 @@ def scan(
     quiet: o.QuietOption = False,
 ) -> ExitCode:
     """Run MODEL over the data and report the units that never fire."""
-    run = run_of(context, quiet=quiet)
-    outputs = check_outputs(output, force=force, name=context.obj.name or Path(model).stem)
+    run, name = run_of(context, quiet=quiet), context.obj.name
+    outputs = check_outputs(output, force=force, name=name or Path(model).stem)
     policy = Policy(
         max_dead=max_dead,
         max_dead_total=max_dead_total,
@@ -80,21 +81,23 @@ def scan(
         tau=tau,
     )
     until = _until(until_verdict, until_likely, baseline, definition)
-    name = context.obj.name
     gate = baseline_gate(baseline, update=update_baseline, tolerance=tolerance, loosen=force, name=name, quiet=quiet)
     what = {"stats": stats, "plasticity": plasticity, "initial": initial, "saturated_below": saturated_below}
     report = run.scan(model, policy=policy, until=until, **what)
     if ranks.is_silent():
         return ExitCode.OK
-    report = gate.apply(report, policy)
     proof = run.prove(model) if prove else None
-    if proof is not None:
-        report = with_proof(report, proof)
+    report = with_proof(gate.apply(report, policy), proof)
     write_outputs(report, outputs, force=force)
     show(report, format, units, full=full)
-    if proof is not None and format is Format.TABLE:
-        console.write(f"\n{proved.render(proof, console.current_screen())}")
+    _show_proof(proof if format is Format.TABLE else None)
     return exit_code(report, exit_zero=exit_zero)
+
+
+def _show_proof(proof: Proof | None) -> None:
+    """Print what is certain below the table of a scan; nothing for None."""
+    if proof is not None:
+        console.write(f"\n{proved.render(proof, console.current_screen())}")
 
 
 def _until(verdict: bool, likely: bool, baseline: Path | None, definition: str | None) -> Until | None:

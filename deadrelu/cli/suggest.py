@@ -56,8 +56,7 @@ def suggest(
     saved = saved_report(model)
     if saved is None:
         report = run.scan(model, policy=Policy(rare_below=rare_below, confidence=confidence))
-        if prove:
-            report = with_proof(report, run.prove(model))
+        report = with_proof(report, run.prove(model) if prove else None)
     else:
         if flags := list(_scan_flags(context)):
             raise UsageError(

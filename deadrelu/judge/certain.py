@@ -9,8 +9,13 @@ from deadrelu.report.proof import Proof
 from deadrelu.report.site import Sites
 
 
-def with_proof(report: Report, proof: Proof) -> Report:
-    """Return the report with what a proof over the same data says of the dead units of each site that it decided."""
+def with_proof(report: Report, proof: Proof | None) -> Report:
+    """Return the report with what a proof over the same data says of the dead units of each site that it decided.
+
+    Without a proof it is as it was.
+    """
+    if proof is None:
+        return report
     decided = {site.id: site for site in proof.sites if site.obstacle is None}
     sites = Sites(
         replace(

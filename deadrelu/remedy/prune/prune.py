@@ -30,7 +30,7 @@ from deadrelu.programs.export.graph import refresh_shapes
 from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch
 from deadrelu.remedy.compare import compare_programs
-from deadrelu.remedy.prune.graphs import Prunable, copied, plain_passes
+from deadrelu.remedy.prune.graphs import Prunable, plain_passes
 from deadrelu.remedy.prune.removal import Removal
 from deadrelu.remedy.prune.surgery import layer_sizes, restored
 from deadrelu.remedy.reopen import patched_spec, reopen
@@ -166,13 +166,12 @@ def _remove(
     allowed = None
     if options.proved is not None:
         allowed = {site.id: site.proved_units for site in prove(program, report.sites, inputs, batches).sites}
-    original = copied(program)
     sizes = layer_sizes(program.module)
     removal = Removal(program, list(batches), rounding=options.rounding)
     sites = removal.run(report.sites, inputs, allowed)
     now = layer_sizes(program.module)
     layers = {path: (size, now[path]) for path, size in sizes.items() if now[path] != size}
-    return _Done(report, original, sites, layers, removal.exactly, removal.moved)
+    return _Done(report, removal.original, sites, layers, removal.exactly, removal.moved)
 
 
 def _result(info: ModelInfo, done: _Done, program: Prunable, batches: Iterable[Batch], options: PruneOptions) -> Pruned:

@@ -46,12 +46,13 @@ class Removal:
     rounding: bool = False
 
     def __post_init__(self) -> None:
-        """Keep a copy of the program as it is."""
+        """Keep a copy of the program."""
         self.exactly = 0.0
         """How far outputs moved in float64, relative to the largest, where float32 rounded differently."""
         self.moved = 0.0
         """How far the outputs of the program as it is now are from the old ones."""
-        self._original = copied(self.program)
+        self.original = copied(self.program)
+        """The program as it was."""
         self._surgery = Surgery(self.program.module, in_place=not isinstance(self.program, EagerProgram))
 
     def run(
@@ -182,7 +183,7 @@ class Removal:
         args, kwargs = map_tensors(given, lambda x: x.double() if x.is_floating_point() else x)
         found = []
         try:
-            for program in (in_float64(self._original, {}), in_float64(self.program, self._surgery.exact)):
+            for program in (in_float64(self.original, {}), in_float64(self.program, self._surgery.exact)):
                 with plain_passes(program) as run:
                     seed_all(index)
                     found.append(list(tensor_leaves(run(Batch(batch.samples, args, kwargs, axis=batch.axis)))))

@@ -75,8 +75,10 @@ class Surgery:
 
 
 def resize(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load weights of other sizes than the layers have, which take those."""
+    """Load weights of other sizes than the layers have, which take those; what else a state dict holds stays."""
     for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            continue
         grouped = getattr(module.get_submodule(name.rpartition(".")[0]), "groups", 1) > 1 and name.endswith(".weight")
         _replace(module, name, value, grouped=grouped)
 

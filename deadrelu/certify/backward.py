@@ -36,17 +36,13 @@ class Backward:
     bounds: Bounds
     _lines: dict[int, tuple[Interval, Lines]] = field(default_factory=dict)
 
-    def upper(
-        self, number: int, entries: Tensor, sign: float = 1.0, slopes: Mapping[int, Tensor] | None = None
-    ) -> Tensor:
-        """An upper bound of sign · value for each of these entries of its flat form; `slopes` are of the free lines."""
-        found = [self._upper(number, part, sign, slopes) for part in entries.split(self.tape.rows_at_once(number))]
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.float64)
-
+    @torch.no_grad()
     def both(self, number: int, entries: Tensor) -> tuple[Tensor, Tensor]:
-        """A lower and an upper bound of each of these entries."""
-        with torch.no_grad():
-            return -self.upper(number, entries, -1.0), self.upper(number, entries)
+        """A lower and an upper bound of each of these entries of the flat value."""
+        parts = entries.split(max(self.tape.rows_at_once(number) // 2, 1))
+        found = [self._upper(number, part, mirrored=True).view(2, -1) for part in parts]
+        most, least = torch.cat(found, 1)
+        return -least, most
 
     def optimised(self, number: int, entries: Tensor, limit: float) -> Tensor:
         """Upper bounds with slopes that are made better as long as that decides entries: bounds them by `limit`."""
@@ -54,7 +50,7 @@ class Backward:
         return torch.cat([self._optimised(number, part, limit) for part in entries.split(rows)])
 
     def _optimised(self, number: int, entries: Tensor, limit: float) -> Tensor:
-        first = best = self.upper(number, entries).detach()
+        first = best = self._upper(number, entries)
         free = {n: lines for n in self._before(number) if (lines := self._line(n)) is not None and lines.free.any()}
         if not free:
             return best
@@ -64,7 +60,7 @@ class Backward:
         for step in range(_STEPS):
             with torch.enable_grad():
                 optimiser.zero_grad()
-                found = self._upper(number, entries, 1.0, slopes)
+                found = self._upper(number, entries, slopes)
                 if not found.requires_grad:  # no line whose slope is free bears on these entries
                     break
                 found[found > limit].sum().backward()
@@ -83,7 +79,7 @@ class Backward:
         found: dict[int, list[Tensor]] = {}
         for part in entries.split(self.tape.rows_at_once(number)):
             at_inputs: dict[int, Tensor] = {}
-            self._upper(number, part, 1.0, None, at_inputs)
+            self._upper(number, part, at_inputs=at_inputs)
             for n, coefficients in at_inputs.items():
                 own = self.bounds.known[n]
                 found.setdefault(n, []).append(torch.where(coefficients > 0, own.high, own.low))
@@ -113,36 +109,45 @@ class Backward:
         self,
         number: int,
         entries: Tensor,
-        sign: float,
-        slopes: Mapping[int, Tensor] | None,
+        slopes: Mapping[int, Tensor] | None = None,
+        *,
+        mirrored: bool = False,
         at_inputs: dict[int, Tensor] | None = None,
     ) -> Tensor:
         """The bound of a few entries: their coefficients are carried from value to value, back to the inputs.
 
-        `at_inputs` gets the coefficients of the inputs.
+        `slopes` are of the free lines. `mirrored` adds the bounds of the entries times -1, which have the same way to
+        the first value that is not affine. `at_inputs` gets the coefficients of the inputs.
         """
         shape = self.tape.nodes[number].shape
         first = torch.zeros(len(entries), shape.numel(), dtype=torch.float64)
-        first[torch.arange(len(entries)), entries] = sign
+        first[torch.arange(len(entries)), entries] = 1.0
         waiting: dict[int, Tensor] = {number: first.view(len(entries), *shape)}
-        total = torch.zeros(len(entries), dtype=torch.float64)
+        total = slack = torch.zeros(len(entries), dtype=torch.float64)
         for n in self._before(number):
             if n not in waiting:
                 continue
-            node, coefficients = self.tape.nodes[n], waiting.pop(n)
-            own = self.bounds.known[n]
-            if affine.is_affine(node) and all(parent in self.bounds.known for parent in node.parents):
-                total = total + self._through_affine(node, coefficients, own, waiting)
-            elif (lines := self._line(n)) is not None:
-                total = total + self._through_lines(node, coefficients, lines, own, waiting, slopes)
+            node, own, bends = self.tape.nodes[n], self.bounds.known[n], self._line(n)
+            if bends is None and affine.is_affine(node) and all(p in self.bounds.known for p in node.parents):
+                constant, rounding = self._through_affine(node, waiting.pop(n), own, waiting)
+                total, slack = total + constant, slack + rounding
+                continue
+            if mirrored:
+                waiting = {each: torch.cat([rows, -rows]) for each, rows in waiting.items()}
+                total, slack, mirrored = torch.cat([total, -total]), slack.repeat(2), False
+            coefficients = waiting.pop(n)
+            if bends is not None:
+                total = total + self._through_lines(node, coefficients, bends, own, waiting, slopes)
             else:  # an input, or an operator of which only the range is known
                 if at_inputs is not None and node.operator == INPUT:
                     at_inputs[n] = coefficients
                 total = total + _dot(coefficients.clamp(min=0), own.high) + _dot(coefficients.clamp(max=0), own.low)
-                total = total + _SLACK * _dot(coefficients.abs(), own.size)
-        return total
+                slack = slack + _SLACK * _dot(coefficients.abs(), own.size)
+        return total + slack
 
-    def _through_affine(self, node: Node, out: Tensor, own: Interval, waiting: dict[int, Tensor]) -> Tensor:
+    def _through_affine(
+        self, node: Node, out: Tensor, own: Interval, waiting: dict[int, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Carry coefficients through an affine operator; returns what it adds: its constant part and its rounding."""
         zeros = {parent: torch.zeros(self.tape.nodes[parent].shape, dtype=torch.float64) for parent in node.parents}
 
@@ -154,7 +159,7 @@ class Backward:
         for parent, coefficients in zip(zeros, back, strict=True):
             waiting[parent] = waiting[parent] + coefficients if parent in waiting else coefficients
         rounding = own.error + _SLACK * own.size
-        return _dot(out, at_zero) + _dot(out.abs(), rounding)
+        return _dot(out, at_zero), _dot(out.abs(), rounding)
 
     def _through_lines(
         self,

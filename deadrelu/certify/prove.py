@@ -160,14 +160,23 @@ def _corners(tape: Tape, bounds: Bounds, search: Search) -> list[Tensor]:
 
 
 def _optimise(tape: Tape, bounds: Bounds, target: Target) -> None:
-    """Better linear bounds for the units that are still open."""
+    """Better linear bounds for the units that are still open.
+
+    First at the position whose bound is highest; at the others only where that decides this one.
+    """
     units = target.undecided
-    work = len(units) * target.entries.shape[1] * tape.size(target.number) * 8
-    if not len(units) or target.region.outside or work > _WORK:
+    if not len(units) or target.region.outside:
         return
+    backward, limit = Backward(tape, bounds), target.region.low
+    most = int(_WORK // (tape.size(target.number) * 8))
     entries = target.entries[units]
-    high = Backward(tape, bounds).optimised(target.number, entries.flatten(), target.region.low).view(entries.shape)
-    target.proved[units] |= (high <= target.region.low).all(1)
+    high = bounds.known[target.number].high.flatten()[entries]
+    worst = torch.zeros_like(entries, dtype=torch.bool).scatter(1, high.argmax(1, keepdim=True), True)
+    for chosen in (worst, ~worst & (high > limit)):
+        chosen &= (high.where(worst, -torch.inf).amax(1, keepdim=True) <= limit) | worst
+        if 0 < int(chosen.sum()) <= most:
+            high[chosen] = torch.minimum(high[chosen], backward.optimised(target.number, entries[chosen], limit))
+    target.proved[units] |= (high <= limit).all(1)
     target.upper[units] = torch.minimum(target.upper[units], high.amax(1))
 
 

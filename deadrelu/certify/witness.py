@@ -77,8 +77,8 @@ class Search:
             effort -= steps * len(left) * len(starts)
             for part in left.split(max(at_once // len(starts), 1)):
                 rows = [torch.cat([start[place][part] for start in starts]) for place in range(len(corners))]
-                climbed = self._climb(self.entries[part].repeat(len(starts), 1), rows, leak, steps)
-                found |= {int(part[row % len(part)]): values for row, values in climbed.items()}
+                climbed = self._climb(self.entries[part], rows, leak, steps)
+                found |= {int(part[place]): values for place, values in climbed.items()}
         return found
 
     def _at_random(self, units: int, seed: int) -> Iterable[list[Tensor]]:
@@ -95,12 +95,14 @@ class Search:
             yield start
 
     def _climb(self, entries: Tensor, rows: list[Tensor], leak: float, steps: int) -> dict[int, list[Tensor]]:
-        """Go uphill for each unit from its own row; returns the highest input of those that fire, by place."""
+        """Go uphill from rows that belong to these units in turn; returns the highest input of each that fires."""
         lows, highs = self.inputs.low, self.inputs.high
         rows = [
             torch.minimum(torch.maximum(each, low), high) for each, low, high in zip(rows, lows, highs, strict=True)
         ]
-        best = torch.full((len(entries),), -torch.inf)
+        turns = len(rows[0]) // len(entries)
+        of_rows = entries.repeat(turns, 1)
+        best = torch.full((len(of_rows),), -torch.inf)
         kept = [each.clone() for each in rows]
         places = [place for place, each in enumerate(rows) if each.is_floating_point()]
         for step in range(steps + 1):
@@ -108,7 +110,7 @@ class Search:
             with torch.enable_grad():
                 rows = [each.detach().requires_grad_(each.is_floating_point()) for each in rows]
                 [z] = taped_values(self.tape, [self.number], rows, leak * left)
-                height = _height(self.region, z.flatten(1).gather(1, entries.flatten(1)).view(entries.shape))
+                height = _height(self.region, z.flatten(1).gather(1, of_rows))
                 of = [rows[place] for place in places]
                 gradients = torch.autograd.grad(height.sum(), of, allow_unused=True) if of else ()
             with torch.no_grad():
@@ -120,9 +122,11 @@ class Search:
                     if gradient is not None:
                         moved = rows[place] + _FIRST_STEP * left * (highs[place] - lows[place]) * gradient.sign()
                         rows[place] = torch.minimum(torch.maximum(moved, lows[place]), highs[place])
-            if not places or bool((best > 0).all()):
+            if not places or bool((best.view(turns, -1).amax(0) > 0).all()):
                 break
-        return {row: [each[row].clone() for each in kept] for row in torch.nonzero(best > 0).flatten().tolist()}
+        most, turn = best.view(turns, -1).max(0)
+        fires = torch.nonzero(most > 0).flatten().tolist()
+        return {place: [each[int(turn[place]) * len(entries) + place].clone() for each in kept] for place in fires}
 
 
 def nearest(tape: Tape, wanted: Sequence[Search], inputs: Sampled) -> list[Tensor]:
@@ -134,7 +138,7 @@ def nearest(tape: Tape, wanted: Sequence[Search], inputs: Sampled) -> list[Tenso
         for each, z, kept in zip(wanted, taped_values(tape, numbers, part), heights, strict=True):
             z = z.flatten(1)[:, each.entries.flatten()].unflatten(1, each.entries.shape)
             kept.append(_height(each.region, z))
-    return [torch.cat(kept).argsort(0, descending=True)[:_FROM_DATA] for kept in heights]
+    return [torch.cat(kept).topk(min(_FROM_DATA, len(inputs.rows[0])), 0).indices for kept in heights]
 
 
 def _height(region: Region, z: Tensor) -> Tensor:

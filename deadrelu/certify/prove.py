@@ -12,19 +12,16 @@ from torch import Tensor
 from deadrelu.activations import BY_NAME
 from deadrelu.certify.affine import is_affine
 from deadrelu.certify.backward import Backward
+from deadrelu.certify.bounding import WORK, bounded
 from deadrelu.certify.box import Sampled, rows_of
 from deadrelu.certify.exact import Exact, TooLargeError
 from deadrelu.certify.intervals import Bounds, Interval
-from deadrelu.certify.record import record
 from deadrelu.certify.tape import Tape
-from deadrelu.certify.targets import Target, never, observed, strangers, targets_of
+from deadrelu.certify.targets import Target, never, observed
 from deadrelu.certify.witness import Search, nearest, taped_values
 from deadrelu.programs.program import Batch, Program
 from deadrelu.report import SiteStats
 from deadrelu.report.proof import SiteProof
-
-_WORK = 2e8
-"""The most entries of the coefficients of linear bounds, of all values together, for one value."""
 
 _PATIENCE = 20.0
 """Seconds of the exact solver for one value at most."""
@@ -67,13 +64,8 @@ def prove(
     seconds: dict[str, float] = {}
     wanted = [stats for stats in sites if (kind := BY_NAME.get(stats.site.op)) is not None and kind.region is not None]
     start = time.perf_counter()
-    tape = record(program, inputs.one)
-    targets, obstacles = targets_of(tape, wanted)
-    obstacles |= strangers(program, tape, targets, inputs)
-    targets = [target for target in targets if target.stats.site.id not in obstacles]
-    box = {n: (low, high) for n, low, high in zip(tape.inputs, inputs.low, inputs.high, strict=True)}
-    bounds = _bound(tape, box, targets, obstacles)
-    targets = [target for target in targets if target.stats.site.id not in obstacles]
+    found = bounded(program, wanted, inputs)
+    tape, bounds, targets, obstacles = found.tape, found.bounds, found.targets, found.obstacles
     seconds["bounds"] = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -101,42 +93,6 @@ def prove(
     )
 
 
-def _bound(
-    tape: Tape, box: Mapping[int, tuple[Tensor, Tensor]], targets: Sequence[Target], obstacles: dict[str, str]
-) -> Bounds:
-    """Bound every value that a site needs; settles the targets.
-
-    By intervals, and before sites with silent units by linear bounds too, where intervals leave it open.
-    """
-    bounds = Bounds()
-    backward = Backward(tape, bounds)
-    needed = tape.ancestors([target.number for target in targets])
-    sick = [target.number for target in targets if bool(target.silent.any())]
-    before = tape.ancestors(sick)
-    curved = {*sick, *(node.parents[0] for node in tape.nodes if node.number in before and backward.bends(node))}
-    size = 0
-    for node in tape.nodes:
-        if node.number not in needed:
-            continue
-        found = bounds.add(node, box)
-        size += node.shape.numel()
-        if found is None or node.number not in curved:
-            continue
-        entries = torch.nonzero(((found.low < 0) & (found.high > 0)).flatten()).flatten()
-        if len(entries) and len(entries) * size <= _WORK:
-            low, high = found.low.flatten().clone(), found.high.flatten().clone()
-            least, most = backward.both(node.number, entries)
-            low[entries], high[entries] = torch.maximum(low[entries], least), torch.minimum(high[entries], most)
-            bounds.known[node.number] = Interval(low.view(node.shape), high.view(node.shape), found.error)
-    for target in targets:
-        found = bounds.known.get(target.number)
-        if found is None:
-            obstacles[target.stats.site.id] = bounds.unknown[target.number]
-        else:
-            target.settle(found.low.flatten(), found.high.flatten())
-    return bounds
-
-
 def _wake(
     program: Program, tape: Tape, bounds: Bounds, targets: Sequence[Target], inputs: Sampled, seed: int
 ) -> Iterator[Witness]:
@@ -152,7 +108,7 @@ def _corners(tape: Tape, bounds: Bounds, search: Search) -> list[Tensor]:
     """For each unit the corner of the box at which its linear bound is largest; of a large network only the lowest."""
     units = len(search.entries)
     lowest = [low.expand(units, *low.shape) for low in search.inputs.low]
-    if units * tape.size(search.number) > _WORK:
+    if units * tape.size(search.number) > WORK:
         return lowest
     high = bounds.known[search.number].high.flatten()[search.entries].argmax(1, keepdim=True)
     at = Backward(tape, bounds).corners(search.number, search.entries.gather(1, high).flatten())
@@ -168,7 +124,7 @@ def _optimise(tape: Tape, bounds: Bounds, target: Target) -> None:
     if not len(units) or target.region.outside:
         return
     backward, limit = Backward(tape, bounds), target.region.low
-    most = int(_WORK // (tape.size(target.number) * 8))
+    most = int(WORK // (tape.size(target.number) * 8))
     entries = target.entries[units]
     high = bounds.known[target.number].high.flatten()[entries]
     worst = torch.zeros_like(entries, dtype=torch.bool).scatter(1, high.argmax(1, keepdim=True), True)

@@ -91,6 +91,7 @@ def prune(
     box: Literal["data"] | tuple[float, float] = "data",
     margin: float = 0.0,
     rounding: bool = False,
+    linearise: bool = False,
     sites: Sequence[str] = (),
     skip_sites: Sequence[str] = (),
     force: bool = False,
@@ -108,15 +109,18 @@ def prune(
     `output`: the file to write. Default: beside the model, as `NAME.pruned.pt`.
     `proved`: remove only units that no input of the `box` wakes, as `deadrelu.prove` proves it; `margin` as there.
     `rounding`: let the outputs change by what the kernels of smaller layers round differently.
+    `linearise`: merge units of linear layers that are proved always on for the `box` into as few as their rank; that
+    may move the outputs by rounding, by at most 1e-5 of the largest.
     `sites`, `skip_sites`, `feature_axes`, `progress`: as for `scan`.
     `force`: overwrite `output`.
     """
     from deadrelu.api.certifying import box_of
     from deadrelu.measure.plan import Plan
     from deadrelu.remedy.outputs import default_output
-    from deadrelu.remedy.prune.prune import PruneOptions, prune_file, prune_module
+    from deadrelu.remedy.prune.in_memory import PruneOptions
+    from deadrelu.remedy.prune.prune import prune_file, prune_module
 
-    wanted = PruneOptions(proved=box_of(box, margin) if proved else None, rounding=rounding)
+    wanted = PruneOptions(proved=proved, box=box_of(box, margin), rounding=rounding, linearise=linearise)
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {})
     source = DataSpec.of(data, options)
     if device not in (None, "auto", "cpu"):

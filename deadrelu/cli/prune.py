@@ -46,6 +46,9 @@ def prune(
     rounding: Annotated[
         bool, _what("--rounding", help="Let outputs change by what smaller layers round differently.")
     ] = False,
+    linearise: Annotated[
+        bool, _what("--linearise", help="Merge units that are proved always on for every input of --box.")
+    ] = False,
     output: Annotated[
         Path | None,
         _output("--output", "-o", metavar="PATH", help="Where to write the model. Default: MODEL.pruned.pt."),
@@ -63,6 +66,7 @@ def prune(
         box=read_box(box),
         margin=margin,
         rounding=rounding,
+        linearise=linearise,
         force=force,
     )
     if result.output is not None and not result.layers_in_code:

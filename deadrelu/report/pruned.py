@@ -23,13 +23,16 @@ class Kept:
 class SitePruned:
     """What was removed of one site: how many units it had, how many were dead, and why some of these stay.
 
-    Units that fire are among the removed ones where nothing reads them but what is dead.
+    Units that fire are among the removed ones where nothing reads them but what is dead. `merged_units` were always on,
+    and `merged_into` units do now what they did.
     """
 
     id: str
     units: int
     dead: int
     removed_units: tuple[int, ...] = ()
+    merged_units: tuple[int, ...] = ()
+    merged_into: int = 0
     kept: tuple[Kept, ...] = ()
 
 
@@ -86,14 +89,25 @@ class Pruned:
         return sum(len(site.removed_units) for site in self.sites)
 
     @property
+    def merged(self) -> int:
+        """How many units were spared by merging."""
+        return sum(len(site.merged_units) - site.merged_into for site in self.sites)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the model is smaller than it was."""
+        return bool(self.removed or self.merged)
+
+    @property
     def unread(self) -> int:
         """How many of them were not dead."""
         return sum(len(site.removed_units) + len(site.kept) - site.dead for site in self.sites)
 
     def __repr__(self) -> str:
-        """One line: the output, and how many units were removed and kept."""
+        """One line: the output, how many units it has less, and how many dead ones were kept."""
         kept = sum(len(site.kept) for site in self.sites)
-        return printable(f"<Pruned {self.output or 'in memory'}: {count(self.removed, 'unit')} removed, {kept:,} kept>")
+        removed = self.removed + self.merged
+        return printable(f"<Pruned {self.output or 'in memory'}: {count(removed, 'unit')} removed, {kept:,} kept>")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON types."""

@@ -49,6 +49,23 @@ def test_a_box_bears_on_what_is_proved(place: Path) -> None:
     assert 0 < len(found["sites"][0]["removed_units"]) < 125
 
 
+def test_units_that_are_always_on_are_merged_where_that_is_asked_for(place: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 40), nn.ReLU(), nn.Linear(40, 5))
+    with torch.no_grad():
+        model[0].bias[:30] = 90.0
+    torch.save(model, place / "on.pt")
+    options = ("--linearise", "-o", "fewer.pt", "--trust", "--force")
+    done = prune(place, *options, model="on.pt")
+    assert done.code == 0, done.err
+    assert "30 always-on units of `1` merged into 5" in done.out
+    [command] = [line.strip() for line in done.out.splitlines() if line.startswith("  deadrelu scan")]
+    assert deadrelu(*shlex.split(command)[1:], "-q", cwd=place).code == 0
+    [site] = json.loads(prune(place, *options, "--format", "json", model="on.pt").out)["sites"]
+    assert (site["merged_units"], site["merged_into"]) == (list(range(30)), 5)
+    assert torch.load(place / "fewer.pt", weights_only=False)[0].out_features == 15 - len(site["removed_units"])
+
+
 def test_a_healthy_model_is_left_alone(place: Path) -> None:
     done = prune(place, "-o", "out.pt", model="healthy.pt")
     assert done.code == 0

@@ -5,16 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deadrelu.certify.box import sampled
-from deadrelu.certify.prove import prove
-from deadrelu.data.batches import Batches
 from deadrelu.data.source import open_data
 from deadrelu.data.spec import DataSpec
 from deadrelu.errors import ModelError, UsageError
@@ -31,12 +28,11 @@ from deadrelu.programs.export.program import ExportedProgram
 from deadrelu.programs.program import Batch
 from deadrelu.remedy.compare import compare_programs
 from deadrelu.remedy.prune.graphs import Prunable, plain_passes
-from deadrelu.remedy.prune.removal import Removal
-from deadrelu.remedy.prune.surgery import layer_sizes, restored
+from deadrelu.remedy.prune.in_memory import Done, PruneOptions, remove
+from deadrelu.remedy.prune.surgery import restored
 from deadrelu.remedy.reopen import patched_spec, reopen
 from deadrelu.report import ModelInfo, Report
-from deadrelu.report.proof import Box
-from deadrelu.report.pruned import ModelSize, OutputDrift, Pruned, SitePruned
+from deadrelu.report.pruned import ModelSize, OutputDrift, Pruned
 
 _WEIGHTS = ("torch-state-dict", "torch-checkpoint", "safetensors")
 _SAME_ROUNDING = 2
@@ -44,26 +40,6 @@ _SAME_ROUNDING = 2
 
 _TURNS = 15
 """Passes of each model for its time, by turns."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruneOptions:
-    """Which dead units go: all, or those `proved` over a box alone; `rounding` lets outputs round differently."""
-
-    proved: Box | None = None
-    rounding: bool = False
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What was removed in memory, and the model as it was; how far the outputs moved, and in float64, relatively."""
-
-    before: Report
-    original: Prunable
-    sites: tuple[SitePruned, ...]
-    layers: Mapping[str, tuple[str, str]]
-    exactly: float
-    moved: float
 
 
 def prune_file(
@@ -92,9 +68,9 @@ def prune_file(
     if isinstance(program, ExportedProgram) and not program.is_in_place:
         raise UsageError(f"{info.path} was exported on another device", hint="export it on the CPU")
     batches = open_data(data, program)
-    done = _remove(program, info, batches, options, plan, progress)
+    done = remove(program, info, batches, options, plan, progress)
     result = _result(info, done, program, batches, options)
-    if not result.removed:
+    if not result.changed:
         return result
     is_weights = info.format in _WEIGHTS
     with replacing(output, force=force) as temporary:
@@ -139,9 +115,9 @@ def prune_module(module: nn.Module, data: DataSpec, options: PruneOptions, plan:
     info = ModelInfo(path=None, format="live module", sha256=None, parameters=0)
     batches = open_data(data, program)
     with restored(program.module):
-        done = _remove(program, info, batches, options, plan, None)
+        done = remove(program, info, batches, options, plan, None)
         result = _result(info, done, program, batches, options)
-        if not result.removed:
+        if not result.changed:
             return result
         drift = compare_programs(done.original, program, batches, {}).drift
         return _verified(result, done, _dead_by_site(report_on(program, info, batches, plan)), drift.largest)
@@ -152,33 +128,11 @@ def _code(original: ModelSpec, info: ModelInfo) -> str | None:
     return str(original.model) if info.format == "architecture" else None
 
 
-def _remove(
-    program: Prunable,
-    info: ModelInfo,
-    batches: Batches,
-    options: PruneOptions,
-    plan: Plan,
-    progress: Progress | None,
-) -> _Done:
-    """Scan, and remove in memory."""
-    report = report_on(program, info, batches, plan, progress=progress)
-    inputs = sampled(batches, options.proved or Box(kind="data"))
-    allowed = None
-    if options.proved is not None:
-        allowed = {site.id: site.proved_units for site in prove(program, report.sites, inputs, batches).sites}
-    sizes = layer_sizes(program.module)
-    removal = Removal(program, list(batches), rounding=options.rounding)
-    sites = removal.run(report.sites, inputs, allowed)
-    now = layer_sizes(program.module)
-    layers = {path: (size, now[path]) for path, size in sizes.items() if now[path] != size}
-    return _Done(report, removal.original, sites, layers, removal.exactly, removal.moved)
-
-
-def _result(info: ModelInfo, done: _Done, program: Prunable, batches: Iterable[Batch], options: PruneOptions) -> Pruned:
+def _result(info: ModelInfo, done: Done, program: Prunable, batches: Iterable[Batch], options: PruneOptions) -> Pruned:
     """The result as far as it is known before the file is read back."""
     first = next(iter(batches))
     old, new = done.original, program
-    is_timed = any(site.removed_units for site in done.sites) and not isinstance(program, ExportedProgram)
+    is_timed = bool(done.layers) and not isinstance(program, ExportedProgram)
     times = _times([old, new], first) if is_timed else [None, None]  # an exported program is run node by node here
     dead = sum(_dead_by_site(done.before).values())
     kept = sum(len(site.kept) for site in done.sites)
@@ -197,16 +151,17 @@ def _result(info: ModelInfo, done: _Done, program: Prunable, batches: Iterable[B
         output=None,
         format=info.format,
         samples=done.before.data.samples,
-        proved=options.proved is not None,
+        proved=options.proved,
         sites=done.sites,
         before=figures[0],
         after=figures[1],
         drift=OutputDrift(max_abs=0.0),
         layers=done.layers,
+        notes=done.notes,
     )
 
 
-def _verified(result: Pruned, done: _Done, dead: Mapping[str, int], largest: float) -> Pruned:
+def _verified(result: Pruned, done: Done, dead: Mapping[str, int], largest: float) -> Pruned:
     """The result with what was measured of the pruned model. Raises `ModelError` where that is not what was planned."""
     if largest > _SAME_ROUNDING * done.moved:
         raise ModelError(

@@ -30,7 +30,7 @@ def _head(pruned: Pruned, screen: Screen) -> Iterator[Text]:
 
 
 def _table(pruned: Pruned, screen: Screen) -> Iterator[Text]:
-    """Yield a line for each site with dead units."""
+    """Yield a line for each site with dead or merged units."""
     rows = [
         {
             "mark": screen.glyphs.note if site.kept else screen.glyphs.healthy,
@@ -39,6 +39,7 @@ def _table(pruned: Pruned, screen: Screen) -> Iterator[Text]:
             "dead": f"{site.dead:,}",
             "removed": f"{len(site.removed_units):,}",
             "kept": f"{len(site.kept):,}",
+            **({"merged": f"{len(site.merged_units):,}"} if pruned.merged else {}),
         }
         for site in pruned.sites
     ]
@@ -48,6 +49,7 @@ def _table(pruned: Pruned, screen: Screen) -> Iterator[Text]:
         Column(key="mark", title="", rank=0, least=1, most=1, gap=1),
         column_of("site", rows, rank=0, least=17, gap=1),
         *(column_of(name, rows, rank=0, right=True) for name in ("units", "dead", "removed", "kept")),
+        *((column_of("merged", rows, rank=0, right=True),) if pruned.merged else ()),
     ]
     cells = [{key: Text(text, "bold" if key == "removed" else "") for key, text in row.items()} for row in rows]
     yield from fit(columns, screen.width).draw(cells, None, screen, shortened=("site",))
@@ -82,10 +84,10 @@ def _layers(pruned: Pruned, screen: Screen) -> Iterator[Text]:
 
 def _outcome(pruned: Pruned, screen: Screen) -> Iterator[Text]:
     """Yield what came of it."""
-    if not pruned.removed:
+    if not pruned.changed:
         headline = "NOTHING DEAD" if not pruned.sites else "NOTHING REMOVED"
         said = "No unit is dead." if not pruned.sites else "No dead unit can be removed: nothing was written."
-        yield from outcome(headline, "good" if not pruned.sites else "doubtful", [said], screen)
+        yield from outcome(headline, "good" if not pruned.sites else "doubtful", [said, *_notes(pruned)], screen)
         return
     yield from outcome("SMALLER", "good", _sentences(pruned), screen)
 
@@ -94,10 +96,13 @@ def _sentences(pruned: Pruned) -> Iterator[str]:
     """Yield what was removed, what it saves, and what it changed."""
     before, after = pruned.before, pruned.after
     saved = percent(1 - after.parameters / before.parameters)
-    yield (
-        f"{count(pruned.removed, 'unit' if pruned.unread else 'dead unit')} removed: {before.parameters:,} parameters"
-        f" before, {after.parameters:,} now ({saved} less)."
-    )
+    done = [f"{count(pruned.removed, 'unit' if pruned.unread else 'dead unit')} removed"] if pruned.removed else []
+    done += [
+        f"{count(len(site.merged_units), 'always-on unit')} of `{site.id}` merged into {site.merged_into:,}"
+        for site in pruned.sites
+        if site.merged_units
+    ]
+    yield (f"{', '.join(done)}: {before.parameters:,} parameters before, {after.parameters:,} now ({saved} less).")
     if pruned.unread:
         verb = "is" if pruned.unread == 1 else "are"
         yield f"Of these {pruned.unread:,} {verb} not dead, but constant, or read by dead units alone."
@@ -117,6 +122,10 @@ def _sentences(pruned: Pruned) -> Iterator[str]:
         else f"The outputs moved by up to {moved:.2g}, by rounding"
     )
     yield f"{same}, over {count(pruned.samples, 'sample')}."
+    yield from _notes(pruned)
+
+
+def _notes(pruned: Pruned) -> Iterator[str]:
     yield from (f"{note[:1].upper()}{note[1:]}." for note in pruned.notes)
 
 

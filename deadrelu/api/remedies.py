@@ -120,6 +120,8 @@ def prune(
     from deadrelu.remedy.prune.in_memory import PruneOptions
     from deadrelu.remedy.prune.prune import prune_file, prune_module
 
+    if (box != "data" or margin) and not (proved or linearise):
+        raise UsageError("a box is for proofs, and nothing is to be proved", hint="add --proved or --linearise")
     wanted = PruneOptions(proved=proved, box=box_of(box, margin), rounding=rounding, linearise=linearise)
     plan = Plan(sites=tuple(sites), skip_sites=tuple(skip_sites), feature_axes=feature_axes or {})
     source = DataSpec.of(data, options)

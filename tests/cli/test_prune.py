@@ -66,6 +66,11 @@ def test_units_that_are_always_on_are_merged_where_that_is_asked_for(place: Path
     assert torch.load(place / "fewer.pt", weights_only=False)[0].out_features == 15 - len(site["removed_units"])
 
 
+@pytest.mark.parametrize("given", [("--box", "0,1"), ("--margin", "0.1")])
+def test_a_box_that_would_bear_on_nothing_is_refused(place: Path, given: tuple[str, str]) -> None:
+    check_refusal(prune(place, *given), "a box is for proofs", "--proved or --linearise")
+
+
 def test_a_healthy_model_is_left_alone(place: Path) -> None:
     done = prune(place, "-o", "out.pt", model="healthy.pt")
     assert done.code == 0

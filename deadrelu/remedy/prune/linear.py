@@ -32,6 +32,8 @@ _TOLERANCE = 1e-5
 _MARGIN = 1e-3
 """How far above 0 the new units stay, relative to the size of what they sum."""
 
+_ELSE = "it is not a ReLU between two linear layers, both with a bias"
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -99,8 +101,8 @@ def _layers(tape: Tape, channels: Channels, target: Target) -> _Layers:
     _followed(tape, read.value, target.number, curves=True)
     first = _followed(tape, target.number, None, curves=False)
     for layer in (first, read.node):
-        if layer.operator != "addmm" or layer.kwargs:
-            raise ValueError("it does not lie between linear layers with a bias")
+        if layer.operator != "addmm" or layer.kwargs or layer.args[0].shape != layer.shape[-1:]:
+            raise ValueError(_ELSE)
     own = {channels.parameters.name(each) for each in (first.args[0], first.args[2].t(), read.node.args[2].t())}
     others = {each.place[0] for each in channels.entries if set(root(each.channels).tolist()) & set(roots)} - own
     if others:
@@ -116,7 +118,7 @@ def _followed(tape: Tape, number: int, end: int | None, *, curves: bool) -> Node
     while node.number != end and (end is not None or kind_of(node) != "linear"):
         passes = kind_of(node) == "moves" or (curves and slope_below_zero(node) is not None)
         if not passes or len(node.parents) != 1:
-            raise ValueError("it does not lie between linear layers with a bias")
+            raise ValueError(_ELSE)
         node = tape.nodes[node.parents[0]]
     return node
 

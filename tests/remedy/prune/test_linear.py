@@ -207,6 +207,17 @@ class Bare(nn.Module):
         return self.b(F.relu(self.a(x)))
 
 
+class Capped(nn.Module):
+    """Units that would stop at 6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(INPUTS, 20), nn.Linear(20, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.relu6(self.a(x) / 3))
+
+
 class Narrow(nn.Module):
     """Fewer units than inputs and outputs: each is needed."""
 
@@ -223,11 +234,12 @@ class Narrow(nn.Module):
     [
         (Tied, "used more than once"),
         (Shortcut, "joined with an input of the model"),
-        (Doubled, "does not lie between linear layers"),
+        (Doubled, "not a ReLU between two linear layers"),
         (Twice, "more than one layer reads it"),
         (Given, "part of the output"),
-        (Scaled, "does not lie between linear layers"),
-        (Bare, "does not lie between linear layers"),
+        (Scaled, "not a ReLU between two linear layers"),
+        (Bare, "not a ReLU between two linear layers"),
+        (Capped, "not a ReLU between two linear layers"),
         (Narrow, "no fewer units do the same"),
     ],
 )

@@ -110,7 +110,7 @@ def prune(
     `proved`: remove only units that no input of the `box` wakes, as `deadrelu.prove` proves it; `margin` as there.
     `rounding`: let the outputs change by what the kernels of smaller layers round differently.
     `linearise`: merge units of linear layers that are proved always on for the `box` into as few as their rank; that
-    may move the outputs by rounding, by at most 1e-5 of the largest.
+    may move the outputs by rounding, by at most 1e-5 of the largest for each layer.
     `sites`, `skip_sites`, `feature_axes`, `progress`: as for `scan`.
     `force`: overwrite `output`.
     """

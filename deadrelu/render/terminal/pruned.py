@@ -102,7 +102,7 @@ def _sentences(pruned: Pruned) -> Iterator[str]:
         for site in pruned.sites
         if site.merged_units
     ]
-    yield (f"{', '.join(done)}: {before.parameters:,} parameters before, {after.parameters:,} now ({saved} less).")
+    yield f"{', '.join(done)}: {before.parameters:,} parameters before, {after.parameters:,} now ({saved} less)."
     if pruned.unread:
         verb = "is" if pruned.unread == 1 else "are"
         yield f"Of these {pruned.unread:,} {verb} not dead, but constant, or read by dead units alone."
